@@ -1,0 +1,102 @@
+"""Argument checks shared by every module, so that all errors read alike.
+
+An error names the class, the argument, the rule and the value:
+`[Conv2D] 'stride' must be positive, got 0.`
+Each function returns the checked value in the type that the caller stores.
+"""
+
+import difflib
+import numbers
+from collections.abc import Iterable
+from typing import Any
+
+
+def error(owner: str, argument: str, rule: str, value: Any) -> ValueError:
+    """Return the ValueError `[owner] 'argument' rule, got value.`, for the caller to raise."""
+    return ValueError(f"[{owner}] '{argument}' {rule}, got {value!r}.")
+
+
+def unknown(owner: str, argument: str, value: Any, known: Iterable[str]) -> ValueError:
+    """Return the ValueError for a name that does not exist; it names the nearest that does.
+
+    Examples
+    --------
+    >>> print(unknown("Model", "optimizer", "adm", ["adam", "sgd"]))
+    [Model] 'optimizer' must be one of 'adam', 'sgd', got 'adm': did you mean 'adam'?
+    """
+    names = sorted(known)
+    nearest = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
+    hint = f": did you mean {nearest[0]!r}?" if nearest else "."
+    choices = ", ".join(repr(name) for name in names)
+    return ValueError(f"[{owner}] '{argument}' must be one of {choices}, got {value!r}{hint}")
+
+
+def is_integer(value: Any) -> bool:
+    """Tell whether `value` is a whole number by type; True and False are not."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Tell whether `value` is a real number by type; True and False are not."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def positive_int(owner: str, argument: str, value: Any) -> int:
+    """Return `value` as an int of at least 1."""
+    if not is_integer(value) or value < 1:
+        raise error(owner, argument, "must be a positive integer", value)
+    return int(value)
+
+
+def non_negative_int(owner: str, argument: str, value: Any) -> int:
+    """Return `value` as an int of at least 0."""
+    if not is_integer(value) or value < 0:
+        raise error(owner, argument, "must be an integer of at least 0", value)
+    return int(value)
+
+
+def positive(owner: str, argument: str, value: Any) -> float:
+    """Return `value` as a finite float above 0."""
+    if not is_number(value) or not 0 < value < float("inf"):
+        raise error(owner, argument, "must be a positive number", value)
+    return float(value)
+
+
+def non_negative(owner: str, argument: str, value: Any) -> float:
+    """Return `value` as a finite float of at least 0."""
+    if not is_number(value) or not 0 <= value < float("inf"):
+        raise error(owner, argument, "must be a number of at least 0", value)
+    return float(value)
+
+
+def fraction(owner: str, argument: str, value: Any, *, include_one: bool = False) -> float:
+    """Return `value` as a float in [0, 1), or in [0, 1] where `include_one`."""
+    if not is_number(value) or not (0 <= value < 1 or (include_one and value == 1)):
+        bracket = "]" if include_one else ")"
+        raise error(owner, argument, f"must be a number in [0, 1{bracket}", value)
+    return float(value)
+
+
+def pair(owner: str, argument: str, value: Any, minimum: int = 1) -> tuple[int, int]:
+    """Return an integer or a pair of integers (height, width) as a pair, each at least `minimum`.
+
+    Examples
+    --------
+    >>> pair("Conv2D", "kernel_size", 3)
+    (3, 3)
+    """
+    values = (value, value) if is_integer(value) else value
+    rule = "positive" if minimum == 1 else f"at least {minimum}"
+    if (
+        not isinstance(values, tuple | list)
+        or len(values) != 2
+        or not all(is_integer(v) for v in values)
+    ):
+        raise error(owner, argument, "must be an integer or a pair of integers", value)
+    if any(v < minimum for v in values):
+        raise error(owner, argument, f"must be {rule}", value)
+    return int(values[0]), int(values[1])
+
+
+class FileFormatError(ValueError):
+    """A file that is damaged, of another kind, or not what its place demands."""

@@ -1,0 +1,114 @@
+"""The one importer of CuPy: which device an array lives on, and how to move it.
+
+Every other module asks `get_array_module(x)` for the library that made `x` and
+calls that, so one line of code serves both devices. Nothing else in `nn` imports
+CuPy, and no layer branches on the device.
+
+Two environment variables are read once, at import: `NN_DISABLE_CUDA=1` keeps to the
+CPU without looking for a GPU, `NN_FORCE_CUDA=1` asks for the GPU and warns where
+there is none.
+"""
+
+import os
+import platform
+import warnings
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+
+def _find_cupy() -> tuple[ModuleType | None, str]:
+    """Return CuPy where a GPU answers, else None and the reason."""
+    if os.environ.get("NN_DISABLE_CUDA") == "1":
+        return None, "NN_DISABLE_CUDA=1 is set"
+    try:
+        import cupy
+
+        # A driver without a device, or a CuPy built for another CUDA, fails only when used.
+        cupy.zeros(1).sum().get()
+    except ImportError:
+        return None, "CuPy is not installed"
+    except Exception as error:  # CuPy raises its own types for a missing driver or device
+        return None, f"CuPy found no working GPU ({error})"
+    return cupy, ""
+
+
+_cupy, _why_not = _find_cupy()
+
+#: True where CuPy is installed and a GPU answers.
+CUDA_AVAILABLE: bool = _cupy is not None
+
+#: True where models are placed on the GPU when they are built.
+USE_CUDA: bool = CUDA_AVAILABLE
+
+if os.environ.get("NN_FORCE_CUDA") == "1" and not CUDA_AVAILABLE:
+    warnings.warn(
+        f"NN_FORCE_CUDA=1 asks for a GPU, but {_why_not}: training on the CPU.",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+def get_array_module(*arrays: Any) -> ModuleType:
+    """Return the library of the given arrays: `cupy` if any of them is on the GPU, else `numpy`.
+
+    Parameters
+    ----------
+    *arrays
+        Arrays of any shape; other values count as living on the CPU.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> get_array_module(np.zeros(3)).__name__
+    'numpy'
+    """
+    if _cupy is not None and any(isinstance(array, _cupy.ndarray) for array in arrays):
+        return _cupy
+    return np
+
+
+def to_gpu(array: Any) -> Any:
+    """Return `array` on the GPU, memory layout kept; one already there is returned as it is.
+
+    Raises
+    ------
+    RuntimeError
+        Where there is no GPU to move it to; the message says why.
+    """
+    if _cupy is None:
+        raise RuntimeError(
+            f"[cuda] 'to_gpu' needs a GPU and CuPy, but {_why_not}: "
+            "install requirements-cuda12.txt or requirements-cuda13.txt, or stay on the CPU."
+        )
+    return _cupy.asarray(array, order="K")
+
+
+def to_cpu(array: Any) -> np.ndarray:
+    """Return `array` as a NumPy array, memory layout kept; one already there is returned as it is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> to_cpu(np.ones(2))
+    array([1., 1.])
+    """
+    if _cupy is not None and isinstance(array, _cupy.ndarray):
+        # CuPy's get() writes C order unless told the layout; "A" keeps a channels-last one.
+        return _cupy.asnumpy(array, order="A")
+    return np.asarray(array)
+
+
+def get_device_name() -> str:
+    """Return the name of the device that models train on: the GPU's, or the processor's.
+
+    Examples
+    --------
+    >>> isinstance(get_device_name(), str)
+    True
+    """
+    if _cupy is not None and USE_CUDA:
+        properties = _cupy.cuda.runtime.getDeviceProperties(_cupy.cuda.Device().id)
+        return str(properties["name"].decode())
+    return f"CPU ({platform.processor() or platform.machine()})"

@@ -1,0 +1,128 @@
+"""The first values of the weights: functions (shape, rng) -> float64 array.
+
+A layer draws its weights on the CPU and casts them to its own dtype and device, so that a
+seed gives the same start on all of them. What differs between the rules is the spread,
+chosen so that signals neither die nor explode on their way through many layers.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from . import checks
+
+Initializer = Callable[[tuple[int, ...], np.random.Generator], np.ndarray]
+
+
+def fan_in_and_out(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return how many inputs feed one output of a weight array, and how many outputs one input.
+
+    Parameters
+    ----------
+    shape
+        (in, out) of a dense layer, or (F, C, KH, KW) of a convolution.
+
+    Examples
+    --------
+    >>> fan_in_and_out((784, 10)), fan_in_and_out((32, 3, 5, 5))
+    ((784, 10), (75, 800))
+    """
+    if len(shape) < 2:
+        return (shape[0] if shape else 1,) * 2
+    if len(shape) == 2:
+        return shape[0], shape[1]
+    receptive = math.prod(shape[2:])
+    return shape[1] * receptive, shape[0] * receptive
+
+
+def zeros(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Return zeros; nothing is drawn."""
+    return np.zeros(shape)
+
+
+def ones(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Return ones; nothing is drawn."""
+    return np.ones(shape)
+
+
+def _normal(shape: tuple[int, ...], rng: np.random.Generator, variance: float) -> np.ndarray:
+    return rng.normal(0.0, math.sqrt(variance), size=shape)
+
+
+def _uniform(shape: tuple[int, ...], rng: np.random.Generator, variance: float) -> np.ndarray:
+    limit = math.sqrt(3 * variance)  # U(-a, a) has the variance a^2 / 3
+    return rng.uniform(-limit, limit, size=shape)
+
+
+def he_normal(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Draw from a normal of variance 2 / fan_in.
+
+    ReLU halves a signal's power, the 2 restores it (He et al. 2015, "Delving deep into
+    rectifiers", arXiv 1502.01852, equation 10).
+
+    Examples
+    --------
+    >>> he_normal((50, 2), np.random.default_rng(0)).shape
+    (50, 2)
+    """
+    return _normal(shape, rng, 2 / fan_in_and_out(shape)[0])
+
+
+def he_uniform(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Draw from a uniform of variance 2 / fan_in (He et al. 2015)."""
+    return _uniform(shape, rng, 2 / fan_in_and_out(shape)[0])
+
+
+def glorot_normal(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Draw from a normal of variance 2 / (fan_in + fan_out).
+
+    Glorot and Bengio 2010, "Understanding the difficulty of training deep feedforward neural
+    networks", equation 12.
+    """
+    return _normal(shape, rng, 2 / sum(fan_in_and_out(shape)))
+
+
+def glorot_uniform(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Draw from a uniform of variance 2 / (fan_in + fan_out) (Glorot and Bengio 2010, eq. 16)."""
+    return _uniform(shape, rng, 2 / sum(fan_in_and_out(shape)))
+
+
+def lecun_normal(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Draw from a normal of variance 1 / fan_in.
+
+    LeCun et al. 1998, "Efficient BackProp", section 4.6.
+    """
+    return _normal(shape, rng, 1 / fan_in_and_out(shape)[0])
+
+
+def lecun_uniform(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Draw from a uniform of variance 1 / fan_in (LeCun et al. 1998, section 4.6)."""
+    return _uniform(shape, rng, 1 / fan_in_and_out(shape)[0])
+
+
+NAME2INITIALIZER: dict[str, Initializer] = {
+    "zeros": zeros,
+    "ones": ones,
+    "he_normal": he_normal,
+    "he_uniform": he_uniform,
+    "glorot_normal": glorot_normal,
+    "glorot_uniform": glorot_uniform,
+    "lecun_normal": lecun_normal,
+    "lecun_uniform": lecun_uniform,
+}
+
+
+def get(initializer: str | Initializer, owner: str = "initializers") -> Initializer:
+    """Return the function that a name stands for, or the function itself.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name; the message gives the nearest known one.
+    """
+    if callable(initializer):
+        return initializer
+    if initializer not in NAME2INITIALIZER:
+        raise checks.unknown(owner, "kernel_initializer", initializer, NAME2INITIALIZER)
+    return NAME2INITIALIZER[initializer]

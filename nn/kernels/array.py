@@ -1,0 +1,581 @@
+"""The readable truth: every kernel in array operations that NumPy and CuPy share.
+
+Arrays come and go in the logical layout (N, C, H, W) with any strides. Inside, a kernel
+works on the same memory seen as (N, H, W, C): there the C values of a pixel lie side by
+side, so a patch row is one contiguous run, a matrix product writes its result already in
+layout, and a sum over pixels is a sum over rows. What a kernel returns has channels-last
+memory under the logical shape.
+
+Convolution is im2col and a matrix product (Chellapilla, Puri and Simard 2006, "High
+performance convolutional neural networks for document processing"), over tiles of the
+batch: the patches of a few samples at a time, so that they stay in the processor's cache
+and memory does not grow with the batch. The patches are made again in the backward pass
+instead of being kept.
+
+Letters: N samples, C channels, H and W height and width, F filters, G groups, KH and KW
+the kernel's, OH and OW the output's height and width, M = N*OH*OW rows.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from .. import cuda
+
+Array = Any  # numpy.ndarray or cupy.ndarray
+Pair = tuple[int, int]
+Padding = tuple[Pair, Pair]  # ((top, bottom), (left, right))
+
+# Patches of one tile, in bytes. On a CPU a tile is to stay in the second-level cache; a GPU
+# wants few and large products instead.
+_TILE_BYTES_CPU = 1 << 19
+_TILE_BYTES_GPU = 1 << 28
+
+
+# ------------------------------------------------------------------------- memory layout
+
+
+def channels_last(x: Array) -> Array:
+    """Return (N, C, H, W) as contiguous (N, H, W, C); a view where memory is channels-last."""
+    xp = cuda.get_array_module(x)
+    return xp.ascontiguousarray(x.transpose(0, 2, 3, 1))
+
+
+def channels_first(x: Array) -> Array:
+    """Return (N, H, W, C) seen as (N, C, H, W), without a copy."""
+    return x.transpose(0, 3, 1, 2)
+
+
+def to_rows(x: Array) -> Array:
+    """Return (N, C, ...) as a contiguous matrix with a row for each position and C columns."""
+    xp = cuda.get_array_module(x)
+    # (N, C, ...) -> (N, ..., C) -> (N * ..., C)
+    return xp.ascontiguousarray(xp.moveaxis(x, 1, -1)).reshape(-1, x.shape[1])
+
+
+def from_rows(rows: Array, shape: tuple[int, ...]) -> Array:
+    """Undo `to_rows`: see the matrix as the logical `shape` (N, C, ...), without a copy."""
+    xp = cuda.get_array_module(rows)
+    # (N * ..., C) -> (N, ..., C) -> (N, C, ...)
+    return xp.moveaxis(rows.reshape(shape[0], *shape[2:], shape[1]), -1, 1)
+
+
+def column_sums(rows: Array) -> Array:
+    """Return the sum of each column of a matrix, with an error that does not grow with its rows.
+
+    Adding a million float32 rows one after the other loses three digits. Blocks of rows are
+    summed in the array's own dtype and the few block sums in float64.
+    """
+    xp = cuda.get_array_module(rows)
+    count, columns = rows.shape
+    block = 1 + math.isqrt(count)
+    whole = count // block * block
+    # (blocks*block, C) -> (blocks, block, C) -> (blocks, C)
+    sums = rows[:whole].reshape(-1, block, columns).sum(axis=1)
+    total = sums.sum(axis=0, dtype=xp.float64) + rows[whole:].sum(axis=0, dtype=xp.float64)
+    return total.astype(rows.dtype)
+
+
+# -------------------------------------------------------------------- geometry of windows
+
+
+def resolve_padding(
+    padding: str | Pair, size: Pair, kernel: Pair, stride: Pair, dilation: Pair = (1, 1)
+) -> Padding:
+    """Return ((top, bottom), (left, right)) for 'valid', 'same' or a pair (height, width).
+
+    'same' gives ceil(size / stride) outputs and puts the odd row and column at the end, as
+    TensorFlow does.
+
+    Examples
+    --------
+    >>> resolve_padding("same", (28, 28), (2, 2), (1, 1))
+    ((0, 1), (0, 1))
+    """
+    if padding == "valid":
+        return (0, 0), (0, 0)
+    if padding == "same":
+        totals = [
+            max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)
+            for n, k, s, d in zip(size, kernel, stride, dilation, strict=True)
+        ]
+        return (totals[0] // 2, totals[0] - totals[0] // 2), (
+            totals[1] // 2,
+            totals[1] - totals[1] // 2,
+        )
+    return (int(padding[0]), int(padding[0])), (int(padding[1]), int(padding[1]))
+
+
+def output_size(
+    size: Pair, kernel: Pair, stride: Pair, padding: Padding, dilation: Pair = (1, 1)
+) -> Pair:
+    """Return (OH, OW); below 1 where the kernel is larger than the padded input.
+
+    Examples
+    --------
+    >>> output_size((28, 28), (3, 3), (1, 1), ((0, 0), (0, 0)))
+    (26, 26)
+    """
+    height, width = (
+        (n + sum(p) - d * (k - 1) - 1) // s + 1
+        for n, k, s, p, d in zip(size, kernel, stride, padding, dilation, strict=True)
+    )
+    return height, width
+
+
+def _windows(kernel: Pair, stride: Pair, dilation: Pair, out: Pair) -> Iterator[tuple]:
+    """Yield (i, j, rows, columns): the slices of a padded input that kernel cell (i, j) meets."""
+    for i in range(kernel[0]):
+        for j in range(kernel[1]):
+            top, left = i * dilation[0], j * dilation[1]
+            yield (
+                i,
+                j,
+                slice(top, top + stride[0] * (out[0] - 1) + 1, stride[0]),
+                slice(left, left + stride[1] * (out[1] - 1) + 1, stride[1]),
+            )
+
+
+def _pad(x: Array, padding: Padding, value: float = 0.0) -> Array:
+    """Return (N, H, W, C) with `value` around it; the array itself where nothing is to be added."""
+    (top, bottom), (left, right) = padding
+    if not (top or bottom or left or right):
+        return x
+    xp = cuda.get_array_module(x)
+    n, h, w, c = x.shape
+    padded = xp.full((n, h + top + bottom, w + left + right, c), value, dtype=x.dtype)
+    padded[:, top : top + h, left : left + w] = x
+    return padded
+
+
+def _unpad(x: Array, padding: Padding) -> Array:
+    """Undo `_pad`: the inner part of (N, H, W, C), a view."""
+    (top, bottom), (left, right) = padding
+    return x[:, top : x.shape[1] - bottom, left : x.shape[2] - right]
+
+
+# ----------------------------------------------------------------------------- convolution
+
+
+def conv2d(
+    x: Array,
+    w: Array,
+    b: Array | None,
+    stride: Pair = (1, 1),
+    padding: Padding = ((0, 0), (0, 0)),
+    dilation: Pair = (1, 1),
+    groups: int = 1,
+) -> Array:
+    """Return the cross-correlation of x (N, C, H, W) with w (F, C/G, KH, KW), plus b (F,)."""
+    xp = cuda.get_array_module(x)
+    x = channels_last(x)
+    n, f, kernel = x.shape[0], w.shape[0], w.shape[2:]
+    out = output_size(x.shape[1:3], kernel, stride, padding, dilation)
+    y = xp.empty((n, *out, f), dtype=x.dtype)
+    matrices = _weight_matrices(w, groups)
+    for tile in _tiles(x, w, out):
+        xs = _pad(x[tile], padding)
+        ys = y[tile].reshape(-1, f)  # (n, OH, OW, F) -> (M, F), a view
+        for group, matrix in enumerate(matrices):
+            patches = _im2col(xs, group, groups, kernel, stride, dilation, out)
+            xp.matmul(patches, matrix, out=_columns(ys, group, groups))
+        if b is not None:
+            ys += b
+    return channels_first(y)
+
+
+def conv2d_input_grad(
+    grad: Array,
+    w: Array,
+    x_shape: tuple[int, ...],
+    stride: Pair = (1, 1),
+    padding: Padding = ((0, 0), (0, 0)),
+    dilation: Pair = (1, 1),
+    groups: int = 1,
+) -> Array:
+    """Return the gradient for x of `conv2d`, given that for its result (N, F, OH, OW).
+
+    The forward pass read x through patches and multiplied them by the kernel matrix; here
+    the gradient is multiplied by its transpose and added back to where each patch was read.
+    """
+    xp = cuda.get_array_module(grad)
+    grad = channels_last(grad)
+    n, c, h, width = x_shape
+    f, kernel, out = w.shape[0], w.shape[2:], grad.shape[1:3]
+    dx = xp.empty((n, h, width, c), dtype=grad.dtype)
+    (top, bottom), (left, right) = padding
+    padded_size = (h + top + bottom, width + left + right)
+    matrices = _weight_matrices(w, groups)
+    for tile in _tiles(dx, w, out):
+        gs = grad[tile].reshape(-1, f)  # (n, OH, OW, F) -> (M, F)
+        dxs = xp.zeros((len(dx[tile]), *padded_size, c), dtype=grad.dtype)
+        for group, matrix in enumerate(matrices):
+            dpatches = _columns(gs, group, groups) @ matrix.T  # (M, KH*KW*C/G)
+            _col2im(dpatches, dxs, group, groups, kernel, stride, dilation, out)
+        dx[tile] = _unpad(dxs, padding)
+    return channels_first(dx)
+
+
+def conv2d_weight_grad(
+    grad: Array,
+    x: Array,
+    w_shape: tuple[int, ...],
+    stride: Pair = (1, 1),
+    padding: Padding = ((0, 0), (0, 0)),
+    dilation: Pair = (1, 1),
+    groups: int = 1,
+) -> Array:
+    """Return the gradient for w of `conv2d`, given that for its result (N, F, OH, OW)."""
+    xp = cuda.get_array_module(grad)
+    grad, x = channels_last(grad), channels_last(x)
+    f, c_per_group, *kernel = w_shape
+    out = grad.shape[1:3]
+    dmatrices = xp.zeros(
+        (groups, kernel[0] * kernel[1] * c_per_group, f // groups), dtype=grad.dtype
+    )
+    for tile in _tiles(x, np.empty(w_shape, dtype=np.bool_), out):
+        xs = _pad(x[tile], padding)
+        gs = grad[tile].reshape(-1, f)  # (n, OH, OW, F) -> (M, F)
+        for group in range(groups):
+            patches = _im2col(xs, group, groups, kernel, stride, dilation, out)
+            dmatrices[group] += patches.T @ _columns(gs, group, groups)
+    # (G, KH*KW*C/G, F/G) -> (G, KH, KW, C/G, F/G) -> (G, F/G, C/G, KH, KW) -> (F, C/G, KH, KW)
+    dw = dmatrices.reshape(groups, *kernel, c_per_group, f // groups).transpose(0, 4, 3, 1, 2)
+    return xp.ascontiguousarray(dw).reshape(w_shape)
+
+
+def _weight_matrices(w: Array, groups: int) -> Array:
+    """Return the kernels as matrices (G, KH*KW*C/G, F/G), rows in the order of a patch."""
+    xp = cuda.get_array_module(w)
+    f, c_per_group, kh, kw = w.shape
+    # (F, C/G, KH, KW) -> (G, F/G, C/G, KH, KW) -> (G, KH, KW, C/G, F/G)
+    w = w.reshape(groups, f // groups, c_per_group, kh, kw).transpose(0, 3, 4, 2, 1)
+    return xp.ascontiguousarray(w).reshape(groups, kh * kw * c_per_group, f // groups)
+
+
+def _tiles(x: Array, w: Array, out: Pair) -> Iterator[slice]:
+    """Yield slices of the batch whose patches fit the tile size, at least a sample each."""
+    on_cpu = cuda.get_array_module(x) is np
+    limit = _TILE_BYTES_CPU if on_cpu else _TILE_BYTES_GPU
+    _, c_per_group, kh, kw = w.shape
+    sample_bytes = out[0] * out[1] * kh * kw * c_per_group * x.dtype.itemsize
+    step = max(1, limit // sample_bytes)
+    for start in range(0, x.shape[0], step):
+        yield slice(start, min(start + step, x.shape[0]))
+
+
+def _columns(rows: Array, group: int, groups: int) -> Array:
+    """Return the columns of a group: (..., F) -> (..., F/G), a view."""
+    width = rows.shape[-1] // groups
+    return rows[..., group * width : (group + 1) * width]
+
+
+def _im2col(
+    x: Array, group: int, groups: int, kernel: Any, stride: Pair, dilation: Pair, out: Pair
+) -> Array:
+    """Return the patches of padded x (n, H, W, C), one a row: (M, KH*KW*C/G)."""
+    xp = cuda.get_array_module(x)
+    x = _columns(x, group, groups)
+    n, _, _, c = x.shape
+    if tuple(kernel) == (1, 1) and stride == (1, 1) and groups == 1:
+        return x.reshape(-1, c)  # a pixel is its own patch
+    patches = xp.empty((n, *out, *kernel, c), dtype=x.dtype)
+    for i, j, rows, columns in _windows(kernel, stride, dilation, out):
+        patches[:, :, :, i, j] = x[:, rows, columns]
+    return patches.reshape(n * out[0] * out[1], -1)  # (n, OH, OW, KH, KW, C/G) -> (M, KH*KW*C/G)
+
+
+def _col2im(
+    patches: Array,
+    x: Array,
+    group: int,
+    groups: int,
+    kernel: Pair,
+    stride: Pair,
+    dilation: Pair,
+    out: Pair,
+) -> None:
+    """Add patches (M, KH*KW*C/G) to where `_im2col` read them from padded x (n, H, W, C)."""
+    x = _columns(x, group, groups)
+    # (M, KH*KW*C/G) -> (n, OH, OW, KH, KW, C/G)
+    patches = patches.reshape(x.shape[0], *out, *kernel, x.shape[3])
+    for i, j, rows, columns in _windows(kernel, stride, dilation, out):
+        x[:, rows, columns] += patches[:, :, :, i, j]
+
+
+# --------------------------------------------------------------------------------- pooling
+
+
+def max_pool2d(
+    x: Array, pool: Pair, stride: Pair, padding: Padding, keep_index: bool = True
+) -> tuple[Array, Array | None]:
+    """Return the largest value of each window of x (N, C, H, W), and which cell held it.
+
+    Padding is minus infinity, so it never wins. Of equal values the first in reading order
+    wins. The index is i * KW + j, channels-last, and None where it is not asked for.
+    """
+    xp = cuda.get_array_module(x)
+    out = output_size(x.shape[2:], pool, stride, padding)
+    x = _pad(channels_last(x), padding, -math.inf)
+    windows = _windows(pool, stride, (1, 1), out)
+    _, _, rows, columns = next(windows)
+    y = x[:, rows, columns].copy()
+    if not keep_index:
+        for _, _, rows, columns in windows:
+            xp.maximum(y, x[:, rows, columns], out=y)
+        return channels_first(y), None
+    index = xp.zeros(y.shape, dtype=np.min_scalar_type(pool[0] * pool[1] - 1))
+    for i, j, rows, columns in windows:
+        candidate = x[:, rows, columns]
+        # Cells come in rising order, so the latest that beat all before it is the maximum.
+        cell = index.dtype.type(i * pool[1] + j)
+        xp.maximum(index, (candidate > y) * cell, out=index)
+        xp.maximum(y, candidate, out=y)
+    return channels_first(y), index
+
+
+def max_pool2d_grad(
+    grad: Array, index: Array, x_shape: tuple[int, ...], pool: Pair, stride: Pair, padding: Padding
+) -> Array:
+    """Return the gradient for x of `max_pool2d`: each window's goes to the cell that won."""
+    grad = channels_last(grad)
+    return _add_windows(
+        (lambda i, j: grad * (index == i * pool[1] + j)), grad, x_shape, pool, stride, padding
+    )
+
+
+def avg_pool2d(x: Array, pool: Pair, stride: Pair, padding: Padding) -> Array:
+    """Return the mean of each window of x (N, C, H, W), over its real cells, never the padding."""
+    xp = cuda.get_array_module(x)
+    size = x.shape[2:]
+    out = output_size(size, pool, stride, padding)
+    x = _pad(channels_last(x), padding)
+    y = xp.zeros((x.shape[0], *out, x.shape[3]), dtype=x.dtype)
+    for _, _, rows, columns in _windows(pool, stride, (1, 1), out):
+        y += x[:, rows, columns]
+    y /= xp.asarray(_cells(size, pool, stride, padding), dtype=x.dtype)
+    return channels_first(y)
+
+
+def avg_pool2d_grad(
+    grad: Array, x_shape: tuple[int, ...], pool: Pair, stride: Pair, padding: Padding
+) -> Array:
+    """Return the gradient for x of `avg_pool2d`: each window's is shared by its real cells."""
+    xp = cuda.get_array_module(grad)
+    share = channels_last(grad) / xp.asarray(
+        _cells(x_shape[2:], pool, stride, padding), dtype=grad.dtype
+    )
+    return _add_windows((lambda i, j: share), share, x_shape, pool, stride, padding)
+
+
+def _add_windows(
+    cell_grad: Any,
+    grad: Array,
+    x_shape: tuple[int, ...],
+    pool: Pair,
+    stride: Pair,
+    padding: Padding,
+) -> Array:
+    """Add `cell_grad(i, j)` (N, OH, OW, C) to where cell (i, j) of each window was read."""
+    xp = cuda.get_array_module(grad)
+    n, c, h, w = x_shape
+    (top, bottom), (left, right) = padding
+    dx = xp.zeros((n, h + top + bottom, w + left + right, c), dtype=grad.dtype)
+    for i, j, rows, columns in _windows(pool, stride, (1, 1), grad.shape[1:3]):
+        if stride[0] >= pool[0] and stride[1] >= pool[1]:
+            dx[:, rows, columns] = cell_grad(i, j)  # windows do not overlap: nothing to add to
+        else:
+            dx[:, rows, columns] += cell_grad(i, j)
+    return channels_first(_unpad(dx, padding))
+
+
+def _cells(size: tuple[int, ...], pool: Pair, stride: Pair, padding: Padding) -> np.ndarray:
+    """Return how many cells of each window lie on the picture, as (OH, OW, 1), at least 1."""
+    counts = []
+    for n, k, s, (before, after) in zip(size, pool, stride, padding, strict=True):
+        starts = np.arange(0, n + before + after - k + 1, s) - before
+        counts.append(np.minimum(starts + k, n) - np.maximum(starts, 0))
+    return np.maximum(np.outer(*counts), 1)[:, :, np.newaxis]
+
+
+# --------------------------------------------------------------------- batch normalisation
+
+
+def batch_norm(
+    x: Array, gamma: Array, beta: Array, eps: float
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Normalise the columns of x (M, C) by their own mean and biased variance.
+
+    Returns y, then x_hat (M, C) and 1/std (C,) for the backward pass, then mean and variance
+    (Ioffe and Szegedy 2015, arXiv 1502.03167, algorithm 1).
+    """
+    xp = cuda.get_array_module(x)
+    mean = column_sums(x) / x.shape[0]
+    centred = x - mean
+    variance = column_sums(centred * centred) / x.shape[0]
+    inv_std = 1 / xp.sqrt(variance + eps)
+    x_hat = xp.multiply(centred, inv_std, out=centred)
+    return x_hat * gamma + beta, x_hat, inv_std, mean, variance
+
+
+def batch_norm_grad(
+    grad: Array, x_hat: Array, gamma: Array, inv_std: Array
+) -> tuple[Array, Array, Array]:
+    """Return the gradients for x (M, C), gamma (C,) and beta (C,) of `batch_norm`.
+
+    dx = gamma / std * (g - mean(g) - x_hat * mean(g * x_hat)): the mean and the variance
+    depend on every row, which the two means account for.
+    """
+    count = grad.shape[0]
+    dgamma, dbeta = column_sums(grad * x_hat), column_sums(grad)
+    dx = x_hat * (-dgamma / count)
+    dx += grad
+    dx -= dbeta / count
+    dx *= gamma * inv_std
+    return dx, dgamma, dbeta
+
+
+def batch_norm_inference(
+    x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, eps: float
+) -> Array:
+    """Normalise the columns of x (M, C) by given statistics, as one scale and one shift."""
+    xp = cuda.get_array_module(x)
+    scale = gamma / xp.sqrt(variance + eps)
+    y = x * scale
+    y += beta - mean * scale
+    return y
+
+
+# ------------------------------------------------------------------- elementwise functions
+
+
+def dropout_mask(x: Array, rate: float, rng: np.random.Generator) -> Array:
+    """Return booleans in the shape and memory layout of x, each True with chance 1 - rate.
+
+    On the GPU the mask is drawn there, from a seed that `rng` gives.
+    """
+    xp = cuda.get_array_module(x)
+    generator = rng if xp is np else xp.random.default_rng(int(rng.integers(2**63)))
+    kept = generator.random(x.size, dtype=xp.float32) >= rate
+    if x.ndim < 3:
+        return kept.reshape(x.shape)
+    return from_rows(kept.reshape(-1, x.shape[1]), x.shape)
+
+
+def sigmoid(x: Array) -> Array:
+    """Return 1 / (1 + exp(-x)), through exp(-|x|), which cannot overflow.
+
+    Examples
+    --------
+    >>> sigmoid(np.array([-1000.0, 0.0, 1000.0]))
+    array([0. , 0.5, 1. ])
+    """
+    xp = cuda.get_array_module(x)
+    small = xp.exp(-xp.abs(x))
+    return xp.where(x >= 0, 1, small) / (1 + small)
+
+
+def softmax(x: Array) -> Array:
+    """Return exp(x) / sum(exp(x)) over the last axis, the largest subtracted first.
+
+    Examples
+    --------
+    >>> softmax(np.array([[1000.0, 1000.0]]))
+    array([[0.5, 0.5]])
+    """
+    xp = cuda.get_array_module(x)
+    exponentials = xp.exp(x - x.max(axis=-1, keepdims=True))
+    exponentials /= exponentials.sum(axis=-1, keepdims=True)
+    return exponentials
+
+
+def log_softmax(x: Array) -> Array:
+    """Return log(softmax(x)) over the last axis without ever taking the log of a rounded 0.
+
+    Examples
+    --------
+    >>> log_softmax(np.array([[1000.0, 0.0]]))
+    array([[    0., -1000.]])
+    """
+    xp = cuda.get_array_module(x)
+    shifted = x - x.max(axis=-1, keepdims=True)
+    return shifted - xp.log(xp.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def normal_pdf(x: Array) -> Array:
+    """Return the density of the standard normal distribution at x."""
+    xp = cuda.get_array_module(x)
+    return xp.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
+
+
+# Rational approximations of erf on [0, 1] and of erfc(z) exp(z^2) on [1, 8], highest power
+# first: S. L. Moshier, Cephes Mathematical Library, ndtr.c.
+_ERF_TOP = (
+    9.60497373987051638749e0,
+    9.00260197203842689217e1,
+    2.23200534594684319226e3,
+    7.00332514112805075473e3,
+    5.55923013010394962768e4,
+)
+_ERF_BOTTOM = (
+    1.0,
+    3.35617141647503099647e1,
+    5.21357949780152679795e2,
+    4.59432382970980127987e3,
+    2.26290000613890934246e4,
+    4.92673942608635921086e4,
+)
+_ERFC_TOP = (
+    2.46196981473530512524e-10,
+    5.64189564831068821977e-1,
+    7.46321056442269912687e0,
+    4.86371970985681366614e1,
+    1.96520832956077098242e2,
+    5.26445194995477358631e2,
+    9.34528527171957607540e2,
+    1.02755188689515710272e3,
+    5.57535335369399327526e2,
+)
+_ERFC_BOTTOM = (
+    1.0,
+    1.32281951154744992508e1,
+    8.67072140885989742329e1,
+    3.54937778887819891062e2,
+    9.75708501743205489753e2,
+    1.82390916687909736289e3,
+    2.24633760818710981792e3,
+    1.65666309194161350182e3,
+    5.57535340817727675546e2,
+)
+
+
+def normal_cdf(x: Array) -> Array:
+    """Return the distribution function of the standard normal, 0.5 * erfc(-x / sqrt(2)).
+
+    Far to the left it is taken from erfc itself: 1 + erf would cancel to nothing.
+
+    Examples
+    --------
+    >>> normal_cdf(np.array([0.0, 1.959963984540054]))
+    array([0.5  , 0.975])
+    """
+    xp = cuda.get_array_module(x)
+    z = xp.abs(x) * math.sqrt(0.5)
+    near, far = xp.minimum(z, 1), xp.clip(z, 1, 14)
+    half_erf = 0.5 * near * _ratio(near * near, _ERF_TOP, _ERF_BOTTOM)
+    # Beyond 14 the tail is 0 in either precision; the bound keeps the powers finite.
+    tail = xp.where(z > 14, 0, 0.5 * xp.exp(-far * far) * _ratio(far, _ERFC_TOP, _ERFC_BOTTOM))
+    left = xp.where(z <= 1, 0.5 - half_erf, tail)  # at -|x|
+    return xp.where(x < 0, left, 1 - left)
+
+
+def _ratio(x: Array, top: tuple[float, ...], bottom: tuple[float, ...]) -> Array:
+    """Return the quotient of two polynomials at x, by Horner's rule."""
+    numerator, denominator = x * 0 + top[0], x * 0 + bottom[0]
+    for a in top[1:]:
+        numerator = numerator * x + a
+    for b in bottom[1:]:
+        denominator = denominator * x + b
+    return numerator / denominator

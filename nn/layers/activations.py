@@ -1,0 +1,298 @@
+"""Activations: the elementwise functions that make a stack of layers more than one matrix.
+
+Each stands as a layer of its own (`ReLU()`), by name (`Activation('relu')`), or inside a
+weighted layer (`Dense(64, activation='relu')`).
+"""
+
+from typing import Any
+
+from .. import checks, cuda, kernels
+from .base import NAME2ACTIVATION, Array, Layer, activation_config, get_activation, register
+
+# Below this a probability, or the slope of a sigmoid, counts as this much in a backward
+# pass. It changes no digit elsewhere, and a saturated output still passes on the gradient
+# that a cross-entropy computed from its logits (see `gradient_for_output`).
+_FLOOR = 1e-30
+
+
+class ElementwiseLayer(Layer):
+    """A layer whose output has the shape of its input."""
+
+    #: True where half of the inputs are cut off, so that He's initialisation fits before it.
+    relu_like = False
+
+    def build(self, input_shape: Any) -> None:
+        """Take the input's shape for the output's."""
+        self._check_shape(input_shape)
+        self._built(input_shape, input_shape)
+
+
+@register
+class ReLU(ElementwiseLayer):
+    """Rectified linear unit, max(x, 0); its slope at 0 is taken as 0.
+
+    Nair and Hinton 2010, "Rectified linear units improve restricted Boltzmann machines".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ReLU().forward(np.array([-1.0, 2.0]))
+    array([0., 2.])
+    """
+
+    relu_like = True
+
+    def forward(self, x: Array, training: bool | None = False) -> Array:
+        """Return max(x, 0)."""
+        x = self._check_input(x)
+        y = cuda.get_array_module(x).maximum(x, 0)
+        self._keep(training, y)
+        return y
+
+    def backward(self, grad: Array) -> Array:
+        """Let the gradient through where the output was positive."""
+        (y,) = self._recall()
+        return grad * (y > 0)
+
+
+@register
+class LeakyReLU(ElementwiseLayer):
+    """x where positive, `negative_slope * x` elsewhere (Maas, Hannun and Ng 2013).
+
+    Parameters
+    ----------
+    negative_slope
+        Slope for negative inputs, at least 0.
+    **common
+        `name` and `input_shape`, as every layer takes them.
+    """
+
+    relu_like = True
+
+    def __init__(self, negative_slope: float = 0.01, **common: Any):
+        super().__init__(**common)
+        self.negative_slope = checks.non_negative("LeakyReLU", "negative_slope", negative_slope)
+
+    def forward(self, x: Array, training: bool | None = False) -> Array:
+        """Return x or the slope times x."""
+        x = self._check_input(x)
+        positive = x > 0
+        self._keep(training, positive)
+        return cuda.get_array_module(x).where(positive, x, self.negative_slope * x)
+
+    def backward(self, grad: Array) -> Array:
+        """Return the gradient, times the slope where x was not positive."""
+        (positive,) = self._recall()
+        return cuda.get_array_module(grad).where(positive, grad, self.negative_slope * grad)
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the layer's class and arguments."""
+        return self._config(negative_slope=self.negative_slope)
+
+
+@register
+class ELU(ElementwiseLayer):
+    """x where positive, `alpha * (exp(x) - 1)` elsewhere.
+
+    Clevert, Unterthiner and Hochreiter 2016, arXiv 1511.07289, equation 16.
+
+    Parameters
+    ----------
+    alpha
+        Minus the limit for x towards minus infinity, above 0.
+    **common
+        `name` and `input_shape`, as every layer takes them.
+    """
+
+    relu_like = True
+
+    def __init__(self, alpha: float = 1.0, **common: Any):
+        super().__init__(**common)
+        self.alpha = checks.positive("ELU", "alpha", alpha)
+
+    def forward(self, x: Array, training: bool | None = False) -> Array:
+        """Return x or alpha * (exp(x) - 1)."""
+        x = self._check_input(x)
+        xp = cuda.get_array_module(x)
+        y = xp.where(x > 0, x, self.alpha * xp.expm1(xp.minimum(x, 0)))
+        self._keep(training, y)
+        return y
+
+    def backward(self, grad: Array) -> Array:
+        """Return the gradient times 1 or alpha * exp(x), which is y + alpha."""
+        (y,) = self._recall()
+        return grad * cuda.get_array_module(y).where(y > 0, 1, y + self.alpha)
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the layer's class and arguments."""
+        return self._config(alpha=self.alpha)
+
+
+@register
+class GELU(ElementwiseLayer):
+    """Gaussian error linear unit, x * P(Z <= x) for a standard normal Z, exact.
+
+    Hendrycks and Gimpel 2016, arXiv 1606.08415, section 2.
+    """
+
+    relu_like = True
+
+    def forward(self, x: Array, training: bool | None = False) -> Array:
+        """Return x * cdf(x)."""
+        x = self._check_input(x)
+        self._keep(training, x)
+        return x * kernels.normal_cdf(x)
+
+    def backward(self, grad: Array) -> Array:
+        """Return the gradient times cdf(x) + x * pdf(x)."""
+        (x,) = self._recall()
+        return grad * (kernels.normal_cdf(x) + x * kernels.normal_pdf(x))
+
+
+@register
+class Tanh(ElementwiseLayer):
+    """Hyperbolic tangent."""
+
+    def forward(self, x: Array, training: bool | None = False) -> Array:
+        """Return tanh(x)."""
+        x = self._check_input(x)
+        y = cuda.get_array_module(x).tanh(x)
+        self._keep(training, y)
+        return y
+
+    def backward(self, grad: Array) -> Array:
+        """Return the gradient times 1 - tanh(x)^2."""
+        (y,) = self._recall()
+        return grad * (1 - y * y)
+
+
+@register
+class Sigmoid(ElementwiseLayer):
+    """Logistic function, 1 / (1 + exp(-x)).
+
+    At the end of a model under binary cross-entropy the loss is computed from the logits,
+    the inputs of this layer, so that it stays exact where the probability rounds to 0 or 1.
+    """
+
+    def forward(self, x: Array, training: bool | None = False) -> Array:
+        """Return the probabilities for the logits x."""
+        x = self._check_input(x)
+        y = kernels.sigmoid(x)
+        self._keep(training, y, x)
+        return y
+
+    def backward(self, grad: Array) -> Array:
+        """Return the gradient times y * (1 - y)."""
+        y, _ = self._recall()
+        return grad * self._slope(y)
+
+    def _slope(self, y: Array) -> Array:
+        return cuda.get_array_module(y).maximum(y * (1 - y), _FLOOR)
+
+    def logits_of(self, y: Array) -> Array:
+        """Return the logits behind probabilities: the kept ones where y is the last output."""
+        if self._kept is not None and self._kept[0] is y:
+            return self._kept[1]
+        xp = cuda.get_array_module(y)
+        limits = xp.finfo(y.dtype)
+        y = xp.clip(y, limits.tiny, 1 - limits.epsneg)
+        return xp.log(y) - xp.log1p(-y)
+
+    def gradient_for_output(self, logits_grad: Array) -> Array:
+        """Return the gradient for y from which `backward` makes `logits_grad`."""
+        y, _ = self._recall()
+        return logits_grad / self._slope(y)
+
+
+@register
+class Softmax(ElementwiseLayer):
+    """exp(x) / sum(exp(x)) over the classes, axis 1.
+
+    At the end of a model under categorical cross-entropy the loss is computed from the
+    logits, the inputs of this layer; the model still returns probabilities.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Softmax().forward(np.array([[0.0, np.log(3.0)]]))
+    array([[0.25, 0.75]])
+    """
+
+    input_ndim = (2, 3, 4)
+    input_hint = "the classes lie along axis 1."
+
+    def forward(self, x: Array, training: bool | None = False) -> Array:
+        """Return the probabilities for the logits x (N, classes, ...)."""
+        x = self._check_input(x)
+        y = kernels.from_rows(kernels.softmax(kernels.to_rows(x)), x.shape)
+        self._keep(training, y, x)
+        return y
+
+    def backward(self, grad: Array) -> Array:
+        """Return y * (grad - sum(grad * y)), the sum over the classes."""
+        y = self._probabilities()
+        return y * (grad - (grad * y).sum(axis=1, keepdims=True))
+
+    def _probabilities(self) -> Array:
+        y, _ = self._recall()
+        return cuda.get_array_module(y).maximum(y, _FLOOR)
+
+    def logits_of(self, y: Array) -> Array:
+        """Return logits behind probabilities: the kept ones where y is the last output."""
+        if self._kept is not None and self._kept[0] is y:
+            return self._kept[1]
+        xp = cuda.get_array_module(y)
+        return xp.log(xp.maximum(y, xp.finfo(y.dtype).tiny))
+
+    def gradient_for_output(self, logits_grad: Array) -> Array:
+        """Return a gradient for y from which `backward` makes `logits_grad` (rows sum to 0)."""
+        return logits_grad / self._probabilities()
+
+
+NAME2ACTIVATION.update(
+    relu=ReLU,
+    leaky_relu=LeakyReLU,
+    elu=ELU,
+    gelu=GELU,
+    sigmoid=Sigmoid,
+    tanh=Tanh,
+    softmax=Softmax,
+)
+
+
+@register
+class Activation(ElementwiseLayer):
+    """An activation by name: `Activation('relu')` does what `ReLU()` does.
+
+    Parameters
+    ----------
+    activation
+        'relu', 'leaky_relu', 'elu', 'gelu', 'sigmoid', 'tanh', 'softmax', 'linear', or an
+        activation layer.
+    **common
+        `name` and `input_shape`, as every layer takes them.
+    """
+
+    def __init__(self, activation: str | Layer | None = None, **common: Any):
+        if activation is None and common.get("name") in NAME2ACTIVATION:
+            activation = common.pop("name")  # written as Activation(name='relu')
+        if activation is None:
+            raise checks.unknown("Activation", "activation", None, [*NAME2ACTIVATION, "linear"])
+        super().__init__(**common)
+        self.activation = get_activation(activation, "Activation")
+        self.relu_like = getattr(self.activation, "relu_like", False)
+
+    def forward(self, x: Array, training: bool | None = False) -> Array:
+        """Return the activation's output; x itself for 'linear'."""
+        x = self._check_input(x)
+        return x if self.activation is None else self.activation.forward(x, training)
+
+    def backward(self, grad: Array) -> Array:
+        """Return the activation's gradient."""
+        return grad if self.activation is None else self.activation.backward(grad)
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the layer's class and arguments."""
+        if self.activation is None:
+            return self._config(activation="linear")
+        return self._config(activation=activation_config(self.activation))

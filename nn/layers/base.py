@@ -1,0 +1,339 @@
+"""What every layer is: parameters, a forward pass, a backward pass, and a way to be saved.
+
+A layer is a function with a memory. `forward` computes the output and keeps what `backward`
+will need; `backward` takes the gradient of the loss with respect to the output, fills
+`grads` beside `params`, and returns the gradient with respect to the input. That is all of
+backpropagation: the model calls the one in order and the other in reverse.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import checks, initializers, random
+
+Array = Any  # numpy.ndarray or cupy.ndarray
+Shape = tuple[int | None, ...]  # with the batch axis, which is None
+
+#: Every layer class by the names under which models are saved and loaded.
+NAME2LAYER: dict[str, type["Layer"]] = {}
+
+
+class Layer:
+    """Base class of all layers; subclass it to write your own.
+
+    A subclass needs `forward` and `backward` and nothing else. One with an `__init__` calls
+    `super().__init__()` in it; one with parameters creates them in `build`; one that is to
+    be saved returns its `__init__` arguments from `to_config` and is registered with
+    `@nn.register`.
+
+    Parameters
+    ----------
+    name
+        A name for `summary`; the class name where it is None.
+    input_shape
+        Shape of one sample, without the batch axis. On a model's first layer it makes the
+        model build at once.
+    trainable
+        False keeps the parameters as they are during training.
+
+    Attributes
+    ----------
+    params, grads, buffers : dict
+        Arrays by name: what training changes, its gradients, and what is saved with the
+        layer without being trained (as the running statistics of batch normalisation).
+    output_shape : tuple
+        Shape of the output with None for the batch axis, once the layer is built.
+    rng : numpy.random.Generator
+        The layer's own source of random numbers; a model gives each of its layers one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> class Double(Layer):
+    ...     def forward(self, x, training=False):
+    ...         return 2 * x
+    ...     def backward(self, grad):
+    ...         return 2 * grad
+    >>> Double().forward(np.ones(3))
+    array([2., 2., 2.])
+    """
+
+    #: Axes that an input must have, and what to add before the layer where it has others.
+    input_ndim: tuple[int, ...] = ()
+    input_hint = ""
+
+    #: False while `Model.train_step` runs the first layer: nobody reads its input's gradient.
+    wants_input_grad = True
+
+    def __init__(
+        self,
+        name: str | None = None,
+        input_shape: tuple[int, ...] | None = None,
+        trainable: bool = True,
+    ):
+        self.name = name
+        self.input_shape = None if input_shape is None else tuple(input_shape)
+        self.trainable = trainable
+        self.dtype = "float32"
+        self.rng = random.new_generator()
+        self.params: dict[str, Array] = {}
+        self.grads: dict[str, Array] = {}
+        self.buffers: dict[str, Array] = {}
+        self.built = False
+        self.built_shape: Shape | None = None
+        self.output_shape: Shape | None = None
+        self._kept: tuple | None = None
+
+    def build(self, input_shape: Shape) -> None:
+        """Create the parameters for inputs of `input_shape` and set `output_shape`.
+
+        Parameters
+        ----------
+        input_shape
+            With the batch axis: (None, 3, 32, 32).
+
+        Notes
+        -----
+        This one, for layers without parameters, learns `output_shape` from the forward pass
+        of a sample of zeros. A subclass that creates parameters sets `self.output_shape` and
+        `self.built = True` itself, or calls `super().build(input_shape)` at its end.
+        """
+        sample = np.zeros([1, *(n or 1 for n in input_shape[1:])], dtype=self.dtype)
+        self.output_shape = (None, *self.forward(sample, training=False).shape[1:])
+        self.built = True
+
+    def forward(self, x: Array, training: bool | None = False) -> Array:
+        """Return the layer's output for a batch.
+
+        Parameters
+        ----------
+        x
+            The batch, samples along the first axis.
+        training
+            True while the model trains; False otherwise, with `backward` still possible;
+            None where nothing is to be kept for `backward`, as in `predict`. A layer of your
+            own may treat None as False.
+        """
+        raise NotImplementedError(f"[{type(self).__name__}] needs a forward(x, training) method.")
+
+    def backward(self, grad: Array) -> Array:
+        """Fill `grads` and return the gradient for the input of the last forward pass.
+
+        Parameters
+        ----------
+        grad
+            Gradient of the loss with respect to the output, of the output's shape.
+        """
+        raise NotImplementedError(f"[{type(self).__name__}] needs a backward(grad) method.")
+
+    def to_config(self) -> dict[str, Any]:
+        """Return `{'class': ..., 'config': {...}}`, from which the layer can be made again."""
+        return self._config()
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{k}={v!r}" for k, v in self.to_config()["config"].items())
+        return f"{type(self).__name__}({arguments})"
+
+    # ------------------------------------------------ for the layers of this package
+
+    def _config(self, **arguments: Any) -> dict[str, Any]:
+        """Return `to_config`'s answer for the given arguments and those of every layer."""
+        common: dict[str, Any] = {}
+        if self.name is not None:
+            common["name"] = self.name
+        if self.input_shape is not None:
+            common["input_shape"] = list(self.input_shape)
+        if not self.trainable:
+            common["trainable"] = False
+        return {"class": type(self).__name__, "config": {**arguments, **common}}
+
+    def _check_input(self, x: Array) -> Array:
+        """Return x after checking its shape, building the layer where a user calls it by hand."""
+        shape = getattr(x, "shape", None)
+        if shape is None:
+            raise checks.error(type(self).__name__, "x", "must be an array", type(x).__name__)
+        self._check_shape(shape)
+        if not self.built:
+            self.build((None, *shape[1:]))
+        elif self.built_shape is not None and self._fixed(shape) != self._fixed(self.built_shape):
+            raise ValueError(
+                f"[{type(self).__name__}] was built for inputs of shape {self.built_shape}, "
+                f"got {tuple(shape)}."
+            )
+        return x
+
+    def _check_shape(self, shape: Shape) -> None:
+        """Raise where an input of this shape has the wrong number of axes."""
+        if self.input_ndim and len(shape) not in self.input_ndim:
+            expected = " or ".join(f"{n}-D" for n in self.input_ndim)
+            hint = f": {self.input_hint}" if self.input_hint else "."
+            raise ValueError(
+                f"[{type(self).__name__}] expects {expected} input, got {tuple(shape)}{hint}"
+            )
+
+    def _fixed(self, shape: Shape) -> Shape:
+        """Return the part of an input's shape that may not change once the layer is built."""
+        return ()
+
+    def _built(self, input_shape: Shape, output_shape: Shape) -> None:
+        """Note the end of `build`."""
+        self.built_shape, self.output_shape, self.built = input_shape, output_shape, True
+
+    def _keep(self, training: bool | None, *values: Any) -> None:
+        """Keep `values` for `backward`, unless this forward pass is for inference only."""
+        if training is not None:
+            self._kept = values
+
+    def _recall(self) -> tuple:
+        """Return what the last forward pass kept."""
+        if self._kept is None:
+            raise RuntimeError(
+                f"[{type(self).__name__}] backward() was called before forward(): call "
+                "forward(x, training=True) first."
+            )
+        return self._kept
+
+    def _set_param(self, name: str, values: np.ndarray) -> None:
+        """Store a parameter in the layer's dtype."""
+        self.params[name] = np.ascontiguousarray(values, dtype=self.dtype)
+
+
+class WeightedLayer(Layer):
+    """A layer with a kernel `W`, an optional bias `b` and an optional activation after them."""
+
+    def __init__(
+        self,
+        use_bias: bool,
+        activation: "str | Layer | None",
+        kernel_initializer: "str | initializers.Initializer | None",
+        **common: Any,
+    ):
+        super().__init__(**common)
+        owner = type(self).__name__
+        self.use_bias = bool(use_bias)
+        self.activation = get_activation(activation, owner)
+        if kernel_initializer is not None:
+            initializers.get(kernel_initializer, owner)
+        self.kernel_initializer = kernel_initializer
+
+    def default_initializer(self) -> str:
+        """Return the name of the initializer that is used where none was given."""
+        return "he_normal"
+
+    def draw_kernel(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Draw the kernel; the same one at each call, for the layer's seed."""
+        rule = initializers.get(self.kernel_initializer or self.default_initializer())
+        seed: Any = self.rng.bit_generator.seed_seq  # where the layer's generator began
+        return rule(shape, np.random.default_rng(seed))
+
+    def _build_weights(self, shape: tuple[int, ...], outputs: int) -> None:
+        self._set_param("W", self.draw_kernel(shape))
+        if self.use_bias:
+            self._set_param("b", np.zeros(outputs))
+
+    def _activate(self, z: Array, training: bool | None) -> Array:
+        return z if self.activation is None else self.activation.forward(z, training)
+
+    def _activation_grad(self, grad: Array) -> Array:
+        return grad if self.activation is None else self.activation.backward(grad)
+
+    def _weighted_config(self, **arguments: Any) -> dict[str, Any]:
+        """Return `_config` with the arguments of every weighted layer, defaults left out."""
+        config = {**arguments, "use_bias": self.use_bias}
+        if self.activation is not None:
+            config["activation"] = activation_config(self.activation)
+        if self.kernel_initializer is not None:
+            config["kernel_initializer"] = getattr(
+                self.kernel_initializer, "__name__", self.kernel_initializer
+            )
+        return self._config(**config)
+
+
+def register(cls: type[Layer]) -> type[Layer]:
+    """Make a layer class known by its name, so that models with it can be loaded.
+
+    Use it as a decorator. A later class of the same name takes the place of the earlier.
+
+    Examples
+    --------
+    >>> @register
+    ... class Half(Layer):
+    ...     def forward(self, x, training=False):
+    ...         return x / 2
+    ...     def backward(self, grad):
+    ...         return grad / 2
+    >>> NAME2LAYER.pop("Half").__name__
+    'Half'
+    """
+    NAME2LAYER[cls.__name__] = cls
+    return cls
+
+
+def layer_from_config(entry: dict[str, Any]) -> Layer:
+    """Make a layer from what `to_config` returned.
+
+    Raises
+    ------
+    ValueError
+        For a class that is not registered, or arguments that its `__init__` does not take.
+    """
+    if not isinstance(entry, dict) or not isinstance(entry.get("class"), str):
+        raise checks.error("Model", "layers", "must be {'class': ..., 'config': {...}}", entry)
+    name, config = entry["class"], entry.get("config") or {}
+    if name not in NAME2LAYER:
+        message = str(checks.unknown("Model", "class", name, NAME2LAYER))
+        raise ValueError(f"{message} A layer of your own must be registered first: @nn.register.")
+    common = {k: v for k, v in config.items() if k in ("name", "input_shape", "trainable")}
+    arguments = {k: _as_tuple(v) for k, v in config.items() if k not in common}
+    try:
+        layer = NAME2LAYER[name](**arguments)
+    except TypeError as error:
+        raise ValueError(
+            f"[{name}] cannot be made from the config {config}: {error}. Its to_config() must "
+            "return the arguments of its __init__."
+        ) from error
+    for key, value in common.items():
+        setattr(layer, key, _as_tuple(value))
+    return layer
+
+
+def _as_tuple(value: Any) -> Any:
+    """Return JSON's lists as the tuples that they were."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+# ------------------------------------------------------------- activations by name
+
+#: Every activation class by the names that `activation=` and `Activation` take.
+NAME2ACTIVATION: dict[str, Callable[[], Layer]] = {}
+
+
+def get_activation(activation: "str | Layer | None", owner: str) -> Layer | None:
+    """Return a new activation layer for a name, the layer itself, or None for 'linear'."""
+    if activation is None or activation == "linear":
+        return None
+    if isinstance(activation, Layer):
+        return activation
+    if isinstance(activation, dict):
+        return layer_from_config(activation)
+    if activation not in NAME2ACTIVATION:
+        raise checks.unknown(owner, "activation", activation, [*NAME2ACTIVATION, "linear"])
+    return NAME2ACTIVATION[activation]()
+
+
+def activation_config(activation: Layer) -> str | dict[str, Any]:
+    """Return the shortest value from which `get_activation` makes the same activation."""
+    for name, make in NAME2ACTIVATION.items():
+        if make is type(activation) and make().to_config() == activation.to_config():
+            return name
+    return activation.to_config()
+
+
+def move_to_device(layer: Layer, to_device: Callable[[Array], Array]) -> None:
+    """Move a layer's arrays with `cuda.to_gpu` or `cuda.to_cpu`; what was kept is dropped."""
+    for arrays in (layer.params, layer.grads, layer.buffers):
+        for name, array in arrays.items():
+            arrays[name] = to_device(array)
+    layer._kept = None

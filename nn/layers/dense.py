@@ -1,0 +1,102 @@
+"""The fully connected layer: every output sees every input."""
+
+from typing import Any
+
+from .. import checks, initializers, kernels
+from .base import NAME2LAYER, Array, Layer, Shape, WeightedLayer, register
+
+
+@register
+class Dense(WeightedLayer):
+    """y = x W + b.
+
+    Parameters
+    ----------
+    units
+        Number of outputs.
+    use_bias
+        Whether to add b.
+    activation
+        Name of an activation, or an activation layer, applied to the outputs.
+    kernel_initializer
+        Name or function (see `nn.initializers`). By default 'he_normal' before an activation
+        like ReLU, inside the layer or after it in the model, else 'glorot_uniform'.
+    **common
+        `name`, `input_shape` (features,) and `trainable`, as every layer takes them.
+
+    Attributes
+    ----------
+    params : dict
+        'W' of shape (features, units) and 'b' of shape (units,).
+
+    Raises
+    ------
+    ValueError
+        For an input that is not (N, features).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = Dense(2, input_shape=(3,))
+    >>> layer.build((None, 3))
+    >>> layer.params["W"][...] = 1
+    >>> layer.forward(np.ones((1, 3), dtype="float32"))
+    array([[3., 3.]], dtype=float32)
+    """
+
+    input_ndim = (2,)
+    input_hint = "add Flatten() before it."
+
+    def __init__(
+        self,
+        units: int,
+        use_bias: bool = True,
+        activation: str | Layer | None = None,
+        kernel_initializer: str | initializers.Initializer | None = None,
+        **common: Any,
+    ):
+        super().__init__(use_bias, activation, kernel_initializer, **common)
+        self.units = checks.positive_int("Dense", "units", units)
+        #: Set by the model where the next activation is like ReLU.
+        self.feeds_relu = False
+
+    def default_initializer(self) -> str:
+        """Return 'he_normal' before an activation like ReLU, else 'glorot_uniform'."""
+        relu_like = self.feeds_relu or getattr(self.activation, "relu_like", False)
+        return "he_normal" if relu_like else "glorot_uniform"
+
+    def build(self, input_shape: Shape) -> None:
+        """Create W and b for inputs (None, features)."""
+        self._check_shape(input_shape)
+        self._build_weights((int(input_shape[1] or 0), self.units), self.units)
+        self._built(input_shape, (None, self.units))
+
+    def _fixed(self, shape: Shape) -> Shape:
+        return shape[1:]
+
+    def forward(self, x: Array, training: bool | None = False) -> Array:
+        """Return x W + b for x (N, features), as (N, units)."""
+        x = self._check_input(x)
+        y = x @ self.params["W"]
+        if self.use_bias:
+            y += self.params["b"]
+        self._keep(training, x)
+        return self._activate(y, training)
+
+    def backward(self, grad: Array) -> Array:
+        """Fill the gradients of W and b; return grad W^T."""
+        (x,) = self._recall()
+        grad = self._activation_grad(grad)
+        if self.trainable:
+            self.grads["W"] = x.T @ grad
+            if self.use_bias:
+                self.grads["b"] = kernels.column_sums(grad)
+        return grad @ self.params["W"].T if self.wants_input_grad else None
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the layer's class and arguments."""
+        return self._weighted_config(units=self.units)
+
+
+Affine = Dense
+NAME2LAYER["Affine"] = Dense

@@ -1,0 +1,186 @@
+"""Pooling: one value for each window of a picture, or for the whole of it."""
+
+from typing import Any
+
+from .. import checks, cuda, kernels
+from .base import NAME2LAYER, Array, Layer, Shape, register
+from .conv import check_padding
+
+
+class WindowPool(Layer):
+    """What max and average pooling share: the geometry of their windows."""
+
+    input_ndim = (4,)
+    input_hint = "pictures are (N, C, H, W); add Reshape((C, H, W)) before it."
+
+    def __init__(
+        self,
+        pool_size: int | tuple[int, int] = (2, 2),
+        stride: int | tuple[int, int] | None = None,
+        padding: str | int | tuple[int, int] = "valid",
+        **common: Any,
+    ):
+        super().__init__(**common)
+        owner = type(self).__name__
+        self.pool_size = checks.pair(owner, "pool_size", pool_size)
+        self.stride = self.pool_size if stride is None else checks.pair(owner, "stride", stride)
+        self.padding = check_padding(owner, padding)
+        if not isinstance(self.padding, str) and any(
+            p >= k for p, k in zip(self.padding, self.pool_size, strict=True)
+        ):
+            raise checks.error(owner, "padding", f"must be below pool_size {pool_size}", padding)
+
+    def build(self, input_shape: Shape) -> None:
+        """Find the output's size for inputs (None, C, H, W)."""
+        self._check_shape(input_shape)
+        size = (int(input_shape[2] or 0), int(input_shape[3] or 0))
+        out = kernels.output_size(size, *self._geometry(size))
+        if min(out) < 1:
+            raise checks.error(
+                type(self).__name__,
+                "pool_size",
+                f"must not be larger than the padded input {input_shape}",
+                self.pool_size,
+            )
+        self._built(input_shape, (None, input_shape[1], *out))
+
+    def _fixed(self, shape: Shape) -> Shape:
+        return shape[1:]
+
+    def _geometry(self, size: tuple[int, int]) -> tuple:
+        padding = kernels.resolve_padding(self.padding, size, self.pool_size, self.stride)
+        return self.pool_size, self.stride, padding
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the layer's class and arguments."""
+        return self._config(pool_size=self.pool_size, stride=self.stride, padding=self.padding)
+
+
+@register
+class MaxPool2D(WindowPool):
+    """The largest value of each window; padding never wins.
+
+    Parameters
+    ----------
+    pool_size
+        (height, width) of a window, or one number for both.
+    stride
+        Step between windows; the pool size where None, so that they tile the picture.
+    padding
+        'valid', 'same', a number or a pair, as for `Conv2D`, below the pool size.
+    **common
+        `name` and `input_shape` (C, H, W), as every layer takes them.
+
+    Raises
+    ------
+    ValueError
+        For an input that is not (N, C, H, W), or a window larger than the padded input.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> MaxPool2D().forward(np.arange(4.0).reshape(1, 1, 2, 2))
+    array([[[[3.]]]])
+    """
+
+    def forward(self, x: Array, training: bool | None = False) -> Array:
+        """Return the maxima of x (N, C, H, W), as (N, C, OH, OW)."""
+        x = self._check_input(x)
+        geometry = self._geometry(x.shape[2:])
+        y, index = kernels.max_pool2d(
+            x, geometry[0], geometry[1], geometry[2], training is not None
+        )
+        self._keep(training, index, x.shape, geometry)
+        return y
+
+    def backward(self, grad: Array) -> Array:
+        """Give each window's gradient to the cell that won."""
+        index, shape, geometry = self._recall()
+        return kernels.max_pool2d_grad(grad, index, shape, *geometry)
+
+
+@register
+class AvgPool2D(WindowPool):
+    """The mean of each window, over the cells that lie on the picture: padding is not counted.
+
+    Parameters
+    ----------
+    pool_size, stride, padding
+        As for `MaxPool2D`.
+    **common
+        `name` and `input_shape` (C, H, W), as every layer takes them.
+    """
+
+    def forward(self, x: Array, training: bool | None = False) -> Array:
+        """Return the means of x (N, C, H, W), as (N, C, OH, OW)."""
+        x = self._check_input(x)
+        geometry = self._geometry(x.shape[2:])
+        self._keep(training, x.shape, geometry)
+        return kernels.avg_pool2d(x, *geometry)
+
+    def backward(self, grad: Array) -> Array:
+        """Share each window's gradient among its cells."""
+        shape, geometry = self._recall()
+        return kernels.avg_pool2d_grad(grad, shape, *geometry)
+
+
+class GlobalPool(Layer):
+    """What the global poolings share: (N, C, H, W) -> (N, C)."""
+
+    input_ndim = (4,)
+    input_hint = "pictures are (N, C, H, W)."
+
+    def build(self, input_shape: Shape) -> None:
+        """Set the output's shape, (None, C)."""
+        self._check_shape(input_shape)
+        self._built(input_shape, (None, input_shape[1]))
+
+
+@register
+class GlobalAvgPool2D(GlobalPool):
+    """The mean of each channel: (N, C, H, W) -> (N, C).
+
+    Lin, Chen and Yan 2014, "Network in network", arXiv 1312.4400, section 3.2.
+    """
+
+    def forward(self, x: Array, training: bool | None = False) -> Array:
+        """Return the mean of each channel."""
+        x = self._check_input(x)
+        self._keep(training, x.shape)
+        return x.mean(axis=(2, 3))
+
+    def backward(self, grad: Array) -> Array:
+        """Share each channel's gradient among its pixels."""
+        (shape,) = self._recall()
+        n, c, h, w = shape
+        xp = cuda.get_array_module(grad)
+        # (N, C) -> (N, 1, 1, C) -> (N, H, W, C) -> (N, C, H, W)
+        share = xp.broadcast_to((grad / (h * w)).reshape(n, 1, 1, c), (n, h, w, c))
+        return kernels.channels_first(xp.ascontiguousarray(share))
+
+
+@register
+class GlobalMaxPool2D(GlobalPool):
+    """The largest value of each channel: (N, C, H, W) -> (N, C); the first of equals wins."""
+
+    def forward(self, x: Array, training: bool | None = False) -> Array:
+        """Return the maximum of each channel."""
+        x = self._check_input(x)
+        xp = cuda.get_array_module(x)
+        n, c, h, w = x.shape
+        pixels = kernels.channels_last(x).reshape(n, h * w, c)  # (N, C, H, W) -> (N, H*W, C)
+        index = pixels.argmax(axis=1)[:, xp.newaxis]  # (N, 1, C)
+        self._keep(training, index, x.shape)
+        return xp.take_along_axis(pixels, index, axis=1)[:, 0]  # (N, C)
+
+    def backward(self, grad: Array) -> Array:
+        """Give each channel's gradient to the pixel that won."""
+        index, (n, c, h, w) = self._recall()
+        xp = cuda.get_array_module(grad)
+        won = xp.arange(h * w)[:, xp.newaxis] == index  # (N, H*W, C)
+        dx = won * grad[:, xp.newaxis]  # (N, 1, C) -> (N, H*W, C)
+        return kernels.channels_first(dx.reshape(n, h, w, c))
+
+
+MaxPooling2D = Pooling2D = MaxPooling = MaxPool2D
+NAME2LAYER.update(MaxPooling2D=MaxPool2D, Pooling2D=MaxPool2D, MaxPooling=MaxPool2D)

@@ -1,0 +1,84 @@
+"""Layers that only look at the same numbers in another shape."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from .. import checks
+from .base import Array, Layer, Shape, register
+
+
+@register
+class Reshape(Layer):
+    """Give each sample another shape, in the order of its axes: (C, H, W) for pictures.
+
+    Parameters
+    ----------
+    target_shape
+        Shape of one sample, without the batch axis; one entry may be -1.
+    **common
+        `name` and `input_shape`, as every layer takes them.
+
+    Raises
+    ------
+    ValueError
+        Where a sample does not have as many values as the shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Reshape((1, 28, 28)).forward(np.zeros((5, 784))).shape
+    (5, 1, 28, 28)
+    """
+
+    def __init__(self, target_shape: tuple[int, ...] | int, **common: Any):
+        super().__init__(**common)
+        shape = tuple(target_shape) if isinstance(target_shape, Iterable) else (target_shape,)
+        rule = "must be positive sizes, one of which may be -1"
+        if not all(checks.is_integer(n) and (n > 0 or n == -1) for n in shape):
+            raise checks.error("Reshape", "target_shape", rule, target_shape)
+        if shape.count(-1) > 1:
+            raise checks.error("Reshape", "target_shape", rule, target_shape)
+        self.target_shape = tuple(int(n) for n in shape)
+
+    def build(self, input_shape: Shape) -> None:
+        """Work out the output's shape."""
+        values = math.prod(int(n or 0) for n in input_shape[1:])
+        known = math.prod(n for n in self.target_shape if n != -1)
+        if values % known or (-1 not in self.target_shape and values != known):
+            raise ValueError(
+                f"[Reshape] 'target_shape' {self.target_shape} must hold the {values} values of "
+                f"a sample, got inputs of shape {tuple(input_shape)}."
+            )
+        sample = tuple(values // known if n == -1 else n for n in self.target_shape)
+        self._built(input_shape, (None, *sample))
+
+    def _fixed(self, shape: Shape) -> Shape:
+        return shape[1:]
+
+    def forward(self, x: Array, training: bool | None = False) -> Array:
+        """Return x (N, ...) as (N, *target_shape)."""
+        x = self._check_input(x)
+        self._keep(training, x.shape)
+        return x.reshape(x.shape[0], *(self.output_shape or ())[1:])
+
+    def backward(self, grad: Array) -> Array:
+        """Return the gradient in the input's shape."""
+        (shape,) = self._recall()
+        return grad.reshape(shape)
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the layer's class and arguments."""
+        return self._config(target_shape=self.target_shape)
+
+
+@register
+class Flatten(Reshape):
+    """Make a vector of each sample, in the order (C, H, W): (N, C, H, W) -> (N, C*H*W)."""
+
+    def __init__(self, **common: Any):
+        super().__init__((-1,), **common)
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the layer's class and arguments."""
+        return self._config()

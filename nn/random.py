@@ -1,0 +1,42 @@
+"""Where every random number of the library comes from.
+
+Each model owns one `numpy.random.Generator` and spawns children of it for its layers
+and for the order of its data. `nn.seed(n)` fixes the root that models without a seed of
+their own, and layers used without a model, are spawned from.
+"""
+
+import numpy as np
+
+from . import checks
+
+_root = np.random.default_rng()
+
+
+def seed(n: int) -> None:
+    """Fix the randomness of everything made after this call.
+
+    Parameters
+    ----------
+    n
+        Any integer of at least 0. The same `n` gives the same models, shuffles and dropout.
+
+    Raises
+    ------
+    ValueError
+        Where `n` is not an integer of at least 0.
+
+    Examples
+    --------
+    >>> seed(7); first = new_generator().random()
+    >>> seed(7); first == new_generator().random()
+    True
+    """
+    global _root
+    _root = np.random.default_rng(checks.non_negative_int("nn.seed", "n", n))
+
+
+def new_generator(seed: int | None = None) -> np.random.Generator:
+    """Return a generator for `seed`, or the next child of the root that `nn.seed` fixed."""
+    if seed is None:
+        return _root.spawn(1)[0]
+    return np.random.default_rng(checks.non_negative_int("Model", "seed", seed))

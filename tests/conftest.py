@@ -1,0 +1,54 @@
+"""What all tests share: the devices, the sample of digits, and quiet property-based tests."""
+
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+import pytest
+
+from nn import cuda
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLE = ROOT / "mnist_dataset"
+FULL_MNIST = ROOT.parent / "shared" / "data" / "mnist"
+
+hypothesis.settings.register_profile(
+    "nn", deadline=None, derandomize=True, max_examples=60, database=None
+)
+hypothesis.settings.load_profile("nn")
+
+NO_GPU = "needs an NVIDIA GPU and CuPy (requirements-cuda12.txt or -cuda13.txt)"
+DEVICES = ["cpu", pytest.param("gpu", marks=pytest.mark.gpu)]
+
+
+@pytest.fixture(params=DEVICES)
+def device(request):
+    """Run a test once on each device; the GPU's is skipped where there is none."""
+    if request.param == "gpu" and not cuda.CUDA_AVAILABLE:
+        pytest.skip(NO_GPU)
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def models_start_on_the_cpu(monkeypatch):
+    """Let each test choose its device, also on a machine with a GPU."""
+    monkeypatch.setattr(cuda, "USE_CUDA", False)
+
+
+@pytest.fixture
+def to_device(device):
+    """Return the function that moves an array to the device of the test."""
+    return cuda.to_gpu if device == "gpu" else cuda.to_cpu
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def sample():
+    """The shipped sample of MNIST: (train, test)."""
+    from nn.data import load_mnist_sample
+
+    return load_mnist_sample(SAMPLE)
