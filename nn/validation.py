@@ -1,0 +1,112 @@
+"""One place that looks at what users hand in: inputs, labels and weights of samples.
+
+`fit`, `evaluate`, `predict` and `train_step` all check through these functions, before any
+number is computed, on either device alike.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from . import checks, cuda
+
+Array = Any  # numpy.ndarray or cupy.ndarray
+_ROWS_AT_ONCE = 4096  # so that the check of a large set needs little memory
+
+
+def check_inputs(x: Any, input_shape: tuple[int | None, ...] | None) -> Array:
+    """Return inputs as an array of numbers of the shape that the model takes, all finite.
+
+    Parameters
+    ----------
+    x
+        Array or nested lists, samples along the first axis.
+    input_shape
+        The model's, with None for the batch axis; None where the model is not built.
+
+    Raises
+    ------
+    TypeError
+        For values that are not real numbers.
+    ValueError
+        For another shape, or NaN or infinite values.
+    """
+    x = x if cuda.get_array_module(x) is not np else np.asarray(x)
+    if x.dtype.kind not in "fiub":
+        raise TypeError(f"[Model] 'x' must hold real numbers, got an array of dtype {x.dtype}.")
+    if x.ndim < 2:
+        raise ValueError(
+            f"[Model] 'x' must have a batch axis and at least one more, got shape {x.shape}: "
+            "give a single sample as x[np.newaxis]."
+        )
+    if input_shape is not None and x.shape[1:] != tuple(input_shape[1:]):
+        hint = _shape_hint(x.shape, tuple(input_shape))
+        raise ValueError(
+            f"[Model] expects inputs of shape {tuple(input_shape)}, got {x.shape}{hint}"
+        )
+    check_finite(x, "x")
+    return x
+
+
+def _shape_hint(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> str:
+    """Return what to do about the two likeliest mistakes, as the end of a sentence."""
+    if shape == wanted[1:]:
+        return ": give a single sample as x[np.newaxis]."
+    if len(wanted) == len(shape) == 4 and (shape[3], *shape[1:3]) == wanted[1:]:
+        return ": these are channels-last, use x.transpose(0, 3, 1, 2)."
+    if len(wanted) == 4 and wanted[1] == 1 and shape[1:] == wanted[2:]:
+        return ": give grey pictures a channel axis, x[:, np.newaxis]."
+    return "."
+
+
+def check_finite(array: Array, argument: str) -> None:
+    """Raise where an array holds NaN or infinite values; the message names the first row."""
+    if array.dtype.kind != "f":
+        return
+    xp = cuda.get_array_module(array)
+    for start in range(0, len(array), _ROWS_AT_ONCE):
+        finite = xp.isfinite(array[start : start + _ROWS_AT_ONCE])
+        if not finite.all():
+            bad_rows = ~finite.reshape(len(finite), -1).all(axis=1)
+            row = start + int(bad_rows.argmax())
+            raise ValueError(
+                f"[Model] '{argument}' must be finite, got NaN or infinite values in row {row}: "
+                "clean the data, with np.nan_to_num for example."
+            )
+
+
+def check_weights(weights: Any, argument: str, rows: int) -> np.ndarray:
+    """Return weights of samples as float64 of shape (rows,), none of them negative."""
+    weights = np.asarray(cuda.to_cpu(weights), dtype=np.float64)
+    if weights.shape != (rows,):
+        raise checks.error("Model", argument, f"must have the shape ({rows},)", weights.shape)
+    check_finite(weights, argument)
+    if rows and weights.min() < 0:
+        raise checks.error("Model", argument, "must not be negative", float(weights.min()))
+    return weights
+
+
+def weights_of_classes(class_weight: dict[int, float], y: np.ndarray) -> np.ndarray:
+    """Return each sample's weight by its class, for integer (n,) or one-hot (n, k) labels.
+
+    A class that the dictionary does not name has the weight 1.
+
+    Examples
+    --------
+    >>> weights_of_classes({1: 5.0}, np.array([0, 1, 1]))
+    array([1., 5., 5.])
+    """
+    if not isinstance(class_weight, dict):
+        raise checks.error("Model", "class_weight", "must be {class: weight}", class_weight)
+    labels = y.argmax(axis=1) if y.ndim == 2 and y.shape[1] > 1 else y.reshape(-1)
+    if labels.dtype.kind not in "iub":
+        raise ValueError(
+            f"[Model] 'class_weight' needs integer or one-hot labels, got dtype {y.dtype}: "
+            "use sample_weight."
+        )
+    weights = np.ones(len(labels))
+    for label, weight in class_weight.items():
+        if not checks.is_integer(label):
+            raise checks.error("Model", "class_weight", "must have integer keys", label)
+        weights[labels == label] = checks.non_negative("Model", "class_weight", weight)
+    return weights

@@ -1,0 +1,350 @@
+"""What every exported layer, loss, optimizer, schedule and callback promises, held to it.
+
+The parts are discovered: one that is exported without an entry here fails a test.
+"""
+
+import inspect
+import json
+
+import numpy as np
+import pytest
+
+import nn
+from nn import callbacks, cuda, gradcheck, layers, losses, optim, schedules
+from nn.layers import NAME2LAYER, layer_from_config
+
+# How to make each layer, and the shape of a sample for it.
+LAYERS = {
+    "Activation": (lambda: nn.Activation("tanh"), (5,)),
+    "AvgPool2D": (lambda: nn.AvgPool2D(2, stride=1, padding="same"), (2, 4, 5)),
+    "BatchNorm": (lambda: nn.BatchNorm(), (3,)),
+    "BatchNorm1D": (lambda: nn.BatchNorm1D(), (3, 4)),
+    "BatchNorm2D": (lambda: nn.BatchNorm2D(), (3, 4, 2)),
+    "Conv2D": (lambda: nn.Conv2D(4, 3, stride=2, activation="tanh"), (2, 5, 6)),
+    "Dense": (lambda: nn.Dense(4, activation="sigmoid"), (5,)),
+    "Dropout": (lambda: nn.Dropout(0.4), (3, 4, 4)),
+    "ELU": (lambda: nn.ELU(), (2, 3, 3)),
+    "Flatten": (lambda: nn.Flatten(), (2, 3, 4)),
+    "GELU": (lambda: nn.GELU(), (2, 3, 3)),
+    "GlobalAvgPool2D": (lambda: nn.GlobalAvgPool2D(), (3, 4, 5)),
+    "GlobalMaxPool2D": (lambda: nn.GlobalMaxPool2D(), (3, 4, 5)),
+    "LeakyReLU": (lambda: nn.LeakyReLU(), (2, 3, 3)),
+    "MaxPool2D": (lambda: nn.MaxPool2D(3, stride=2, padding=1), (2, 5, 6)),
+    "ReLU": (lambda: nn.ReLU(), (2, 3, 3)),
+    "Reshape": (lambda: nn.Reshape((4, -1)), (2, 3, 4)),
+    "Sigmoid": (lambda: nn.Sigmoid(), (5,)),
+    "Softmax": (lambda: nn.Softmax(), (5,)),
+    "Tanh": (lambda: nn.Tanh(), (5,)),
+}
+
+# Predictions and targets for each loss, from a generator.
+LOSSES = {
+    "BinaryCrossentropy": lambda rng: (rng.normal(size=(6, 1)), rng.integers(0, 2, 6)),
+    "CategoricalCrossentropy": lambda rng: (rng.normal(size=(6, 4)), rng.integers(0, 4, 6)),
+    "Hinge": lambda rng: (rng.normal(size=(6, 4)), rng.integers(0, 4, 6)),
+    "Huber": lambda rng: (rng.normal(size=(6, 2)), rng.normal(size=(6, 2))),
+    "KLDivergence": lambda rng: (rng.dirichlet(np.full(4, 9), 6), rng.dirichlet(np.ones(4), 6)),
+    "MeanAbsoluteError": lambda rng: (rng.normal(size=(6, 2)), rng.normal(size=(6, 2))),
+    "MeanSquaredError": lambda rng: (rng.normal(size=(6, 2)), rng.normal(size=(6, 2))),
+}
+
+SCHEDULES = {
+    "step_decay": lambda: schedules.step_decay(0.1, 10),
+    "multi_step": lambda: schedules.multi_step(0.1, [10, 20]),
+    "exponential": lambda: schedules.exponential(0.1, 0.01),
+    "cosine": lambda: schedules.cosine(0.1, 50, warmup_steps=5),
+    "warm_restarts": lambda: schedules.warm_restarts(0.1, 10),
+    "one_cycle": lambda: schedules.one_cycle(0.1, 50),
+}
+
+CALLBACKS = {
+    "Callback": callbacks.Callback,
+    "EarlyStopping": lambda: callbacks.EarlyStopping(patience=1),
+    "History": callbacks.History,
+    "LearningRateScheduler": lambda: callbacks.LearningRateScheduler(lambda step: 0.01),
+    "ModelCheckpoint": lambda: callbacks.ModelCheckpoint("best.hdf5", monitor="acc"),
+    "ProgressBar": lambda: callbacks.ProgressBar(2),
+    "ReduceLROnPlateau": lambda: callbacks.ReduceLROnPlateau(patience=1),
+}
+
+
+def exported(module, base):
+    """Names of the public subclasses of `base` in a module."""
+    return {
+        cls.__name__
+        for cls in vars(module).values()
+        if inspect.isclass(cls) and issubclass(cls, base) and not cls.__name__.startswith("_")
+    } - {base.__name__}
+
+
+def test_every_exported_part_is_held_to_its_contract():
+    assert exported(layers, nn.Layer) == set(LAYERS)
+    assert {cls.__name__ for cls in NAME2LAYER.values()} == set(LAYERS)
+    assert exported(losses, losses.Loss) == set(LOSSES)
+    assert {cls.__name__.lower() for cls in OPTIMIZERS} == set(optim.NAME2OPTIMIZER)
+    made = {name for name, f in vars(schedules).items() if inspect.isfunction(f)}
+    assert {name for name in made if not name.startswith("_")} == set(SCHEDULES)
+    assert set(callbacks.__all__) == set(CALLBACKS)
+
+
+OPTIMIZERS = [
+    cls
+    for cls in vars(optim).values()
+    if inspect.isclass(cls) and issubclass(cls, optim.Optimizer) and cls is not optim.Optimizer
+]
+
+
+def make_layer(name, dtype="float64", device="cpu"):
+    """Return a built layer and a batch for it, away from the kinks at 0."""
+    make, shape = LAYERS[name]
+    layer = make()
+    layer.rng = np.random.default_rng(3)
+    layer.dtype = dtype
+    layer.build((None, *shape))
+    rng = np.random.default_rng(1)
+    x = rng.permutation(np.linspace(-2, 2, 4 * int(np.prod(shape)))).reshape(4, *shape)
+    x = x.astype(dtype)
+    if device == "gpu":
+        layers.base.move_to_device(layer, cuda.to_gpu)
+        x = cuda.to_gpu(x)
+    return layer, x
+
+
+# ---------------------------------------------------------------------------------- layers
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_layer_keeps_shapes_and_dtype(name, dtype, device):
+    layer, x = make_layer(name, dtype, device)
+    for training in (True, False, None):
+        y = layer.forward(x, training)
+        assert layer.output_shape == (None, *y.shape[1:])
+        assert y.dtype == dtype
+    y = layer.forward(x, training=True)
+    dx = layer.backward(cuda.get_array_module(y).ones_like(y))
+    assert dx.shape == x.shape
+    assert dx.dtype == dtype
+    assert set(layer.grads) == set(layer.params)
+    for key, param in layer.params.items():
+        assert layer.grads[key].shape == param.shape
+        assert layer.grads[key].dtype == param.dtype == dtype
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layer_does_not_change_what_it_is_given(name):
+    layer, x = make_layer(name)
+    before = x.copy()
+    grad = np.random.default_rng(0).normal(size=layer.forward(x, training=True).shape)
+    grad_before = grad.copy()
+    layer.backward(grad)
+    np.testing.assert_array_equal(x, before)
+    np.testing.assert_array_equal(grad, grad_before)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("training", [True, False])
+def test_layer_passes_the_gradient_check(name, training):
+    layer, x = make_layer(name)
+    errors = gradcheck.check_gradients(layer, x, training)
+    assert max(errors.values()) <= 1e-6, errors
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layer_config_round_trip(name):
+    layer, x = make_layer(name)
+    config = json.loads(json.dumps(layer.to_config()))
+    again = layer_from_config(config)
+    assert type(again) is type(layer)
+    assert json.loads(json.dumps(again.to_config())) == config
+    again.dtype = "float64"
+    again.build((None, *x.shape[1:]))
+    for arrays, old in ((again.params, layer.params), (again.buffers, layer.buffers)):
+        for key in arrays:
+            arrays[key][...] = old[key]
+    np.testing.assert_array_equal(again.forward(x), layer.forward(x))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layer_takes_name_input_shape_and_trainable_through_its_config(name):
+    make, shape = LAYERS[name]
+    layer = make()
+    layer.name, layer.input_shape, layer.trainable = "mine", shape, False
+    again = layer_from_config(json.loads(json.dumps(layer.to_config())))
+    assert (again.name, again.input_shape, again.trainable) == ("mine", shape, False)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("suffix", ["hdf5", "npz"])
+def test_layer_saves_and_loads(name, suffix, tmp_path):
+    make, shape = LAYERS[name]
+    model = nn.Model([make()], seed=0)
+    model.build((None, *shape))
+    x = np.random.default_rng(0).normal(size=(4, *shape)).astype("float32")
+    model.forward(x, training=True)  # moves the running averages
+    model.save(tmp_path / f"model.{suffix}")
+    loaded = nn.Model.load(tmp_path / f"model.{suffix}")
+    np.testing.assert_array_equal(loaded.predict(x), model.predict(x))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layer_predicts_without_chance_and_without_memory(name):
+    layer, x = make_layer(name)
+    first = layer.forward(x, training=False)
+    layer._kept = None
+    np.testing.assert_array_equal(layer.forward(x, training=None), first)
+    if layer.to_config()["config"].get("activation") is None:
+        with pytest.raises(RuntimeError, match=r"backward\(\) was called before forward\(\)"):
+            layer.backward(first)
+
+
+@pytest.mark.parametrize("name", [name for name, (_, shape) in LAYERS.items() if len(shape) == 3])
+def test_layer_takes_any_strides(name):
+    layer, x = make_layer(name)
+    y = layer.forward(x, training=False)
+    grad = np.random.default_rng(0).normal(size=y.shape)
+    dx = layer.backward(grad)
+    strided = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(layer.forward(strided, training=False), y, rtol=1e-13, atol=1e-15)
+    strided_grad = np.repeat(grad, 2, axis=-1)[..., ::2]
+    np.testing.assert_allclose(layer.backward(strided_grad), dx, rtol=1e-13, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layer_takes_a_batch_of_one_and_of_none(name):
+    layer, x = make_layer(name)
+    for rows in (1, 0):
+        y = layer.forward(x[:rows], training=None)
+        assert y.shape == (rows, *layer.output_shape[1:])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", [name for name in LAYERS if name != "Dropout"])
+def test_layer_agrees_on_both_devices(name):
+    if not cuda.CUDA_AVAILABLE:
+        pytest.skip("needs an NVIDIA GPU and CuPy (requirements-cuda12.txt or -cuda13.txt)")
+    results = []
+    for device in ("cpu", "gpu"):
+        layer, x = make_layer(name, "float64", device)
+        y = layer.forward(x, training=True)
+        grad = np.random.default_rng(0).normal(size=y.shape)
+        dx = layer.backward(cuda.to_gpu(grad) if device == "gpu" else grad)
+        arrays = [y, dx, *layer.grads.values(), *layer.buffers.values()]
+        assert all((cuda.get_array_module(a) is np) == (device == "cpu") for a in arrays)
+        results.append([cuda.to_cpu(a) for a in arrays])
+    for on_cpu, on_gpu in zip(*results, strict=True):
+        np.testing.assert_allclose(on_gpu, on_cpu, rtol=1e-9, atol=1e-12)
+
+
+# ---------------------------------------------------------------------------------- losses
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_loss_contract(name, dtype, to_device):
+    loss = getattr(losses, name)()
+    y_pred, y_true = LOSSES[name](np.random.default_rng(0))
+    y_pred = y_pred.astype(dtype)
+    expected = loss.forward(y_pred, y_true)
+    expected_grad = loss.backward()
+    y_pred_before = y_pred.copy()
+    value = loss.forward(to_device(y_pred), to_device(y_true))
+    grad = loss.backward()
+    assert isinstance(value, float)
+    assert value == pytest.approx(expected, rel=1e-6)
+    assert grad.dtype == dtype
+    assert cuda.get_array_module(grad) is cuda.get_array_module(to_device(y_pred))
+    np.testing.assert_allclose(cuda.to_cpu(grad), expected_grad, rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(y_pred, y_pred_before)
+    again = losses.from_config(json.loads(json.dumps(loss.to_config())))
+    assert again.forward(y_pred, y_true) == expected
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_loss_passes_the_gradient_check(name):
+    loss = getattr(losses, name)()
+    y_pred, y_true = LOSSES[name](np.random.default_rng(0))
+    loss.forward(y_pred, y_true)
+    grad = loss.backward().copy()
+    measured = gradcheck.numerical_gradient(lambda: loss.forward(y_pred, y_true), y_pred)
+    assert gradcheck.relative_error(grad, measured) <= 1e-6
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_loss_of_weighted_samples_is_the_mean_of_weighted_losses(name):
+    loss = getattr(losses, name)()
+    y_pred, y_true = LOSSES[name](np.random.default_rng(0))
+    weights = np.arange(6.0)
+    single = [loss.forward(y_pred[k : k + 1], y_true[k : k + 1]) for k in range(6)]
+    assert loss.forward(y_pred, y_true, sample_weight=weights) == pytest.approx(
+        np.mean(weights * single)
+    )
+
+
+# ------------------------------------------------------------------------------ optimizers
+
+
+@pytest.mark.parametrize("cls", OPTIMIZERS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_optimizer_contract(cls, dtype, to_device):
+    """It works in place, leaves gradients alone, goes downhill, and resumes from its state."""
+    rng = np.random.default_rng(0)
+    start, target = rng.normal(size=(3, 4)).astype(dtype), rng.normal(size=(3, 4)).astype(dtype)
+    param, goal = to_device(start.copy()), to_device(target)
+    optimizer = cls(lr=0.01)
+    first = float(((param - goal) ** 2).sum())
+    for _ in range(20):
+        grad = 2 * (param - goal)
+        before = grad.copy()
+        optimizer.step([(param, grad)])
+        assert bool((grad == before).all())
+    assert param.dtype == dtype
+    assert float(((param - goal) ** 2).sum()) < first
+    again = optim.from_config(json.loads(json.dumps(optimizer.to_config())))
+    again.set_state(optimizer.get_state())
+    copy = param.copy()
+    for one, array in ((optimizer, param), (again, copy)):
+        for _ in range(3):
+            one.step([(array, 2 * (array - goal))])
+    np.testing.assert_array_equal(cuda.to_cpu(param), cuda.to_cpu(copy))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("cls", OPTIMIZERS)
+def test_optimizer_agrees_on_both_devices(cls):
+    if not cuda.CUDA_AVAILABLE:
+        pytest.skip("needs an NVIDIA GPU and CuPy (requirements-cuda12.txt or -cuda13.txt)")
+    start = np.random.default_rng(0).normal(size=(3, 4))
+    results = []
+    for move in (cuda.to_cpu, cuda.to_gpu):
+        param, optimizer = move(start.copy()), cls(lr=0.01)
+        optimizer.configure(weight_decay=0.1, clip_norm=1.0)
+        for _ in range(5):
+            optimizer.step([(param, param * 3)])
+        results.append(cuda.to_cpu(param))
+    np.testing.assert_allclose(results[1], results[0], rtol=1e-10)
+
+
+# ------------------------------------------------------------------ schedules and callbacks
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedule_is_a_pure_function_of_the_step(name):
+    schedule = SCHEDULES[name]()
+    rates = [schedule(step) for step in range(60)]
+    assert all(isinstance(rate, float) and 0 <= rate <= 0.1 + 1e-12 for rate in rates)
+    assert [schedule(step) for step in reversed(range(60))] == rates[::-1]
+
+
+@pytest.mark.parametrize("name", CALLBACKS)
+def test_callback_runs_in_fit(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = nn.Model([nn.Dense(2, input_shape=(3,))], seed=0)
+    model.compile("cce")
+    rng = np.random.default_rng(0)
+    callback = CALLBACKS[name]()
+    history = model.fit(
+        rng.normal(size=(10, 3)), np.arange(10) % 2, epochs=2, callbacks=[callback], verbose=0
+    )
+    assert callback.model is model
+    assert len(history["loss"]) == 2

@@ -1,0 +1,860 @@
+"""The model: building, training, using; and what it says before anything goes wrong."""
+
+import gc
+import math
+import os
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+
+import nn
+from nn import callbacks, cuda, losses, optim
+
+
+def blobs(n=120, classes=3, seed=0):
+    """Points around the corners of a triangle, and which corner."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % classes
+    corners = np.array([[0, 2], [2, -1], [-2, -1]])[:classes]
+    return (corners[y] + 0.5 * rng.normal(size=(n, 2))).astype("float32"), y
+
+
+def pictures(n=40, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.random((n, 1, 8, 8), dtype="float32"), rng.integers(0, 3, n)
+
+
+def mlp(**arguments):
+    arguments = {"seed": 0, **arguments}
+    return nn.Model([nn.Dense(8, input_shape=(2,)), nn.ReLU(), nn.Dense(3)], **arguments)
+
+
+def convnet(**arguments):
+    arguments = {"seed": 0, **arguments}
+    return nn.Model(
+        [
+            nn.Conv2D(4, input_shape=(1, 8, 8)),
+            nn.BatchNorm2D(),
+            nn.ReLU(),
+            nn.MaxPool2D(),
+            nn.Dropout(0.3),
+            nn.Flatten(),
+            nn.Dense(3),
+        ],
+        **arguments,
+    )
+
+
+def compiled(model=None, **arguments):
+    model = mlp() if model is None else model
+    model.compile(**{"loss": "cce", "optimizer": "adam", "lr": 0.02, **arguments})
+    return model
+
+
+# -------------------------------------------------------------------------------- building
+
+
+def test_builds_at_once_by_the_first_layers_input_shape():
+    model = convnet()
+    assert model.built
+    assert model.input_shape == (None, 1, 8, 8)
+    assert model.output_shape == (None, 3)
+    assert [layer.output_shape for layer in model.layers][3] == (None, 4, 4, 4)
+
+
+@pytest.mark.parametrize("first_use", ["build", "forward", "predict", "fit"])
+def test_builds_at_its_first_use(first_use):
+    x, y = blobs()
+    model = compiled(nn.Model([nn.Dense(3)]))
+    assert not model.built
+    calls = {
+        "build": lambda: model.build((1, 2)),
+        "forward": lambda: model.forward(x),
+        "predict": lambda: model.predict(x),
+        "fit": lambda: model.fit(x, y, verbose=0),
+    }
+    calls[first_use]()
+    assert model.layers[0].params["W"].shape == (2, 3)
+
+
+def test_the_same_seed_is_the_same_start_and_another_another():
+    first, second, third = mlp(seed=1), mlp(seed=1), mlp(seed=2)
+    np.testing.assert_array_equal(first.layers[0].params["W"], second.layers[0].params["W"])
+    assert (first.layers[0].params["W"] != third.layers[0].params["W"]).any()
+    assert (first.layers[0].params["W"][:, :3] != first.layers[2].params["W"][:2]).any()
+    nn.seed(9)
+    fourth = mlp(seed=None)
+    nn.seed(9)
+    np.testing.assert_array_equal(
+        fourth.layers[0].params["W"], mlp(seed=None).layers[0].params["W"]
+    )
+
+
+def test_a_layer_that_does_not_fit_is_not_added():
+    model = convnet()
+    with pytest.raises(ValueError, match=r"\[Conv2D\] expects 4-D input"):
+        model.add(nn.Conv2D(3))
+    assert len(model.layers) == 7
+    assert model.predict(pictures()[0]).shape == (40, 3)
+
+
+def test_layers_of_a_trained_model_serve_another():
+    x, y = blobs()
+    old = compiled()
+    old.fit(x, y, epochs=2, verbose=0)
+    W = old.layers[0].params["W"].copy()
+    new = nn.Model([*old.layers[:2], nn.Dense(5)])
+    assert new.output_shape == (None, 5)
+    np.testing.assert_array_equal(new.layers[0].params["W"], W)
+    with pytest.raises(ValueError, match="is built for"):
+        nn.Model([nn.Dense(7, input_shape=(4,)), *old.layers[:1]])
+
+
+def test_summary_and_repr():
+    text = convnet(name="Tiny").summary()
+    assert text.splitlines()[0] == "Tiny"
+    assert "Conv2D       (None, 4, 8, 8)          40" in text
+    assert "243 parameters, 243 of them trainable" in text
+    assert repr(mlp()).startswith("Model([Dense(units=8")
+    assert "not built" in nn.Model([nn.ReLU()]).summary()
+
+
+# -------------------------------------------------------------------------------- training
+
+
+@pytest.mark.parametrize("loss", ["cce", "hinge", "categorical_crossentropy"])
+def test_learns_classes(loss):
+    x, y = blobs()
+    model = compiled(loss=loss)
+    history = model.fit(x, y, epochs=30, verbose=0)
+    assert history["acc"][-1] > 0.97
+    assert history["loss"][-1] < history["loss"][0]
+    assert (model.predict_classes(x) == y).mean() > 0.97
+
+
+def test_integer_and_one_hot_labels_train_alike():
+    x, y = blobs()
+    by_label, by_row = compiled(), compiled()
+    by_label.fit(x, y, epochs=2, verbose=0)
+    by_row.fit(x, np.eye(3)[y], epochs=2, verbose=0)
+    for name, array in by_label.get_arrays().items():
+        np.testing.assert_allclose(by_row.get_arrays()[name], array, rtol=1e-5, atol=1e-7)
+    assert by_row.history["acc"] == by_label.history["acc"]
+
+
+@pytest.mark.parametrize("last", [[], [nn.Sigmoid()]])
+def test_learns_two_classes_with_one_output(last):
+    x, y = blobs(classes=2)
+    model = compiled(nn.Model([nn.Dense(1), *last], seed=0), loss="bce")
+    history = model.fit(x, y, epochs=30, verbose=0)
+    assert history["acc"][-1] > 0.97
+    assert (model.predict_classes(x) == y).mean() > 0.97
+
+
+def test_regression_reports_no_accuracy_and_watches_the_loss():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(100, 2)).astype("float32")
+    y = x @ np.array([[1.0], [-2.0]]) + 0.5
+    model = compiled(nn.Model([nn.Dense(1)], seed=0), loss="mse", lr=0.1)
+    history = model.fit(
+        x, y, epochs=40, batch_size=8, validation_split=0.2, early_stopping=True, verbose=0
+    )
+    assert "acc" not in history
+    assert history["val_loss"][-1] < 1e-3
+    assert set(model.evaluate(x, y)) == {"loss"}
+
+
+def test_history_is_weighted_by_batch_sizes():
+    """10 samples in batches of 4: the figures are means over samples, not over batches."""
+    x, y = blobs(10)
+    model = compiled(optimizer="sgd", lr=0.0)
+    history = model.fit(x, y, batch_size=4, verbose=0)
+    exact = model.evaluate(x, y)
+    assert history["loss"][0] == pytest.approx(exact["loss"], rel=1e-6)
+    assert history["acc"][0] == pytest.approx(exact["acc"], rel=1e-12)
+    assert history.history is history
+    assert model.evaluate(x, y, batch_size=3)["loss"] == pytest.approx(exact["loss"], rel=1e-6)
+
+
+def test_a_trailing_softmax_trains_as_logits_do():
+    x, y = blobs()
+    logits, softmax = compiled(), compiled()
+    softmax.add(nn.Softmax())
+    for model in (logits, softmax):
+        model.fit(x, y, epochs=3, verbose=0)
+    np.testing.assert_allclose(softmax.history["loss"], logits.history["loss"], rtol=1e-5)
+    for name, array in logits.get_arrays().items():
+        np.testing.assert_allclose(softmax.get_arrays()[name], array, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(softmax.predict(x).sum(axis=1), 1, rtol=1e-6)
+    assert softmax.evaluate(x, y)["loss"] == pytest.approx(logits.evaluate(x, y)["loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1.0, 300.0])
+def test_softmax_inside_the_last_layer_by_hand_equals_logits(scale):
+    """Loss and gradient through the public loop, also where the probabilities are saturated."""
+    x, y = blobs(12)
+    x = x * scale
+    results = []
+    for activation in (None, "softmax"):
+        model = compiled(nn.Model([nn.Dense(3, activation=activation, input_shape=(2,))], seed=0))
+        loss = model.loss.forward(model.forward(x, training=True), y)
+        dx = model.backward(model.loss.backward())
+        results.append((loss, dx, model.layers[0].grads["W"]))
+    assert results[1][0] == pytest.approx(results[0][0], rel=1e-6)
+    np.testing.assert_allclose(results[1][1], results[0][1], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(results[1][2], results[0][2], rtol=1e-4, atol=1e-4)
+
+
+def test_a_loop_by_hand_equals_fit():
+    x, y = blobs(64)
+    by_fit, by_hand = compiled(), compiled()
+    by_fit.fit(x, y, epochs=3, batch_size=16, shuffle=False, verbose=0)
+    for _ in range(3):
+        for k in range(0, 64, 16):
+            predicted = by_hand.forward(x[k : k + 16], training=True)
+            by_hand.loss.forward(predicted, y[k : k + 16])
+            dx = by_hand.backward(by_hand.loss.backward())
+            by_hand.optimizer.step(by_hand.get_params_and_grads())
+    assert dx.shape == (16, 2)
+    for name, array in by_fit.get_arrays().items():
+        np.testing.assert_array_equal(by_hand.get_arrays()[name], array)
+
+
+def test_train_step_returns_the_batchs_loss_and_metrics():
+    x, y = blobs(30)
+    model = compiled()
+    expected = model.evaluate(x, y)
+    logs = model.train_step(x, y)
+    assert logs == pytest.approx(expected, rel=1e-6)
+    assert model.evaluate(x, y)["loss"] < expected["loss"]
+
+
+def test_class_and_sample_weights_multiply_each_samples_loss():
+    x, y = blobs(30)
+    weights = np.random.default_rng(0).random(30)
+    models = [compiled() for _ in range(3)]
+    models[0].fit(x, y, shuffle=False, class_weight={1: 3.0}, sample_weight=weights, verbose=0)
+    models[1].fit(x, y, shuffle=False, sample_weight=weights * np.where(y == 1, 3, 1), verbose=0)
+    models[2].fit(
+        x, np.eye(3)[y], shuffle=False, class_weight={1: 3.0}, sample_weight=weights, verbose=0
+    )
+    for other in models[1:]:
+        for name, array in models[0].get_arrays().items():
+            np.testing.assert_allclose(other.get_arrays()[name], array, rtol=1e-5, atol=1e-7)
+    twice = compiled()
+    assert twice.evaluate(x, y, sample_weight=np.full(30, 2.0))["loss"] == pytest.approx(
+        2 * twice.evaluate(x, y)["loss"]
+    )
+
+
+def test_validation_data_by_either_name_and_by_split():
+    x, y = blobs(60)
+    model = compiled(lr=0.0, optimizer="sgd")
+    for name in ("val_data", "validation_data"):
+        history = model.fit(x, y, verbose=0, **{name: (x[:20], y[:20])})
+        assert history["val_acc"] == [model.evaluate(x[:20], y[:20])["acc"]]
+    seen = []
+
+    class Spy(callbacks.Callback):
+        def on_train_begin(self, logs):
+            seen.append(self.params["samples"])
+
+    for _ in range(2):
+        history = model.fit(x, y, validation_split=0.25, callbacks=Spy(), verbose=0)
+        seen.append(history["val_loss"][0])
+    assert seen[0] == 45
+    assert seen[1] == seen[3]  # the same rows are held out at every fit
+
+
+def test_early_stopping_stops_after_patience_and_restores_the_best():
+    x, y = blobs(60)
+    model = compiled()
+    kept = {}
+
+    class Break(callbacks.Callback):
+        """Ruins the weights from the third epoch on."""
+
+        def on_epoch_begin(self, epoch, logs):
+            if epoch >= 2:
+                for array in self.model.get_arrays().values():
+                    array[...] = -array
+
+        def on_epoch_end(self, epoch, logs):
+            kept[epoch] = {k: v.copy() for k, v in self.model.get_arrays().items()}
+
+    history = model.fit(
+        x,
+        y,
+        epochs=30,
+        val_data=(x, y),
+        early_stopping=True,
+        patience=2,
+        callbacks=[Break()],
+        verbose=0,
+    )
+    best = int(np.argmax(history["val_acc"]))
+    assert len(history["loss"]) == best + 1 + 2
+    for name, array in model.get_arrays().items():
+        np.testing.assert_array_equal(array, kept[best][name])
+
+
+def test_early_stopping_restores_the_best_also_where_it_never_stops():
+    x, y = blobs(60)
+    model = compiled(lr=1.0, optimizer="sgd")
+    history = model.fit(x, y, epochs=4, val_data=(x, y), early_stopping=True, patience=9, verbose=0)
+    assert len(history["loss"]) == 4
+    assert model.evaluate(x, y)["acc"] == max(history["val_acc"])
+
+
+def test_plateau_lowers_the_rate_after_patience_epochs():
+    x, y = blobs(30)
+    model = compiled(optimizer="sgd", lr=1e-9)  # nothing can be gained
+    history = model.fit(
+        x, y, epochs=8, lr_schedule="plateau", lr_patience=2, lr_factor=0.1, lr_min=2e-11, verbose=0
+    )
+    expected = [1e-9, 1e-9, 1e-9, 1e-10, 1e-10, 2e-11, 2e-11, 2e-11]
+    np.testing.assert_allclose(history["lr"], expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("step", [1, 1, 0.5, 0.5, 0.25, 0.25]),
+        ("exponential", [1, 0.5, 0.25, 0.125, 0.0625, 0.03125]),
+        ("warm_restarts", [1, 0.5, 1, 0.853553, 0.5, 0.146447]),
+        ("cosine", [1, 0.933013, 0.75, 0.5, 0.25, 0.066987]),
+        (lambda step: 1 / (1 + step), [1, 0.25, 1 / 7, 0.1, 1 / 13, 1 / 16]),
+    ],
+)
+def test_schedules_by_name_and_by_function(name, expected):
+    x, y = blobs(30)
+    model = compiled(optimizer="sgd", lr=1.0)
+    history = model.fit(
+        x, y, epochs=6, batch_size=10, lr_schedule=name, lr_patience=2, lr_min=0.0, verbose=0
+    )
+    np.testing.assert_allclose(history["lr"], expected, atol=1e-6)
+    assert model.optimizer.lr == 1.0
+
+
+def test_warm_up_and_one_cycle_rise_first():
+    x, y = blobs(30)
+    model = compiled(optimizer="sgd", lr=1.0)
+    warm = model.fit(x, y, epochs=6, lr_schedule="cosine", warmup_epochs=2, verbose=0)["lr"]
+    assert warm[0] < warm[1] < warm[2] > warm[3]
+    cycle = model.fit(x, y, epochs=9, lr_schedule="one_cycle", verbose=0)["lr"]
+    assert 0 < int(np.argmax(cycle)) < 8
+
+
+def test_initial_epoch_and_epochs_are_totals():
+    x, y = blobs(30)
+    epochs = []
+
+    class Spy(callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs):
+            epochs.append(epoch)
+
+    model = compiled()
+    assert (
+        len(model.fit(x, y, epochs=4, initial_epoch=2, callbacks=[Spy()], verbose=0)["loss"]) == 2
+    )
+    assert epochs == [2, 3]
+
+
+def test_resume_goes_on_as_if_nothing_had_happened(tmp_path):
+    """Shuffling, dropout, batch norm, Adam and the learning rate: 2 + 2 epochs equal 4."""
+    x, y = pictures()
+    whole = compiled(convnet())
+    whole.fit(x, y, epochs=4, validation_split=0.2, verbose=0)
+    half = compiled(convnet())
+    half.fit(x, y, epochs=2, validation_split=0.2, verbose=0)
+    half.save(tmp_path / "half.hdf5")
+    resumed = compiled(convnet(seed=99))
+    resumed.fit(x, y, epochs=4, validation_split=0.2, resume=tmp_path / "half.hdf5", verbose=0)
+    assert resumed.history == whole.history
+    for name, array in whole.get_arrays().items():
+        np.testing.assert_array_equal(resumed.get_arrays()[name], array)
+    half.save(tmp_path / "bare.hdf5", include_optimizer=False)
+    with pytest.raises(ValueError, match="holds no training state"):
+        resumed.fit(x, y, resume=tmp_path / "bare.hdf5", verbose=0)
+
+
+@pytest.mark.parametrize("num_threads", [0, 1, 4])
+def test_the_same_seed_gives_the_same_weights(num_threads, device):
+    x, y = pictures()
+    arrays = []
+    for threads in (None, num_threads):
+        model = compiled(convnet(seed=3))
+        model.to_gpu() if device == "gpu" else model.to_cpu()
+        model.fit(x, y, epochs=2, num_threads=threads, verbose=0)
+        arrays.append({k: cuda.to_cpu(v) for k, v in model.get_arrays().items()})
+    for name in arrays[0]:
+        np.testing.assert_array_equal(arrays[0][name], arrays[1][name])
+
+
+def test_augment_runs_in_training_only():
+    x, y = pictures()
+    calls = []
+
+    def augment(batch, rng):
+        calls.append(len(batch))
+        return batch[..., ::-1]
+
+    model = compiled(convnet())
+    model.fit(x, y, augment=augment, val_data=(x, y), verbose=0)
+    assert sorted(calls) == [8, 32]
+
+
+def test_uint8_pictures_are_scaled_wherever_they_come_in():
+    x = np.random.default_rng(0).integers(0, 256, (20, 1, 8, 8), dtype=np.uint8)
+    y = np.arange(20) % 3
+    models = [compiled(convnet()) for _ in range(2)]
+    models[0].fit(x, y, epochs=1, verbose=0)
+    models[1].fit(x.astype("float32") / 255, y, epochs=1, verbose=0)
+    np.testing.assert_allclose(models[0].predict(x), models[1].predict(x / 255.0), atol=1e-6)
+    assert models[0].evaluate(x, y)["loss"] == pytest.approx(
+        models[1].evaluate(x / 255.0, y)["loss"]
+    )
+
+
+def test_float64_is_float64_throughout():
+    x, y = blobs(20)
+    model = compiled(mlp(dtype="float64"))
+    model.fit(x.astype("float64"), y, verbose=0)
+    assert model.predict(x).dtype == np.float64
+    assert all(array.dtype == np.float64 for array in model.get_arrays().values())
+
+
+def test_frozen_layers_stay_and_nothing_below_them_is_computed():
+    x, y = pictures()
+    model = compiled(convnet())
+    model.layers[0].trainable = model.layers[1].trainable = False
+    before = {k: v.copy() for k, v in model.get_arrays().items()}
+    model.layers[0].backward = None  # would fail if it were called
+    model.fit(x, y, verbose=0)
+    for name, array in model.get_arrays().items():
+        assert np.array_equal(array, before[name]) == (name[0] in "01")
+    assert "15 of them trainable" not in model.summary()
+    assert "195 of them trainable" in model.summary()
+
+
+def test_weight_decay_and_clipping_reach_the_optimizer():
+    model = compiled(optimizer="sgd", lr=1.0, weight_decay=0.1, clip_norm=2.0, momentum=0.5)
+    assert (model.optimizer.weight_decay, model.optimizer.clip_norm) == (0.1, 2.0)
+    assert model.optimizer.momentum == 0.5
+    assert model.optimizer.lr == 1.0
+    x, y = blobs(30)
+    model.train_step(x, y)
+    assert model.optimizer.param_names == ["0_Dense_W", "0_Dense_b", "2_Dense_W", "2_Dense_b"]
+
+
+def test_learning_rate_is_lr():
+    model = mlp()
+    model.compile("cce", "adam", learning_rate=0.25)
+    assert model.optimizer.lr == 0.25
+
+
+def test_loss_and_optimizer_in_the_constructor():
+    model = nn.Model([nn.Dense(3, input_shape=(2,))], loss="mse", optimizer=optim.SGD(lr=0.5))
+    assert isinstance(model.loss, losses.MeanSquaredError)
+    assert model.optimizer.lr == 0.5
+    assert nn.Model(optimizer="sgd").optimizer.lr == 0.01
+
+
+def test_stop_training_and_ctrl_c_end_cleanly(capsys):
+    x, y = blobs(30)
+
+    class Stop(callbacks.Callback):
+        def __init__(self, interrupt):
+            self.interrupt = interrupt
+
+        def on_epoch_end(self, epoch, logs):
+            if epoch == 1 and self.interrupt:
+                raise KeyboardInterrupt
+            self.model.stop_training = epoch == 1
+
+    for interrupt, text in ((False, ""), (True, "Interrupted")):
+        history = compiled().fit(x, y, epochs=9, callbacks=[Stop(interrupt)], verbose=0)
+        assert len(history["loss"]) == (1 if interrupt else 2)
+        assert capsys.readouterr().out.startswith(text)
+
+
+def test_progress_lines_and_silence(capsys):
+    x, y = blobs(30)
+    compiled().fit(x, y, epochs=2, validation_split=0.5, verbose=0)
+    assert capsys.readouterr() == ("", "")
+    compiled().fit(x, y, epochs=2, validation_split=0.5, verbose=2)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert lines[1].startswith("Epoch 2/2: loss ")
+    for figure in ("acc", "val_loss", "val_acc", "lr", "images/s"):
+        assert figure in lines[1]
+
+
+def test_progress_bar_in_a_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    x, y = blobs(30)
+    compiled().fit(x, y, epochs=1, validation_split=0.5, verbose=1)
+    bar = capsys.readouterr().err
+    assert "Epoch 1/1: 100%" in bar
+    assert "15/15" in bar
+    assert "val_acc=" in bar
+
+
+# ------------------------------------------------------------------------- users' own parts
+
+
+class Scale(nn.Layer):
+    """A layer with only a forward and a backward."""
+
+    def forward(self, x, training=False):
+        return 3 * x
+
+    def backward(self, grad):
+        return 3 * grad
+
+
+class Shift(nn.Layer):
+    """A layer with an argument, a parameter and a configuration."""
+
+    def __init__(self, start):
+        super().__init__()
+        self.start = start
+
+    def build(self, input_shape):
+        self.params["shift"] = np.full(input_shape[1], self.start, dtype=self.dtype)
+        self.output_shape = input_shape
+        self.built = True
+
+    def forward(self, x, training=False):
+        return x + self.params["shift"]
+
+    def backward(self, grad):
+        self.grads["shift"] = grad.sum(axis=0)
+        return grad
+
+    def to_config(self):
+        return {"class": "Shift", "config": {"start": self.start}}
+
+
+class SquaredError(nn.losses.Loss):
+    def forward(self, y_pred, y_true):
+        self.difference = y_pred - y_true
+        return float((self.difference**2).mean())
+
+    def backward(self):
+        return 2 * self.difference / self.difference.size
+
+
+class Momentum(nn.optim.Optimizer):
+    """Keeps its state by id(param)."""
+
+    def __init__(self, lr=0.05):
+        super().__init__(lr)
+        self.velocities = {}
+
+    def step(self, params_and_grads):
+        for param, grad in params_and_grads:
+            velocity = self.velocities.get(id(param), 0) * 0.9 + grad
+            self.velocities[id(param)] = velocity
+            param -= self.lr * velocity
+
+
+def test_users_own_layer_loss_and_optimizer_train_a_model():
+    x, y = blobs()
+    target = np.eye(3, dtype="float32")[y]
+    model = nn.Model(
+        [nn.Dense(8, input_shape=(2,)), Scale(), Shift(0.1), nn.Tanh(), nn.Dense(3)], seed=0
+    )
+    model.compile(SquaredError(), Momentum())
+    history = model.fit(x, target, epochs=15, verbose=0)
+    assert history["loss"][-1] < 0.3 * history["loss"][0]
+    assert history["acc"][-1] > 0.95
+    assert len(model.optimizer.velocities) == 5
+    assert (model.layers[2].params["shift"] != np.float32(0.1)).all()
+
+
+def test_users_own_layer_saves_and_loads_once_registered(tmp_path, monkeypatch):
+    monkeypatch.setattr(nn.layers.base, "NAME2LAYER", nn.layers.NAME2LAYER)
+    x, _ = blobs()
+    model = nn.Model([Scale(), Shift(0.1), nn.Dense(3)], seed=0)
+    model.build((None, 2))
+    model.layers[1].params["shift"][...] = [5, 6]
+    model.save(tmp_path / "own.hdf5")
+    with pytest.raises(ValueError, match=r"'Scale'.*@nn\.register"):
+        nn.Model.load(tmp_path / "own.hdf5")
+    monkeypatch.setitem(nn.layers.NAME2LAYER, "Scale", Scale)
+    monkeypatch.setitem(nn.layers.NAME2LAYER, "Shift", Shift)
+    loaded = nn.Model.load(tmp_path / "own.hdf5")
+    np.testing.assert_array_equal(loaded.predict(x), model.predict(x))
+
+
+def test_a_model_with_users_own_loss_loads_uncompiled_with_a_warning(tmp_path):
+    model = mlp()
+    model.compile(SquaredError(), "sgd")
+    model.save(tmp_path / "own.hdf5")
+    with pytest.warns(UserWarning, match=r"not compiled.*'SquaredError'"):
+        loaded = nn.Model.load(tmp_path / "own.hdf5")
+    assert loaded.loss is None
+
+
+# ---------------------------------------------------------------------------------- errors
+
+X, Y = blobs(12)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda m: m.fit(X), ValueError, "'data' must have targets"),
+        (lambda m: m.fit(X, Y[:-1]), ValueError, "'y' must have"),
+        (lambda m: m.fit(X, Y, batch_size=0), ValueError, "'batch_size' must be .* got 0"),
+        (lambda m: m.fit(X, Y, epochs=0), ValueError, "'epochs' must be a positive integer"),
+        (lambda m: m.fit(X, Y, epochs=1.5), ValueError, "'epochs' must be a positive integer"),
+        (lambda m: m.fit(X, Y.astype(float)), ValueError, "must hold integer labels"),
+        (lambda m: m.fit(X, Y + 1), ValueError, r"must be in 0\.\.2, got 3"),
+        (lambda m: m.fit(X, Y - 1), ValueError, r"must be in 0\.\.2, got -1"),
+        (lambda m: m.fit(X, np.eye(4)[Y]), ValueError, r"labels of shape \(12,\) or rows of shape"),
+        (lambda m: m.fit(X[:, :1], Y), ValueError, r"expects inputs of shape \(None, 2\)"),
+        (lambda m: m.fit(np.where(X > 1, np.nan, X), Y), ValueError, "'x' must be finite"),
+        (lambda m: m.fit(np.where(X > 1, np.inf, X), Y), ValueError, "'x' must be finite"),
+        (lambda m: m.fit(X.astype(str), Y), TypeError, "'x' must hold real numbers"),
+        (lambda m: m.fit(X, Y, num_classes=4), ValueError, "'num_classes' must be the 3 outputs"),
+        (lambda m: m.fit(X, Y, patience=-1), ValueError, "'patience' must be a positive integer"),
+        (lambda m: m.fit(X, Y, lr_factor=1.5), ValueError, r"'factor' must be a number"),
+        (lambda m: m.fit(X, Y, lr_factor=0), ValueError, "'factor' must be above 0"),
+        (lambda m: m.fit(X, Y, lr_schedule="plato"), ValueError, "did you mean 'plateau'"),
+        (lambda m: m.fit(X, Y, warmup_epochs=-1), ValueError, "'warmup_epochs' must be an integer"),
+        (lambda m: m.fit(X, Y, validation_split=1.0), ValueError, "'validation_split' must be"),
+        (lambda m: m.fit(X, Y, val_data=(X, Y), validation_data=(X, Y)), ValueError, "only one of"),
+        (lambda m: m.fit(X, Y, val_data=(X, Y), validation_split=0.5), ValueError, "only one of"),
+        (lambda m: m.fit(X, Y, val_data=X), ValueError, r"must be a Dataset or a pair \(x, y\)"),
+        (lambda m: m.fit(X, Y, val_data=(X, Y + 1)), ValueError, r"must be in 0\.\.2"),
+        (lambda m: m.fit(X, Y, verbose=3), ValueError, "'verbose' must be 0, 1 or 2"),
+        (lambda m: m.fit(X, Y, callbacks=[print]), ValueError, "'callbacks' must hold"),
+        (lambda m: m.fit(X, Y, initial_epoch=-1), ValueError, "'initial_epoch' must be"),
+        (lambda m: m.fit(X, Y, class_weight=[1, 2]), ValueError, "'class_weight' must be"),
+        (lambda m: m.fit(X, Y, class_weight={"a": 1}), ValueError, "must have integer keys"),
+        (lambda m: m.fit(X, Y, class_weight={0: -1}), ValueError, "'class_weight' must"),
+        (lambda m: m.fit(X, Y, sample_weight=[1, 2]), ValueError, r"must have the shape \(12,\)"),
+        (lambda m: m.fit(X, Y, sample_weight=-np.ones(12)), ValueError, "must not be negative"),
+        (lambda m: m.fit(X, Y, sample_weight=np.full(12, np.nan)), ValueError, "must be finite"),
+        (lambda m: m.fit(nn.Dataset(X, Y), Y), ValueError, "must not be given beside a Dataset"),
+        (lambda m: m.fit(X, Y, resume="nowhere.hdf5"), FileNotFoundError, "nowhere"),
+        (lambda m: m.predict(X[0]), ValueError, r"x\[np\.newaxis\]"),
+        (lambda m: m.predict(X[:, :1]), ValueError, "expects inputs of shape"),
+        (lambda m: m.predict(X, batch_size=0), ValueError, "'batch_size'"),
+        (lambda m: m.evaluate(X), ValueError, "must have targets"),
+        (lambda m: m.train_step(X, Y + 1), ValueError, r"must be in 0\.\.2"),
+        (lambda m: m.compile("cce", "adm"), ValueError, "did you mean 'adam'"),
+        (lambda m: m.compile("mes"), ValueError, "did you mean 'mse'"),
+        (lambda m: m.compile("cce", "sgd", momentun=0.9), ValueError, "did you mean 'momentum'"),
+        (lambda m: m.compile("cce", metrics=["acuracy"]), ValueError, "did you mean 'accuracy'"),
+        (lambda m: m.compile("cce", Momentum(), clip_norm=1.0), ValueError, "'clip_norm'"),
+        (lambda m: m.build((None, 5)), ValueError, "is built for inputs"),
+        (lambda m: m.build((None, 0)), ValueError, "'input_shape' must be positive sizes"),
+        (lambda m: m.add(m.layers[1]), ValueError, "must not hold a layer object twice"),
+        (lambda m: m.add(nn.ReLU), TypeError, r"write ReLU\(\.\.\.\)"),
+        (lambda m: m.add("relu"), TypeError, "must hold layer objects, got 'relu'"),
+        (lambda m: nn.Model(dtype="float16"), ValueError, "'dtype' must be"),
+        (lambda m: nn.Model(seed=-1), ValueError, "'seed' must be"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_an_error_before_the_first_step(call, error, message):
+    model = compiled()
+    before = {k: v.copy() for k, v in model.get_arrays().items()}
+    with pytest.raises(error, match=message):
+        call(model)
+    for name, array in model.get_arrays().items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_calls_out_of_order():
+    with pytest.raises(RuntimeError, match=r"call compile\(loss, optimizer\) before fit\(\)"):
+        mlp().fit(X, Y)
+    with pytest.raises(ValueError, match="has no layers"):
+        compiled(nn.Model()).fit(X, Y)
+    with pytest.raises(ValueError, match="has no layers"):
+        nn.Model().predict(X)
+    with pytest.raises(ValueError, match="has no layers"):
+        nn.Model().build((None, 2))
+    with pytest.raises(RuntimeError, match=r"call backward\(\) first"):
+        compiled().get_params_and_grads()
+    with pytest.raises(RuntimeError, match="no weights to save"):
+        nn.Model([nn.Dense(3)]).save("never.hdf5")
+    with pytest.raises(RuntimeError, match="no weights to save"):
+        nn.Model([nn.Dense(3)]).save_weights("never.hdf5")
+
+
+@pytest.mark.parametrize(
+    ("x", "hint"),
+    [
+        (np.zeros((5, 8, 8, 1)), "channels-last"),
+        (np.zeros((5, 8, 8)), "channel axis"),
+        (np.zeros((1, 8, 8)), r"x\[np\.newaxis\]"),
+        (
+            np.zeros((5, 1, 9, 9)),
+            r"expects inputs of shape \(None, 1, 8, 8\), got \(5, 1, 9, 9\)\.",
+        ),
+    ],
+)
+def test_wrong_picture_shapes_say_what_to_do(x, hint):
+    with pytest.raises(ValueError, match=hint):
+        convnet().predict(x)
+
+
+@pytest.mark.parametrize(
+    ("ruin", "message"),
+    [
+        (lambda m: m.layers[2].params["W"].fill(np.nan), r"layer 2 \(Dense\) has NaN .* in 'W'"),
+        (lambda m: m.layers[0].params["W"].fill(3e38), r"layer 0 \(Dense\) put out NaN"),
+    ],
+)
+def test_a_loss_that_is_not_finite_stops_with_layer_and_batch_named(ruin, message):
+    class Ruin(callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs):
+            if batch == 2:
+                ruin(self.model)
+
+    with (
+        warnings.catch_warnings(),
+        pytest.raises(FloatingPointError, match=r"epoch 1, batch 2: .*" + message),
+    ):
+        warnings.simplefilter("ignore")  # NumPy tells of the overflow as well
+        compiled().fit(X, Y, batch_size=4, callbacks=[Ruin()], verbose=0)
+
+
+def test_a_loss_that_overflows_itself():
+    model = compiled(nn.Model([nn.Dense(1, input_shape=(2,))]), loss="mse", metrics=[])
+    with pytest.raises(FloatingPointError, match="the loss itself overflowed"):
+        model.train_step(X, np.full((12, 1), 1e30, dtype="float32"))
+
+
+# ----------------------------------------------------------------------------------- using
+
+
+def test_predict_does_not_depend_on_the_batch_size():
+    x, _ = pictures()
+    model = convnet()
+    expected = model.forward(x)
+    for batch_size in (1, 7, 40, 100):
+        np.testing.assert_allclose(model.predict(x, batch_size), expected, rtol=1e-5, atol=1e-6)
+    assert model.predict(x[:0]).shape == (0, 3)
+    np.testing.assert_array_equal(model.predict(nn.Dataset(x)), model.predict(x))
+
+
+def test_predict_keeps_nothing_for_backward():
+    model = convnet()
+    model.predict(pictures()[0])
+    assert all(layer._kept is None for layer in model.layers)
+
+
+def test_memory_of_repeated_training_and_prediction_is_flat():
+    import tracemalloc
+
+    x, y = pictures()
+    model = compiled(convnet())
+    model.fit(x, y, verbose=0)
+    model.predict(x)
+    gc.collect()
+    tracemalloc.start()
+    for repeats in (3, 12):
+        for _ in range(repeats):
+            model.fit(x, y, verbose=0)
+            model.predict(x)
+        gc.collect()
+        if repeats == 3:
+            before = tracemalloc.get_traced_memory()[0]
+    grown = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert grown < 30_000
+
+
+# ---------------------------------------------------------------------------------- devices
+
+
+@pytest.mark.gpu
+def test_fit_save_and_load_across_devices(tmp_path):
+    if not cuda.CUDA_AVAILABLE:
+        pytest.skip("needs an NVIDIA GPU and CuPy (requirements-cuda12.txt or -cuda13.txt)")
+    x, y = pictures(96)
+    results = []
+    for device in ("cpu", "gpu"):
+        model = convnet()
+        model.layers[4].rate = 0.0  # each device draws its own dropout
+        compiled(model)
+        model.to_gpu() if device == "gpu" else model.to_cpu()
+        assert model.device == device
+        model.fit(x, y, epochs=2, batch_size=32, verbose=0)
+        model.save(tmp_path / f"{device}.hdf5")
+        results.append(model)
+    np.testing.assert_allclose(results[0].predict(x), results[1].predict(x), rtol=1e-3, atol=1e-4)
+    for device in ("cpu", "gpu"):
+        loaded = nn.Model.load(tmp_path / f"{device}.hdf5")
+        on_gpu = loaded.to_gpu().predict(cuda.to_gpu(x))
+        assert cuda.get_array_module(on_gpu) is not np
+        loaded.fit(x, y, epochs=1, verbose=0)
+        loaded.to_cpu().fit(x, y, epochs=1, verbose=0)  # the optimizer's state moves along
+        assert math.isfinite(loaded.evaluate(x, y)["loss"])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("message", ["x", "y"])
+def test_bad_input_is_the_same_error_on_the_gpu(message):
+    if not cuda.CUDA_AVAILABLE:
+        pytest.skip("needs an NVIDIA GPU and CuPy (requirements-cuda12.txt or -cuda13.txt)")
+    model = compiled().to_gpu()
+    with pytest.raises(ValueError, match="must be finite" if message == "x" else r"in 0\.\.2"):
+        if message == "x":
+            model.fit(np.where(X > 1, np.nan, X), Y, verbose=0)
+        else:
+            model.train_step(cuda.to_gpu(X), cuda.to_gpu(Y + 1))
+
+
+def run(code, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.skipif(cuda.CUDA_AVAILABLE, reason="there is a GPU to force")
+def test_force_cuda_without_a_gpu_warns_once_and_trains_on_the_cpu():
+    code = (
+        "import numpy as np, nn\n"
+        "m = nn.Model([nn.Dense(2)], seed=0); m.compile('cce')\n"
+        "print(m.fit(np.ones((4, 2)), np.array([0, 1, 0, 1]), verbose=0)['loss'], m.device)"
+    )
+    result = run(code, NN_FORCE_CUDA="1")
+    assert result.returncode == 0
+    assert result.stderr.count("RuntimeWarning") == 1
+    assert "NN_FORCE_CUDA=1 asks for a GPU" in result.stderr
+    assert "cpu" in result.stdout
+    assert run(code, NN_FORCE_CUDA="0").stderr == ""
+
+
+@pytest.mark.skipif(cuda.CUDA_AVAILABLE, reason="there is a GPU")
+def test_to_gpu_without_a_gpu_is_an_error():
+    model = mlp()
+    with pytest.raises(RuntimeError, match=r"'to_gpu' needs a GPU"):
+        model.to_gpu()
+    assert model.device == "cpu"
+
+
+def test_threads_are_set_before_numpy_loads_and_only_where_unset():
+    code = "import nn, os; print(os.environ['OMP_NUM_THREADS'], os.environ['MKL_NUM_THREADS'])"
+    environment = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    assert run(code, **environment).stdout.split() == ["1", "1"]
+    clean = (
+        "import os\n"
+        "for k in [k for k in os.environ if k.endswith('_NUM_THREADS')]: del os.environ[k]\n"
+    )
+    cores = str(os.cpu_count())
+    assert run(clean + code).stdout.split() == [cores, cores]
+    off = clean + "import nn\nprint('OMP_NUM_THREADS' in os.environ)"
+    assert run(off, NN_DISABLE_AUTO_THREADS="1").stdout.split() == ["False"]
