@@ -8,7 +8,7 @@ else here brings batches to it (`fit`) or uses what it has learned (`evaluate`, 
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from . import callbacks as cb
 from . import checks, cuda, io, losses, metrics, optim, random, training, validation
 from .data import Dataset
-from .layers import Dense, Layer, layer_from_config
+from .layers import Dense, Layer, Sigmoid, layer_from_config
 from .layers.base import move_to_device
 from .layers.dropout import Dropout
 from .layers.normalization import BatchNorm
@@ -276,13 +276,13 @@ class Model:
     def _connect_loss(self) -> None:
         """Let a cross-entropy see the logits where the model ends in its own activation."""
         pair = getattr(self.loss, "paired_activation", None)
-        last = self._output_activation()
         if pair is not None:
+            last = self._output_activation()
             self.loss.activation = last if type(last).__name__ == pair else None
         binary = isinstance(self.loss, losses.BinaryCrossentropy)
         for metric in self.metrics:
             if hasattr(metric, "threshold"):
-                metric.threshold = 0.0 if binary and last is None else 0.5
+                metric.threshold = self._threshold()
             if hasattr(metric, "elementwise"):  # several outputs, each with its own yes or no
                 metric.elementwise = binary and (self.output_shape or (None, 1))[-1] != 1
 
@@ -293,6 +293,11 @@ class Model:
         if isinstance(inner, Layer):
             return inner
         return last if getattr(last, "logits_of", None) else None
+
+    def _threshold(self) -> float:
+        """Return the output above which a single unit says yes: 0 for logits, else 0.5."""
+        is_logit = self.loss is None or isinstance(self.loss, losses.BinaryCrossentropy)
+        return 0.0 if is_logit and not isinstance(self._output_activation(), Sigmoid) else 0.5
 
     def _require_compiled(self, caller: str) -> None:
         if not self.layers:
@@ -323,6 +328,7 @@ class Model:
             Where the loss is NaN or infinite; the message names the layer.
         """
         self._require_compiled("train_step")
+        y = self._to_device(y)
         loss, y_pred = self._step(x, y, sample_weight)
         measured = training.metrics_for(self, y)
         for metric in measured:
@@ -541,7 +547,7 @@ class Model:
         display = training.display_callback(verbose)
         first = checks.non_negative_int("Model", "initial_epoch", initial_epoch)
 
-        def batches() -> Iterator[tuple]:
+        def batches() -> Generator[tuple, None, None]:
             return train.batches(
                 batch_size,
                 shuffle=shuffle,
@@ -613,11 +619,13 @@ class Model:
         return cuda.get_array_module(outputs[0]).concatenate(outputs)
 
     def predict_classes(self, x: Any, batch_size: int = 256) -> Array:
-        """Return the likeliest class for every row of x, as integers (n,)."""
+        """Return the likeliest class for every row of x, as integers (n,).
+
+        A single output says 1 above 0 where it is a logit, and above 0.5 elsewhere.
+        """
         scores = self.predict(x, batch_size)
         if scores.ndim == 2 and scores.shape[1] == 1:
-            is_probability = self._output_activation() is not None
-            return (scores[:, 0] > (0.5 if is_probability else 0.0)).astype(np.int64)
+            return (scores[:, 0] > self._threshold()).astype(np.int64)
         return scores.argmax(axis=1)
 
     def _inference(self, x: Array, keep_logits: bool) -> Array:

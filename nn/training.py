@@ -4,8 +4,9 @@ These functions take the model as their first argument and use its public attrib
 one method `_step`, which trains on a batch.
 """
 
+import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,7 +54,7 @@ def training_data(
     if sample_weight is not None:
         weights.append(validation.check_weights(sample_weight, "sample_weight", len(dataset)))
     if class_weight is not None:
-        weights.append(validation.weights_of_classes(class_weight, dataset.y))
+        weights.append(validation.weights_of_classes(class_weight, np.asarray(dataset.y)))
     weights = [weight for weight in weights if weight is not None]
     if not weights or len(weights) == (dataset.sample_weight is not None):
         return dataset
@@ -174,7 +175,7 @@ def display_callback(verbose: int) -> list[cb.Callback]:
 def run_epochs(
     model: "Model",
     loop: cb.CallbackList,
-    batches: Callable[[], Iterator[tuple]],
+    batches: Callable[[], Generator[tuple, None, None]],
     val: Dataset | None,
     epochs: range,
 ) -> None:
@@ -200,25 +201,27 @@ def run_epochs(
 
 
 def run_epoch(
-    model: "Model", loop: cb.CallbackList, batches: Iterator[tuple], epoch: int
+    model: "Model", loop: cb.CallbackList, batches: Generator[tuple, None, None], epoch: int
 ) -> dict[str, float]:
     """Train on every batch once; return the epoch's loss and metrics."""
     logs: dict[str, float] = {}
     measured: list[metrics.Metric] | None = None
     total, samples = 0.0, 0
-    for index, (x, y, *weight) in enumerate(batches):
-        if measured is None:
-            measured = metrics_for(model, y)
+    with contextlib.closing(batches):  # their threads end here, whatever happens
+        for index, (x, y, *weight) in enumerate(batches):
+            if measured is None:
+                measured = metrics_for(model, y)
+                for metric in measured:
+                    metric.reset()
+            loop.call("on_train_batch_begin", index, logs)
+            try:
+                loss, y_pred = model._step(x, y, *weight)
+            except FloatingPointError as error:
+                where = f"[Model] epoch {epoch + 1}, batch {index}"
+                raise FloatingPointError(f"{where}: {error}") from None
             for metric in measured:
-                metric.reset()
-        loop.call("on_train_batch_begin", index, logs)
-        try:
-            loss, y_pred = model._step(x, y, *weight)
-        except FloatingPointError as error:
-            raise FloatingPointError(f"[Model] epoch {epoch + 1}, batch {index}: {error}") from None
-        for metric in measured:
-            metric.update(y, y_pred)
-        total, samples = total + loss * len(x), samples + len(x)
-        logs = {"loss": total / samples, **{m.name: m.result() for m in measured}}
-        loop.call("on_train_batch_end", index, logs)
+                metric.update(y, y_pred)
+            total, samples = total + loss * len(x), samples + len(x)
+            logs = {"loss": total / samples, **{m.name: m.result() for m in measured}}
+            loop.call("on_train_batch_end", index, logs)
     return logs

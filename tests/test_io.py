@@ -220,6 +220,10 @@ def test_hdf5_and_npz_files_of_something_else(tmp_path):
         file["0_Dense_W"] = "text"
     with pytest.raises(io.FileFormatError, match="is not an array of numbers"):
         nn.Model.load(tmp_path / "text.hdf5")
+    with h5py.File(tmp_path / "complex.hdf5", "w") as file:
+        file["0_Dense_W"] = np.zeros(3, dtype=complex)
+    with pytest.raises(io.FileFormatError, match="is not an array of numbers"):
+        nn.Model.load(tmp_path / "complex.hdf5")
     np.savez(tmp_path / "pickle.npz", a=np.array([object()]))
     with pytest.raises(io.FileFormatError, match="damaged"):
         nn.Model.load(tmp_path / "pickle.npz")

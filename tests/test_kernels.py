@@ -159,11 +159,11 @@ def test_rows_and_back(rng):
 
 
 def test_column_sums_keep_their_digits(rng):
-    rows = rng.random((300_001, 3), dtype="float32") + 10
+    rows = rng.random((4_000_003, 2), dtype="float32") + 10
     exact = rows.sum(axis=0, dtype=np.float64)
-    np.testing.assert_allclose(kernels.column_sums(rows), exact, rtol=3e-7)
+    np.testing.assert_allclose(kernels.column_sums(rows), exact, rtol=5e-7)
     assert kernels.column_sums(rows).dtype == np.float32
-    assert kernels.column_sums(rows[:0]).tolist() == [0, 0, 0]
+    assert kernels.column_sums(rows[:0]).tolist() == [0, 0]
 
 
 def test_batch_norm_of_a_large_mean_keeps_its_digits(rng):

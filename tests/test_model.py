@@ -440,6 +440,21 @@ def test_frozen_layers_stay_and_nothing_below_them_is_computed():
     assert "195 of them trainable" in model.summary()
 
 
+def test_training_leaves_out_the_gradient_that_nobody_reads(monkeypatch):
+    calls = []
+    whole = nn.kernels.conv2d_input_grad
+    monkeypatch.setattr(
+        nn.kernels, "conv2d_input_grad", lambda *a, **k: (calls.append(1), whole(*a, **k))[1]
+    )
+    x, y = pictures()
+    model = compiled(convnet())
+    model.train_step(x, y)
+    assert calls == []
+    model.loss.forward(model.forward(x, training=True), y)
+    assert model.backward(model.loss.backward()).shape == x.shape
+    assert calls == [1]
+
+
 def test_weight_decay_and_clipping_reach_the_optimizer():
     model = compiled(optimizer="sgd", lr=1.0, weight_decay=0.1, clip_norm=2.0, momentum=0.5)
     assert (model.optimizer.weight_decay, model.optimizer.clip_norm) == (0.1, 2.0)

@@ -8,7 +8,7 @@ lock during its work on arrays, so the threads do run side by side.
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -182,7 +182,7 @@ class Dataset:
         rng: np.random.Generator | None = None,
         augment: Augment | None = None,
         dtype: Any = "float32",
-    ) -> Iterator[tuple]:
+    ) -> Generator[tuple, None, None]:
         """Return an iterator over all samples once, in batches that threads prepare ahead.
 
         The batches do not depend on the number of threads, in no bit. The threads end with the
@@ -274,7 +274,9 @@ class Dataset:
 # ------------------------------------------------------------------------- preparing ahead
 
 
-def _prepared(prepare: Callable[[int], tuple], count: int, threads: int) -> Iterator[tuple]:
+def _prepared(
+    prepare: Callable[[int], tuple], count: int, threads: int
+) -> Generator[tuple, None, None]:
     """Yield prepare(0), ..., prepare(count - 1) in this order, the next ones prepared ahead."""
     if threads == 0:
         yield from map(prepare, range(count))

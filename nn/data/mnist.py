@@ -135,7 +135,9 @@ def load_mnist_sample(path: str | os.PathLike = "mnist_dataset") -> tuple[Datase
 
 
 def load_mnist_or_sample(
-    path: str | os.PathLike = "mnist_dataset", download: bool = True
+    path: str | os.PathLike = "mnist_dataset",
+    download: bool = True,
+    sample_path: str | os.PathLike | None = None,
 ) -> tuple[Dataset, Dataset, str]:
     """Return MNIST where it is there or can be downloaded, else the sample; say which.
 
@@ -144,9 +146,11 @@ def load_mnist_or_sample(
     Parameters
     ----------
     path
-        The folder of both, the project's `mnist_dataset`.
+        The folder of the full set.
     download
         Whether to try to download the full set where the folder does not hold it.
+    sample_path
+        The folder of the sample, the project's `mnist_dataset`; None for `path`.
 
     Returns
     -------
@@ -166,7 +170,7 @@ def load_mnist_or_sample(
         train, test = load_mnist(path, download)
     except OSError as error:
         reason = f"no full set: {str(error).splitlines()[0]}"
-        train, test = load_mnist_sample(path)
+        train, test = load_mnist_sample(path if sample_path is None else sample_path)
         name = "the sample of MNIST"
     else:
         reason = f"from '{path}'"
