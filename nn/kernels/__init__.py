@@ -1,27 +1,28 @@
 """The arithmetic under the layers: plain functions on arrays, no classes, no state.
 
-Layers import their functions from here and never learn which implementation runs.
-There is one so far: `array`, which serves NumPy and CuPy alike.
+Layers import their functions from here and never learn which implementation runs: `array`,
+the readable truth for NumPy and CuPy, or `jit`, the same functions compiled for the
+processor, where Numba and SciPy are installed (the extra `fast`).
 """
 
+import functools
+import importlib
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from . import array
 from .array import (
     Padding,
     avg_pool2d,
     avg_pool2d_grad,
-    batch_norm,
-    batch_norm_grad,
-    batch_norm_inference,
     channels_first,
     channels_last,
-    column_sums,
-    conv2d,
-    conv2d_input_grad,
-    conv2d_weight_grad,
     dropout_mask,
     from_rows,
     log_softmax,
-    max_pool2d,
-    max_pool2d_grad,
     normal_cdf,
     normal_pdf,
     output_size,
@@ -30,6 +31,46 @@ from .array import (
     softmax,
     to_rows,
 )
+
+
+@functools.cache
+def compiled() -> ModuleType | None:
+    """Return `jit` where Numba, SciPy and threadpoolctl are installed, else None.
+
+    They are looked for when the first kernel is called, so that `import nn` stays light.
+    """
+    try:
+        return importlib.import_module(".jit", __name__)
+    except ImportError:
+        return None
+
+
+def _quickest(name: str) -> Callable[..., Any]:
+    """Return the function of this name that suits the first array: `jit`'s, else `array`'s."""
+    reference = getattr(array, name)
+
+    @functools.wraps(reference)
+    def call(x: Any, *arguments: Any, **options: Any) -> Any:
+        if type(x) is np.ndarray and x.dtype.char in "fd":  # float32 or float64 on the CPU
+            jit = compiled()
+            if jit is not None:
+                return getattr(jit, name)(x, *arguments, **options)
+        return reference(x, *arguments, **options)
+
+    return call
+
+
+batch_norm = _quickest("batch_norm")
+batch_norm_grad = _quickest("batch_norm_grad")
+batch_norm_inference = _quickest("batch_norm_inference")
+column_sums = _quickest("column_sums")
+conv2d = _quickest("conv2d")
+conv2d_input_grad = _quickest("conv2d_input_grad")
+conv2d_weight_grad = _quickest("conv2d_weight_grad")
+max_pool2d = _quickest("max_pool2d")
+max_pool2d_grad = _quickest("max_pool2d_grad")
+relu = _quickest("relu")
+relu_grad = _quickest("relu_grad")
 
 __all__ = [
     "Padding",
@@ -41,6 +82,7 @@ __all__ = [
     "channels_first",
     "channels_last",
     "column_sums",
+    "compiled",
     "conv2d",
     "conv2d_input_grad",
     "conv2d_weight_grad",
@@ -52,6 +94,8 @@ __all__ = [
     "normal_cdf",
     "normal_pdf",
     "output_size",
+    "relu",
+    "relu_grad",
     "resolve_padding",
     "sigmoid",
     "softmax",

@@ -403,32 +403,33 @@ def _cells(size: tuple[int, ...], pool: Pair, stride: Pair, padding: Padding) ->
 # --------------------------------------------------------------------- batch normalisation
 
 
-def batch_norm(
-    x: Array, gamma: Array, beta: Array, eps: float
-) -> tuple[Array, Array, Array, Array, Array]:
+def batch_norm(x: Array, gamma: Array, beta: Array, eps: float) -> tuple[Array, Array, Array]:
     """Normalise the columns of x (M, C) by their own mean and biased variance.
 
-    Returns y, then x_hat (M, C) and 1/std (C,) for the backward pass, then mean and variance
-    (Ioffe and Szegedy 2015, arXiv 1502.03167, algorithm 1).
+    Returns y, the mean and the variance (Ioffe and Szegedy 2015, arXiv 1502.03167,
+    algorithm 1).
     """
     xp = cuda.get_array_module(x)
     mean = column_sums(x) / x.shape[0]
-    centred = x - mean
-    variance = column_sums(centred * centred) / x.shape[0]
-    inv_std = 1 / xp.sqrt(variance + eps)
-    x_hat = xp.multiply(centred, inv_std, out=centred)
-    return x_hat * gamma + beta, x_hat, inv_std, mean, variance
+    y = x - mean
+    variance = column_sums(y * y) / x.shape[0]
+    y *= gamma / xp.sqrt(variance + eps)
+    y += beta
+    return y, mean, variance
 
 
 def batch_norm_grad(
-    grad: Array, x_hat: Array, gamma: Array, inv_std: Array
+    grad: Array, x: Array, gamma: Array, mean: Array, variance: Array, eps: float
 ) -> tuple[Array, Array, Array]:
     """Return the gradients for x (M, C), gamma (C,) and beta (C,) of `batch_norm`.
 
-    dx = gamma / std * (g - mean(g) - x_hat * mean(g * x_hat)): the mean and the variance
-    depend on every row, which the two means account for.
+    dx = gamma / std * (g - mean(g) - x_hat * mean(g * x_hat)) with x_hat = (x - mean) / std:
+    the mean and the variance depend on every row, which the two means account for.
     """
+    xp = cuda.get_array_module(grad)
     count = grad.shape[0]
+    inv_std = 1 / xp.sqrt(variance + eps)
+    x_hat = (x - mean) * inv_std
     dgamma, dbeta = column_sums(grad * x_hat), column_sums(grad)
     dx = x_hat * (-dgamma / count)
     dx += grad
@@ -462,6 +463,16 @@ def dropout_mask(x: Array, rate: float, rng: np.random.Generator) -> Array:
     if x.ndim < 3:
         return kept.reshape(x.shape)
     return from_rows(kept.reshape(-1, x.shape[1]), x.shape)
+
+
+def relu(x: Array) -> Array:
+    """Return max(x, 0)."""
+    return cuda.get_array_module(x).maximum(x, 0)
+
+
+def relu_grad(grad: Array, y: Array) -> Array:
+    """Return the gradient for x of y = `relu`(x): that for y where y is above 0."""
+    return grad * (y > 0)
 
 
 def sigmoid(x: Array) -> Array:

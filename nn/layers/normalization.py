@@ -70,13 +70,13 @@ class BatchNorm(Layer):
         rows = kernels.to_rows(x)  # (N, C, ...) -> (M, C)
         gamma, beta = self.params["gamma"], self.params["beta"]
         if training and self.trainable:
-            y, x_hat, inv_std, mean, var = kernels.batch_norm(rows, gamma, beta, self.eps)
+            y, mean, var = kernels.batch_norm(rows, gamma, beta, self.eps)
             self._update_running(mean, var, len(rows))
-            self._keep(training, True, x_hat, inv_std, x.shape)
+            self._keep(training, True, rows, mean, var, x.shape)
         else:
             mean, var = self.buffers["running_mean"], self.buffers["running_var"]
             y = kernels.batch_norm_inference(rows, gamma, beta, mean, var, self.eps)
-            self._keep(training, False, rows, (mean, var), x.shape)
+            self._keep(training, False, rows, mean, var, x.shape)
         return kernels.from_rows(y, x.shape)
 
     def _update_running(self, mean: Array, var: Array, count: int) -> None:
@@ -88,13 +88,12 @@ class BatchNorm(Layer):
 
     def backward(self, grad: Array) -> Array:
         """Fill the gradients of gamma and beta; return the input's."""
-        by_batch, rows, statistics, shape = self._recall()
+        by_batch, rows, mean, var, shape = self._recall()
         grad = kernels.to_rows(grad)  # (N, C, ...) -> (M, C)
         gamma = self.params["gamma"]
         if by_batch:
-            dx, dgamma, dbeta = kernels.batch_norm_grad(grad, rows, gamma, statistics)
+            dx, dgamma, dbeta = kernels.batch_norm_grad(grad, rows, gamma, mean, var, self.eps)
         else:
-            mean, var = statistics
             inv_std = 1 / cuda.get_array_module(var).sqrt(var + self.eps)
             dgamma = kernels.column_sums(grad * ((rows - mean) * inv_std))
             dbeta = kernels.column_sums(grad)

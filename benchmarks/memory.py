@@ -1,0 +1,81 @@
+"""Peak resident memory of training steps of an 8-million-parameter network, nn and PyTorch.
+
+    python benchmarks/memory.py --python-torch TORCH_PYTHON
+    python benchmarks/memory.py --frameworks nn torch --batch 64 --json memory.json
+
+Four blocks of Conv-BN-ReLU-Pool with 32, 64, 128 and 256 filters on 3x128x128, then Dense 480 and
+Dense 38, trained by Adam on one batch. Each framework has its own process. `before` is what the
+process holds with the framework loaded and no network; `steps` is what training adds to it.
+"""
+
+import argparse
+import sys
+
+from networks import (
+    VARIANTS,
+    describe,
+    prepare,
+    print_machine,
+    print_table,
+    run_worker,
+    serve,
+    write_json,
+)
+
+
+def peak_megabytes():
+    import resource  # not on Windows
+
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def work(task):
+    prepare(task["variant"], "mnist", 2).train()  # loads what a first step loads
+    before = peak_megabytes()
+    prepared = prepare(task["variant"], task["network"], task["batch"])
+    for _ in range(task["steps"]):
+        prepared.train()
+    return {"before": before, "peak": peak_megabytes(), "parameters": prepared.parameters}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--python-torch", default=sys.executable, help="interpreter with PyTorch")
+    parser.add_argument("--frameworks", nargs="+", choices=VARIANTS, default=VARIANTS)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--json", metavar="FILE")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        serve(work, options.worker)
+        return
+    results = {}
+    for variant in options.frameworks:
+        python = options.python_torch if variant.startswith("torch") else sys.executable
+        task = {"variant": variant, "network": "large", "batch": options.batch}
+        result = run_worker(__file__, task | {"steps": options.steps}, python)
+        if "missing" in result:
+            print(f"{variant}: {result['missing']}")
+        else:
+            results[variant] = result
+    machine = describe(results)
+    print_machine(machine)
+    print(f"Peak resident memory, MB, {options.steps} steps of batch {options.batch}")
+    print_table(
+        ["framework", "parameters", "before", "steps", "peak"],
+        [
+            [
+                variant,
+                f"{r['parameters']:,}",
+                *(f"{mb:.0f}" for mb in (r["before"], r["peak"] - r["before"], r["peak"])),
+            ]
+            for variant, r in results.items()
+        ],
+    )
+    write_json(options.json, {"machine": machine, "megabytes": results})
+
+
+if __name__ == "__main__":
+    main()

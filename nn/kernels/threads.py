@@ -1,0 +1,125 @@
+"""Threads for the compiled kernels: one call, its range shared out over the cores.
+
+A compiled kernel lets go of Python's global lock and works on a part `lo..hi` of its range;
+`run` gives each core one part. The parts depend only on the number of threads, so results
+repeat bit for bit. While parts run side by side, each of them calls BLAS on its own, so BLAS
+is held to one thread for that time and given its own number back afterwards.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
+
+#: Threads that a kernel is shared out over: those that BLAS was told to use, or all cores.
+NUM_THREADS = int(os.environ.get("OMP_NUM_THREADS", "0") or 0) or os.cpu_count() or 1
+
+_lock = threading.Lock()
+_tasks: SimpleQueue | None = None  # of (kernel, arguments, where to say that it is done)
+_running = 0  # calls under way that hold BLAS to one thread
+_blas: list[Any] = []  # threadpoolctl's controllers of the BLAS libraries
+_own_numbers: list[int] = []  # and their numbers of threads when nobody holds them
+
+
+def run(kernel: Callable[..., Any], total: int, *arguments: Any, grain: int = 1) -> int:
+    """Call `kernel(*arguments, part, lo, hi)` for each part of range(total); return how many.
+
+    Parameters
+    ----------
+    kernel
+        A compiled function that releases the global lock. `part` counts from 0: it may write
+        to what belongs to its part alone.
+    total
+        Length of the range that is shared out.
+    *arguments
+        Passed on.
+    grain
+        Least length of a part, so that small work stays in the caller's thread.
+    """
+    parts = max(1, min(NUM_THREADS, total // max(grain, 1)))
+    bounds = [total * k // parts for k in range(parts + 1)]
+    if parts == 1:
+        kernel(*arguments, 0, 0, total)
+        return 1
+    tasks = _workers()
+    done: SimpleQueue = SimpleQueue()
+    _hold_blas()
+    try:
+        for part in range(1, parts):
+            tasks.put((kernel, (*arguments, part, bounds[part], bounds[part + 1]), done))
+        kernel(*arguments, 0, bounds[0], bounds[1])
+        errors = [done.get() for _ in range(1, parts)]
+    finally:
+        _release_blas()
+    for error in errors:
+        if error is not None:
+            raise error
+    return parts
+
+
+def _workers() -> SimpleQueue:
+    """Return the queue that the worker threads take their tasks from, started at the first use."""
+    global _tasks
+    if _tasks is None:
+        with _lock:
+            if _tasks is None:
+                queue: SimpleQueue = SimpleQueue()
+                for number in range(1, NUM_THREADS):
+                    name = f"nn.kernels-{number}"
+                    threading.Thread(target=_work, args=(queue,), name=name, daemon=True).start()
+                _tasks = queue
+    return _tasks
+
+
+def _work(tasks: SimpleQueue) -> None:
+    while True:
+        kernel, arguments, done = tasks.get()
+        try:
+            kernel(*arguments)
+        except BaseException as error:  # for the caller's thread to raise
+            done.put(error)
+        else:
+            done.put(None)
+
+
+def _hold_blas() -> None:
+    """Hold BLAS to one thread, if this is the first of the calls under way."""
+    global _running
+    with _lock:
+        if not _blas:
+            _find_blas()
+        _running += 1
+        if _running == 1:
+            _own_numbers[:] = [library.num_threads for library in _blas]
+            for library in _blas:
+                library.set_num_threads(1)
+
+
+def _release_blas() -> None:
+    """Give BLAS its own number of threads back, if this was the last of the calls under way."""
+    global _running
+    with _lock:
+        _running -= 1
+        if _running == 0:
+            for library, number in zip(_blas, _own_numbers, strict=True):
+                library.set_num_threads(number)
+
+
+def _find_blas() -> None:
+    """Note the BLAS libraries of this process: NumPy's, and SciPy's, which Numba calls."""
+    import scipy.linalg.cython_blas  # noqa: F401  loads the library that Numba calls
+    from threadpoolctl import ThreadpoolController
+
+    found = ThreadpoolController().select(user_api="blas").lib_controllers
+    _blas.extend(found)
+
+
+def _forget_threads() -> None:
+    """After a fork the child has none of the threads and nobody's calls."""
+    global _tasks, _running, _lock
+    _tasks, _running, _lock = None, 0, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)

@@ -1,0 +1,330 @@
+"""The compiled kernels against the readable ones, and the threads that run them."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_kernels import geometries, in_order
+
+from nn import kernels
+from nn.kernels import array
+
+jit = pytest.importorskip("nn.kernels.jit", reason="needs Numba and SciPy (the extra 'fast')")
+threads = pytest.importorskip("nn.kernels.threads")
+
+TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
+dtypes = st.sampled_from(["float32", "float64"])
+
+
+def agree(ours, theirs, dtype):
+    """Compare results of any nesting; channels-last memory and dtype included."""
+    if isinstance(ours, tuple):
+        assert len(ours) == len(theirs)
+        for a, b in zip(ours, theirs, strict=True):
+            agree(a, b, dtype)
+        return
+    assert (ours is None) == (theirs is None)
+    if ours is not None:
+        assert ours.shape == theirs.shape
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_allclose(ours, theirs, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+
+
+@pytest.fixture(scope="module")
+def two_workers():
+    """Worker threads for three parts, whatever the number of cores."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads, "NUM_THREADS", 3)
+        patch.setattr(threads, "_tasks", None)
+        yield threads._workers()
+
+
+@pytest.fixture(autouse=True, params=[1, 3])
+def share_out_small_work(request, monkeypatch, two_workers):
+    """Run each test in one part and in three, however small the arrays."""
+    monkeypatch.setattr(threads, "NUM_THREADS", request.param)
+    monkeypatch.setattr(threads, "_tasks", two_workers)
+    monkeypatch.setattr(jit, "_GRAIN", 0)
+
+
+def test_every_compiled_function_has_a_readable_twin():
+    compiled = {
+        name
+        for name, value in vars(jit).items()
+        if callable(value) and getattr(value, "__module__", "") == jit.__name__ and name[0] != "_"
+    }
+    assert compiled == {
+        name for name, value in vars(kernels).items() if getattr(value, "__wrapped__", None)
+    } - {"compiled"}
+    for name in compiled:
+        assert getattr(kernels, name).__doc__ == getattr(array, name).__doc__
+
+
+@given(geometries(), st.booleans(), dtypes, st.sampled_from([1, 512]))
+def test_convolution(geometry, bias, dtype, positions):
+    x, w_shape, _, stride, padding, dilation, groups, rng = geometry
+    x = x.astype(dtype)
+    w = rng.normal(size=w_shape).astype(dtype)
+    b = rng.normal(size=w_shape[0]).astype(dtype) if bias else None
+    for options in ((stride, padding, dilation, groups), ((1, 1), padding, (1, 1), groups)):
+        before = jit._TILE_POSITIONS
+        jit._TILE_POSITIONS = positions
+        try:
+            y = jit.conv2d(x, w, b, *options)
+            agree(y, array.conv2d(x, w, b, *options), dtype)
+            grad = in_order(rng.normal(size=y.shape).astype(dtype), "channels_last")
+            agree(
+                jit.conv2d_input_grad(grad, w, x.shape, *options),
+                array.conv2d_input_grad(grad, w, x.shape, *options),
+                dtype,
+            )
+            agree(
+                jit.conv2d_weight_grad(grad, x, w.shape, *options),
+                array.conv2d_weight_grad(grad, x, w.shape, *options),
+                dtype,
+            )
+        finally:
+            jit._TILE_POSITIONS = before
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(1, 3, 5, 4), (0, 3, 5, 4), (40, 8, 14, 14), (3, 64, 6, 6)])
+def test_convolution_of_other_sizes(shape, dtype, rng):
+    x = rng.normal(size=shape).astype(dtype)
+    w = rng.normal(size=(16, shape[1], 3, 3)).astype(dtype)
+    padding = ((1, 1), (1, 1))
+    y = jit.conv2d(x, w, None, padding=padding)
+    tolerance = {"float32": 1e-5, "float64": 1e-12}[dtype] * max(
+        1, np.abs(w).sum(axis=(1, 2, 3)).max()
+    )
+    np.testing.assert_allclose(y, array.conv2d(x, w, None, padding=padding), atol=tolerance)
+    assert y.transpose(0, 2, 3, 1).flags.c_contiguous
+    dx = jit.conv2d_input_grad(y, w, x.shape, padding=padding)
+    dw = jit.conv2d_weight_grad(y, x, w.shape, padding=padding)
+    expected_dx = array.conv2d_input_grad(y, w, x.shape, padding=padding)
+    expected_dw = array.conv2d_weight_grad(y, x, w.shape, padding=padding)
+    for ours, theirs in ((dx, expected_dx), (dw, expected_dw)):
+        scale = np.abs(theirs).max(initial=1)
+        np.testing.assert_allclose(
+            ours, theirs, atol=1e-5 * scale if dtype == "float32" else 1e-12 * scale
+        )
+
+
+@given(geometries(pooling=True), dtypes, st.booleans(), st.booleans())
+def test_max_pooling(geometry, dtype, keep_index, by_two):
+    x, _, pool, stride, padding, _, _, rng = geometry
+    if by_two and min(x.shape[2:]) >= 2:
+        pool, stride, padding = (2, 2), (2, 2), ((0, 0), (0, 0))
+    x = np.round(x).astype(dtype)  # equal values: the first in reading order wins
+    y, index = jit.max_pool2d(x, pool, stride, padding, keep_index)
+    expected, expected_index = array.max_pool2d(x, pool, stride, padding, keep_index)
+    np.testing.assert_array_equal(y, expected)
+    assert (index is None) == (expected_index is None)
+    if index is None:
+        return
+    np.testing.assert_array_equal(index, expected_index)
+    grad = rng.normal(size=y.shape).astype(dtype)
+    agree(
+        jit.max_pool2d_grad(grad, index, x.shape, pool, stride, padding),
+        array.max_pool2d_grad(grad, index, x.shape, pool, stride, padding),
+        dtype,
+    )
+
+
+@pytest.mark.parametrize("pool", [2, 3])
+def test_max_pooling_lets_nan_through(pool):
+    for cell in range(pool * pool):
+        x = np.zeros((1, 1, pool, pool))
+        x.ravel()[cell] = np.nan
+        y, _ = jit.max_pool2d(x, (pool, pool), (pool, pool), ((0, 0), (0, 0)))
+        assert np.isnan(y).all()
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 700), st.integers(1, 9), dtypes, st.floats(-100, 100), st.integers(0, 99))
+def test_batch_norm_and_sums(rows, columns, dtype, mean, seed):
+    rng = np.random.default_rng(seed)
+    x = (rng.normal(size=(rows, columns)) + mean).astype(dtype)
+    grad = rng.normal(size=x.shape).astype(dtype)
+    gamma, beta = rng.normal(size=(2, columns)).astype(dtype)
+    exact = x.astype("float64")
+    y, m, v = jit.batch_norm(x, gamma, beta, 1e-3)
+    expected, em, ev = array.batch_norm(exact, gamma, beta, 1e-3)
+    loose = {"float32": 2e-3, "float64": 1e-10}[dtype]  # x itself has lost digits to its mean
+    np.testing.assert_allclose(y, expected, rtol=loose, atol=loose)
+    np.testing.assert_allclose(m, em, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(v, ev, rtol=1e-3, atol=1e-6)
+    ours = jit.batch_norm_grad(grad, x, gamma, m, v, 1e-3)
+    theirs = array.batch_norm_grad(grad.astype("float64"), exact, gamma, em, ev, 1e-3)
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=loose, atol=loose * max(1, np.abs(b).max()))
+        assert a.dtype == dtype
+    agree(
+        jit.batch_norm_inference(x, gamma, beta, m, v, 1e-3),
+        array.batch_norm_inference(x, gamma, beta, m, v, 1e-3),
+        "float64" if dtype == "float64" else "float32",
+    ) if dtype == "float64" or abs(mean) < 1 else None
+    np.testing.assert_allclose(
+        jit.column_sums(grad), grad.sum(axis=0, dtype="float64"), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_sums_of_nothing():
+    empty = np.zeros((0, 3), dtype="float32")
+    assert jit.column_sums(empty).tolist() == [0, 0, 0]
+
+
+def test_batch_norm_of_a_large_mean_keeps_its_digits(rng):
+    x = (rng.normal(size=(50_000, 2)) + 1000).astype("float32")
+    _, mean, variance = jit.batch_norm(x, np.ones(2, "f4"), np.zeros(2, "f4"), 1e-5)
+    exact = x.astype("float64")
+    np.testing.assert_allclose(mean, exact.mean(axis=0), rtol=1e-6)
+    np.testing.assert_allclose(variance, exact.var(axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("order", ["contiguous", "channels_last", "strided"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_relu(order, dtype, rng):
+    x = in_order(rng.normal(size=(2, 3, 4, 6)).astype(dtype), order)
+    grad = in_order(rng.normal(size=x.shape).astype(dtype), order)
+    y = jit.relu(x)
+    np.testing.assert_array_equal(y, array.relu(x))
+    np.testing.assert_array_equal(jit.relu_grad(grad, y), array.relu_grad(grad, y))
+    np.testing.assert_array_equal(
+        jit.relu_grad(in_order(grad, "contiguous"), y), array.relu_grad(grad, y)
+    )
+    assert y.dtype == dtype
+    assert np.isnan(jit.relu(np.full(3, np.nan))).all()
+
+
+# --------------------------------------------------------------------------------- threads
+
+
+def test_parts_cover_the_range_once():
+    seen = []
+
+    def kernel(label, part, lo, hi):
+        seen.append((label, part, lo, hi))
+
+    assert threads.run(kernel, 10, "x", grain=1) == threads.NUM_THREADS
+    covered = sorted(k for _, _, lo, hi in seen for k in range(lo, hi))
+    assert covered == list(range(10))
+    assert threads.run(kernel, 10, "x", grain=11) == 1
+    assert threads.run(kernel, 0, "x") == 1
+
+
+def test_an_error_in_a_part_reaches_the_caller_and_blas_is_released():
+    def kernel(part, lo, hi):
+        if part == threads.NUM_THREADS - 1:
+            raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError, match="mine"):
+        threads.run(kernel, 10)
+    assert threads._running == 0
+
+
+def test_blas_is_held_to_one_thread_inside_and_gets_its_number_back():
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    def numbers():
+        return [lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"]
+
+    inside = []
+
+    def kernel(part, lo, hi):
+        inside.append(numbers())
+
+    with threadpool_limits(2, user_api="blas"):
+        threads.run(kernel, 10)
+        expected = 1 if threads.NUM_THREADS > 1 else 2
+        assert all(number == expected for found in inside for number in found)
+        assert all(number == 2 for number in numbers())
+
+
+def test_calls_from_many_threads_at_once(rng):
+    x = rng.normal(size=(8, 4, 12, 12)).astype("float32")
+    w = rng.normal(size=(8, 4, 3, 3)).astype("float32")
+    expected = jit.conv2d(x, w, None)
+    wrong = []
+
+    def work():
+        for _ in range(20):
+            if not np.array_equal(jit.conv2d(x, w, None), expected):
+                wrong.append(1)
+
+    workers = [threading.Thread(target=work) for _ in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert wrong == []
+    assert threads._running == 0
+
+
+def run_code(code, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+TRAIN = """
+import numpy as np, nn
+def train():
+    model = nn.Model([nn.Conv2D(8, input_shape=(1, 12, 12)), nn.ReLU(), nn.MaxPool2D(),
+                      nn.Flatten(), nn.Dense(3)], seed=0)
+    model.compile("cce")
+    rng = np.random.default_rng(0)
+    model.fit(rng.random((256, 1, 12, 12), dtype="float32"), rng.integers(0, 3, 256), verbose=0)
+    return model.history["loss"][0]
+"""
+
+
+def test_training_after_a_fork():
+    code = TRAIN + (
+        "import os\n"
+        "before = train()\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    os._exit(0 if train() == before else 1)\n"
+        "print(os.waitpid(child, 0)[1])\n"
+    )
+    result = run_code(code)
+    assert result.stdout == "0\n", result.stderr
+
+
+def test_without_numba_the_readable_kernels_train_alike():
+    with_numba = run_code(TRAIN + "print(train(), nn.kernels.compiled() is not None)")
+    without = run_code(
+        "import sys; sys.modules['numba'] = None\n"
+        + TRAIN
+        + "print(train(), nn.kernels.compiled() is not None)"
+    )
+    loss, has_numba = with_numba.stdout.split()
+    other_loss, other_has_numba = without.stdout.split()
+    assert (has_numba, other_has_numba) == ("True", "False"), with_numba.stderr + without.stderr
+    assert float(loss) == pytest.approx(float(other_loss), rel=1e-5)
+
+
+def test_kernels_run_where_no_cache_can_be_written(tmp_path):
+    """Numba's own folder is a file: nothing can be kept, and everything still works."""
+    blocked = tmp_path / "file"
+    blocked.touch()
+    result = run_code(TRAIN + "print(train() > 0)", NUMBA_CACHE_DIR=str(blocked / "cache"))
+    assert result.stdout == "True\n", result.stderr
+
+
+def test_importing_nn_imports_neither_numba_nor_scipy():
+    heavy = ("numba", "scipy", "h5py", "pooch", "matplotlib")
+    code = f"import sys, nn; print([m for m in {heavy} if m in sys.modules])"
+    assert run_code(code).stdout == "[]\n"
