@@ -66,15 +66,15 @@ def test_every_compiled_function_has_a_readable_twin():
         assert getattr(kernels, name).__doc__ == getattr(array, name).__doc__
 
 
-@given(geometries(), st.booleans(), dtypes, st.sampled_from([1, 512]))
-def test_convolution(geometry, bias, dtype, positions):
+@given(geometries(), st.booleans(), dtypes, st.sampled_from([1, 10**6]))
+def test_convolution(geometry, bias, dtype, tile_bytes):
     x, w_shape, _, stride, padding, dilation, groups, rng = geometry
     x = x.astype(dtype)
     w = rng.normal(size=w_shape).astype(dtype)
     b = rng.normal(size=w_shape[0]).astype(dtype) if bias else None
     for options in ((stride, padding, dilation, groups), ((1, 1), padding, (1, 1), groups)):
-        before = jit._TILE_POSITIONS
-        jit._TILE_POSITIONS = positions
+        before = jit._TILE_BYTES
+        jit._TILE_BYTES = tile_bytes
         try:
             y = jit.conv2d(x, w, b, *options)
             agree(y, array.conv2d(x, w, b, *options), dtype)
@@ -90,7 +90,7 @@ def test_convolution(geometry, bias, dtype, positions):
                 dtype,
             )
         finally:
-            jit._TILE_POSITIONS = before
+            jit._TILE_BYTES = before
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -114,6 +114,25 @@ def test_convolution_of_other_sizes(shape, dtype, rng):
         np.testing.assert_allclose(
             ours, theirs, atol=1e-5 * scale if dtype == "float32" else 1e-12 * scale
         )
+
+
+@given(
+    st.tuples(*[st.integers(0, 9)] * 3), dtypes, st.tuples(*[st.booleans()] * 3), st.integers(0, 99)
+)
+def test_matrix_product(sizes, dtype, layout, seed):
+    """Products of matrices in either order of memory, with gaps, and of none."""
+    rng = np.random.default_rng(seed)
+    m, k, n = sizes
+    a, b = rng.normal(size=(m, k)).astype(dtype), rng.normal(size=(k, n)).astype(dtype)
+    a = np.asfortranarray(a) if layout[0] else a
+    b = np.asfortranarray(b) if layout[1] else b
+    a = np.repeat(a, 2, axis=1)[:, ::2] if layout[2] else a
+    agree(jit.matmul(a, b), a @ b, dtype)
+
+
+def test_matrix_product_of_shapes_that_do_not_fit():
+    with pytest.raises(ValueError, match="matmul"):
+        jit.matmul(np.ones((2, 3)), np.ones((4, 5)))
 
 
 @given(geometries(pooling=True), dtypes, st.booleans(), st.booleans())

@@ -67,6 +67,7 @@ column_sums = _quickest("column_sums")
 conv2d = _quickest("conv2d")
 conv2d_input_grad = _quickest("conv2d_input_grad")
 conv2d_weight_grad = _quickest("conv2d_weight_grad")
+matmul = _quickest("matmul")
 max_pool2d = _quickest("max_pool2d")
 max_pool2d_grad = _quickest("max_pool2d_grad")
 relu = _quickest("relu")
@@ -89,6 +90,7 @@ __all__ = [
     "dropout_mask",
     "from_rows",
     "log_softmax",
+    "matmul",
     "max_pool2d",
     "max_pool2d_grad",
     "normal_cdf",

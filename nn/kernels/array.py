@@ -465,6 +465,11 @@ def dropout_mask(x: Array, rate: float, rng: np.random.Generator) -> Array:
     return from_rows(kept.reshape(-1, x.shape[1]), x.shape)
 
 
+def matmul(a: Array, b: Array) -> Array:
+    """Return the product of two matrices."""
+    return a @ b
+
+
 def relu(x: Array) -> Array:
     """Return max(x, 0)."""
     return cuda.get_array_module(x).maximum(x, 0)

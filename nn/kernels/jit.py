@@ -21,14 +21,14 @@ import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  holds the BLAS functions that are looked up below
 from numba.extending import get_cython_function_address
 
-from . import array, threads
+from . import array, memory, threads
 from .array import Padding, Pair, channels_first, channels_last
 
 Array = Any  # numpy.ndarray
 
-# Positions of padded samples in a tile of a convolution: enough rows for BLAS to be at its
-# best, few enough to stay in the cache of a core.
-_TILE_POSITIONS = 512
+# Inputs and outputs of a tile of a convolution, in bytes: as many samples at a time as stay in
+# the cache of a core, for BLAS is at its best on long matrices.
+_TILE_BYTES = 1 << 18
 # Numbers below which a second thread costs more than it helps.
 _GRAIN = 1 << 14
 
@@ -71,18 +71,19 @@ _dgemm = _blas_function("dgemm")
 
 
 @_compiled
-def _gemm(transposed, m, n, k, a, lda, b, ldb, beta, c, ldc, sizes, factors, letters):
+def _gemm(ta, tb, m, n, k, a, lda, b, ldb, beta, c, ldc, sizes, factors, letters):
     """Compute C = A B + beta C for row-major matrices that begin at the first numbers of a, b, c.
 
-    A is (m, k), or (k, m) where `transposed`; B is (k, n), C is (m, n). A row begins lda, ldb
-    or ldc numbers after the one before, which may be less than its length: rows may overlap.
-    BLAS counts by columns, for which a row-major matrix is its transpose: it is asked for
-    C^T = B^T A^T. `sizes`, `factors` and `letters` are the caller's scratch arrays.
+    A is (m, k), kept as (k, m) where `ta`; B is (k, n), kept as (n, k) where `tb`; C is (m, n).
+    A row begins lda, ldb or ldc numbers after the one before, which may be less than its
+    length: rows may overlap. BLAS counts by columns, for which a row-major matrix is its
+    transpose: it is asked for C^T = B^T A^T. `sizes`, `factors` and `letters` are the
+    caller's scratch arrays.
     """
     sizes[0], sizes[1], sizes[2] = n, m, k
     sizes[3], sizes[4], sizes[5] = ldb, lda, ldc
     factors[0], factors[1] = 1, beta
-    letters[0], letters[1] = 78, 84 if transposed else 78  # N and T
+    letters[0], letters[1] = 84 if tb else 78, 84 if ta else 78  # T and N
     if a.itemsize == 4:
         _sgemm(
             letters.ctypes, letters[1:].ctypes, sizes.ctypes, sizes[1:].ctypes, sizes[2:].ctypes,
@@ -95,6 +96,36 @@ def _gemm(transposed, m, n, k, a, lda, b, ldb, beta, c, ldc, sizes, factors, let
             factors.ctypes, b.ctypes, sizes[3:].ctypes, a.ctypes, sizes[4:].ctypes,
             factors[1:].ctypes, c.ctypes, sizes[5:].ctypes,
         )  # fmt: skip
+
+
+@_compiled
+def _matmul(ta, a, tb, b, c, part, lo, hi):
+    """Compute the rows lo..hi of C; A is kept as (k, m) where `ta`, B as (n, k) where `tb`."""
+    m, n = c.shape
+    k = a.shape[0] if ta else a.shape[1]
+    sizes, factors = np.empty(6, dtype=np.int32), np.empty(2, dtype=a.dtype)
+    letters = np.empty(2, dtype=np.uint8)
+    start = lo if ta else lo * k
+    _gemm(
+        ta, tb, hi - lo, n, k, a.reshape(a.size)[start:], m if ta else k, b.reshape(b.size),
+        k if tb else n, 0, c.reshape(c.size)[lo * n :], n, sizes, factors, letters,
+    )  # fmt: skip
+
+
+def matmul(a: Array, b: Array) -> Array:
+    """See `array.matmul`.
+
+    NumPy's own product would do, but for the threads of BLAS: after each product they wait
+    for the next in a busy loop, and take the cores from the threads of this module.
+    """
+    ta, tb = not a.flags.c_contiguous, not b.flags.c_contiguous
+    ours = a.dtype == b.dtype and a.size and b.size and a.shape[1] == b.shape[0]
+    if not ours or (ta and not a.T.flags.c_contiguous) or (tb and not b.T.flags.c_contiguous):
+        return array.matmul(a, b)
+    c = memory.empty((a.shape[0], b.shape[1]), a.dtype)
+    grain = 1 + 8 * _GRAIN // (a.shape[1] * b.shape[1])
+    threads.run(_matmul, len(c), ta, a.T if ta else a, tb, b.T if tb else b, c, grain=grain)
+    return c
 
 
 # ----------------------------------------------------------------------------- convolution
@@ -141,7 +172,7 @@ def _conv2d(x, w, b, y, kernel, before, padded_size, tile, part, lo, hi):
             m = (positions - r + kw - 1) // kw
             for i in range(kh):
                 _gemm(
-                    False, m, f, kw * c, padded[(r + i * width) * c :], kw * c,
+                    False, False, m, f, kw * c, padded[(r + i * width) * c :], kw * c,
                     flat_w[i * kw * c * f :], f, 0 if i == 0 else 1,
                     products[r * f :], kw * f, sizes, factors, letters,
                 )  # fmt: skip
@@ -175,7 +206,7 @@ def _conv2d_weight_grad(x, grad, dw, kernel, before, padded_size, tile, part, lo
         for i in range(kh):
             for r in range(kw):
                 _gemm(
-                    True, kw * c, f, (positions - r + kw - 1) // kw,
+                    True, False, kw * c, f, (positions - r + kw - 1) // kw,
                     padded[(r + i * width) * c :], kw * c, grads[r * f :], kw * f, 1,
                     own[i * kw * c * f :], f, sizes, factors, letters,
                 )  # fmt: skip
@@ -183,6 +214,11 @@ def _conv2d_weight_grad(x, grad, dw, kernel, before, padded_size, tile, part, lo
 
 def _padded_size(x: Array, padding: Padding) -> Pair:
     return x.shape[1] + sum(padding[0]), x.shape[2] + sum(padding[1])
+
+
+def _tile(size: Pair, channels: int, itemsize: int) -> int:
+    """Return how many padded samples make a tile; `channels` counts inputs and outputs."""
+    return max(1, _TILE_BYTES // max(1, size[0] * size[1] * channels * itemsize))
 
 
 def conv2d(
@@ -200,12 +236,12 @@ def conv2d(
     x = channels_last(x)
     kernel = (w.shape[2], w.shape[3])
     out = array.output_size(x.shape[1:3], kernel, stride, padding)
-    y = np.empty((x.shape[0], *out, w.shape[0]), dtype=x.dtype)
+    y = memory.empty((x.shape[0], *out, w.shape[0]), x.dtype)
     matrix = array._weight_matrices(w, 1)[0]
     bias = np.zeros(w.shape[0], dtype=x.dtype) if b is None else b
     size = _padded_size(x, padding)
     before = (padding[0][0], padding[1][0])
-    tile = max(1, _TILE_POSITIONS // (size[0] * size[1]))
+    tile = _tile(size, x.shape[3] + w.shape[0], x.itemsize)
     threads.run(
         _conv2d, len(x), x, matrix, bias, y, kernel, before, size, tile, grain=_samples(y[:1].size)
     )
@@ -252,7 +288,7 @@ def conv2d_weight_grad(
     dw = np.empty((threads.NUM_THREADS, kh * kw * c * f), dtype=grad.dtype)
     size = _padded_size(x, padding)
     before = (padding[0][0], padding[1][0])
-    tile = max(1, _TILE_POSITIONS // (size[0] * size[1]))
+    tile = _tile(size, c + f, x.itemsize)
     parts = threads.run(
         _conv2d_weight_grad, len(x), x, grad, dw, (kh, kw), before, size, tile,
         grain=_samples(grad[:1].size),
@@ -344,8 +380,8 @@ def max_pool2d(
     """See `array.max_pool2d`."""
     out = array.output_size(x.shape[2:], pool, stride, padding)
     x = channels_last(x)
-    y = np.empty((x.shape[0], *out, x.shape[3]), dtype=x.dtype)
-    index = np.empty(y.shape, dtype=np.min_scalar_type(pool[0] * pool[1] - 1))
+    y = memory.empty((x.shape[0], *out, x.shape[3]), x.dtype)
+    index = memory.empty(y.shape, np.min_scalar_type(pool[0] * pool[1] - 1))
     grain = _samples(x[:1].size)
     if _tiles_by_two(pool, stride, padding):
         threads.run(_max_pool2d_by_two, len(x), x, y, index, grain=grain)
@@ -361,7 +397,7 @@ def max_pool2d_grad(
     """See `array.max_pool2d_grad`."""
     grad = channels_last(grad)
     n, c, h, w = x_shape
-    dx = np.empty((n, h, w, c), dtype=grad.dtype)
+    dx = memory.empty((n, h, w, c), grad.dtype)
     grain = _samples(dx[:1].size)
     if _tiles_by_two(pool, stride, padding):
         threads.run(_max_pool2d_by_two_grad, n, grad, index, dx, grain=grain)
@@ -471,7 +507,7 @@ def batch_norm(x: Array, gamma: Array, beta: Array, eps: float) -> tuple[Array, 
     first, second = _summed(_moments, count, columns, x, pivot) / count
     mean = (pivot + first).astype(x.dtype)
     variance = np.maximum(second - first * first, 0).astype(x.dtype)
-    y = np.empty_like(x)
+    y = memory.empty_like(x)
     scale = gamma / np.sqrt(variance + eps)
     threads.run(_scale_and_shift, count, x, y, mean, scale, beta, grain=_samples(columns))
     return y, mean, variance
@@ -487,7 +523,7 @@ def batch_norm_grad(
     inv_std = 1 / np.sqrt(variance + eps)
     sums = _summed(_batch_norm_sums, count, columns, grad, x, mean, inv_std)
     mean_g, mean_gx = (sums / count).astype(x.dtype)
-    dx = np.empty_like(x)
+    dx = memory.empty_like(x)
     threads.run(
         _batch_norm_dx, count, grad, x, dx, mean, inv_std, gamma * inv_std, mean_g, mean_gx,
         grain=_samples(columns),
@@ -500,7 +536,7 @@ def batch_norm_inference(
     x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, eps: float
 ) -> Array:
     """See `array.batch_norm_inference`."""
-    y = np.empty_like(x)
+    y = memory.empty_like(x)
     scale = gamma / np.sqrt(variance + eps)
     threads.run(_scale_and_shift, len(x), x, y, mean, scale, beta, grain=_samples(x.shape[1]))
     return y
@@ -536,7 +572,7 @@ def relu(x: Array) -> Array:
     flat = _flat(x)
     if flat is None:
         return array.relu(x)
-    y = np.empty_like(x)  # in the same order of memory
+    y = memory.empty_like(x)  # in the same order of memory
     threads.run(_relu, x.size, flat, _flat(y), grain=4 * _GRAIN)
     return y
 
@@ -546,6 +582,6 @@ def relu_grad(grad: Array, y: Array) -> Array:
     flat_grad, flat_y = _flat(grad), _flat(y)
     if grad.strides != y.strides or flat_grad is None or flat_y is None:
         return array.relu_grad(grad, y)
-    dx = np.empty_like(grad)
+    dx = memory.empty_like(grad)
     threads.run(_relu_grad, grad.size, flat_grad, flat_y, _flat(dx), grain=4 * _GRAIN)
     return dx

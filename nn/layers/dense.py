@@ -77,7 +77,7 @@ class Dense(WeightedLayer):
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return x W + b for x (N, features), as (N, units)."""
         x = self._check_input(x)
-        y = x @ self.params["W"]
+        y = kernels.matmul(x, self.params["W"])
         if self.use_bias:
             y += self.params["b"]
         self._keep(training, x)
@@ -88,10 +88,10 @@ class Dense(WeightedLayer):
         (x,) = self._recall()
         grad = self._activation_grad(grad)
         if self.trainable:
-            self.grads["W"] = x.T @ grad
+            self.grads["W"] = kernels.matmul(x.T, grad)
             if self.use_bias:
                 self.grads["b"] = kernels.column_sums(grad)
-        return grad @ self.params["W"].T if self.wants_input_grad else None
+        return kernels.matmul(grad, self.params["W"].T) if self.wants_input_grad else None
 
     def to_config(self) -> dict[str, Any]:
         """Return the layer's class and arguments."""
