@@ -6,6 +6,7 @@ own can do the same.
 """
 
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -84,11 +85,19 @@ class History(dict, Callback):
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Append the epoch's figures."""
         for name, value in logs.items():
-            self.setdefault(name, []).append(value)
+            self.setdefault(name, []).append(float(value))
+
+    def epoch(self, index: int) -> Logs:
+        """Return the figures of one epoch, counted from the first in the history."""
+        return {name: values[index] for name, values in self.items() if index < len(values)}
 
 
-def watched(logs: Logs, monitor: str | None) -> tuple[str, float, float]:
-    """Return the name of the figure to watch, its value, and +1 where more is better, else -1.
+#: Figures that are better the larger they are; any name with 'acc' in it counts as one.
+_RISING = ("precision", "recall", "f1", "auc", "r2")
+
+
+def score(logs: Logs, monitor: str | None, mode: str = "auto") -> float:
+    """Return the figure to watch, its sign turned where less of it is better.
 
     Without a name it is the accuracy, of the validation data where there are any, or the loss
     where no accuracy is measured.
@@ -97,40 +106,59 @@ def watched(logs: Logs, monitor: str | None) -> tuple[str, float, float]:
     ------
     ValueError
         Where the named figure is not measured; the message lists those that are.
+
+    Examples
+    --------
+    >>> score({"loss": 0.5, "acc": 0.75}, None), score({"loss": 0.5, "acc": 0.75}, "loss")
+    (0.75, -0.5)
     """
     if monitor is None:
-        validated = any(name.startswith("val_") for name in logs)
-        names = ("val_acc", "val_loss") if validated else ("acc", "loss")
-        monitor = next(name for name in names if name in logs)
+        prefix = "val_" if "val_loss" in logs else ""
+        monitor = f"{prefix}acc" if f"{prefix}acc" in logs else f"{prefix}loss"
     if monitor not in logs:
         raise checks.unknown("callbacks", "monitor", monitor, logs)
-    less_is_better = monitor.removeprefix("val_") in ("loss", "mse", "mae")
-    return monitor, logs[monitor], -1.0 if less_is_better else 1.0
+    rising = "acc" in monitor or monitor.removeprefix("val_") in _RISING
+    if mode == "max" or (mode == "auto" and rising):
+        return float(logs[monitor])
+    return -float(logs[monitor])
+
+
+def _check_mode(owner: str, mode: str) -> str:
+    if mode not in ("auto", "min", "max"):
+        raise checks.unknown(owner, "mode", mode, ["auto", "min", "max"])
+    return mode
 
 
 class _Watcher(Callback):
     """What `EarlyStopping` and `ReduceLROnPlateau` share: epochs without a gain, counted."""
 
-    def __init__(self, monitor: str | None, patience: int, min_delta: float):
+    def __init__(self, monitor: str | None, patience: int, min_delta: float, mode: str):
         owner = type(self).__name__
         self.monitor = monitor
-        self.patience = checks.positive_int(owner, "patience", patience)
+        self.patience = checks.non_negative_int(owner, "patience", patience)
         self.min_delta = checks.non_negative(owner, "min_delta", min_delta)
+        self.mode = _check_mode(owner, mode)
         self.best = -math.inf
         self.wait = 0
 
     def on_train_begin(self, logs: Logs) -> None:
-        """Start afresh."""
+        """Start afresh, or where the epochs of a resumed training left off."""
         self.best, self.wait = -math.inf, 0
+        for epoch in range(len(self.model.history.get("loss", ()))):
+            self.lost_patience(self.model.history.epoch(epoch))
 
     def gained(self, logs: Logs) -> bool:
         """Tell whether this epoch beat the best so far by more than `min_delta`."""
-        _, value, sign = watched(logs, self.monitor)
-        if sign * value > self.best + self.min_delta:
-            self.best, self.wait = sign * value, 0
+        value = score(logs, self.monitor, self.mode)
+        if value > self.best + self.min_delta:
+            self.best, self.wait = value, 0
             return True
         self.wait += 1
         return False
+
+    def lost_patience(self, logs: Logs) -> bool:
+        """Count an epoch; tell whether `patience` of them have brought no gain."""
+        return not self.gained(logs) and self.wait >= self.patience
 
 
 class EarlyStopping(_Watcher):
@@ -142,22 +170,31 @@ class EarlyStopping(_Watcher):
     ----------
     monitor
         The figure to watch, as 'val_acc'; None watches the validation accuracy, or what there
-        is in its place (see `watched`).
+        is in its place (see `score`).
     patience
         Epochs without a gain after which training stops.
     min_delta
         Least gain that counts.
+    mode
+        'max' or 'min', whether more or less of the figure is better; 'auto' goes by its name.
     """
 
-    def __init__(self, monitor: str | None = None, patience: int = 5, min_delta: float = 0.0):
-        super().__init__(monitor, patience, min_delta)
+    def __init__(
+        self,
+        monitor: str | None = None,
+        patience: int = 5,
+        min_delta: float = 0.0,
+        mode: str = "auto",
+    ):
+        super().__init__(monitor, patience, min_delta, mode)
         self.best_epoch: int | None = None
         self._best_arrays: dict[str, Any] = {}
 
     def on_train_begin(self, logs: Logs) -> None:
-        """Start afresh."""
-        super().on_train_begin(logs)
+        """Start afresh, or where the epochs of a resumed training left off."""
         self.best_epoch, self._best_arrays = None, {}
+        super().on_train_begin(logs)
+        self.model.stop_training = self.wait >= max(self.patience, 1)
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Keep the weights of a gain; stop after too many epochs without one."""
@@ -190,6 +227,8 @@ class ReduceLROnPlateau(_Watcher):
         Least gain that counts.
     lr_min
         The rate does not fall below it.
+    mode
+        As for `EarlyStopping`.
     """
 
     def __init__(
@@ -199,15 +238,16 @@ class ReduceLROnPlateau(_Watcher):
         factor: float = 0.5,
         min_delta: float = 0.0,
         lr_min: float = 1e-6,
+        mode: str = "auto",
     ):
-        super().__init__(monitor, patience, min_delta)
+        super().__init__(monitor, patience, min_delta, mode)
         self.factor = checks.fraction("ReduceLROnPlateau", "factor", factor, include_one=True)
         if self.factor == 0:
             raise checks.error("ReduceLROnPlateau", "factor", "must be above 0", factor)
         self.lr_min = checks.non_negative("ReduceLROnPlateau", "lr_min", lr_min)
 
     def on_train_begin(self, logs: Logs) -> None:
-        """Start afresh."""
+        """Start afresh, or where the epochs of a resumed training left off."""
         super().on_train_begin(logs)
         if getattr(self.model.optimizer, "schedule", None) is not None:
             raise ValueError(
@@ -217,10 +257,16 @@ class ReduceLROnPlateau(_Watcher):
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Lower the rate after too many epochs without a gain."""
-        if not self.gained(logs) and self.wait >= self.patience:
+        if self.lost_patience(logs):
             optimizer = self.model.optimizer
             optimizer.lr = min(optimizer.lr, max(self.lr_min, optimizer.lr * self.factor))
+
+    def lost_patience(self, logs: Logs) -> bool:
+        """Count an epoch; where patience is lost, begin to count anew."""
+        lost = super().lost_patience(logs)
+        if lost:
             self.wait = 0
+        return lost
 
 
 class LearningRateScheduler(Callback):
@@ -242,8 +288,9 @@ class LearningRateScheduler(Callback):
         self._epoch = 0
 
     def on_train_begin(self, logs: Logs) -> None:
-        """Remember the optimizer's own rate."""
+        """Remember the optimizer's own rate; a model saved meanwhile is saved with that."""
         optimizer = self.model.optimizer
+        optimizer.base_lr = optimizer.lr
         self._own_lr = getattr(optimizer, "schedule", None) or optimizer.lr
 
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
@@ -259,6 +306,7 @@ class LearningRateScheduler(Callback):
     def on_train_end(self, logs: Logs) -> None:
         """Give the optimizer its own rate back."""
         self.model.optimizer.lr = self._own_lr
+        self.model.optimizer.base_lr = None
 
 
 class ModelCheckpoint(Callback):
@@ -267,7 +315,8 @@ class ModelCheckpoint(Callback):
     Parameters
     ----------
     path
-        File to write; '{epoch}' in it is replaced by the epoch, counted from 1.
+        File to write. '{epoch}' in it is replaced by the epoch, counted from 1, and the names
+        of figures by these: 'run-{epoch:02d}-{val_acc:.3f}.hdf5'.
     monitor
         The figure that decides which epoch is best.
     save_best_only
@@ -275,29 +324,46 @@ class ModelCheckpoint(Callback):
     save_state
         Write the optimizer's state and the history as well, so that `fit(resume=path)` can
         go on from the file.
+    mode
+        As for `EarlyStopping`.
     """
 
     def __init__(
         self,
-        path: str,
+        path: str | os.PathLike,
         monitor: str = "val_acc",
         save_best_only: bool = True,
         save_state: bool = False,
+        mode: str = "auto",
     ):
+        self.mode = _check_mode("ModelCheckpoint", mode)
         self.path = str(path)
         self.monitor = monitor
         self.save_best_only = save_best_only
         self.save_state = save_state
         self._best = -math.inf
 
+    def on_train_begin(self, logs: Logs) -> None:
+        """Start afresh, or with the best of a resumed training."""
+        past = self.model.history
+        epochs = [past.epoch(k) for k in range(len(past.get(self.monitor, ())))]
+        self._best = max((score(e, self.monitor, self.mode) for e in epochs), default=-math.inf)
+
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Save, where this epoch is to be saved."""
         if self.save_best_only:
-            _, value, sign = watched(logs, self.monitor)
-            if sign * value <= self._best:
+            value = score(logs, self.monitor, self.mode)
+            if not value > self._best:
                 return
-            self._best = sign * value
-        path = self.path.replace("{epoch}", str(epoch + 1))
+            self._best = value
+        try:
+            path = self.path.format(epoch=epoch + 1, **logs)
+        except (KeyError, IndexError, ValueError) as error:
+            names = ", ".join(["epoch", *logs])
+            raise ValueError(
+                f"[ModelCheckpoint] 'path' may hold {{name}} of {names}, got {self.path!r}: "
+                f"{type(error).__name__} {error}."
+            ) from error
         self.model.save(path, include_optimizer=self.save_state)
 
 

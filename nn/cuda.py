@@ -12,6 +12,7 @@ there is none.
 import os
 import platform
 import warnings
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -82,7 +83,9 @@ def to_gpu(array: Any) -> Any:
             f"[cuda] 'to_gpu' needs a GPU and CuPy, but {_why_not}: "
             "install requirements-cuda12.txt or requirements-cuda13.txt, or stay on the CPU."
         )
-    return _cupy.asarray(array, order="K")
+    if get_array_module(array) is _cupy:
+        return array
+    return _in_order_of_memory(np.asarray(array), _cupy.asarray)
 
 
 def to_cpu(array: Any) -> np.ndarray:
@@ -95,9 +98,15 @@ def to_cpu(array: Any) -> np.ndarray:
     array([1., 1.])
     """
     if _cupy is not None and isinstance(array, _cupy.ndarray):
-        # CuPy's get() writes C order unless told the layout; "A" keeps a channels-last one.
-        return _cupy.asnumpy(array, order="A")
+        return _in_order_of_memory(array, _cupy.asnumpy)
     return np.asarray(array)
+
+
+def _in_order_of_memory(array: Any, copy: Callable[[Any], Any]) -> Any:
+    """Copy an array as a C-ordered one, which is all that CuPy copies as it lies in memory."""
+    axes = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])  # the slowest first
+    back = sorted(range(array.ndim), key=axes.__getitem__)
+    return copy(array.transpose(axes)).transpose(back)
 
 
 def get_device_name() -> str:

@@ -101,6 +101,11 @@ def check_gradients(
         layer.dtype = "float64"
         layer.build((None, *x.shape[1:]))
         layer.built = True
+    if any(param.dtype != np.float64 for param in layer.params.values()):
+        raise ValueError(
+            f"[{type(layer).__name__}] is built in float32, too coarse to measure slopes: check "
+            "a layer that is not built, or one of a Model(dtype='float64')."
+        )
     generator_state = layer.rng.bit_generator.state
     buffers = {name: array.copy() for name, array in layer.buffers.items()}
 
@@ -115,7 +120,8 @@ def check_gradients(
     direction = random.new_generator(0).normal(size=y.shape)
     analytical = {"x": layer.backward(direction), **layer.grads}
     errors = {}
-    for name, array in {"x": x, **layer.params}.items():
+    params = layer.params if layer.trainable else {}
+    for name, array in {"x": x, **params}.items():
         gradient = analytical.get(name)
         if gradient is None or gradient.shape != array.shape:
             shape = None if gradient is None else gradient.shape

@@ -19,7 +19,6 @@ import contextlib
 import json
 import os
 import tempfile
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +28,7 @@ import numpy as np
 
 from .checks import FileFormatError
 
-__all__ = ["FileFormatError", "ModelFile", "match_arrays", "read", "write"]
+__all__ = ["FileFormatError", "ModelFile", "match_arrays", "read", "read_layers_beside", "write"]
 
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _ZIP_SIGNATURE = b"PK\x03\x04"
@@ -72,10 +71,10 @@ def write(path: str | os.PathLike, content: ModelFile) -> None:
     """
     path = Path(path)
     datasets: dict[str, Any] = dict(content.arrays)
-    if content.architecture is not None:
-        datasets["architecture"] = json.dumps(content.architecture)
-    if content.training is not None:
-        datasets["training"] = json.dumps(content.training)
+    for name in ("architecture", "training"):
+        value = getattr(content, name)
+        if value is not None:
+            datasets[name] = json.dumps(value, default=_plain)
     for name, array in content.optimizer_arrays.items():
         datasets[_OPTIMIZER + name] = array
     save = _write_npz if path.suffix.lower() == ".npz" else _write_hdf5
@@ -83,7 +82,7 @@ def write(path: str | os.PathLike, content: ModelFile) -> None:
 
 
 def read(path: str | os.PathLike) -> ModelFile:
-    """Read a model file, whatever it is called; the older two-file layout too.
+    """Read a model file, whatever it is called.
 
     Raises
     ------
@@ -103,9 +102,6 @@ def read(path: str | os.PathLike) -> ModelFile:
         raise FileFormatError(f"[io] '{path}' is neither an HDF5 nor an NPZ file.")
     architecture = _parse(datasets.pop("architecture", None), path)
     training = _parse(datasets.pop("training", None), path)
-    beside = path.with_suffix(".json")
-    if architecture is None and beside.exists():
-        architecture = {"layers": _parse(beside.read_text(encoding="utf-8"), beside)}
     arrays, optimizer_arrays = {}, {}
     for name, value in datasets.items():
         if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub":
@@ -115,6 +111,17 @@ def read(path: str | os.PathLike) -> ModelFile:
         else:
             arrays[name] = value
     return ModelFile(architecture, arrays, training, optimizer_arrays)
+
+
+def read_layers_beside(path: str | os.PathLike) -> dict[str, Any] | None:
+    """Return the layers that the older layout lists beside a weights file, or None.
+
+    For `weights.hdf5` they stand in `weights.json`.
+    """
+    beside = Path(path).with_suffix(".json")
+    if not beside.is_file():
+        return None
+    return {"layers": _parse(beside.read_bytes(), beside)}
 
 
 def match_arrays(
@@ -170,6 +177,8 @@ def _read_hdf5(path: Path) -> dict[str, Any]:
     datasets: dict[str, Any] = {}
 
     def visit(name: str, item: Any) -> None:
+        if not isinstance(name, str):  # h5py's answer to a name that is no text
+            raise ValueError(f"it holds the name {name!r}")
         if isinstance(item, h5py.Dataset):
             is_text = h5py.check_string_dtype(item.dtype) is not None
             datasets[name] = item.asstr()[()] if is_text else item[()]
@@ -177,7 +186,7 @@ def _read_hdf5(path: Path) -> dict[str, Any]:
     try:
         with h5py.File(path, "r") as file:
             file.visititems(visit)
-    except (OSError, RuntimeError, UnicodeDecodeError) as error:
+    except Exception as error:  # damage makes the library fail in any way at all
         raise FileFormatError(f"[io] '{path}' is damaged or truncated: {error}.") from error
     return {name: _as_array(value) for name, value in datasets.items()}
 
@@ -195,7 +204,9 @@ def _read_npz(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             datasets = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            if not all(isinstance(value, np.ndarray) for value in datasets.values()):
+                raise ValueError("it holds files that are no arrays")
+    except Exception as error:  # damage makes the library fail in any way at all
         raise FileFormatError(f"[io] '{path}' is damaged or truncated: {error}.") from error
     return {
         name: str(value) if value.dtype.kind == "U" else value for name, value in datasets.items()
@@ -212,11 +223,22 @@ def _parse(text: Any, path: Path) -> Any:
         raise FileFormatError(f"[io] '{path}' holds broken JSON: {error}.") from error
 
 
+def _plain(value: Any) -> Any:
+    """Return NumPy's numbers and arrays as Python's own, for JSON."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(
+        f"[io] a configuration must hold numbers, texts and lists, got {type(value).__name__} "
+        f"{value!r}: return from to_config() what JSON can write."
+    )
+
+
 def _replace_whole(path: Path, save: Callable[[BinaryIO], None]) -> None:
     """Let `save` write a temporary file beside `path`, and move it there once it is on disk."""
+    path = Path(os.path.realpath(path))  # a link stays, what it points to is replaced
     if not path.parent.is_dir():
         raise FileNotFoundError(f"[io] cannot save '{path}': there is no folder '{path.parent}'.")
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    handle, temporary = tempfile.mkstemp(prefix=".nn-", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(handle, "w+b") as stream:
             save(stream)

@@ -176,6 +176,7 @@ class Metric:
     """
 
     name: str = "metric"
+    threshold: float | None = None
 
     def __init__(self) -> None:
         self.reset()
@@ -228,18 +229,19 @@ class _ClassMetric(Metric):
 
     Attributes
     ----------
-    threshold : float
-        One output means class 1 where it is above this: 0.5 for probabilities, 0.0 for logits.
+    threshold : float or None
+        One output means class 1 where it is above this. None leaves it to the model, which
+        takes 0.0 for logits; elsewhere it is 0.5.
     elementwise : bool
         True where each of several outputs is a yes or a no of its own (several sigmoids under
         binary cross-entropy): every element then counts as a sample.
     """
 
-    def __init__(self, threshold: float = 0.5) -> None:
+    def __init__(self, threshold: float | None = None) -> None:
         super().__init__()
-        if not checks.is_number(threshold):
+        if threshold is not None and not checks.is_number(threshold):
             raise checks.error(type(self).__name__, "threshold", "must be a number", threshold)
-        self.threshold = float(threshold)
+        self.threshold = None if threshold is None else float(threshold)
         self.elementwise = False
 
     def decide(self, y_true: Array, y_pred: Array) -> tuple[np.ndarray, np.ndarray, int]:
@@ -247,7 +249,9 @@ class _ClassMetric(Metric):
         owner = type(self).__name__
         if self.elementwise:
             y_true, y_pred = _elements(owner, y_true, y_pred)
-        return _class_pairs(owner, y_true, y_pred, self.threshold)
+        return _class_pairs(
+            owner, y_true, y_pred, 0.5 if self.threshold is None else self.threshold
+        )
 
 
 def _elements(owner: str, y_true: Array, y_pred: Array) -> tuple[Array, Array]:

@@ -5,24 +5,30 @@ of the loss through each layer's `backward` in reverse, and one step of the opti
 else here brings batches to it (`fit`) or uses what it has learned (`evaluate`, `predict`).
 """
 
+import difflib
 import math
 import os
-import warnings
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import numpy as np
 
 from . import callbacks as cb
-from . import checks, cuda, io, losses, metrics, optim, random, training, validation
+from . import checks, cuda, io, losses, metrics, optim, random, saving, training, validation
 from .data import Dataset
-from .layers import Dense, Layer, Sigmoid, layer_from_config
+from .layers import Dense, Layer, Sigmoid
 from .layers.base import move_to_device
 from .layers.dropout import Dropout
 from .layers.normalization import BatchNorm
+from .metrics import Metric
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 Shape = tuple[int | None, ...]
+
+# With NN_DEBUG=1 every layer's output and gradient is looked at for NaN and infinity.
+_DEBUG = os.environ.get("NN_DEBUG") == "1"
+
+_COMPILE_ARGUMENTS = ("loss", "optimizer", "lr", "metrics", "weight_decay", "clip_norm")
 
 
 class Model:
@@ -51,6 +57,8 @@ class Model:
         With None for the batch axis, once the model is built.
     history : History
         The figures of the last `fit`.
+    epoch : int
+        Epochs run so far.
     stop_training : bool
         Set to True by a callback to end training after the epoch.
     split_seed : int
@@ -77,26 +85,29 @@ class Model:
         seed: int | None = None,
         name: str | None = None,
     ):
-        if np.dtype(dtype) not in (np.float32, np.float64):
+        if dtype not in ("float32", "float64"):
             raise checks.error("Model", "dtype", "must be 'float32' or 'float64'", dtype)
-        self.dtype = np.dtype(dtype).name
+        self.dtype = str(dtype)
         self.name = name
         self.layers: list[Layer] = []
         self.loss: Any = None
         self.optimizer: Any = None
-        self.metrics: list[metrics.Metric] = []
+        self.metrics: list[Metric] = []
         self.input_shape: Shape | None = None
         self.output_shape: Shape | None = None
         self.history = cb.History()
+        self.epoch = 0
         self.stop_training = False
         self._rng = random.new_generator(seed)
         self._data_rng = self._rng.spawn(1)[0]
         self.split_seed = int(self._rng.integers(2**63))  # the same split at every fit
-        self._pending_arrays: dict[str, np.ndarray] | None = None  # loaded before it was built
+        self._pending: tuple[dict[str, np.ndarray], str, bool] | None = None  # set when it is built
+        self._forward_shape: tuple[int, ...] | None = None
         self._to_device: Callable[[Array], Array] = cuda.to_gpu if cuda.USE_CUDA else cuda.to_cpu
         for layer in layers or ():
             self._append(layer)
         self._build_if_known()
+        self._given_optimizer = optimizer
         if loss is not None:
             self.compile(loss, "adam" if optimizer is None else optimizer)
         elif optimizer is not None:
@@ -134,13 +145,19 @@ class Model:
             )
         if not isinstance(layer, Layer):
             raise TypeError(f"[Model] 'layers' must hold layer objects, got {layer!r}.")
-        if any(layer is other for other in self.layers):
+        parts = [part for other in self.layers for part in _parts(other)]
+        if any(part is other for part in _parts(layer) for other in parts):
             raise ValueError(
                 f"[Model] 'layers' must not hold a layer object twice, got {layer!r} again: "
-                "make a second layer."
+                "make a second layer (an activation given as an object counts as one)."
             )
         layer.rng = self._rng.spawn(1)[0]
         self.layers.append(layer)
+
+    @property
+    def generators(self) -> list[np.random.Generator]:
+        """Every generator of random numbers that the model draws from."""
+        return [self._rng, self._data_rng, *(layer.rng for layer in self.layers)]
 
     def _build_if_known(self) -> None:
         """Build the layers that are not, where the input's shape is known."""
@@ -182,11 +199,16 @@ class Model:
         shape = (None, *(int(n) for n in shape[1:] if n is not None))
         if self.input_shape is not None and shape != self.input_shape:
             raise ValueError(f"[Model] is built for inputs {self.input_shape}, got {shape}.")
-        self._build_layers(shape)
-        self.input_shape = shape
-        if self._pending_arrays is not None:
-            self.set_arrays(self._pending_arrays, "the loaded file")
-            self._pending_arrays = None
+        unbuilt = [layer for layer in self.layers if not layer.built]
+        try:
+            self._build_layers(shape)
+            if self._pending is not None:
+                self.set_arrays(*self._pending)
+        except Exception:
+            for layer in unbuilt:  # so that the next shape finds them as they were
+                layer.built, layer.built_shape = False, None
+            raise
+        self.input_shape, self._pending = shape, None
 
     def _build_layers(self, shape: Shape) -> None:
         self._choose_initializers()
@@ -197,6 +219,9 @@ class Model:
                 layer.built = True
                 if layer.output_shape is None:  # a user's build() that left it out
                     Layer.build(layer, shape)
+                for arrays in (layer.params, layer.buffers):
+                    for name, array in arrays.items():
+                        arrays[name] = array.astype(self.dtype, copy=False)
                 move_to_device(layer, self._to_device)
             elif layer.built_shape is not None and layer.built_shape[1:] != shape[1:]:
                 raise ValueError(
@@ -264,8 +289,19 @@ class Model:
         ValueError
             For an unknown name or argument; the message names the nearest.
         """
+        for name in optimizer_arguments:
+            if difflib.get_close_matches(name, _COMPILE_ARGUMENTS, cutoff=0.8):
+                raise checks.unknown("Model.compile", "argument", name, _COMPILE_ARGUMENTS)
+        if optimizer == "adam" and self.loss is None and self._given_optimizer is not None:
+            optimizer = self._given_optimizer  # Model(optimizer=...), then compile(loss)
         chosen_metrics = _as_metrics(metrics)
         chosen_loss = losses.get(loss)
+        steps: int = getattr(optimizer, "iterations", 0)
+        if steps and optimizer is not self.optimizer:
+            raise ValueError(
+                f"[Model] 'optimizer' has taken {steps} steps with another model, "
+                "and its state is that model's: use a new optimizer."
+            )
         settings = {"lr": lr, "weight_decay": weight_decay, "clip_norm": clip_norm}
         settings.update(optimizer_arguments)
         given = {name: value for name, value in settings.items() if value is not None}
@@ -278,13 +314,13 @@ class Model:
         pair = getattr(self.loss, "paired_activation", None)
         if pair is not None:
             last = self._output_activation()
-            self.loss.activation = last if type(last).__name__ == pair else None
-        binary = isinstance(self.loss, losses.BinaryCrossentropy)
-        for metric in self.metrics:
-            if hasattr(metric, "threshold"):
-                metric.threshold = self._threshold()
-            if hasattr(metric, "elementwise"):  # several outputs, each with its own yes or no
-                metric.elementwise = binary and (self.output_shape or (None, 1))[-1] != 1
+            kind = type(last).__name__
+            if kind != pair and kind in ("Softmax", "Sigmoid"):
+                raise ValueError(
+                    f"[Model] ends in {kind} under {type(self.loss).__name__}, which goes with "
+                    f"{pair} or with logits: change the last activation, or the loss."
+                )
+            self.loss.activation = last if kind == pair else None
 
     def _output_activation(self) -> Layer | None:
         """Return the activation that makes the model's output, or None."""
@@ -294,7 +330,8 @@ class Model:
             return inner
         return last if getattr(last, "logits_of", None) else None
 
-    def _threshold(self) -> float:
+    @property
+    def threshold(self) -> float:
         """Return the output above which a single unit says yes: 0 for logits, else 0.5."""
         is_logit = self.loss is None or isinstance(self.loss, losses.BinaryCrossentropy)
         return 0.0 if is_logit and not isinstance(self._output_activation(), Sigmoid) else 0.5
@@ -309,7 +346,11 @@ class Model:
     # ------------------------------------------------------------------ the way of a batch
 
     def train_step(
-        self, x: Array, y: Array, sample_weight: Array | None = None
+        self,
+        x: Array,
+        y: Array,
+        sample_weight: Array | None = None,
+        metrics: list[Metric] | None = None,
     ) -> dict[str, float]:
         """Train on one batch and return its loss and metrics.
 
@@ -321,6 +362,9 @@ class Model:
             Targets as the loss takes them.
         sample_weight
             (N,), multiplied into each sample's loss before the batch's mean.
+        metrics
+            Metrics that take in this batch after others, as `fit` does it; None for the
+            model's own, of this batch alone.
 
         Raises
         ------
@@ -328,16 +372,6 @@ class Model:
             Where the loss is NaN or infinite; the message names the layer.
         """
         self._require_compiled("train_step")
-        y = self._to_device(y)
-        loss, y_pred = self._step(x, y, sample_weight)
-        measured = training.metrics_for(self, y)
-        for metric in measured:
-            metric.reset()
-            metric.update(y, y_pred)
-        return {"loss": loss, **{metric.name: metric.result() for metric in measured}}
-
-    def _step(self, x: Array, y: Array, sample_weight: Array | None = None) -> tuple[float, Array]:
-        """Do one step of training; return the loss and the output."""
         x, y = self._inputs(x), self._to_device(y)
         y_pred = self._forward(x, training=True)
         loss = self._loss(y_pred, y, sample_weight)
@@ -345,11 +379,15 @@ class Model:
             raise FloatingPointError(f"the loss is {loss}: {self._find_nan(x)}")
         self._backward_to_weights(self.loss.backward())
         self.optimizer.step(self.get_params_and_grads())
-        return loss, y_pred
+        measured = training.fresh_metrics(self, y) if metrics is None else metrics
+        return {"loss": loss, **training.measure(measured, y, y_pred)}
 
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return the output for a batch; `training` as in `Layer.forward`."""
-        return self._forward(self._inputs(x), training)
+        self._connect_loss()
+        y = self._forward(self._inputs(x), training)
+        self._forward_shape = y.shape
+        return y
 
     def backward(self, grad: Array) -> Array:
         """Fill every layer's `grads` and return the gradient for the input.
@@ -360,8 +398,13 @@ class Model:
             Gradient of the loss for the output of the last `forward`, as `loss.backward()`
             returns it.
         """
+        if self._forward_shape is not None and grad.shape != self._forward_shape:
+            raise ValueError(
+                f"[Model] backward() expects a gradient of the output's shape "
+                f"{self._forward_shape}, got {grad.shape}."
+            )
         for layer in reversed(self.layers):
-            grad = layer.backward(grad)
+            grad = self._watch(layer.backward(grad), layer, "gradient")
         return grad
 
     def get_params_and_grads(self) -> list[tuple[Array, Array]]:
@@ -393,14 +436,24 @@ class Model:
         x = validation.check_inputs(x, self.input_shape)
         if not self.built:
             self.build((None, *x.shape[1:]))
-        return self._to_device(_scaled(x, self.dtype))
+        with np.errstate(over="ignore"):  # too large for the dtype: infinite, and refused below
+            x = self._to_device(_scaled(x, self.dtype))
+        validation.check_finite(x, "x")
+        return x
 
     def _forward(self, x: Array, training: bool | None) -> Array:
         for layer in self.layers:
-            x = layer.forward(x, training)
+            x = self._watch(layer.forward(x, training), layer, "output")
         return x
 
-    def _loss(self, y_pred: Array, y: Array, sample_weight: Array | None) -> float:
+    def _watch(self, array: Array, layer: Layer, what: str) -> Array:
+        """Return the array; with NN_DEBUG=1, stop where a layer makes NaN or infinite values."""
+        if _DEBUG and array is not None and not _all_finite(array):
+            label = f"layer {self.layers.index(layer)} ({type(layer).__name__})"
+            raise FloatingPointError(f"[Model] NN_DEBUG: the {what} of {label} is not finite.")
+        return array
+
+    def _loss(self, y_pred: Array, y: Array, sample_weight: Array | None = None) -> float:
         if sample_weight is None:
             return float(self.loss.forward(y_pred, y))
         return float(self.loss.forward(y_pred, y, sample_weight=self._to_device(sample_weight)))
@@ -410,7 +463,7 @@ class Model:
         trained = (k for k, layer in enumerate(self.layers) if layer.params and layer.trainable)
         lowest = next(trained, 0)
         for layer in reversed(self.layers[lowest + 1 :]):
-            grad = layer.backward(grad)
+            grad = self._watch(layer.backward(grad), layer, "gradient")
         first = self.layers[lowest]
         first.wants_input_grad = False
         try:
@@ -523,29 +576,38 @@ class Model:
             Where the loss becomes NaN or infinite; the message names epoch, batch and layer.
         """
         self._require_compiled("fit")
-        train = training.training_data(self, data, y, class_weight, sample_weight)
-        self.history = cb.History()
-        if resume is not None:
-            initial_epoch = self._resume(resume)
-        train, val = training.validation_data(
-            self, train, val_data, validation_data, validation_split
-        )
-        training.check_num_classes(self, num_classes)
         batch_size = checks.positive_int("Model", "batch_size", batch_size)
         params = {
             "epochs": checks.positive_int("Model", "epochs", epochs),
-            "steps": -(-len(train) // batch_size),
-            "samples": len(train),
             "batch_size": batch_size,
             "verbose": verbose,
         }
-        chosen = training.early_stopping_callback(early_stopping, patience, min_delta)
-        chosen += training.schedule_callback(
-            self, params, lr_schedule, lr_patience, lr_factor, lr_min, min_delta, warmup_epochs
-        )
-        chosen += training.user_callbacks(callbacks)
         display = training.display_callback(verbose)
+        train = training.as_dataset(self, data, y, "data")
+        train = training.with_sample_weight(self, train, sample_weight)
+        training.check_num_classes(self, num_classes)
+        saved = None if resume is None else saving.read_training(resume)
+        seed = self.split_seed if saved is None else (saved.training or {})["split_seed"]
+        train, val = training.split_validation(
+            self, train, val_data, validation_data, validation_split, seed
+        )
+        train = training.with_class_weight(self, train, class_weight)
+        params.update(samples=len(train), steps=-(-len(train) // batch_size))
+        lr = self.optimizer.lr if saved is None else saving.saved_lr(self, saved)
+        chosen = [
+            *training.early_stopping_callback(early_stopping, patience, min_delta),
+            *training.schedule_callback(
+                lr, params, lr_schedule, lr_patience, lr_factor, lr_min, min_delta, warmup_epochs
+            ),
+            *training.user_callbacks(callbacks),
+            *display,
+        ]
+        loop = cb.CallbackList(chosen, self, params)
         first = checks.non_negative_int("Model", "initial_epoch", initial_epoch)
+        self.history = cb.History()  # from here on nothing is left that could be refused
+        if saved is not None:
+            saving.resume(self, saved, resume or "")
+            first = self.epoch
 
         def batches() -> Generator[tuple, None, None]:
             return train.batches(
@@ -557,8 +619,8 @@ class Model:
                 dtype=self.dtype,
             )
 
-        loop = cb.CallbackList([*chosen, self.history, *display], self, params)
-        training.run_epochs(self, loop, batches, val, range(first, params["epochs"]))
+        epochs_to_run = range(first, params["epochs"])
+        training.run_epochs(self, loop, batches, train.y, val, epochs_to_run)
         return self.history
 
     # ------------------------------------------------------------------------------ using
@@ -583,18 +645,16 @@ class Model:
         """
         self._require_compiled("evaluate")
         batch_size = checks.positive_int("Model", "batch_size", batch_size)
-        dataset = training.training_data(self, data, y, None, sample_weight)
-        measured = training.metrics_for(self, dataset.y)
-        for metric in measured:
-            metric.reset()
+        dataset = training.as_dataset(self, data, y, "data")
+        dataset = training.with_sample_weight(self, dataset, sample_weight)
+        measured = training.fresh_metrics(self, dataset.y)
+        figures: dict[str, float] = {}
         total = 0.0
-        for x, targets, *rest in dataset.batches(batch_size, shuffle=False, dtype=self.dtype):
+        for x, targets, *weight in dataset.batches(batch_size, shuffle=False, dtype=self.dtype):
             y_pred = self._inference(self._inputs(x), keep_logits=True)
-            loss = self._loss(y_pred, self._to_device(targets), rest[0] if rest else None)
-            total += loss * len(x)
-            for metric in measured:
-                metric.update(targets, y_pred)
-        return {"loss": total / len(dataset), **{m.name: m.result() for m in measured}}
+            total += self._loss(y_pred, self._to_device(targets), *weight) * len(x)
+            figures = training.measure(measured, targets, y_pred)
+        return {"loss": total / len(dataset), **figures}
 
     def predict(self, x: Any, batch_size: int = 256) -> Array:
         """Return the output for every row of x, on the device where x is.
@@ -602,7 +662,8 @@ class Model:
         Parameters
         ----------
         x
-            Inputs of the model's shape, or a `Dataset`.
+            Inputs of the model's shape, or a `Dataset`. As in `fit`, uint8 inputs are pictures
+            and are scaled to [0, 1].
         batch_size
             Samples at a time; the result does not depend on it.
         """
@@ -610,7 +671,7 @@ class Model:
         if not self.layers:
             raise ValueError("[Model] has no layers: add() some before predict().")
         x = validation.check_inputs(x.x if isinstance(x, Dataset) else x, self.input_shape)
-        back = (lambda a: a) if cuda.get_array_module(x) is not np else cuda.to_cpu
+        back = cuda.to_cpu if cuda.get_array_module(x) is np else cuda.to_gpu
         starts = range(0, max(len(x), 1), batch_size)
         outputs = [
             back(self._inference(self._inputs(x[k : k + batch_size]), keep_logits=False))
@@ -625,7 +686,7 @@ class Model:
         """
         scores = self.predict(x, batch_size)
         if scores.ndim == 2 and scores.shape[1] == 1:
-            return (scores[:, 0] > self._threshold()).astype(np.int64)
+            return (scores[:, 0] > self.threshold).astype(np.int64)
         return scores.argmax(axis=1)
 
     def _inference(self, x: Array, keep_logits: bool) -> Array:
@@ -723,18 +784,7 @@ class Model:
         """
         if not self.built:
             raise RuntimeError("[Model] has no weights to save: build() or fit() it first.")
-        architecture = {
-            "name": self.name,
-            "dtype": self.dtype,
-            "input_shape": self.input_shape,
-            "layers": [layer.to_config() for layer in self.layers],
-        }
-        training, slots = None, {}
-        if include_optimizer:
-            training = self._training_state()
-            if hasattr(self.optimizer, "get_state"):
-                slots = {k: cuda.to_cpu(v) for k, v in self.optimizer.get_state().items()}
-        io.write(path, io.ModelFile(architecture, self._cpu_arrays(), training, slots))
+        io.write(path, saving.to_file(self, include_optimizer))
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Model":
@@ -754,38 +804,20 @@ class Model:
         """
         content = io.read(path)
         if content.architecture is None:
-            raise io.FileFormatError(
-                f"[Model] '{path}' holds weights but no layers: make the model and call "
-                "load_weights()."
-            )
-        model = cls._from_architecture(content.architecture, path)
+            content.architecture = io.read_layers_beside(path)
+        model = saving.model_of(content, path, cls)
         if model.built:
             model.set_arrays(content.arrays, str(path))
         else:
-            model._pending_arrays = content.arrays
-        if content.training is not None:
-            model._restore_training(content.training, content.optimizer_arrays)
-        return model
-
-    @classmethod
-    def _from_architecture(cls, architecture: Any, path: str | os.PathLike) -> "Model":
-        layers = architecture.get("layers") if isinstance(architecture, dict) else None
-        if not isinstance(layers, list) or not layers:
-            raise io.FileFormatError(f"[Model] '{path}' holds no list of layers.")
-        model = cls(
-            [layer_from_config(entry) for entry in layers],
-            dtype=architecture.get("dtype", "float32"),
-            name=architecture.get("name"),
-        )
-        if architecture.get("input_shape") is not None and not model.built:
-            model.build(architecture["input_shape"])
+            model._pending = (content.arrays, str(path), True)
+        saving.compile_as_saved(model, content, path)
         return model
 
     def save_weights(self, path: str | os.PathLike) -> None:
         """Write the parameters and buffers alone."""
         if not self.built:
             raise RuntimeError("[Model] has no weights to save: build() or fit() it first.")
-        io.write(path, io.ModelFile(None, self._cpu_arrays()))
+        io.write(path, io.ModelFile(None, saving.weights(self)))
 
     def load_weights(self, path: str | os.PathLike, strict: bool = True) -> None:
         """Read parameters and buffers into this model.
@@ -798,73 +830,11 @@ class Model:
             Whether a missing, extra or wrongly shaped array is an error; else what fits is
             loaded.
         """
-        content = io.read(path)
-        if not self.built:
-            self._pending_arrays = content.arrays
+        arrays = io.read(path).arrays
+        if self.built:
+            self.set_arrays(arrays, str(path), strict)
         else:
-            self.set_arrays(content.arrays, str(path), strict)
-
-    def _cpu_arrays(self) -> dict[str, np.ndarray]:
-        return {name: cuda.to_cpu(array) for name, array in self.get_arrays().items()}
-
-    def _training_state(self) -> dict[str, Any]:
-        """Return what `load` and `resume` need to go on, but the optimizer's arrays."""
-        generators = [self._rng, self._data_rng, *(layer.rng for layer in self.layers)]
-        return {
-            "loss": _config_of(self.loss),
-            "optimizer": _config_of(self.optimizer),
-            "metrics": [metric.label for metric in self.metrics],
-            "history": dict(self.history),
-            "split_seed": self.split_seed,
-            "generators": [rng.bit_generator.state for rng in generators],
-        }
-
-    def _restore_training(self, state: dict[str, Any], slots: dict[str, np.ndarray]) -> None:
-        """Compile as it was, where all of it is ours; a user's own parts are asked for."""
-        self._restore_progress(state)
-        try:
-            if state["loss"] is None or state["optimizer"] is None:
-                return
-            loss = losses.from_config(state["loss"])
-            optimizer = optim.from_config(state["optimizer"])
-            chosen = [metrics.get(label) for label in state["metrics"]]
-        except ValueError as error:
-            warnings.warn(
-                f"[Model] is loaded but not compiled, as the file names parts that are not "
-                f"nn's own: {error} Call compile() with yours.",
-                stacklevel=3,
-            )
-            return
-        self.compile(loss, optimizer, metrics=chosen)
-        if slots:
-            optimizer.set_state(slots)
-
-    def _restore_progress(self, state: dict[str, Any]) -> None:
-        self.history = cb.History(state["history"])
-        self.split_seed = state["split_seed"]
-        generators = [self._rng, self._data_rng, *(layer.rng for layer in self.layers)]
-        for rng, saved in zip(generators, state["generators"], strict=True):
-            rng.bit_generator.state = saved
-
-    def _resume(self, path: str | os.PathLike) -> int:
-        """Take weights, optimizer state and progress from a file; return the epochs it had run."""
-        content = io.read(path)
-        if content.training is None:
-            raise ValueError(
-                f"[Model] '{path}' holds no training state to resume: save the model with "
-                "include_optimizer=True."
-            )
-        self.set_arrays(content.arrays, str(path))
-        if content.optimizer_arrays and hasattr(self.optimizer, "set_state"):
-            self.optimizer.set_state(content.optimizer_arrays)
-        saved = content.training["optimizer"]
-        if saved is not None and "lr" in saved["config"] and not self._has_schedule():
-            self.optimizer.lr = saved["config"]["lr"]
-        self._restore_progress(content.training)
-        return len(self.history.get("loss", ()))
-
-    def _has_schedule(self) -> bool:
-        return getattr(self.optimizer, "schedule", None) is not None
+            self._pending = (arrays, str(path), strict)
 
 
 # ------------------------------------------------------------------------------- helpers
@@ -874,22 +844,24 @@ def _array_name(index: int, layer: Layer, key: str) -> str:
     return f"{index}_{type(layer).__name__}_{key}"
 
 
-def _as_metrics(chosen: Any) -> list[metrics.Metric]:
+def _as_metrics(chosen: Any) -> list[Metric]:
     """Return metric objects for `compile`'s metrics; one may stand without a list."""
-    if chosen is None:
-        return []
-    if isinstance(chosen, str) or callable(chosen):
+    if isinstance(chosen, str | Metric) or callable(chosen):
         chosen = [chosen]
-    return [metrics.get(metric) for metric in chosen]
+    made = [metrics.get(metric) for metric in chosen or ()]
+    names = [metric.name for metric in made]
+    for name in names:
+        if names.count(name) > 1 or name in ("loss", "lr"):
+            raise checks.error(
+                "Model", "metrics", "must have names of their own in the history", name
+            )
+    return made
 
 
-def _config_of(part: Any) -> dict[str, Any] | None:
-    """Return `to_config` of a loss or optimizer, or its class name where it has none."""
-    if part is None:
-        return None
-    if hasattr(part, "to_config"):
-        return part.to_config()
-    return {"class": type(part).__name__, "config": {}}
+def _parts(layer: Layer) -> list[Layer]:
+    """Return a layer, and the activation inside it."""
+    inner = getattr(layer, "activation", None)
+    return [layer, inner] if isinstance(inner, Layer) else [layer]
 
 
 def _scaled(x: Array, dtype: str) -> Array:

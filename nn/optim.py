@@ -85,6 +85,7 @@ class Optimizer:
     weight_decay: float = 0.0
     clip_norm: float | None = None
     param_names: list[str] | None = None
+    base_lr: float | None = None  # the optimizer's own rate, while a schedule of `fit` sets lr
     _lr: LearningRate = 0.01
     _slots: dict[str, dict[str, Array]] | None = None  # by parameter, then by slot
     _unplaced: frozenset[str] = frozenset()  # parameters whose slots set_state has just filled
@@ -241,6 +242,8 @@ class Optimizer:
         if type(self).step is Optimizer.step:
             names += [name for name in _SETTINGS if name not in names]
         config = {name: getattr(self, name) for name in names}
+        if "lr" in config and self.base_lr is not None:
+            config["lr"] = self.base_lr
         return {"class": type(self).__name__, "config": config}
 
     def _names_of(self, pairs: list[tuple[Array, Array]]) -> list[str]:
@@ -692,7 +695,7 @@ def get(optimizer: Any, **arguments: Any) -> Any:
         rule = "must be a name or an object with a step() method"
         raise TypeError(f"[nn.optim] 'optimizer' {rule}, got {optimizer!r}.")
     else:
-        given, settings = _split(type(optimizer), given)
+        given, settings = _split(type(optimizer), given, hasattr(optimizer, "lr"))
         _change(optimizer, given)
     if settings:
         optimizer.configure(**settings)
@@ -713,7 +716,9 @@ def from_config(config: dict[str, Any]) -> Any:
     return get(config["class"], **config["config"])
 
 
-def _split(cls: type, given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _split(
+    cls: type, given: dict[str, Any], has_lr: bool = False
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return what the class is made with and what `configure` takes, under their real names."""
     owner = cls.__name__
     settings = {name: given[name] for name in _SETTINGS if name in given}
@@ -728,10 +733,11 @@ def _split(cls: type, given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, 
         for name, value in given.items()
         if name not in settings
     }
-    known = {*_arguments(cls), *(["lr"] if hasattr(cls, "lr") else [])}
+    known = {*_arguments(cls), *(["lr"] if has_lr or hasattr(cls, "lr") else [])}
     for name in arguments:
         if name not in known:
-            raise checks.unknown(owner, "argument", name, {*known, *_SETTINGS})
+            settable = _SETTINGS if hasattr(cls, "configure") else ()
+            raise checks.unknown(owner, "argument", name, {*known, *settable})
     return arguments, settings
 
 

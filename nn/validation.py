@@ -15,7 +15,7 @@ _ROWS_AT_ONCE = 4096  # so that the check of a large set needs little memory
 
 
 def check_inputs(x: Any, input_shape: tuple[int | None, ...] | None) -> Array:
-    """Return inputs as an array of numbers of the shape that the model takes, all finite.
+    """Return inputs as an array of numbers of the shape that the model takes.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def check_inputs(x: Any, input_shape: tuple[int | None, ...] | None) -> Array:
     TypeError
         For values that are not real numbers.
     ValueError
-        For another shape, or NaN or infinite values.
+        For another shape.
     """
     x = x if cuda.get_array_module(x) is not np else np.asarray(x)
     if x.dtype.kind not in "fiub":
@@ -44,7 +44,6 @@ def check_inputs(x: Any, input_shape: tuple[int | None, ...] | None) -> Array:
         raise ValueError(
             f"[Model] expects inputs of shape {tuple(input_shape)}, got {x.shape}{hint}"
         )
-    check_finite(x, "x")
     return x
 
 
@@ -86,10 +85,38 @@ def check_weights(weights: Any, argument: str, rows: int) -> np.ndarray:
     return weights
 
 
+def class_of_rows(y: np.ndarray | None) -> np.ndarray | None:
+    """Return the class of each row of targets, or None where they are not labels.
+
+    Labels are integers (n,), or rows (n, classes) of zeros with a single one.
+
+    Examples
+    --------
+    >>> class_of_rows(np.array([[0.0, 1.0], [1.0, 0.0]]))
+    array([1, 0])
+    >>> class_of_rows(np.array([0.5, 1.0])) is None
+    True
+    """
+    if y is None:
+        return None
+    if y.ndim == 1 and y.dtype.kind in "iub":
+        return y
+    if y.ndim == 2 and y.shape[1] > 1:
+        one_hot = ((y == 0) | (y == 1)).all() and (y.sum(axis=1) == 1).all()
+        return y.argmax(axis=1) if one_hot else None
+    return None
+
+
 def weights_of_classes(class_weight: dict[int, float], y: np.ndarray) -> np.ndarray:
     """Return each sample's weight by its class, for integer (n,) or one-hot (n, k) labels.
 
-    A class that the dictionary does not name has the weight 1.
+    A column (n, 1) of integers counts as well, and zeros and ones of any dtype. A class that
+    the dictionary does not name has the weight 1.
+
+    Raises
+    ------
+    ValueError
+        For targets that are not labels, a class that none of them has, or a negative weight.
 
     Examples
     --------
@@ -98,15 +125,23 @@ def weights_of_classes(class_weight: dict[int, float], y: np.ndarray) -> np.ndar
     """
     if not isinstance(class_weight, dict):
         raise checks.error("Model", "class_weight", "must be {class: weight}", class_weight)
-    labels = y.argmax(axis=1) if y.ndim == 2 and y.shape[1] > 1 else y.reshape(-1)
-    if labels.dtype.kind not in "iub":
+    labels = class_of_rows(y)
+    is_column = y.size == len(y)
+    if labels is None and is_column and (y.dtype.kind in "iub" or ((y == 0) | (y == 1)).all()):
+        labels = y.reshape(-1).astype(np.int64)
+    if labels is None:
         raise ValueError(
-            f"[Model] 'class_weight' needs integer or one-hot labels, got dtype {y.dtype}: "
-            "use sample_weight."
+            f"[Model] 'class_weight' needs integer or one-hot labels, got targets of shape "
+            f"{y.shape} and dtype {y.dtype}: use sample_weight."
         )
+    classes = y.shape[1] if y.ndim == 2 and y.shape[1] > 1 else int(labels.max(initial=0)) + 1
     weights = np.ones(len(labels))
     for label, weight in class_weight.items():
         if not checks.is_integer(label):
             raise checks.error("Model", "class_weight", "must have integer keys", label)
+        if not 0 <= label < classes:
+            raise checks.error(
+                "Model", "class_weight", f"must name classes of the labels, 0..{classes - 1}", label
+            )
         weights[labels == label] = checks.non_negative("Model", "class_weight", weight)
     return weights

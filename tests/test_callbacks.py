@@ -73,32 +73,38 @@ def test_an_exception_in_a_callback_reaches_the_user_and_training_ends():
 @pytest.mark.parametrize(
     ("logs", "expected"),
     [
-        ({"loss": 1, "acc": 2, "val_loss": 3, "val_acc": 4}, ("val_acc", 4, 1)),
-        ({"loss": 1, "acc": 2, "val_loss": 3}, ("val_loss", 3, -1)),
-        ({"loss": 1, "acc": 2}, ("acc", 2, 1)),
-        ({"loss": 1}, ("loss", 1, -1)),
+        ({"loss": 1, "acc": 2, "val_loss": 3, "val_acc": 4}, 4),
+        ({"loss": 1, "acc": 2, "val_loss": 3}, -3),
+        ({"loss": 1, "acc": 2, "val_own": 9}, 2),
+        ({"loss": 1}, -1),
     ],
 )
 def test_what_is_watched_without_a_name(logs, expected):
-    assert callbacks.watched(logs, None) == expected
+    assert callbacks.score(logs, None) == expected
 
 
 def test_what_is_watched_by_name():
-    logs = {"loss": 1, "f1": 2, "val_mae": 3}
-    assert callbacks.watched(logs, "f1") == ("f1", 2, 1)
-    assert callbacks.watched(logs, "val_mae") == ("val_mae", 3, -1)
-    with pytest.raises(ValueError, match="did you mean 'val_mae'"):
-        callbacks.watched(logs, "val_mea")
+    logs = {"loss": 1, "f1": 2, "val_rmse": 3, "val_top_5_accuracy": 4}
+    assert callbacks.score(logs, "f1") == 2
+    assert callbacks.score(logs, "val_top_5_accuracy") == 4
+    assert callbacks.score(logs, "val_rmse") == -3
+    assert callbacks.score(logs, "val_rmse", "max") == 3
+    assert callbacks.score(logs, "f1", "min") == -2
+    with pytest.raises(ValueError, match="did you mean 'val_rmse'"):
+        callbacks.score(logs, "val_rsme")
+    with pytest.raises(ValueError, match="'mode' must be one of"):
+        callbacks.EarlyStopping(mode="up")
 
 
 def watch(callback, values):
     """Feed a callback a value of 'acc' an epoch; return the epochs that were a gain."""
+    callback.model = model()
     callback.on_train_begin({})
     return [k for k, value in enumerate(values) if callback.gained({"acc": value})]
 
 
 def test_a_gain_is_more_than_min_delta_over_the_best():
-    callback = callbacks._Watcher(None, 2, 0.1)
+    callback = callbacks.EarlyStopping(None, 2, 0.1)
     assert watch(callback, [0.5, 0.55, 0.6, 0.7, float("nan"), 0.75, 0.9]) == [0, 3, 6]
 
 
@@ -129,7 +135,7 @@ def test_plateau_of_a_schedule_is_an_error():
 
 def test_early_stopping_with_nan_keeps_the_best_before():
     x, y = data()
-    stopping = callbacks.EarlyStopping(monitor="mine", patience=2)
+    stopping = callbacks.EarlyStopping(monitor="mine", patience=2, mode="max")
     values = iter([0.1, 0.2, float("nan"), float("nan"), 0.9])
 
     class Measure(callbacks.Callback):
@@ -157,12 +163,92 @@ def test_checkpoint_writes_the_best_or_every_epoch(best_only, tmp_path):
     assert nn.Model.load(tmp_path / "at1.hdf5").loss is None
 
 
-def test_checkpoint_with_state_can_be_resumed(tmp_path):
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"optimizer": "adam"},
+        {"lr_schedule": "cosine"},
+        {"lr_schedule": "step", "lr_patience": 1},
+        {"lr_schedule": "plateau", "lr_patience": 1, "min_delta": 0.5},
+        {"early_stopping": True, "patience": 3, "min_delta": 0.5},
+        {"validation_split": 0.2, "class_weight": {0: 2.0}},
+    ],
+)
+def test_training_resumed_from_any_checkpoint_equals_training_in_one_go(arguments, tmp_path):
+    """Weights, history, rates and the moment of stopping, from the file of every epoch."""
     x, y = data()
+    compile_arguments = {"optimizer": arguments.pop("optimizer", "sgd"), "lr": 0.1}
+
+    def train(**more):
+        trained = model(**compile_arguments)
+        trained.fit(x, y, epochs=6, batch_size=8, verbose=0, **arguments, **more)
+        return trained
+
+    path = str(tmp_path / "at{epoch}.npz")
+    checkpoint = callbacks.ModelCheckpoint(path, save_best_only=False, save_state=True)
+    whole = train(callbacks=[checkpoint])
+    for epoch in range(1, whole.epoch + 1):
+        resumed = train(resume=path.format(epoch=epoch))
+        assert resumed.history == whole.history
+        assert resumed.epoch == whole.epoch
+        assert resumed.optimizer.lr == whole.optimizer.lr
+        if "early_stopping" not in arguments:  # the best weights may lie before the checkpoint
+            for name, array in whole.get_arrays().items():
+                np.testing.assert_array_equal(resumed.get_arrays()[name], array)
+
+
+def test_epochs_run_are_counted_also_after_initial_epoch(tmp_path):
+    x, y = data()
+    trained = model()
+    trained.fit(x, y, epochs=2, verbose=0)
+    trained.fit(x, y, initial_epoch=2, epochs=4, verbose=0)
+    trained.save(tmp_path / "at4.hdf5")
+    resumed = model()
+    history = resumed.fit(x, y, epochs=5, resume=tmp_path / "at4.hdf5", verbose=0)
+    assert resumed.epoch == 5
+    assert resumed.optimizer.iterations == 5
+    assert len(history["loss"]) == 3
+
+
+def test_checkpoint_starts_afresh_and_formats_its_name(tmp_path):
+    x, y = data()
+    checkpoint = callbacks.ModelCheckpoint(
+        tmp_path / "{epoch:02d}-{loss:.1f}.npz", monitor="loss", save_best_only=True
+    )
+    for _ in range(2):
+        model(lr=0.0).fit(x, y, callbacks=[checkpoint], verbose=0)
+        written = list(tmp_path.iterdir())
+        assert [path.name[:3] for path in written] == ["01-"]
+        written[0].unlink()
+    wrong = callbacks.ModelCheckpoint(tmp_path / "{epoc}.npz", monitor="loss")
+    with pytest.raises(ValueError, match=r"'path' may hold \{name\} of epoch, loss"):
+        model().fit(x, y, callbacks=[wrong], verbose=0)
+
+
+def test_evaluating_within_an_epoch_does_not_touch_its_figures():
+    x, y = data()
+
+    class Look(callbacks.Callback):
+        def on_train_batch_end(self, batch, logs):
+            self.model.evaluate(x[:3], y[:3])
+
+    plain, looking = model(), model()
+    plain.fit(x, y, epochs=2, batch_size=4, verbose=0)
+    looking.fit(x, y, epochs=2, batch_size=4, callbacks=[Look()], verbose=0)
+    assert plain.history == looking.history
+
+
+def test_a_saved_schedule_is_the_optimizers_own_rate(tmp_path):
     path = tmp_path / "run.npz"
-    checkpoint = callbacks.ModelCheckpoint(path, monitor="loss", save_state=True)
-    model(lr=1e-3).fit(x, y, epochs=2, callbacks=[checkpoint], verbose=0)
-    assert nn.Model.load(path).optimizer.lr == 1e-3
+    checkpoint = callbacks.ModelCheckpoint(path, save_best_only=False, save_state=True)
+    trained = model(lr=0.1)
+    trained.fit(*data(), epochs=3, lr_schedule="cosine", callbacks=[checkpoint], verbose=0)
+    assert nn.Model.load(path).optimizer.lr == trained.optimizer.lr == 0.1
+    own = model(lr=lambda step: 0.1 / (1 + step))
+    own.fit(*data(), verbose=0)
+    own.save(path)
+    with pytest.warns(UserWarning, match="a function for its learning rate"):
+        nn.Model.load(path)
 
 
 def test_scheduler_sets_the_rate_of_every_batch_and_gives_it_back():

@@ -146,6 +146,14 @@ def test_the_check_finds_a_gradient_of_a_wrong_shape():
         check_gradients(Wrong(), np.ones((2, 3)))
 
 
+def test_a_layer_built_in_float32_is_refused():
+    layer = nn.Dense(2)
+    layer.build((None, 3))
+    with pytest.raises(ValueError, match="built in float32, too coarse"):
+        check_gradients(layer, np.ones((2, 3)))
+    assert set(check_gradients(nn.Dense(2, trainable=False), np.ones((2, 3)))) == {"x"}
+
+
 def test_the_check_leaves_the_input_alone():
     x = np.ones((2, 3))
     check_gradients(nn.Dense(2), x)

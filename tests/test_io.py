@@ -1,9 +1,12 @@
 """Model files: what is written is what is read, and nothing else is believed."""
 
+import functools
 import json
 import os
 import subprocess
 import sys
+import warnings
+import zipfile
 
 import h5py
 import numpy as np
@@ -187,6 +190,165 @@ def test_two_file_layout_with_a_broken_list(text, tmp_path):
 def test_no_such_file(tmp_path):
     with pytest.raises(FileNotFoundError):
         nn.Model.load(tmp_path / "nowhere.hdf5")
+
+
+@pytest.mark.parametrize("member", ["data.pkl", "config.json"])
+def test_an_archive_of_something_else(member, tmp_path):
+    with zipfile.ZipFile(tmp_path / "model.pt", "w") as archive:
+        archive.writestr(member, b"not an array")
+    with pytest.raises(io.FileFormatError, match="damaged or truncated"):
+        nn.Model.load(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_files_with_any_byte_damaged(suffix, tmp_path):
+    """Whatever is damaged: the model loads, or one clear error says that it does not."""
+    path = tmp_path / f"model.{suffix}"
+    trained().save(path)
+    whole = bytearray(path.read_bytes())
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(150):
+        damaged = whole.copy()
+        for at in rng.integers(0, len(whole), 8):
+            damaged[at] ^= int(rng.integers(1, 256))
+        path.write_bytes(damaged)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                nn.Model.load(path)
+        except ValueError as error:  # FileFormatError, or arrays that do not fit
+            assert str(error).startswith("[")
+            refused += 1
+    assert refused > 10
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [
+        ("architecture", "layers", 5),
+        ("architecture", "layers", [{"class": "Dense", "config": [1]}]),
+        ("architecture", "layers", [{"class": "Dense", "config": {"units": 3, "input_shape": 7}}]),
+        ("architecture", "input_shape", 5),
+        ("architecture", "dtype", "foo"),
+        ("training", "history", 5),
+        ("training", "history", {"loss": "abc"}),
+        ("training", "generators", []),
+        ("training", "generators", None),
+        ("training", "epoch", "x"),
+        ("training", "loss", {"class": "Huber", "config": {"nothing": 1}}),
+        ("training", "metrics", [5]),
+    ],
+)
+def test_files_that_describe_nonsense(part, key, value, saved):
+    _, path = saved
+    with h5py.File(path, "a") as file:
+        content = json.loads(file[part].asstr()[()])
+        content[key] = value
+        del file[part]
+        file[part] = json.dumps(content)
+    with pytest.raises(ValueError, match=r"\[\w+\]"):
+        nn.Model.load(path)
+
+
+def test_weights_beside_notes_that_happen_to_be_json(tmp_path):
+    model = convnet()
+    model.save_weights(tmp_path / "weights.hdf5")
+    (tmp_path / "weights.json").write_text('{"my notes": ')
+    model.load_weights(tmp_path / "weights.hdf5")
+
+
+def test_weights_for_a_model_that_is_not_built(tmp_path):
+    nn.Model([nn.Dense(3, input_shape=(2,))]).save_weights(tmp_path / "weights.hdf5")
+    model = nn.Model([nn.Dense(5)])
+    model.load_weights(tmp_path / "weights.hdf5")
+    for _ in range(2):  # it does not forget that they did not fit
+        with pytest.raises(ValueError, match=r"weights\.hdf5.*wrong shape: 0_Dense_W"):
+            model.predict(np.zeros((1, 2)))
+    loose = nn.Model([nn.Dense(5)])
+    loose.load_weights(tmp_path / "weights.hdf5", strict=False)
+    assert loose.predict(np.zeros((1, 2))).shape == (1, 5)
+
+
+def test_an_initializer_of_the_users_is_not_needed_to_load(tmp_path):
+    def twos(shape, rng):
+        return np.full(shape, 2.0)
+
+    layers = [
+        nn.Dense(3, kernel_initializer=twos, input_shape=(2,)),
+        nn.Dense(3, kernel_initializer=functools.partial(twos)),
+        nn.Dense(3, kernel_initializer=nn.initializers.ones),
+    ]
+    model = nn.Model(layers)
+    model.save(tmp_path / "model.hdf5")
+    loaded = nn.Model.load(tmp_path / "model.hdf5")
+    np.testing.assert_array_equal(loaded.predict(np.ones((1, 2))), model.predict(np.ones((1, 2))))
+    assert [layer.kernel_initializer for layer in loaded.layers] == [None, None, "ones"]
+
+
+def test_numpys_numbers_in_the_history_are_written(tmp_path):
+    class Norm(nn.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs):
+            logs["norm"] = np.linalg.norm(self.model.layers[0].params["W"])
+
+    model = convnet()
+    model.compile("cce")
+    model.fit(*data(), callbacks=[Norm()], verbose=0)
+    model.save(tmp_path / "model.hdf5")
+    assert nn.Model.load(tmp_path / "model.hdf5").history == model.history
+
+
+def test_a_layer_whose_arguments_cannot_be_saved_says_so(tmp_path):
+    class Power(nn.Layer):
+        def __init__(self, exponent):
+            super().__init__()
+            self.exponent = exponent
+
+        def forward(self, x, training=False):
+            return x**self.exponent
+
+    model = nn.Model([Power(2)])
+    model.build((None, 2))
+    assert repr(model) == "Model([Power()])"
+    with pytest.raises(TypeError, match=r"\[Power\] takes exponent and needs a to_config"):
+        model.save(tmp_path / "model.hdf5")
+
+
+def test_a_config_that_json_cannot_write_says_so(tmp_path):
+    class Odd(nn.Layer):
+        def forward(self, x, training=False):
+            return x
+
+        def to_config(self):
+            return {"class": "Odd", "config": {"thing": object()}}
+
+    model = nn.Model([Odd()])
+    model.build((None, 2))
+    with pytest.raises(TypeError, match=r"return from to_config\(\) what JSON can write"):
+        model.save(tmp_path / "model.hdf5")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_loss_of_the_users_with_the_name_of_ours(tmp_path):
+    class Huber(nn.losses.Loss):
+        def forward(self, y_pred, y_true):
+            return 0.0
+
+    model = convnet()
+    model.layers.pop()
+    model.compile(Huber(), "sgd")
+    model.save(tmp_path / "model.hdf5")
+    with pytest.warns(UserWarning, match="not compiled"):
+        assert nn.Model.load(tmp_path / "model.hdf5").loss is None
+
+
+def test_saving_through_a_link_and_under_a_long_name(saved, tmp_path):
+    model, path = saved
+    link = tmp_path / "link.hdf5"
+    link.symlink_to(path)
+    model.save(link)
+    assert link.is_symlink()
+    model.save(tmp_path / ("x" * 250 + ".npz"))
 
 
 @pytest.mark.parametrize(

@@ -279,6 +279,26 @@ def test_methods_that_a_subclass_must_write():
         nn.Layer().backward(np.zeros(1))
 
 
+def test_integers_are_refused_by_every_layer():
+    for layer in (nn.ReLU(), nn.MaxPool2D(padding=1), nn.Conv2D(2), nn.Dropout(0.5)):
+        with pytest.raises(TypeError, match="expects floats, got an array of dtype int64"):
+            layer.forward(np.ones((1, 1, 4, 4), dtype="int64"), training=True)
+
+
+def test_an_initializer_of_the_users_is_copied_and_its_shape_checked():
+    values = np.ones((2, 3), dtype="float32")
+    layer = built(nn.Dense(3, kernel_initializer=lambda shape, rng: values), (2,), "float32")
+    assert not np.shares_memory(layer.params["W"], values)
+    with pytest.raises(ValueError, match=r"must return an array of the shape \(4, 3\)"):
+        built(nn.Dense(3, kernel_initializer=lambda shape, rng: values), (4,))
+
+
+def test_activation_names_in_any_case_and_as_older_files_write_them():
+    assert isinstance(nn.Dense(2, activation="ReLU").activation, nn.ReLU)
+    layer = layers.layer_from_config({"class": "Activation", "config": {"name": "relu"}})
+    assert isinstance(layer.activation, nn.ReLU)
+
+
 def test_configs_that_make_no_layer():
     with pytest.raises(ValueError, match=r"'Dens'.*did you mean 'Dense'.*@nn.register"):
         layers.layer_from_config({"class": "Dens", "config": {}})

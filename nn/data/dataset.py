@@ -16,6 +16,7 @@ import numpy as np
 
 from .. import checks, cuda
 from ..random import new_generator
+from ..validation import class_of_rows
 
 Preprocess = Callable[[np.ndarray], np.ndarray]
 Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
@@ -160,7 +161,7 @@ class Dataset:
                 f"which splits {len(self)} into {len(self) - size} and {size}."
             )
         order = _check_rng(rng).permutation(len(self))
-        classes = _class_of_rows(self.y) if stratify else None
+        classes = class_of_rows(self.y) if stratify else None
         in_part = np.zeros(len(self), dtype=bool)
         in_part[order[:size] if classes is None else _stratified(order, classes, size)] = True
         return self._rows(~in_part), self._rows(in_part)
@@ -319,20 +320,8 @@ def _checked(source: str, x: Any, count: int, dtype: np.dtype) -> np.ndarray:
 # ------------------------------------------------------------------------------- splitting
 
 
-def _class_of_rows(y: np.ndarray | None) -> np.ndarray | None:
-    """Return the class of each row for integer (n,) and one-hot labels, None for other targets."""
-    if y is None:
-        return None
-    if y.ndim == 1 and y.dtype.kind in "iub":
-        return y
-    if y.ndim == 2 and y.shape[1] > 1:
-        one_hot = ((y == 0) | (y == 1)).all() and (y.sum(axis=1) == 1).all()
-        return y.argmax(axis=1) if one_hot else None
-    return None
-
-
 def _count_classes(y: np.ndarray | None) -> int | None:
-    classes = _class_of_rows(y)
+    classes = class_of_rows(y)
     if y is None or classes is None or classes.min() < 0:
         return None
     return y.shape[1] if y.ndim == 2 else int(classes.max()) + 1

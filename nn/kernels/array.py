@@ -175,7 +175,7 @@ def conv2d(
     out = output_size(x.shape[1:3], kernel, stride, padding, dilation)
     y = xp.empty((n, *out, f), dtype=x.dtype)
     matrices = _weight_matrices(w, groups)
-    for tile in _tiles(x, w, out):
+    for tile in _tiles(x, w.shape, out):
         xs = _pad(x[tile], padding)
         ys = y[tile].reshape(-1, f)  # (n, OH, OW, F) -> (M, F), a view
         for group, matrix in enumerate(matrices):
@@ -208,7 +208,7 @@ def conv2d_input_grad(
     (top, bottom), (left, right) = padding
     padded_size = (h + top + bottom, width + left + right)
     matrices = _weight_matrices(w, groups)
-    for tile in _tiles(dx, w, out):
+    for tile in _tiles(dx, w.shape, out):
         gs = grad[tile].reshape(-1, f)  # (n, OH, OW, F) -> (M, F)
         dxs = xp.zeros((len(dx[tile]), *padded_size, c), dtype=grad.dtype)
         for group, matrix in enumerate(matrices):
@@ -235,7 +235,7 @@ def conv2d_weight_grad(
     dmatrices = xp.zeros(
         (groups, kernel[0] * kernel[1] * c_per_group, f // groups), dtype=grad.dtype
     )
-    for tile in _tiles(x, np.empty(w_shape, dtype=np.bool_), out):
+    for tile in _tiles(x, w_shape, out):
         xs = _pad(x[tile], padding)
         gs = grad[tile].reshape(-1, f)  # (n, OH, OW, F) -> (M, F)
         for group in range(groups):
@@ -255,12 +255,11 @@ def _weight_matrices(w: Array, groups: int) -> Array:
     return xp.ascontiguousarray(w).reshape(groups, kh * kw * c_per_group, f // groups)
 
 
-def _tiles(x: Array, w: Array, out: Pair) -> Iterator[slice]:
+def _tiles(x: Array, w_shape: tuple[int, ...], out: Pair) -> Iterator[slice]:
     """Yield slices of the batch whose patches fit the tile size, at least a sample each."""
     on_cpu = cuda.get_array_module(x) is np
     limit = _TILE_BYTES_CPU if on_cpu else _TILE_BYTES_GPU
-    _, c_per_group, kh, kw = w.shape
-    sample_bytes = out[0] * out[1] * kh * kw * c_per_group * x.dtype.itemsize
+    sample_bytes = out[0] * out[1] * math.prod(w_shape[1:]) * x.dtype.itemsize
     step = max(1, limit // sample_bytes)
     for start in range(0, x.shape[0], step):
         yield slice(start, min(start + step, x.shape[0]))

@@ -6,6 +6,7 @@ will need; `backward` takes the gradient of the loss with respect to the output,
 backpropagation: the model calls the one in order and the other in reverse.
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,9 @@ from .. import checks, initializers, random
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 Shape = tuple[int | None, ...]  # with the batch axis, which is None
+
+# What every layer takes.
+_COMMON = {"name", "input_shape", "trainable"}
 
 #: Every layer class by the names under which models are saved and loaded.
 NAME2LAYER: dict[str, type["Layer"]] = {}
@@ -129,11 +133,28 @@ class Layer:
         raise NotImplementedError(f"[{type(self).__name__}] needs a backward(grad) method.")
 
     def to_config(self) -> dict[str, Any]:
-        """Return `{'class': ..., 'config': {...}}`, from which the layer can be made again."""
+        """Return `{'class': ..., 'config': {...}}`, from which the layer can be made again.
+
+        Raises
+        ------
+        TypeError
+            In a class of your own whose `__init__` takes arguments that nobody told it of:
+            write `to_config` there.
+        """
+        own = set(inspect.signature(type(self).__init__).parameters) - _COMMON - {"self", "common"}
+        if own and type(self).__module__.split(".")[0] != __name__.split(".")[0]:
+            raise TypeError(
+                f"[{type(self).__name__}] takes {', '.join(sorted(own))} and needs a to_config() "
+                "that returns them, {'class': ..., 'config': {...}}, to be saved."
+            )
         return self._config()
 
     def __repr__(self) -> str:
-        arguments = ", ".join(f"{k}={v!r}" for k, v in self.to_config()["config"].items())
+        try:
+            config = self.to_config()["config"]
+        except TypeError:
+            config = {}
+        arguments = ", ".join(f"{k}={v!r}" for k, v in config.items())
         return f"{type(self).__name__}({arguments})"
 
     # ------------------------------------------------ for the layers of this package
@@ -154,6 +175,11 @@ class Layer:
         shape = getattr(x, "shape", None)
         if shape is None:
             raise checks.error(type(self).__name__, "x", "must be an array", type(x).__name__)
+        if x.dtype.kind != "f":
+            raise TypeError(
+                f"[{type(self).__name__}] expects floats, got an array of dtype {x.dtype}: "
+                "use x.astype('float32')."
+            )
         self._check_shape(shape)
         if not self.built:
             self.build((None, *shape[1:]))
@@ -196,8 +222,8 @@ class Layer:
         return self._kept
 
     def _set_param(self, name: str, values: np.ndarray) -> None:
-        """Store a parameter in the layer's dtype."""
-        self.params[name] = np.ascontiguousarray(values, dtype=self.dtype)
+        """Store a copy of a parameter in the layer's dtype."""
+        self.params[name] = np.array(values, dtype=self.dtype, order="C")
 
 
 class WeightedLayer(Layer):
@@ -226,7 +252,15 @@ class WeightedLayer(Layer):
         """Draw the kernel; the same one at each call, for the layer's seed."""
         rule = initializers.get(self.kernel_initializer or self.default_initializer())
         seed: Any = self.rng.bit_generator.seed_seq  # where the layer's generator began
-        return rule(shape, np.random.default_rng(seed))
+        kernel = np.asarray(rule(shape, np.random.default_rng(seed)))
+        if kernel.shape != shape:
+            raise checks.error(
+                type(self).__name__,
+                "kernel_initializer",
+                f"must return an array of the shape {shape}",
+                kernel.shape,
+            )
+        return kernel
 
     def _build_weights(self, shape: tuple[int, ...], outputs: int) -> None:
         self._set_param("W", self.draw_kernel(shape))
@@ -234,7 +268,15 @@ class WeightedLayer(Layer):
             self._set_param("b", np.zeros(outputs))
 
     def _activate(self, z: Array, training: bool | None) -> Array:
-        return z if self.activation is None else self.activation.forward(z, training)
+        if self.activation is None:
+            return z
+        y = self.activation.forward(z, training)
+        if self.activation.params:
+            raise ValueError(
+                f"[{type(self).__name__}] 'activation' must have no parameters, got "
+                f"{self.activation!r}: add it as a layer of its own."
+            )
+        return y
 
     def _activation_grad(self, grad: Array) -> Array:
         return grad if self.activation is None else self.activation.backward(grad)
@@ -244,10 +286,11 @@ class WeightedLayer(Layer):
         config = {**arguments, "use_bias": self.use_bias}
         if self.activation is not None:
             config["activation"] = activation_config(self.activation)
-        if self.kernel_initializer is not None:
-            config["kernel_initializer"] = getattr(
-                self.kernel_initializer, "__name__", self.kernel_initializer
-            )
+        rule = self.kernel_initializer
+        name = rule if isinstance(rule, str) else getattr(rule, "__name__", None)
+        # A function of the user's has no place in a file; the weights that it drew are there.
+        if rule in (name, initializers.NAME2INITIALIZER.get(str(name))) and rule is not None:
+            config["kernel_initializer"] = name
         return self._config(**config)
 
 
@@ -285,7 +328,10 @@ def layer_from_config(entry: dict[str, Any]) -> Layer:
     if name not in NAME2LAYER:
         message = str(checks.unknown("Model", "class", name, NAME2LAYER))
         raise ValueError(f"{message} A layer of your own must be registered first: @nn.register.")
-    common = {k: v for k, v in config.items() if k in ("name", "input_shape", "trainable")}
+    # Ours take these three themselves; a user's __init__ may not.
+    taken = inspect.signature(NAME2LAYER[name].__init__).parameters
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in taken.values())
+    common = {k: v for k, v in config.items() if k in _COMMON and not (takes_all or k in taken)}
     arguments = {k: _as_tuple(v) for k, v in config.items() if k not in common}
     try:
         layer = NAME2LAYER[name](**arguments)
@@ -318,6 +364,8 @@ def get_activation(activation: "str | Layer | None", owner: str) -> Layer | None
         return activation
     if isinstance(activation, dict):
         return layer_from_config(activation)
+    if isinstance(activation, str):
+        activation = activation.lower()
     if activation not in NAME2ACTIVATION:
         raise checks.unknown(owner, "activation", activation, [*NAME2ACTIVATION, "linear"])
     return NAME2ACTIVATION[activation]()

@@ -1,0 +1,184 @@
+"""What a file says of a model, and how a model is made of it again.
+
+`io` knows the files; here stands what goes into them: the layers' configurations, and what is
+needed to train on, from the optimizer's state to the generators'. `Model.save`, `Model.load`
+and `fit(resume=...)` are built of these functions. None of them imports the model.
+"""
+
+import contextlib
+import os
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from . import callbacks as cb
+from . import cuda, io, losses, metrics, optim
+from .layers import layer_from_config
+
+if TYPE_CHECKING:
+    from .model import Model
+
+
+def to_file(model: "Model", include_optimizer: bool) -> io.ModelFile:
+    """Return a built model as what a file holds."""
+    architecture = {
+        "name": model.name,
+        "dtype": model.dtype,
+        "input_shape": model.input_shape,
+        "layers": [layer.to_config() for layer in model.layers],
+    }
+    content = io.ModelFile(architecture, weights(model))
+    if include_optimizer:
+        content.training = {
+            "loss": _config_of(model.loss, losses),
+            "optimizer": _config_of(model.optimizer, optim),
+            "schedule": getattr(model.optimizer, "schedule", None) is not None,
+            "metrics": [
+                {"name": metric.label, "threshold": metric.threshold} for metric in model.metrics
+            ],
+            "history": dict(model.history),
+            "epoch": model.epoch,
+            "split_seed": model.split_seed,
+            "generators": [rng.bit_generator.state for rng in model.generators],
+        }
+        if hasattr(model.optimizer, "get_state"):
+            state = model.optimizer.get_state()
+            content.optimizer_arrays = {name: cuda.to_cpu(array) for name, array in state.items()}
+    return content
+
+
+def weights(model: "Model") -> dict[str, Any]:
+    """Return a model's parameters and buffers on the CPU, by their names in a file."""
+    return {name: cuda.to_cpu(array) for name, array in model.get_arrays().items()}
+
+
+def model_of(content: io.ModelFile, path: str | os.PathLike, make: type["Model"]) -> "Model":
+    """Return the model that a file's architecture describes, without its arrays."""
+    architecture = content.architecture
+    if architecture is None:
+        raise io.FileFormatError(
+            f"[Model] '{path}' holds weights but no layers: make the model and call load_weights()."
+        )
+    with refusing_nonsense(path):
+        entries = architecture["layers"]
+        if not isinstance(entries, list) or not entries:
+            raise TypeError("'layers' is no list of layers")
+        model = make(
+            [layer_from_config(entry) for entry in entries],
+            dtype=architecture.get("dtype", "float32"),
+            name=architecture.get("name"),
+        )
+        if architecture.get("input_shape") is not None:
+            model.build(architecture["input_shape"])
+    return model
+
+
+def compile_as_saved(model: "Model", content: io.ModelFile, path: str | os.PathLike) -> None:
+    """Compile a loaded model as it was, where all of it is nn's own; ask for the user's parts."""
+    saved = content.training
+    if saved is None:
+        return
+    with refusing_nonsense(path):
+        restore_progress(model, saved)
+        if saved["loss"] is None or saved["optimizer"] is None:
+            return
+        try:
+            loss, optimizer = (
+                losses.from_config(saved["loss"]),
+                optim.from_config(saved["optimizer"]),
+            )
+            chosen = [metrics.get(entry["name"]) for entry in saved["metrics"]]
+        except ValueError as error:
+            warnings.warn(
+                f"[Model] '{path}' is loaded but not compiled, as it names parts that are not "
+                f"nn's own: {error} Call compile() with yours.",
+                stacklevel=3,
+            )
+            return
+        for metric, entry in zip(chosen, saved["metrics"], strict=True):
+            if entry.get("threshold") is not None:
+                metric.threshold = float(entry["threshold"])
+        if saved.get("schedule"):
+            warnings.warn(
+                f"[Model] '{path}' was trained with a function for its learning rate, which a "
+                f"file cannot hold: it is {optimizer.lr} now, set optimizer.lr to the function.",
+                stacklevel=3,
+            )
+        model.compile(loss, optimizer, metrics=chosen)
+        if content.optimizer_arrays:
+            optimizer.set_state(content.optimizer_arrays)
+
+
+def read_training(path: str | os.PathLike) -> io.ModelFile:
+    """Return a file that `fit(resume=...)` can go on from.
+
+    Raises
+    ------
+    ValueError
+        Where the file holds no training state.
+    """
+    content = io.read(path)
+    if content.training is None:
+        raise ValueError(
+            f"[Model] '{path}' holds no training state to resume: save the model with "
+            "include_optimizer=True, or ModelCheckpoint(save_state=True)."
+        )
+    with refusing_nonsense(path):
+        content.training["split_seed"] = int(content.training["split_seed"])
+        content.training["epoch"] = int(content.training["epoch"])
+    return content
+
+
+def saved_lr(model: "Model", content: io.ModelFile) -> Any:
+    """Return the learning rate to resume with: the file's, or the model's own schedule."""
+    config = ((content.training or {}).get("optimizer") or {}).get("config", {})
+    if getattr(model.optimizer, "schedule", None) is not None or "lr" not in config:
+        return model.optimizer.lr
+    return config["lr"]
+
+
+def resume(model: "Model", content: io.ModelFile, path: str | os.PathLike) -> None:
+    """Take weights, optimizer state and progress of a file into a compiled model."""
+    model.set_arrays(content.arrays, str(path))
+    if getattr(model.optimizer, "schedule", None) is None:
+        model.optimizer.lr = saved_lr(model, content)
+    with refusing_nonsense(path):
+        if content.optimizer_arrays and hasattr(model.optimizer, "set_state"):
+            model.optimizer.set_state(content.optimizer_arrays)
+        restore_progress(model, content.training or {})
+
+
+def restore_progress(model: "Model", saved: dict[str, Any]) -> None:
+    """Set history, epoch, the seed of the split and every generator as they were."""
+    history = {str(name): [float(v) for v in values] for name, values in saved["history"].items()}
+    states = saved["generators"]
+    if len(states) != len(model.generators):
+        raise TypeError(f"'generators' holds {len(states)} states for {len(model.generators)}")
+    for rng, state in zip(model.generators, states, strict=True):
+        rng.bit_generator.state = state
+    model.history, model.epoch = cb.History(history), int(saved["epoch"])
+    model.split_seed = int(saved["split_seed"])
+
+
+@contextlib.contextmanager
+def refusing_nonsense(path: str | os.PathLike) -> Iterator[None]:
+    """Turn what nonsense in a file raises, a missing key or a wrong type, into one clear error."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, IndexError, OverflowError, ValueError) as error:
+        if isinstance(error, ValueError) and str(error).startswith("["):
+            raise  # one of ours, which names what is wrong
+        raise io.FileFormatError(
+            f"[Model] '{path}' does not describe a model: {type(error).__name__}: {error}."
+        ) from error
+
+
+def _config_of(part: Any, module: Any) -> dict[str, Any] | None:
+    """Return `to_config` of a loss or optimizer; a class of the user's goes by its full name."""
+    if part is None:
+        return None
+    cls = type(part)
+    config = part.to_config() if hasattr(part, "to_config") else {"config": {}}
+    is_ours = getattr(module, cls.__name__, None) is cls
+    name = cls.__name__ if is_ours else f"{cls.__module__}.{cls.__qualname__}"
+    return {**config, "class": name}
