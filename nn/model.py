@@ -85,9 +85,9 @@ class Model:
         seed: int | None = None,
         name: str | None = None,
     ):
-        if dtype not in ("float32", "float64"):
+        self.dtype = str(getattr(dtype, "__name__", dtype))  # numpy.float64 is 'float64'
+        if self.dtype not in ("float32", "float64"):
             raise checks.error("Model", "dtype", "must be 'float32' or 'float64'", dtype)
-        self.dtype = str(dtype)
         self.name = name
         self.layers: list[Layer] = []
         self.loss: Any = None

@@ -556,6 +556,11 @@ def test_uint8_pictures_are_scaled_wherever_they_come_in():
     )
 
 
+@pytest.mark.parametrize("dtype", ["float64", np.float64, np.dtype("float64")])
+def test_dtype_by_any_name(dtype):
+    assert nn.Model(dtype=dtype).dtype == "float64"
+
+
 def test_float64_is_float64_throughout():
     x, y = blobs(20)
     model = compiled(mlp(dtype="float64"))

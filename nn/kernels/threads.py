@@ -12,8 +12,22 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
 
-#: Threads that a kernel is shared out over: those that BLAS was told to use, or all cores.
-NUM_THREADS = int(os.environ.get("OMP_NUM_THREADS", "0") or 0) or os.cpu_count() or 1
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _wanted() -> int:
+    """Return OMP_NUM_THREADS where it is a number, as BLAS reads it, else the cores."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return min(int(wanted), _cores()) if wanted.isdigit() and int(wanted) else _cores()
+
+
+#: Threads that a kernel is shared out over.
+NUM_THREADS = _wanted()
 
 _lock = threading.Lock()
 _tasks: SimpleQueue | None = None  # of (kernel, arguments, where to say that it is done)
