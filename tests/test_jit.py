@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_kernels import geometries, in_order
 
+import nn
 from nn import kernels
 from nn.kernels import array
 
@@ -220,6 +222,39 @@ def test_relu(order, dtype, rng):
     )
     assert y.dtype == dtype
     assert np.isnan(jit.relu(np.full(3, np.nan))).all()
+
+
+@pytest.mark.parametrize("other", ["float64", ">f4", "float16"])
+def test_arrays_of_several_dtypes_go_to_the_readable_kernels(other, rng, monkeypatch):
+    """Machine code would take the bytes of one dtype for another's."""
+    x, w = rng.normal(size=(2, 3, 5, 5)), rng.normal(size=(4, 3, 3, 3))
+    expected = array.conv2d(x, w, None)
+    got = kernels.conv2d(x.astype("float32"), w.astype(other), None)
+    np.testing.assert_allclose(got, expected, rtol=2e-2, atol=2e-2)
+    got = kernels.conv2d(x.astype(other), w.astype("float32"), None)
+    np.testing.assert_allclose(got, expected, rtol=2e-2, atol=2e-2)
+    layer = nn.Dense(4)
+    layer.build((None, 3))
+    y = layer.forward(x[:, :, 0, 0].astype(other))
+    exact = x[:, :, 0, 0] @ layer.params["W"].astype("float64")
+    np.testing.assert_allclose(y, exact, rtol=2e-2, atol=2e-2)
+
+
+def test_a_waiting_worker_holds_no_arrays():
+    import weakref
+
+    class Token:
+        pass
+
+    token = Token()
+    gone = weakref.ref(token)
+    threads.run(lambda token, part, lo, hi: None, 10, token)
+    del token
+    for _ in range(100):
+        if gone() is None:
+            return
+        time.sleep(0.01)
+    raise AssertionError("a worker still holds what it worked on")
 
 
 # --------------------------------------------------------------------------------- threads

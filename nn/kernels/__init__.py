@@ -45,13 +45,29 @@ def compiled() -> ModuleType | None:
         return None
 
 
+_DTYPES = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
+
+
+def _alike(x: Any, others: tuple[Any, ...]) -> bool:
+    """Tell whether all floats are NumPy's, of x's dtype: machine code does not convert."""
+    return (
+        type(x) is np.ndarray
+        and x.dtype in _DTYPES
+        and all(
+            type(a) is np.ndarray and (a.dtype == x.dtype or a.dtype.kind != "f")
+            for a in others
+            if hasattr(a, "dtype")
+        )
+    )
+
+
 def _quickest(name: str) -> Callable[..., Any]:
-    """Return the function of this name that suits the first array: `jit`'s, else `array`'s."""
+    """Return the function of this name that suits its arrays: `jit`'s, else `array`'s."""
     reference = getattr(array, name)
 
     @functools.wraps(reference)
     def call(x: Any, *arguments: Any, **options: Any) -> Any:
-        if type(x) is np.ndarray and x.dtype.char in "fd":  # float32 or float64 on the CPU
+        if _alike(x, arguments):
             jit = compiled()
             if jit is not None:
                 return getattr(jit, name)(x, *arguments, **options)

@@ -95,6 +95,7 @@ def _work(tasks: SimpleQueue) -> None:
             done.put(error)
         else:
             done.put(None)
+        del kernel, arguments, done  # while it waits, the thread is to hold no arrays
 
 
 def _hold_blas() -> None:
@@ -132,6 +133,9 @@ def _find_blas() -> None:
 def _forget_threads() -> None:
     """After a fork the child has none of the threads and nobody's calls."""
     global _tasks, _running, _lock
+    if _running:
+        for library, number in zip(_blas, _own_numbers, strict=True):
+            library.set_num_threads(number)
     _tasks, _running, _lock = None, 0, threading.Lock()
 
 
