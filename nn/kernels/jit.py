@@ -29,8 +29,11 @@ Array = Any  # numpy.ndarray
 # Inputs and outputs of a tile of a convolution, in bytes: as many samples at a time as stay in
 # the cache of a core, for BLAS is at its best on long matrices.
 _TILE_BYTES = 1 << 18
-# Numbers below which a second thread costs more than it helps.
-_GRAIN = 1 << 14
+# Numbers to read and write below which a second thread costs more than it helps: to wake one
+# takes about 50 microseconds.
+_GRAIN = 1 << 15
+# Multiplications of a matrix product that take as long as it takes to move a number.
+_PRODUCTS_A_NUMBER = 32
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -123,8 +126,10 @@ def matmul(a: Array, b: Array) -> Array:
     if not ours or (ta and not a.T.flags.c_contiguous) or (tb and not b.T.flags.c_contiguous):
         return array.matmul(a, b)
     c = memory.empty((a.shape[0], b.shape[1]), a.dtype)
-    grain = 1 + 8 * _GRAIN // (a.shape[1] * b.shape[1])
-    threads.run(_matmul, len(c), ta, a.T if ta else a, tb, b.T if tb else b, c, grain=grain)
+    grain = _samples(a.shape[1] * b.shape[1] // _PRODUCTS_A_NUMBER)
+    threads.run(
+        _matmul, len(c), ta, a.T if ta else a, tb, b.T if tb else b, c, grain=grain, blas=True
+    )
     return c
 
 
@@ -243,8 +248,9 @@ def conv2d(
     before = (padding[0][0], padding[1][0])
     tile = _tile(size, x.shape[3] + w.shape[0], x.itemsize)
     threads.run(
-        _conv2d, len(x), x, matrix, bias, y, kernel, before, size, tile, grain=_samples(y[:1].size)
-    )
+        _conv2d, len(x), x, matrix, bias, y, kernel, before, size, tile,
+        grain=_samples(y[:1].size * len(matrix) // _PRODUCTS_A_NUMBER), blas=True,
+    )  # fmt: skip
     return channels_first(y)
 
 
@@ -291,7 +297,7 @@ def conv2d_weight_grad(
     tile = _tile(size, c + f, x.itemsize)
     parts = threads.run(
         _conv2d_weight_grad, len(x), x, grad, dw, (kh, kw), before, size, tile,
-        grain=_samples(grad[:1].size),
+        grain=_samples(grad[:1].size * c * kh * kw // _PRODUCTS_A_NUMBER), blas=True,
     )  # fmt: skip
     # (parts, KH*KW*C*F) -> (KH, KW, C, F) -> (F, C, KH, KW)
     total = dw[:parts].sum(axis=0).reshape(kh, kw, c, f).transpose(3, 2, 0, 1)
@@ -573,7 +579,7 @@ def relu(x: Array) -> Array:
     if flat is None:
         return array.relu(x)
     y = memory.empty_like(x)  # in the same order of memory
-    threads.run(_relu, x.size, flat, _flat(y), grain=4 * _GRAIN)
+    threads.run(_relu, x.size, flat, _flat(y), grain=_GRAIN)
     return y
 
 
@@ -583,5 +589,5 @@ def relu_grad(grad: Array, y: Array) -> Array:
     if grad.strides != y.strides or flat_grad is None or flat_y is None:
         return array.relu_grad(grad, y)
     dx = memory.empty_like(grad)
-    threads.run(_relu_grad, grad.size, flat_grad, flat_y, _flat(dx), grain=4 * _GRAIN)
+    threads.run(_relu_grad, grad.size, flat_grad, flat_y, _flat(dx), grain=_GRAIN)
     return dx

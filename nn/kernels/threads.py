@@ -2,8 +2,8 @@
 
 A compiled kernel lets go of Python's global lock and works on a part `lo..hi` of its range;
 `run` gives each core one part. The parts depend only on the number of threads, so results
-repeat bit for bit. While parts run side by side, each of them calls BLAS on its own, so BLAS
-is held to one thread for that time and given its own number back afterwards.
+repeat bit for bit. Parts that call BLAS do so each on its own, so BLAS is held to one thread
+for that time and given its own number back afterwards.
 """
 
 import os
@@ -36,7 +36,9 @@ _blas: list[Any] = []  # threadpoolctl's controllers of the BLAS libraries
 _own_numbers: list[int] = []  # and their numbers of threads when nobody holds them
 
 
-def run(kernel: Callable[..., Any], total: int, *arguments: Any, grain: int = 1) -> int:
+def run(
+    kernel: Callable[..., Any], total: int, *arguments: Any, grain: int = 1, blas: bool = False
+) -> int:
     """Call `kernel(*arguments, part, lo, hi)` for each part of range(total); return how many.
 
     Parameters
@@ -50,22 +52,23 @@ def run(kernel: Callable[..., Any], total: int, *arguments: Any, grain: int = 1)
         Passed on.
     grain
         Least length of a part, so that small work stays in the caller's thread.
+    blas
+        Whether the kernel calls BLAS, which is then held to one thread, for a single part too:
+        its own threads go on waiting for more in a busy loop, and take the cores from ours.
     """
     parts = max(1, min(NUM_THREADS, total // max(grain, 1)))
     bounds = [total * k // parts for k in range(parts + 1)]
-    if parts == 1:
-        kernel(*arguments, 0, 0, total)
-        return 1
-    tasks = _workers()
     done: SimpleQueue = SimpleQueue()
-    _hold_blas()
+    if blas:
+        _hold_blas()
     try:
         for part in range(1, parts):
-            tasks.put((kernel, (*arguments, part, bounds[part], bounds[part + 1]), done))
+            _workers().put((kernel, (*arguments, part, bounds[part], bounds[part + 1]), done))
         kernel(*arguments, 0, bounds[0], bounds[1])
         errors = [done.get() for _ in range(1, parts)]
     finally:
-        _release_blas()
+        if blas:
+            _release_blas()
     for error in errors:
         if error is not None:
             raise error
