@@ -593,7 +593,7 @@ class Model:
         )
         train = training.with_class_weight(self, train, class_weight)
         params.update(samples=len(train), steps=-(-len(train) // batch_size))
-        lr = self.optimizer.lr if saved is None else saving.saved_lr(self, saved)
+        lr = saving.rate(self, saved)
         chosen = [
             *training.early_stopping_callback(early_stopping, patience, min_delta),
             *training.schedule_callback(

@@ -6,6 +6,7 @@ and `fit(resume=...)` are built of these functions. None of them imports the mod
 """
 
 import contextlib
+import math
 import os
 import warnings
 from collections.abc import Iterator
@@ -129,19 +130,24 @@ def read_training(path: str | os.PathLike) -> io.ModelFile:
     return content
 
 
-def saved_lr(model: "Model", content: io.ModelFile) -> Any:
-    """Return the learning rate to resume with: the file's, or the model's own schedule."""
+def rate(model: "Model", content: io.ModelFile | None) -> float:
+    """Return the learning rate to begin with: the optimizer's own, or that of a file to resume.
+
+    It is NaN for an optimizer of the user's that has none.
+    """
+    own = float(getattr(model.optimizer, "lr", math.nan))
+    if content is None or getattr(model.optimizer, "schedule", None) is not None:
+        return own
     config = ((content.training or {}).get("optimizer") or {}).get("config", {})
-    if getattr(model.optimizer, "schedule", None) is not None or "lr" not in config:
-        return model.optimizer.lr
-    return config["lr"]
+    return float(config.get("lr", own))
 
 
 def resume(model: "Model", content: io.ModelFile, path: str | os.PathLike) -> None:
     """Take weights, optimizer state and progress of a file into a compiled model."""
     model.set_arrays(content.arrays, str(path))
-    if getattr(model.optimizer, "schedule", None) is None:
-        model.optimizer.lr = saved_lr(model, content)
+    lr = rate(model, content)
+    if getattr(model.optimizer, "schedule", None) is None and not math.isnan(lr):
+        model.optimizer.lr = lr
     with refusing_nonsense(path):
         if content.optimizer_arrays and hasattr(model.optimizer, "set_state"):
             model.optimizer.set_state(content.optimizer_arrays)

@@ -47,13 +47,15 @@ def as_dataset(model: "Model", data: Any, y: Any, argument: str) -> Dataset:
 
 def with_weights(model: "Model", data: Dataset, weights: np.ndarray | None) -> Dataset:
     """Return the data with the weights of its samples multiplied by these; None changes none."""
-    if weights is None:
+    if data.sample_weight is None and weights is None:
         return data
     if "sample_weight" not in inspect.signature(model.loss.forward).parameters:
         raise ValueError(
             f"[Model] weights of samples need a loss whose forward() takes 'sample_weight', which "
             f"{type(model.loss).__name__} does not: let it define sample_losses() in its place."
         )
+    if weights is None:
+        return data
     if data.sample_weight is not None:
         weights = weights * data.sample_weight
     return Dataset(data.x, data.y, sample_weight=weights, class_names=data.class_names)
@@ -61,10 +63,9 @@ def with_weights(model: "Model", data: Dataset, weights: np.ndarray | None) -> D
 
 def with_sample_weight(model: "Model", data: Dataset, sample_weight: Any) -> Dataset:
     """Return the data with `sample_weight` (n,), the argument of `fit` and `evaluate`."""
-    if sample_weight is None:
-        return with_weights(model, data, None if data.sample_weight is None else np.ones(len(data)))
-    weights = validation.check_weights(sample_weight, "sample_weight", len(data))
-    return with_weights(model, data, weights)
+    if sample_weight is not None:
+        sample_weight = validation.check_weights(sample_weight, "sample_weight", len(data))
+    return with_weights(model, data, sample_weight)
 
 
 def with_class_weight(model: "Model", data: Dataset, class_weight: Any) -> Dataset:
@@ -193,6 +194,10 @@ def schedule_callback(
     }
     if name is None:
         return []
+    if math.isnan(lr):
+        raise ValueError(
+            "[Model] 'lr_schedule' needs an optimizer with an attribute 'lr', which this one lacks."
+        )
     if name == "plateau":
         return [cb.ReduceLROnPlateau(None, patience, factor, min_delta, lr_min)]
     if callable(name):

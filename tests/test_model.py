@@ -744,6 +744,23 @@ def test_users_own_layer_loss_and_optimizer_train_a_model():
     assert (model.layers[2].params["shift"] != np.float32(0.1)).all()
 
 
+def test_an_optimizer_of_the_users_without_a_rate_or_a_base_class():
+    class Fixed:
+        def step(self, params_and_grads):
+            for param, grad in params_and_grads:
+                param -= 0.1 * grad
+
+    x, y = blobs()
+    model = compiled(optimizer=Fixed(), lr=None)
+    history = model.fit(x, y, epochs=10, verbose=0)
+    assert history["acc"][-1] > 0.9
+    assert math.isnan(history["lr"][0])
+    with pytest.raises(ValueError, match="needs an optimizer with an attribute 'lr'"):
+        model.fit(x, y, lr_schedule="plateau", verbose=0)
+    with pytest.raises(ValueError, match="weight_decay"):
+        compiled(optimizer=Fixed(), lr=None, weight_decay=0.1)
+
+
 def test_users_own_layer_saves_and_loads_once_registered(tmp_path, monkeypatch):
     monkeypatch.setattr(nn.layers.base, "NAME2LAYER", nn.layers.NAME2LAYER)
     x, _ = blobs()
