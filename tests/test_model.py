@@ -244,14 +244,26 @@ def test_metrics_speak_of_classes_only_where_the_targets_do():
 
 
 def test_metrics_keep_their_own_threshold_and_save_it(tmp_path):
-    x, y = blobs(classes=2)
-    strict = nn.metrics.Precision(threshold=0.9)
-    model = compiled(nn.Model([nn.Dense(1), nn.Sigmoid()], seed=0), loss="bce", metrics=[strict])
-    model.fit(x, y, epochs=5, verbose=0)
-    expected = nn.metrics.precision(y, model.predict(x), threshold=0.9)
-    assert model.evaluate(x, y)["precision"] == expected
+    x, _ = blobs(40)
+    y = np.random.default_rng(0).integers(0, 2, 40)
+    model = nn.Model([nn.Dense(1), nn.Sigmoid()], seed=0)
+    threshold = float(np.quantile(model.predict(x), 0.9))
+    model = compiled(model, loss="bce", metrics=[nn.metrics.Recall(threshold=threshold)])
+    expected = nn.metrics.recall(y, model.predict(x), threshold=threshold)
+    assert expected != nn.metrics.recall(y, model.predict(x))
+    assert model.evaluate(x, y)["recall"] == expected
     model.save(tmp_path / "model.hdf5")
-    assert nn.Model.load(tmp_path / "model.hdf5").evaluate(x, y)["precision"] == expected
+    assert nn.Model.load(tmp_path / "model.hdf5").evaluate(x, y)["recall"] == expected
+
+
+def test_weights_of_a_dataset_and_of_the_argument_are_multiplied():
+    x, y = blobs(30)
+    weights = np.random.default_rng(0).random((2, 30))
+    model = compiled()
+    both = model.evaluate(nn.Dataset(x, y, sample_weight=weights[0]), sample_weight=weights[1])
+    assert both["loss"] == pytest.approx(
+        model.evaluate(x, y, sample_weight=weights.prod(axis=0))["loss"]
+    )
 
 
 def test_class_weights_train_but_do_not_validate():
@@ -511,6 +523,7 @@ def test_resume_goes_on_as_if_nothing_had_happened(tmp_path):
     resumed = compiled(convnet(seed=99))
     resumed.fit(x, y, epochs=4, validation_split=0.2, resume=tmp_path / "half.hdf5", verbose=0)
     assert resumed.history == whole.history
+    assert resumed.split_seed == whole.split_seed
     for name, array in whole.get_arrays().items():
         np.testing.assert_array_equal(resumed.get_arrays()[name], array)
     half.save(tmp_path / "bare.hdf5", include_optimizer=False)
