@@ -7,6 +7,7 @@ own can do the same.
 
 import math
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -387,8 +388,15 @@ class ProgressBar(Callback):
         if self.bar_wanted:
             from tqdm import tqdm
 
+            # A terminal that gives its size as 0 x 0 would get no bar.
+            columns, lines = shutil.get_terminal_size(fallback=(100, 24))
             self._bar = tqdm(
-                total=self.params["samples"], desc=self._title, unit=" images", mininterval=0.2
+                total=self.params["samples"],
+                desc=self._title,
+                unit=" images",
+                mininterval=0.2,
+                ncols=columns,
+                nrows=lines,
             )
 
     def on_train_batch_end(self, batch: int, logs: Logs) -> None:
