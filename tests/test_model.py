@@ -665,6 +665,7 @@ def test_progress_lines_and_silence(capsys):
 
 def test_progress_bar_in_a_terminal(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "150")
     x, y = blobs(30)
     compiled().fit(x, y, epochs=1, validation_split=0.5, verbose=1)
     bar = capsys.readouterr().err
