@@ -70,6 +70,24 @@ def get_array_module(*arrays: Any) -> ModuleType:
     return np
 
 
+def as_array(values: Any) -> Any:
+    """Return lists and numbers as NumPy arrays, arrays as they are, on their device."""
+    return values if get_array_module(values) is not np else np.asarray(values)
+
+
+def memory_order(array: Any) -> tuple[list[int], list[int]]:
+    """Return the axes from the slowest to the fastest in memory, and the way back from there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> memory_order(np.zeros((2, 3, 4)).transpose(1, 2, 0))
+    ([2, 0, 1], [1, 2, 0])
+    """
+    axes = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
+    return axes, sorted(range(array.ndim), key=axes.__getitem__)
+
+
 def to_gpu(array: Any) -> Any:
     """Return `array` on the GPU, memory layout kept; one already there is returned as it is.
 
@@ -104,8 +122,7 @@ def to_cpu(array: Any) -> np.ndarray:
 
 def _in_order_of_memory(array: Any, copy: Callable[[Any], Any]) -> Any:
     """Copy an array as a C-ordered one, which is all that CuPy copies as it lies in memory."""
-    axes = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])  # the slowest first
-    back = sorted(range(array.ndim), key=axes.__getitem__)
+    axes, back = memory_order(array)
     return copy(array.transpose(axes)).transpose(back)
 
 

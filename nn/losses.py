@@ -26,11 +26,6 @@ Array = Any  # numpy.ndarray or cupy.ndarray
 # ------------------------------------------------------------------------- shared checks
 
 
-def _as_array(x: Any) -> Array:
-    """Return lists as NumPy arrays, arrays as they are, on their device."""
-    return x if cuda.get_array_module(x) is not np else np.asarray(x)
-
-
 def _check_shape(owner: str, y_true: Array, shape: tuple[int, ...]) -> None:
     """Raise where targets have another shape than the predictions, or are not finite."""
     if y_true.shape != shape:
@@ -178,7 +173,7 @@ class Loss:
             Where shapes do not fit or the targets break the class's rules.
         """
         owner = type(self).__name__
-        y_pred, y_true = _as_array(y_pred), _as_array(y_true)
+        y_pred, y_true = cuda.as_array(y_pred), cuda.as_array(y_true)
         if y_pred.size == 0 or y_pred.ndim == 0:
             raise ValueError(f"[{owner}] expects predictions of a batch, got shape {y_pred.shape}.")
         if y_pred.dtype.kind != "f":
@@ -253,7 +248,7 @@ class MeanSquaredError(Loss):
 
     def check_targets(self, y_true: Any, shape: tuple[int, ...]) -> None:
         """Raise where targets have another shape than the predictions, or are not finite."""
-        _check_shape(type(self).__name__, _as_array(y_true), shape)
+        _check_shape(type(self).__name__, cuda.as_array(y_true), shape)
 
     def sample_losses(self, y_pred: Array, y_true: Array) -> Array:
         """Return the squared differences."""
@@ -283,7 +278,7 @@ class MeanAbsoluteError(Loss):
 
     def check_targets(self, y_true: Any, shape: tuple[int, ...]) -> None:
         """Raise where targets have another shape than the predictions, or are not finite."""
-        _check_shape(type(self).__name__, _as_array(y_true), shape)
+        _check_shape(type(self).__name__, cuda.as_array(y_true), shape)
 
     def sample_losses(self, y_pred: Array, y_true: Array) -> Array:
         """Return the absolute differences."""
@@ -327,7 +322,7 @@ class Huber(Loss):
 
     def check_targets(self, y_true: Any, shape: tuple[int, ...]) -> None:
         """Raise where targets have another shape than the predictions, or are not finite."""
-        _check_shape(type(self).__name__, _as_array(y_true), shape)
+        _check_shape(type(self).__name__, cuda.as_array(y_true), shape)
 
     def sample_losses(self, y_pred: Array, y_true: Array) -> Array:
         """Return both branches in one: c * (d - c / 2), where c is d clipped to -delta..delta."""
@@ -380,7 +375,7 @@ class BinaryCrossentropy(Loss):
 
     def check_targets(self, y_true: Any, shape: tuple[int, ...]) -> None:
         """Raise where targets have a shape that does not fit, or lie outside [0, 1]."""
-        y_true = _as_array(y_true)
+        y_true = cuda.as_array(y_true)
         if y_true.ndim == 1 and shape == (len(y_true), 1):
             y_true = y_true[:, None]  # (N,) -> (N, 1)
         _check_shape(type(self).__name__, y_true, shape)
@@ -443,7 +438,7 @@ class CategoricalCrossentropy(Loss):
 
     def check_targets(self, y_true: Any, shape: tuple[int, ...]) -> None:
         """Raise where targets are neither labels 0..classes-1 nor rows that sum to 1."""
-        _check_classes(type(self).__name__, _as_array(y_true), shape)
+        _check_classes(type(self).__name__, cuda.as_array(y_true), shape)
 
     def convert_targets(self, y_true: Array, outputs: Array) -> Array:
         """Return the smoothed targets as rows (N, classes)."""
@@ -502,7 +497,7 @@ class Hinge(Loss):
 
     def check_targets(self, y_true: Any, shape: tuple[int, ...]) -> None:
         """Raise where targets are neither labels 0..classes-1 nor one-hot rows."""
-        y_true = _as_array(y_true)
+        y_true = cuda.as_array(y_true)
         _check_classes(type(self).__name__, y_true, shape)
         if y_true.ndim == 2 and not bool(((y_true == 0) | (y_true == 1)).all()):
             raise ValueError(
@@ -558,7 +553,7 @@ class KLDivergence(Loss):
 
     def check_targets(self, y_true: Any, shape: tuple[int, ...]) -> None:
         """Raise where targets are not rows of the predictions' shape that sum to 1."""
-        owner, y_true = type(self).__name__, _as_array(y_true)
+        owner, y_true = type(self).__name__, cuda.as_array(y_true)
         if len(shape) != 2:
             raise ValueError(f"[{owner}] expects 2-D predictions (N, classes), got {shape}.")
         _check_shape(owner, y_true, shape)

@@ -25,11 +25,6 @@ Array = Any  # numpy.ndarray or cupy.ndarray
 # ------------------------------------------------------------- from arrays to classes
 
 
-def _as_array(x: Any) -> Array:
-    """Return lists as NumPy arrays, arrays as they are, on their device."""
-    return x if cuda.get_array_module(x) is not np else np.asarray(x)
-
-
 def _one_column(scores: Array) -> bool:
     """Tell whether there is one number for each sample, (n,) or (n, 1)."""
     return scores.ndim == 1 or scores.shape[1] == 1
@@ -86,7 +81,7 @@ def _class_pairs(
     owner: str, y_true: Any, y_pred: Any, threshold: float
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Return true classes (n,), decided classes (n,) and how many classes there are."""
-    y_true, y_pred = _as_array(y_true), _as_array(y_pred)
+    y_true, y_pred = cuda.as_array(y_true), cuda.as_array(y_pred)
     _check_lengths(owner, y_true, y_pred)
     decided = _predicted_classes(y_pred, threshold)
     if not _one_column(y_pred):
@@ -192,7 +187,7 @@ class Metric:
 
     def update(self, y_true: Any, y_pred: Any) -> None:
         """Take in a batch: truth and predictions with the samples along the first axis."""
-        y_true, y_pred = _as_array(y_true), _as_array(y_pred)
+        y_true, y_pred = cuda.as_array(y_true), cuda.as_array(y_pred)
         if y_true.ndim == 0 or y_pred.ndim == 0 or len(y_true) != len(y_pred):
             raise ValueError(
                 f"[{type(self).__name__}] expects as many predictions as labels, got 'y_true' "

@@ -385,9 +385,7 @@ class Model:
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return the output for a batch; `training` as in `Layer.forward`."""
         self._connect_loss()
-        y = self._forward(self._inputs(x), training)
-        self._forward_shape = y.shape
-        return y
+        return self._forward(self._inputs(x), training)
 
     def backward(self, grad: Array) -> Array:
         """Fill every layer's `grads` and return the gradient for the input.
@@ -444,6 +442,8 @@ class Model:
     def _forward(self, x: Array, training: bool | None) -> Array:
         for layer in self.layers:
             x = self._watch(layer.forward(x, training), layer, "output")
+        if training is not None:  # else nothing was kept for backward
+            self._forward_shape = x.shape
         return x
 
     def _watch(self, array: Array, layer: Layer, what: str) -> Array:

@@ -30,11 +30,12 @@ _CLASSIFICATION = (losses.CategoricalCrossentropy, losses.BinaryCrossentropy, lo
 def as_dataset(model: "Model", data: Any, y: Any, argument: str) -> Dataset:
     """Return `data` as a Dataset whose inputs and targets fit the model; build the model."""
     if not isinstance(data, Dataset):
-        x = cuda.to_cpu(validation.check_inputs(data, model.input_shape))
-        data = Dataset(x, None if y is None else cuda.to_cpu(y))
+        x = validation.check_inputs(data, model.input_shape)
+        data = Dataset(cuda.to_cpu(x), None if y is None else cuda.to_cpu(y))
     elif y is not None:
         raise ValueError(f"[Model] 'y' must not be given beside a Dataset as '{argument}'.")
-    validation.check_inputs(data.x, model.input_shape)
+    else:
+        validation.check_inputs(data.x, model.input_shape)
     validation.check_finite(data.x, "x")
     if data.y is None:
         raise ValueError(f"[Model] '{argument}' must have targets: (x, y) or a Dataset with both.")

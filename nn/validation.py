@@ -31,7 +31,7 @@ def check_inputs(x: Any, input_shape: tuple[int | None, ...] | None) -> Array:
     ValueError
         For another shape.
     """
-    x = x if cuda.get_array_module(x) is not np else np.asarray(x)
+    x = cuda.as_array(x)
     if x.dtype.kind not in "fiub":
         raise TypeError(f"[Model] 'x' must hold real numbers, got an array of dtype {x.dtype}.")
     if x.ndim < 2:

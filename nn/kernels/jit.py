@@ -217,6 +217,11 @@ def _conv2d_weight_grad(x, grad, dw, kernel, before, padded_size, tile, part, lo
                 )  # fmt: skip
 
 
+def _is_dense(stride: Pair, dilation: Pair, groups: int) -> bool:
+    """Tell whether a convolution has a quick form: every position, every cell, every channel."""
+    return stride == (1, 1) and dilation == (1, 1) and groups == 1
+
+
 def _padded_size(x: Array, padding: Padding) -> Pair:
     return x.shape[1] + sum(padding[0]), x.shape[2] + sum(padding[1])
 
@@ -236,7 +241,7 @@ def conv2d(
     groups: int = 1,
 ) -> Array:
     """See `array.conv2d`."""
-    if stride != (1, 1) or dilation != (1, 1) or groups != 1:
+    if not _is_dense(stride, dilation, groups):
         return array.conv2d(x, w, b, stride, padding, dilation, groups)
     x = channels_last(x)
     kernel = (w.shape[2], w.shape[3])
@@ -271,7 +276,7 @@ def conv2d_input_grad(
         (kernel[1] - 1 - left, kernel[1] - 1 - right),
     )
     too_much_padding = min(min(turned[0]), min(turned[1])) < 0
-    if stride != (1, 1) or dilation != (1, 1) or groups != 1 or too_much_padding:
+    if not _is_dense(stride, dilation, groups) or too_much_padding:
         return array.conv2d_input_grad(grad, w, x_shape, stride, padding, dilation, groups)
     # (F, C, KH, KW) -> (C, F, KH, KW)
     return conv2d(grad, w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3), None, padding=turned)
@@ -287,7 +292,7 @@ def conv2d_weight_grad(
     groups: int = 1,
 ) -> Array:
     """See `array.conv2d_weight_grad`."""
-    if stride != (1, 1) or dilation != (1, 1) or groups != 1:
+    if not _is_dense(stride, dilation, groups):
         return array.conv2d_weight_grad(grad, x, w_shape, stride, padding, dilation, groups)
     grad, x = channels_last(grad), channels_last(x)
     f, c, kh, kw = w_shape

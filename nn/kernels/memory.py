@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from .. import cuda
+
 # Smaller arrays come from the C library quickly enough.
 _SMALLEST = 1 << 16
 # Idle memory beyond what is in use that is kept for later, in bytes.
@@ -63,9 +65,8 @@ def empty_like(x: np.ndarray) -> np.ndarray:
     >>> empty_like(np.zeros((2, 3)).T).strides
     (8, 24)
     """
-    axes = sorted(range(x.ndim), key=lambda axis: -x.strides[axis])  # the slowest first
-    y = empty(tuple(x.shape[axis] for axis in axes), x.dtype)
-    return y.transpose(sorted(range(x.ndim), key=axes.__getitem__))
+    axes, back = cuda.memory_order(x)
+    return empty(tuple(x.shape[axis] for axis in axes), x.dtype).transpose(back)
 
 
 def _drop_idle_blocks() -> None:
