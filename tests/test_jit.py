@@ -17,7 +17,8 @@ import nn
 from nn import kernels
 from nn.kernels import array
 
-jit = pytest.importorskip("nn.kernels.jit", reason="needs Numba and SciPy (the extra 'fast')")
+jit = pytest.importorskip("nn.kernels.jit", reason="needs Numba (the extra 'fast')")
+products = pytest.importorskip("nn.kernels.products")
 threads = pytest.importorskip("nn.kernels.threads")
 
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
@@ -53,13 +54,14 @@ def share_out_small_work(request, monkeypatch, two_workers):
     monkeypatch.setattr(threads, "NUM_THREADS", request.param)
     monkeypatch.setattr(threads, "_tasks", two_workers)
     monkeypatch.setattr(jit, "_GRAIN", 0)
+    monkeypatch.setattr(products, "_GRAIN", 0)
 
 
 def test_every_compiled_function_has_a_readable_twin():
     compiled = {
         name
         for name, value in vars(jit).items()
-        if callable(value) and getattr(value, "__module__", "") == jit.__name__ and name[0] != "_"
+        if getattr(value, "__module__", "") in (jit.__name__, products.__name__) and name[0] != "_"
     }
     assert compiled == {
         name for name, value in vars(kernels).items() if getattr(value, "__wrapped__", None)
@@ -69,14 +71,14 @@ def test_every_compiled_function_has_a_readable_twin():
 
 
 @given(geometries(), st.booleans(), dtypes, st.sampled_from([1, 10**6]))
-def test_convolution(geometry, bias, dtype, tile_bytes):
+def test_convolution(geometry, bias, dtype, band_bytes):
     x, w_shape, _, stride, padding, dilation, groups, rng = geometry
     x = x.astype(dtype)
     w = rng.normal(size=w_shape).astype(dtype)
     b = rng.normal(size=w_shape[0]).astype(dtype) if bias else None
     for options in ((stride, padding, dilation, groups), ((1, 1), padding, (1, 1), groups)):
-        before = jit._TILE_BYTES
-        jit._TILE_BYTES = tile_bytes
+        before = products._BAND_BYTES
+        products._BAND_BYTES = band_bytes
         try:
             y = jit.conv2d(x, w, b, *options)
             agree(y, array.conv2d(x, w, b, *options), dtype)
@@ -92,7 +94,7 @@ def test_convolution(geometry, bias, dtype, tile_bytes):
                 dtype,
             )
         finally:
-            jit._TILE_BYTES = before
+            products._BAND_BYTES = before
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -2,7 +2,7 @@
 
 Layers import their functions from here and never learn which implementation runs: `array`,
 the readable truth for NumPy and CuPy, or `jit`, the same functions compiled for the
-processor, where Numba and SciPy are installed (the extra `fast`).
+processor, where Numba is installed (the extra `fast`).
 """
 
 import functools
@@ -35,9 +35,9 @@ from .array import (
 
 @functools.cache
 def compiled() -> ModuleType | None:
-    """Return `jit` where Numba, SciPy and threadpoolctl are installed, else None.
+    """Return `jit` where Numba is installed, else None.
 
-    They are looked for when the first kernel is called, so that `import nn` stays light.
+    It is looked for when the first kernel is called, so that `import nn` stays light.
     """
     try:
         return importlib.import_module(".jit", __name__)

@@ -125,8 +125,7 @@ def _release_blas() -> None:
 
 
 def _find_blas() -> None:
-    """Note the BLAS libraries of this process: NumPy's, and SciPy's, which Numba calls."""
-    import scipy.linalg.cython_blas  # noqa: F401  loads the library that Numba calls
+    """Note the BLAS libraries of this process: NumPy's, and any other that is loaded by now."""
     from threadpoolctl import ThreadpoolController
 
     found = ThreadpoolController().select(user_api="blas").lib_controllers

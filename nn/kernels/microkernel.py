@@ -1,0 +1,163 @@
+"""The innermost loop of every matrix product and convolution.
+
+A processor computes at its full speed only on numbers in its registers. So a product is
+computed in blocks: some rows by some columns of the result stay in registers while the sum
+runs, and a number that is loaded serves a whole row or column of the block. Goto and van de
+Geijn 2008, "Anatomy of high-performance matrix multiplication", section 4; Van Zee and van de
+Geijn 2015, "BLIS", call it the microkernel.
+
+Numba knows no vectors, so this loop is written in the instructions of LLVM, the compiler
+under Numba, which turns them into those of the processor at hand.
+"""
+
+from typing import Any
+
+import llvmlite.binding
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+
+def _registers() -> tuple[int, int]:
+    """Return the size of the processor's vector registers in bytes, and how many it has."""
+    try:
+        features = llvmlite.binding.get_host_cpu_features()
+    except RuntimeError:  # LLVM does not know them on every system
+        features = {}
+    if features.get("avx512f"):
+        return 64, 32
+    if features.get("avx"):
+        return 32, 16
+    return 16, 32 if features.get("neon") else 16
+
+
+_REGISTER_BYTES, _REGISTER_COUNT = _registers()
+_MOST_ROWS = 12  # with two vectors each they fill 24 of 32 registers
+
+
+def block_rows(count: int) -> int:
+    """Return the rows of a block where there are `count`: large blocks, with little left over.
+
+    Examples
+    --------
+    >>> block_rows(32), block_rows(28), block_rows(9), block_rows(0)
+    (8, 7, 9, 1)
+    """
+
+    def cost(rows: int) -> int:  # of all blocks, each with an overhead of about one row
+        return -(-count // rows) * (rows + 1)
+
+    return min(range(1, 1 + max(1, min(count, _MOST_ROWS))), key=cost)
+
+
+def block_columns(count: int, dtype: Any) -> tuple[int, int]:
+    """Return the columns of a block where there are `count`: (vectors, lanes of each).
+
+    Vectors are as long as the registers, shorter for a few columns. A second one saves half of
+    the loads, where there are registers for it.
+    """
+    lanes = _REGISTER_BYTES // np.dtype(dtype).itemsize
+    while lanes > 2 and lanes // 2 >= count:
+        lanes //= 2
+    two = _REGISTER_COUNT == 32 and -(-count // lanes) % 2 == 0
+    return 2 if two else 1, lanes
+
+
+@intrinsic(prefer_literal=True)
+def multiply_block(
+    _, rows, vectors, lanes, a, a_steps, b, b_steps, counts, d, d_step, c, c_step, starts
+):  # fmt: skip
+    """C[r, :] = D[r, :] + the sum over i and j of A[r, i, j] * B[i, j, :], one block of it.
+
+    Parameters
+    ----------
+    rows, vectors, lanes
+        The size of the block, constants: r < rows, and `vectors * lanes` columns.
+    a, b, d, c
+        Vectors (one axis) that hold the numbers; columns lie side by side in B, C and D.
+    a_steps
+        Numbers from one r, i, j to the next in `a`.
+    b_steps
+        From one i, j to the next in `b`.
+    counts
+        How many i and j there are.
+    d_step, c_step
+        From one r to the next in `d` and `c`; 0 in `d` where all rows begin with the same.
+    starts
+        Where the block begins in a, b, d and c.
+    """
+    if not all(isinstance(n, types.IntegerLiteral) for n in (rows, vectors, lanes)):
+        return None
+    taken = (rows, vectors, lanes, a, a_steps, b, b_steps, counts, d, d_step, c, c_step, starts)
+    size = (rows.literal_value, vectors.literal_value, lanes.literal_value)
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        def numbers(tuple_at: int) -> list[Any]:
+            return [builder.extract_value(values[tuple_at], k) for k in range(len(taken[tuple_at]))]
+
+        def pointer(array_at: int, start: Any) -> Any:
+            array = context.make_array(taken[array_at])(context, builder, values[array_at])
+            return builder.gep(array.data, [start])
+
+        a, b, d, c = (
+            pointer(k, start) for k, start in zip((3, 5, 8, 10), numbers(12), strict=True)
+        )
+        steps = (numbers(4), numbers(6), values[9], values[11])
+        _generate_block(
+            builder, size, (a, b, d, c), steps, numbers(7), taken[3].dtype.bitwidth // 8
+        )
+        return context.get_dummy_value()
+
+    return types.void(*taken), generate
+
+
+def _generate_block(builder, size, pointers, steps, counts, itemsize):
+    """Write the instructions of `multiply_block`."""
+    rows, vectors, lanes = size
+    a, b, d, c = pointers
+    (a_row, a_i, a_j), (b_i, b_j), d_row, c_row = steps
+    vector = ir.VectorType(a.type.pointee, lanes)
+    block = [(r, v) for r in range(rows) for v in range(vectors)]
+
+    def constant(number):
+        return ir.Constant(d_row.type, number)
+
+    def offset(i, i_step, j, j_step):
+        return builder.add(builder.mul(i, i_step), builder.mul(j, j_step))
+
+    def place(start, v):  # of the vector v of a row
+        return builder.bitcast(builder.gep(start, [constant(v * lanes)]), vector.as_pointer())
+
+    def row(start, r, step):
+        return builder.gep(start, [builder.mul(constant(r), step)])
+
+    sums = {}
+    for r, v in block:
+        sums[r, v] = cgutils.alloca_once(builder, vector)  # LLVM turns them into registers
+        first = builder.load(place(row(d, r, d_row), v), align=itemsize)
+        builder.store(first, sums[r, v])
+    a_rows = [row(a, r, a_row) for r in range(rows)]
+    with cgutils.for_range(builder, counts[0]) as i, cgutils.for_range(builder, counts[1]) as j:
+        a_at = offset(i.index, a_i, j.index, a_j)
+        b_row = builder.gep(b, [offset(i.index, b_i, j.index, b_j)])
+        b_vectors = [builder.load(place(b_row, v), align=itemsize) for v in range(vectors)]
+        for r, v in block:
+            number = builder.load(builder.gep(a_rows[r], [a_at]))
+            number = _spread(builder, number, vector)
+            product = builder.fmul(number, b_vectors[v], flags=["contract"])  # one instruction
+            total = builder.fadd(builder.load(sums[r, v]), product, flags=["contract"])
+            builder.store(total, sums[r, v])
+    for r, v in block:
+        builder.store(builder.load(sums[r, v]), place(row(c, r, c_row), v), align=itemsize)
+
+
+def _spread(builder, number, vector):
+    """Return a vector that holds the number in each of its lanes."""
+    unset = ir.Constant(vector, ir.Undefined)
+    int32 = ir.IntType(32)
+    first_lane = ir.Constant(ir.VectorType(int32, vector.count), [0] * vector.count)
+    return builder.shuffle_vector(
+        builder.insert_element(unset, number, ir.Constant(int32, 0)), unset, first_lane
+    )

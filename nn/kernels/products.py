@@ -1,0 +1,294 @@
+"""Matrix products and convolutions, compiled: loops around the block of `microkernel`.
+
+There are no patches. In a padded channels-last picture the KW*C numbers under one row of the
+kernel lie side by side, and the next output's begin stride*C numbers later. So the picture
+itself serves as the matrix of patches, whose rows overlap (the idea of MEC, Cho and Brand
+2017, arXiv 1706.06873), and a convolution is a matrix product with unusual steps:
+
+    y[column, filter] = b[filter] + sum over (i, k) of
+        padded[(row*stride + i) * width*C + column*stride*C + k] * w[i, k, filter]
+
+for i < KH and k < KW*C. The gradient of the kernel is another product of the same numbers,
+summed over columns and rows; the gradient of the input is a convolution with the kernel
+turned round. A band of rows at a time is copied between zeros, so that it stays in the cache.
+
+Dilated and grouped convolutions have other steps, and are left to `array`.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import array, memory, threads
+from .array import Padding, Pair, channels_first, channels_last
+from .compiling import compile_kernel
+from .microkernel import block_columns, block_rows, multiply_block
+
+Array = Any  # numpy.ndarray
+
+# Padded rows of a picture that are worked on at a time, in bytes: they are to stay in the
+# second-level cache, with the kernel's weights beside them.
+_BAND_BYTES = 1 << 17
+# Multiplications that are worth waking a thread for, which takes about 50 microseconds.
+_GRAIN = 1 << 20
+
+
+def _grain(work: int) -> int:
+    """Return how many pieces of `work` multiplications each are worth a thread."""
+    return 1 + _GRAIN // max(work, 1)
+
+
+def _widened(matrix: Array, width: int) -> Array:
+    """Return a matrix row by row in memory, columns of zeros added up to a multiple of width."""
+    missing = -matrix.shape[1] % width
+    if missing:
+        return np.pad(matrix, ((0, 0), (0, missing)))
+    return np.ascontiguousarray(matrix)
+
+
+# ------------------------------------------------------------------------ matrix products
+
+
+@functools.cache
+def _matmul(rows: int, vectors: int, lanes: int) -> Callable[..., Any]:
+    width = vectors * lanes
+
+    @compile_kernel
+    def matmul(a, a_steps, b, zeros, c, inner, part, lo, hi):
+        """Compute the rows lo..hi of C; a, b and c are flat, `a_steps` those of A (m, k)."""
+        n = zeros.size
+        for column in range(0, n, width):
+            for block in range(lo, hi, rows):
+                row = min(block, hi - rows)  # the last block may overlap the one before
+                multiply_block(
+                    rows, vectors, lanes, a, (a_steps[0], 0, a_steps[1]), b, (0, n), (1, inner),
+                    zeros, 0, c, n, (row * a_steps[0], column, column, row * n + column),
+                )  # fmt: skip
+
+    return matmul
+
+
+def matmul(a: Array, b: Array) -> Array:
+    """See `array.matmul`."""
+    if a.shape[1] != b.shape[0] or a.dtype != b.dtype or 0 in (*a.shape, *b.shape):
+        return array.matmul(a, b)
+    (m, k), n = a.shape, b.shape[1]
+    if not (a.flags.c_contiguous or a.flags.f_contiguous):
+        a = np.ascontiguousarray(a)
+    vectors, lanes = block_columns(n, a.dtype)
+    b = _widened(b, vectors * lanes)
+    c = memory.empty((m, b.shape[1]), a.dtype)
+    grain = _grain(k * n)
+    parts = max(1, min(threads.NUM_THREADS, m // grain))
+    rows = block_rows(m // parts)
+    threads.run(
+        _matmul(rows, vectors, lanes), m, a.ravel(order="K"),
+        tuple(step // a.itemsize for step in a.strides), b.ravel(),
+        np.zeros(b.shape[1], dtype=a.dtype), c.ravel(), k, grain=grain,
+    )  # fmt: skip
+    return c if c.shape[1] == n else np.ascontiguousarray(c[:, :n])
+
+
+# ----------------------------------------------------------------------------- convolution
+
+
+@compile_kernel
+def _copy_band(x, first_row, rows, left, padded, width):
+    """Copy rows of a picture x (H, W, C) into rows of `width` pixels, zeros around them."""
+    h, w, c = x.shape
+    columns = min(w, width - left)
+    for row in range(rows):
+        target = padded[row * width * c : (row + 1) * width * c]
+        if not 0 <= first_row + row < h:
+            target[:] = 0
+            continue
+        source = x[first_row + row].reshape(w * c)
+        for k in range(left * c):
+            target[k] = 0
+        middle = target[left * c :]
+        for k in range(columns * c):
+            middle[k] = source[k]
+        for k in range((left + columns) * c, width * c):
+            target[k] = 0
+
+
+@functools.cache
+def _conv2d(columns: int, vectors: int, lanes: int) -> Callable[..., Any]:
+    panel = vectors * lanes
+
+    @compile_kernel
+    def conv2d(x, w, b, y, kernel, stride, before, band, part, lo, hi):
+        """Convolve the samples lo..hi, `band` rows of outputs at a time.
+
+        x is (N, H, W, C), w (KH*KW*C*F,), b (F,), y (N*OH, OW*F).
+        """
+        c, f, run = x.shape[3], b.size, kernel[1] * x.shape[3]
+        out_h, out_w = y.shape[0] // x.shape[0], y.shape[1] // f
+        width = (out_w - 1) * stride[1] + kernel[1]
+        padded = np.empty(((band - 1) * stride[0] + kernel[0]) * width * c, dtype=x.dtype)
+        flat_y = y.reshape(y.size)
+        for n in range(lo, hi):
+            for top in range(0, out_h, band):
+                count = min(band, out_h - top)
+                rows = (count - 1) * stride[0] + kernel[0]
+                _copy_band(x[n], top * stride[0] - before[0], rows, before[1], padded, width)
+                for filters in range(0, f, panel):
+                    for row in range(count):
+                        x_row, y_row = row * stride[0] * width, (n * out_h + top + row) * out_w
+                        for block in range(0, out_w, columns):
+                            at = min(block, out_w - columns)  # the last may overlap
+                            multiply_block(
+                                columns, vectors, lanes,
+                                padded, (stride[1] * c, width * c, 1),
+                                w, (run * f, f), (kernel[0], run),
+                                b, 0, flat_y, f,
+                                ((x_row + at * stride[1]) * c, filters, filters,
+                                 (y_row + at) * f + filters),
+                            )  # fmt: skip
+
+    return conv2d
+
+
+@functools.cache
+def _conv2d_weight_grad(taps: int, vectors: int, lanes: int) -> Callable[..., Any]:
+    panel = vectors * lanes
+
+    @compile_kernel
+    def conv2d_weight_grad(x, grad, dw, kernel, stride, before, band, part, lo, hi):
+        """Sum the kernel's gradient over the samples lo..hi into dw[part], (KH*taps'*F,).
+
+        x is (N, H, W, C), grad (N, OH, OW, F). A row of the kernel has KW*C taps, rounded up
+        to whole blocks: what is summed for the rest is never read.
+        """
+        c, (_, out_h, out_w, f) = x.shape[3], grad.shape
+        width = (out_w - 1) * stride[1] + kernel[1]
+        size = ((band - 1) * stride[0] + kernel[0]) * width * c
+        padded = np.zeros(size + taps, dtype=x.dtype)
+        all_taps = (kernel[1] * c + taps - 1) // taps * taps
+        flat_grad, own = grad.reshape(grad.size), dw[part]
+        own[:] = 0
+        for n in range(lo, hi):
+            for top in range(0, out_h, band):
+                count = min(band, out_h - top)
+                rows = (count - 1) * stride[0] + kernel[0]
+                _copy_band(x[n], top * stride[0] - before[0], rows, before[1], padded, width)
+                for i in range(kernel[0]):
+                    for tap in range(0, all_taps, taps):
+                        for filters in range(0, f, panel):
+                            at = (i * all_taps + tap) * f + filters
+                            multiply_block(
+                                taps, vectors, lanes,
+                                padded, (1, stride[0] * width * c, stride[1] * c),
+                                flat_grad, (out_w * f, f), (count, out_w),
+                                own, f, own, f,
+                                (i * width * c + tap, (n * out_h + top) * out_w * f + filters,
+                                 at, at),
+                            )  # fmt: skip
+
+    return conv2d_weight_grad
+
+
+def _is_dense(dilation: Pair, groups: int) -> bool:
+    """Tell whether a convolution has a quick form: every cell and every channel under a kernel."""
+    return dilation == (1, 1) and groups == 1
+
+
+def _band(out: Pair, kernel: Pair, stride: Pair, pixel_bytes: int) -> int:
+    """Return the rows of outputs that are computed at a time: what they read fits `_BAND_BYTES`."""
+    row_bytes = ((out[1] - 1) * stride[1] + kernel[1]) * pixel_bytes
+    rows = _BAND_BYTES // max(row_bytes, 1)
+    return min(out[0], max(1, (rows - kernel[0]) // stride[0] + 1))
+
+
+def conv2d(
+    x: Array,
+    w: Array,
+    b: Array | None,
+    stride: Pair = (1, 1),
+    padding: Padding = ((0, 0), (0, 0)),
+    dilation: Pair = (1, 1),
+    groups: int = 1,
+) -> Array:
+    """See `array.conv2d`."""
+    if not _is_dense(dilation, groups):
+        return array.conv2d(x, w, b, stride, padding, dilation, groups)
+    f, c, kh, kw = w.shape
+    x = channels_last(x)
+    out = array.output_size(x.shape[1:3], (kh, kw), stride, padding)
+    vectors, lanes = block_columns(f, x.dtype)
+    # (F, C, KH, KW) -> (KH, KW, C, F) -> (KH*KW*C, F), and zeros to whole blocks
+    matrix = _widened(w.transpose(2, 3, 1, 0).reshape(-1, f), vectors * lanes)
+    bias = np.zeros(matrix.shape[1], dtype=x.dtype)
+    if b is not None:
+        bias[:f] = b
+    y = memory.empty((x.shape[0], *out, matrix.shape[1]), x.dtype)
+    before, band = (padding[0][0], padding[1][0]), _band(out, (kh, kw), stride, c * x.itemsize)
+    if y.size:
+        threads.run(
+            _conv2d(block_rows(out[1]), vectors, lanes), len(x), x, matrix.ravel(), bias,
+            y.reshape(len(x) * out[0], -1), (kh, kw), stride, before, band,
+            grain=_grain(y[:1].size * len(matrix)),
+        )  # fmt: skip
+    return channels_first(y if y.shape[3] == f else np.ascontiguousarray(y[..., :f]))
+
+
+def conv2d_input_grad(
+    grad: Array,
+    w: Array,
+    x_shape: tuple[int, ...],
+    stride: Pair = (1, 1),
+    padding: Padding = ((0, 0), (0, 0)),
+    dilation: Pair = (1, 1),
+    groups: int = 1,
+) -> Array:
+    """See `array.conv2d_input_grad`: here a convolution with the kernel turned round.
+
+    Each output reached the inputs `stride` apart, so zeros come between the gradients first.
+    """
+    spread = grad
+    if stride != (1, 1):
+        n, f, oh, ow = grad.shape
+        size = ((oh - 1) * stride[0] + 1, (ow - 1) * stride[1] + 1)
+        spread = channels_first(np.zeros((n, *size, f), dtype=grad.dtype))
+        spread[:, :, :: stride[0], :: stride[1]] = grad
+    top, left = padding[0][0], padding[1][0]
+    turned = (
+        (w.shape[2] - 1 - top, x_shape[2] - spread.shape[2] + top),
+        (w.shape[3] - 1 - left, x_shape[3] - spread.shape[3] + left),
+    )
+    if not _is_dense(dilation, groups) or min(min(turned)) < 0:
+        return array.conv2d_input_grad(grad, w, x_shape, stride, padding, dilation, groups)
+    # (F, C, KH, KW) -> (C, F, KH, KW)
+    return conv2d(spread, w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3), None, padding=turned)
+
+
+def conv2d_weight_grad(
+    grad: Array,
+    x: Array,
+    w_shape: tuple[int, ...],
+    stride: Pair = (1, 1),
+    padding: Padding = ((0, 0), (0, 0)),
+    dilation: Pair = (1, 1),
+    groups: int = 1,
+) -> Array:
+    """See `array.conv2d_weight_grad`."""
+    if not _is_dense(dilation, groups) or 0 in grad.shape:
+        return array.conv2d_weight_grad(grad, x, w_shape, stride, padding, dilation, groups)
+    grad, x = channels_last(grad), channels_last(x)
+    f, c, kh, kw = w_shape
+    n, oh, ow, _ = grad.shape
+    vectors, lanes = block_columns(f, x.dtype)
+    grad = _widened(grad.reshape(-1, f), vectors * lanes).reshape(n, oh, ow, -1)
+    taps = block_rows(kw * c)
+    all_taps = -(-kw * c // taps) * taps
+    dw = np.empty((threads.NUM_THREADS, kh * all_taps * grad.shape[3]), dtype=grad.dtype)
+    before, band = (padding[0][0], padding[1][0]), _band((oh, ow), (kh, kw), stride, c * x.itemsize)
+    parts = threads.run(
+        _conv2d_weight_grad(taps, vectors, lanes), n, x, grad, dw, (kh, kw), stride, before, band,
+        grain=_grain(oh * ow * c * f * kh * kw),
+    )  # fmt: skip
+    # (parts, KH*taps*F) -> (KH, KW, C, F) -> (F, C, KH, KW)
+    total = dw[:parts].sum(axis=0).reshape(kh, all_taps, -1)[:, : kw * c, :f]
+    return np.ascontiguousarray(total.reshape(kh, kw, c, f).transpose(3, 2, 0, 1))
