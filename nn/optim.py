@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from . import checks, cuda
+from . import checks, cuda, kernels
 
 Array = Any  # a numpy or a cupy ndarray
 LearningRate = float | Callable[[int], float]
@@ -348,13 +348,10 @@ class SGD(Optimizer):
 
     def update(self, param: Array, grad: Array, slots: dict[str, Array]) -> None:
         """Take one step against the gradient, or along the velocity."""
-        change = -self.lr * grad
         if self.momentum:
-            velocity = slots["velocity"]
-            velocity *= self.momentum
-            velocity += change
-            change = change + self.momentum * velocity if self.nesterov else velocity
-        param += change
+            kernels.sgd(param, grad, slots["velocity"], self.lr, self.momentum, self.nesterov)
+        else:
+            param -= self.lr * grad
 
 
 class SGDMomentum(SGD):
@@ -517,29 +514,8 @@ class Adam(Optimizer):
 
     def update(self, param: Array, grad: Array, slots: dict[str, Array]) -> None:
         """Renew both running means, then step."""
-        xp = cuda.get_array_module(param)
-        t = self.iterations + 1
-        m, root = slots["m"], self.renew_moments(grad, slots)
-        xp.divide(m, root, out=root)
-        root *= self.lr / (1 - self.beta1**t)
-        param -= root
-
-    def renew_moments(self, grad: Array, slots: dict[str, Array]) -> Array:
-        """Renew the running means m and v in place; return sqrt(v_hat) + eps, a new array."""
-        xp = cuda.get_array_module(grad)
-        t = self.iterations + 1
-        m, v = slots["m"], slots["v"]
-        work = (1 - self.beta1) * grad  # the one temporary array of a step
-        m *= self.beta1
-        m += work
-        xp.multiply(grad, grad, out=work)
-        work *= 1 - self.beta2
-        v *= self.beta2
-        v += work
-        xp.sqrt(v, out=work)
-        work /= math.sqrt(1 - self.beta2**t)
-        work += self.eps
-        return work
+        m, v, t = slots["m"], slots["v"], self.iterations + 1
+        kernels.adam(param, grad, m, v, self.lr, self.beta1, self.beta2, self.eps, t)
 
 
 class AdamW(Adam):
@@ -616,9 +592,16 @@ class Nadam(Adam):
         t = self.iterations + 1
         mu, mu_next = self.momentum_at(t), self.momentum_at(t + 1)
         product = self.momentum_product(t)
-        root = self.renew_moments(grad, slots)
-        change = (self.lr * mu_next / (1 - product * mu_next)) * slots["m"]
+        m, v = slots["m"], slots["v"]
+        m *= self.beta1
+        m += (1 - self.beta1) * grad
+        v *= self.beta2
+        v += (1 - self.beta2) * grad * grad
+        change = (self.lr * mu_next / (1 - product * mu_next)) * m
         change += (self.lr * (1 - mu) / (1 - product)) * grad
+        root = cuda.get_array_module(v).sqrt(v)
+        root /= math.sqrt(1 - self.beta2**t)
+        root += self.eps
         change /= root
         param -= change
 

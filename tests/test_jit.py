@@ -98,6 +98,25 @@ def test_convolution(geometry, bias, dtype, band_bytes):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("filters", [2, 10, 16, 40, 64])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 2), (1, 3)])
+def test_convolution_of_many_filters(filters, stride, dtype, rng):
+    """More filters than a vector has lanes, and numbers of them that leave lanes empty."""
+    x = rng.normal(size=(2, 5, 13, 30)).astype(dtype)
+    w = rng.normal(size=(filters, 5, 3, 2)).astype(dtype)
+    options = {"stride": stride, "padding": ((1, 1), (0, 1))}
+    y = jit.conv2d(x, w, None, **options)
+    np.testing.assert_allclose(y, array.conv2d(x, w, None, **options), atol=TOLERANCE[dtype])
+    dx = jit.conv2d_input_grad(y, w, x.shape, **options)
+    dw = jit.conv2d_weight_grad(y, x, w.shape, **options)
+    expected_dx = array.conv2d_input_grad(y, w, x.shape, **options)
+    expected_dw = array.conv2d_weight_grad(y, x, w.shape, **options)
+    for ours, theirs in ((dx, expected_dx), (dw, expected_dw)):
+        bound = TOLERANCE[dtype] * np.abs(theirs).max()
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shape", [(1, 3, 5, 4), (0, 3, 5, 4), (40, 8, 14, 14), (3, 64, 6, 6)])
 def test_convolution_of_other_sizes(shape, dtype, rng):
     x = rng.normal(size=shape).astype(dtype)
@@ -134,6 +153,20 @@ def test_matrix_product(sizes, dtype, layout, seed):
     agree(jit.matmul(a, b), a @ b, dtype)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("sizes", [(70, 33, 5), (3, 300, 70), (64, 512, 65), (1, 1, 100)])
+@pytest.mark.parametrize("transposed", [(False, False), (True, False), (False, True)])
+def test_matrix_product_of_other_sizes(sizes, transposed, dtype, rng):
+    """More rows and columns than a block has, and rows a power of two apart."""
+    m, k, n = sizes
+    a, b = rng.normal(size=(m, k)).astype(dtype), rng.normal(size=(k, n)).astype(dtype)
+    exact = a.astype("float64") @ b
+    a = np.asfortranarray(a) if transposed[0] else a
+    b = np.asfortranarray(b) if transposed[1] else b
+    tolerance = {"float32": 1e-6, "float64": 1e-14}[dtype] * k
+    np.testing.assert_allclose(jit.matmul(a, b), exact, rtol=0, atol=tolerance)
+
+
 def test_matrix_product_of_shapes_that_do_not_fit():
     with pytest.raises(ValueError, match="matmul"):
         jit.matmul(np.ones((2, 3)), np.ones((4, 5)))
@@ -158,6 +191,18 @@ def test_max_pooling(geometry, dtype, keep_index, by_two):
         array.max_pool2d_grad(grad, index, x.shape, pool, stride, padding),
         dtype,
     )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("channels", [7, 8, 19])
+def test_max_pooling_by_two_of_many_channels(channels, dtype, rng):
+    """The gradient is written for eight channels at a time, then for what remains."""
+    x = in_order(rng.normal(size=(3, channels, 7, 8)).astype(dtype), "channels_last")
+    y, index = jit.max_pool2d(x, (2, 2), (2, 2), ((0, 0), (0, 0)))
+    grad = rng.normal(size=y.shape).astype(dtype)
+    geometry = (x.shape, (2, 2), (2, 2), ((0, 0), (0, 0)))
+    ours = jit.max_pool2d_grad(grad, index, *geometry)
+    np.testing.assert_array_equal(ours, array.max_pool2d_grad(grad, index, *geometry))
 
 
 @pytest.mark.parametrize("pool", [2, 3])
@@ -224,6 +269,51 @@ def test_relu(order, dtype, rng):
     )
     assert y.dtype == dtype
     assert np.isnan(jit.relu(np.full(3, np.nan))).all()
+
+
+@pytest.mark.parametrize("order", ["contiguous", "channels_last", "strided"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_dropout(order, dtype, rng):
+    x = in_order(rng.normal(size=(2, 3, 4, 6)).astype(dtype), order)
+    kept = kernels.dropout_mask(x, 0.4, rng)
+    y = jit.dropout(x, kept, 0.4)
+    np.testing.assert_allclose(y, np.where(kept, x.astype("float64") / 0.6, 0), rtol=1e-6)
+    np.testing.assert_allclose(y, array.dropout(x, kept, 0.4), rtol=1e-6)
+    assert y.dtype == dtype
+    transposed = np.ascontiguousarray(kept)
+    np.testing.assert_array_equal(jit.dropout(x, transposed, 0.4), y)
+    x[0, 0, 0, 0] = np.nan
+    assert np.isnan(jit.dropout(x, kept, 0.4)[0, 0, 0, 0])
+
+
+@pytest.mark.parametrize("order", ["contiguous", "channels_last", "strided"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("name", "slots", "scalars"),
+    [
+        ("sgd", 1, (0.1, 0.9, False)),
+        ("sgd", 1, (0.1, 0.9, True)),
+        ("adam", 2, (0.1, 0.9, 0.999, 1e-8, 1)),
+        ("adam", 2, (0.1, 0.9, 0.999, 1e-3, 50)),
+    ],
+)
+def test_updates_of_optimizers(name, slots, scalars, order, dtype, rng):
+    drawn = [rng.normal(size=(3, 2, 5, 5)).astype(dtype) for _ in range(2 + slots)]
+    drawn[2:] = [np.abs(slot) for slot in drawn[2:]]
+    ours, theirs = ([in_order(a.copy(), order) for a in drawn] for _ in range(2))
+    exact = [a.astype("float64") for a in drawn]
+    getattr(jit, name)(*ours, *scalars)
+    getattr(array, name)(*theirs, *scalars)
+    getattr(array, name)(*exact, *scalars)
+    tolerance = {"float32": 1e-6, "float64": 1e-14}[dtype]
+    for a, b, c in zip(ours, theirs, exact, strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+        np.testing.assert_allclose(a, c, rtol=tolerance, atol=tolerance)
+    np.testing.assert_array_equal(ours[1], drawn[1])  # the gradient stays as it is
+    # Arrays in several orders of memory:
+    mixed = [in_order(drawn[0].copy(), "channels_last"), *(a.copy() for a in drawn[1:])]
+    getattr(jit, name)(*mixed, *scalars)
+    np.testing.assert_allclose(mixed[0], exact[0], rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("other", ["float64", ">f4", "float16"])

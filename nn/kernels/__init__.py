@@ -76,6 +76,7 @@ def _quickest(name: str) -> Callable[..., Any]:
     return call
 
 
+adam = _quickest("adam")
 batch_norm = _quickest("batch_norm")
 batch_norm_grad = _quickest("batch_norm_grad")
 batch_norm_inference = _quickest("batch_norm_inference")
@@ -83,14 +84,17 @@ column_sums = _quickest("column_sums")
 conv2d = _quickest("conv2d")
 conv2d_input_grad = _quickest("conv2d_input_grad")
 conv2d_weight_grad = _quickest("conv2d_weight_grad")
+dropout = _quickest("dropout")
 matmul = _quickest("matmul")
 max_pool2d = _quickest("max_pool2d")
 max_pool2d_grad = _quickest("max_pool2d_grad")
 relu = _quickest("relu")
 relu_grad = _quickest("relu_grad")
+sgd = _quickest("sgd")
 
 __all__ = [
     "Padding",
+    "adam",
     "avg_pool2d",
     "avg_pool2d_grad",
     "batch_norm",
@@ -103,6 +107,7 @@ __all__ = [
     "conv2d",
     "conv2d_input_grad",
     "conv2d_weight_grad",
+    "dropout",
     "dropout_mask",
     "from_rows",
     "log_softmax",
@@ -115,6 +120,7 @@ __all__ = [
     "relu",
     "relu_grad",
     "resolve_padding",
+    "sgd",
     "sigmoid",
     "softmax",
     "to_rows",

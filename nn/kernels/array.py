@@ -454,14 +454,25 @@ def batch_norm_inference(
 def dropout_mask(x: Array, rate: float, rng: np.random.Generator) -> Array:
     """Return booleans in the shape and memory layout of x, each True with chance 1 - rate.
 
-    On the GPU the mask is drawn there, from a seed that `rng` gives.
+    On the GPU the mask is drawn there, from a seed that `rng` gives. On the CPU each number
+    takes 32 random bits, straight from the generator's source of 64 at a time.
     """
     xp = cuda.get_array_module(x)
-    generator = rng if xp is np else xp.random.default_rng(int(rng.integers(2**63)))
-    kept = generator.random(x.size, dtype=xp.float32) >= rate
+    if xp is np:
+        bits = rng.bit_generator.random_raw(-(-x.size // 2)).view(np.uint32)[: x.size]
+        kept = bits >= np.uint32(min(round(rate * 2**32), 2**32 - 1))
+    else:
+        kept = xp.random.default_rng(int(rng.integers(2**63))).random(x.size) >= rate
     if x.ndim < 3:
         return kept.reshape(x.shape)
     return from_rows(kept.reshape(-1, x.shape[1]), x.shape)
+
+
+def dropout(x: Array, kept: Array, rate: float) -> Array:
+    """Return x where `kept` is true, scaled so that the mean stays what it was, and 0 elsewhere."""
+    y = x * kept
+    y *= 1 / (1 - rate)
+    return y
 
 
 def matmul(a: Array, b: Array) -> Array:
@@ -594,3 +605,44 @@ def _ratio(x: Array, top: tuple[float, ...], bottom: tuple[float, ...]) -> Array
     for b in bottom[1:]:
         denominator = denominator * x + b
     return numerator / denominator
+
+
+# --------------------------------------------------------------- the updates of optimizers
+
+
+def sgd(
+    param: Array, grad: Array, velocity: Array, lr: float, momentum: float, nesterov: bool
+) -> None:
+    """Renew the velocity and move the parameter along it, in place (see `optim.SGD`)."""
+    change = -lr * grad
+    velocity *= momentum
+    velocity += change
+    param += change + momentum * velocity if nesterov else velocity
+
+
+def adam(
+    param: Array,
+    grad: Array,
+    m: Array,
+    v: Array,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    t: int,
+) -> None:
+    """Renew both running means and take step number t, in place (see `optim.Adam`)."""
+    xp = cuda.get_array_module(param)
+    work = (1 - beta1) * grad  # the one temporary array of a step
+    m *= beta1
+    m += work
+    xp.multiply(grad, grad, out=work)
+    work *= 1 - beta2
+    v *= beta2
+    v += work
+    xp.sqrt(v, out=work)
+    work /= math.sqrt(1 - beta2**t)
+    work += eps
+    xp.divide(m, work, out=work)
+    work *= lr / (1 - beta1**t)
+    param -= work

@@ -11,6 +11,7 @@ pooling, normalisation and ReLU read each number once.
 Everything is channels-last inside, (N, H, W, C), as in `array`.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ from . import array, memory, threads
 from .array import Padding, Pair, channels_first, channels_last
 from .compiling import compile_kernel
 from .products import conv2d, conv2d_input_grad, conv2d_weight_grad, matmul  # noqa: F401
+from .vectors import place_by_index
 
 Array = Any  # numpy.ndarray
 
@@ -88,21 +90,34 @@ def _max_pool2d_grad(grad, index, dx, pool, stride, before, part, lo, hi):
                     dx[n, at_y, column * stride[1] - before[1] + j, k] += grad[n, row, column, k]
 
 
+_LANES = 8  # channels that are written at a time
+
+
 @compile_kernel
 def _max_pool2d_by_two_grad(grad, index, dx, part, lo, hi):
     """Write the gradient of the samples lo..hi: each window's to the cell that won, else 0."""
     zero = grad.dtype.type(0)
+    _, out_h, out_w, c = grad.shape
+    _, h, w, _ = dx.shape
+    whole = c // _LANES * _LANES
+    grad, index, flat_dx = grad.reshape(grad.size), index.reshape(index.size), dx.reshape(dx.size)
     for n in range(lo, hi):
-        dx[n, 2 * grad.shape[1] :] = 0  # an odd row or column belongs to no window
-        dx[n, :, 2 * grad.shape[2] :] = 0
-        for row in range(grad.shape[1]):
-            for column in range(grad.shape[2]):
-                for k in range(grad.shape[3]):
-                    won, g = index[n, row, column, k], grad[n, row, column, k]
-                    dx[n, 2 * row, 2 * column, k] = g if won == 0 else zero
-                    dx[n, 2 * row, 2 * column + 1, k] = g if won == 1 else zero
-                    dx[n, 2 * row + 1, 2 * column, k] = g if won == 2 else zero
-                    dx[n, 2 * row + 1, 2 * column + 1, k] = g if won == 3 else zero
+        dx[n, 2 * out_h :] = 0  # an odd row or column belongs to no window
+        dx[n, :, 2 * out_w :] = 0
+        for row in range(out_h):
+            for column in range(out_w):
+                start = ((n * out_h + row) * out_w + column) * c
+                above = ((n * h + 2 * row) * w + 2 * column) * c
+                below = above + w * c
+                for k in range(0, whole, _LANES):
+                    starts = (above + k, above + c + k, below + k, below + c + k)
+                    place_by_index(_LANES, 4, grad, index, start + k, flat_dx, starts)
+                for k in range(whole, c):
+                    won, g = index[start + k], grad[start + k]
+                    flat_dx[above + k] = g if won == 0 else zero
+                    flat_dx[above + c + k] = g if won == 1 else zero
+                    flat_dx[below + k] = g if won == 2 else zero
+                    flat_dx[below + c + k] = g if won == 3 else zero
 
 
 def _tiles_by_two(pool: Pair, stride: Pair, padding: Padding) -> bool:
@@ -163,11 +178,16 @@ def _column_sums(x, sums, part, lo, hi):
 
 def column_sums(rows: Array) -> Array:
     """See `array.column_sums`."""
-    if rows.flags.c_contiguous is False:
+    count, columns = rows.shape
+    if not rows.flags.c_contiguous or columns == 0:
         return array.column_sums(rows)
+    # Several short rows side by side are one long row, which the processor sums in fewer steps.
+    fold = max(1, 64 // columns)
+    if count % fold == 0:
+        rows = rows.reshape(count // fold, fold * columns)
     sums = np.empty((threads.NUM_THREADS, rows.shape[1]))
     parts = threads.run(_column_sums, len(rows), rows, sums, grain=_samples(rows.shape[1]))
-    return sums[:parts].sum(axis=0).astype(rows.dtype)
+    return sums[:parts].reshape(-1, columns).sum(axis=0).astype(rows.dtype)
 
 
 @compile_kernel
@@ -277,13 +297,31 @@ def batch_norm_inference(
     return y
 
 
-# ------------------------------------------------------------------------------------ ReLU
+# ------------------------------------------------------------------- elementwise functions
+#
+# Each takes its arrays as vectors in the order of memory, and slices its part first: an index
+# that counts from 0 lets the compiler use vector instructions.
+
+
+def _flat(*arrays: Array) -> list[Array] | None:
+    """Return arrays as vectors that are views of them, in one order of memory.
+
+    None where they lie in several orders, or one has gaps, as x[::2].
+    """
+    first = arrays[0]
+    steps = [step // first.itemsize for step in first.strides]
+    flat = [a.ravel(order="K") for a in arrays]
+    for a, vector in zip(arrays, flat, strict=True):
+        alike = a.shape == first.shape and [step // a.itemsize for step in a.strides] == steps
+        if not (alike and np.may_share_memory(a, vector)):
+            return None
+    return flat
 
 
 @compile_kernel
 def _relu(x, y, part, lo, hi):
     zero = x.dtype.type(0)
-    x, y = x[lo:hi], y[lo:hi]  # an index that counts from 0 lets the compiler use vectors
+    x, y = x[lo:hi], y[lo:hi]
     for k in range(x.size):
         y[k] = zero if x[k] < zero else x[k]  # NaN is not below 0 and stays
 
@@ -296,27 +334,93 @@ def _relu_grad(grad, y, dx, part, lo, hi):
         dx[k] = grad[k] if y[k] > zero else zero
 
 
-def _flat(x: Array) -> Array | None:
-    """Return an array without gaps as a vector in the order of memory, else None."""
-    flat = x.ravel(order="K")
-    return flat if np.shares_memory(flat, x) else None
+@compile_kernel
+def _dropout(x, kept, y, scale, part, lo, hi):
+    zero = x.dtype.type(0)
+    x, kept, y = x[lo:hi], kept[lo:hi], y[lo:hi]
+    for k in range(x.size):
+        y[k] = x[k] * (scale if kept[k] else zero)
+
+
+@compile_kernel
+def _sgd(param, grad, velocity, lr, momentum, nesterov, part, lo, hi):
+    param, grad, velocity = param[lo:hi], grad[lo:hi], velocity[lo:hi]
+    for k in range(param.size):
+        velocity[k] = momentum * velocity[k] - lr * grad[k]
+        if nesterov:
+            param[k] += momentum * velocity[k] - lr * grad[k]
+        else:
+            param[k] += velocity[k]
+
+
+@compile_kernel
+def _adam(param, grad, m, v, beta1, rest1, beta2, rest2, root, eps, rate, part, lo, hi):
+    param, grad, m, v = param[lo:hi], grad[lo:hi], m[lo:hi], v[lo:hi]
+    for k in range(param.size):
+        m[k] = beta1 * m[k] + rest1 * grad[k]
+        v[k] = beta2 * v[k] + rest2 * (grad[k] * grad[k])
+        param[k] -= rate * m[k] / (root * np.sqrt(v[k]) + eps)
 
 
 def relu(x: Array) -> Array:
     """See `array.relu`."""
-    flat = _flat(x)
+    y = memory.empty_like(x)  # in the same order of memory
+    flat = _flat(x, y)
     if flat is None:
         return array.relu(x)
-    y = memory.empty_like(x)  # in the same order of memory
-    threads.run(_relu, x.size, flat, _flat(y), grain=_GRAIN)
+    threads.run(_relu, x.size, *flat, grain=_GRAIN)
     return y
 
 
 def relu_grad(grad: Array, y: Array) -> Array:
     """See `array.relu_grad`."""
-    flat_grad, flat_y = _flat(grad), _flat(y)
-    if grad.strides != y.strides or flat_grad is None or flat_y is None:
-        return array.relu_grad(grad, y)
     dx = memory.empty_like(grad)
-    threads.run(_relu_grad, grad.size, flat_grad, flat_y, _flat(dx), grain=_GRAIN)
+    flat = _flat(grad, y, dx)
+    if flat is None:
+        return array.relu_grad(grad, y)
+    threads.run(_relu_grad, grad.size, *flat, grain=_GRAIN)
     return dx
+
+
+def dropout(x: Array, kept: Array, rate: float) -> Array:
+    """See `array.dropout`."""
+    y = memory.empty_like(x)
+    flat = _flat(x, kept, y)
+    if flat is None:
+        return array.dropout(x, kept, rate)
+    threads.run(_dropout, x.size, *flat, x.dtype.type(1 / (1 - rate)), grain=_GRAIN)
+    return y
+
+
+def sgd(
+    param: Array, grad: Array, velocity: Array, lr: float, momentum: float, nesterov: bool
+) -> None:
+    """See `array.sgd`."""
+    flat = _flat(param, grad, velocity)
+    if flat is None:
+        array.sgd(param, grad, velocity, lr, momentum, nesterov)
+        return
+    scalars = (param.dtype.type(value) for value in (lr, momentum))
+    threads.run(_sgd, param.size, *flat, *scalars, nesterov, grain=_GRAIN)
+
+
+def adam(
+    param: Array,
+    grad: Array,
+    m: Array,
+    v: Array,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    t: int,
+) -> None:
+    """See `array.adam`."""
+    flat = _flat(param, grad, m, v)
+    if flat is None:
+        array.adam(param, grad, m, v, lr, beta1, beta2, eps, t)
+        return
+    root, rate = 1 / math.sqrt(1 - beta2**t), lr / (1 - beta1**t)
+    scalars = (beta1, 1 - beta1, beta2, 1 - beta2, root, eps, rate)
+    converted = (param.dtype.type(value) for value in scalars)
+    threads.run(_adam, param.size, *flat, *converted, grain=_GRAIN)

@@ -1,4 +1,4 @@
-"""Matrix products and convolutions, compiled: loops around the block of `microkernel`.
+"""Matrix products and convolutions, compiled: loops around the block of `vectors`.
 
 There are no patches. In a padded channels-last picture the KW*C numbers under one row of the
 kernel lie side by side, and the next output's begin stride*C numbers later. So the picture
@@ -24,13 +24,16 @@ import numpy as np
 from . import array, memory, threads
 from .array import Padding, Pair, channels_first, channels_last
 from .compiling import compile_kernel
-from .microkernel import block_columns, block_rows, multiply_block
+from .vectors import block_columns, block_rows, multiply_block
 
 Array = Any  # numpy.ndarray
 
 # Padded rows of a picture that are worked on at a time, in bytes: they are to stay in the
 # second-level cache, with the kernel's weights beside them.
 _BAND_BYTES = 1 << 17
+# Bytes after which rows compete for the same places of a first-level cache, and numbers between
+# the rows of a copy that do not.
+_SAME_PLACE, _GAP = 1 << 10, 16
 # Multiplications that are worth waking a thread for, which takes about 50 microseconds.
 _GRAIN = 1 << 20
 
@@ -51,23 +54,70 @@ def _widened(matrix: Array, width: int) -> Array:
 # ------------------------------------------------------------------------ matrix products
 
 
+@compile_kernel
+def _copy_panel(b, b_steps, k, columns, panel, width):
+    """Copy the first columns of a matrix of k rows side by side: (k, width)."""
+    if b_steps[1] == 1:
+        for i in range(k):
+            source, target = b[i * b_steps[0] :], panel[i * width :]
+            for j in range(columns):
+                target[j] = source[j]
+    else:
+        for j in range(columns):
+            source, target = b[j * b_steps[1] :], panel[j:]
+            for i in range(k):
+                target[i * width] = source[i * b_steps[0]]
+
+
 @functools.cache
 def _matmul(rows: int, vectors: int, lanes: int) -> Callable[..., Any]:
     width = vectors * lanes
 
     @compile_kernel
-    def matmul(a, a_steps, b, zeros, c, inner, part, lo, hi):
-        """Compute the rows lo..hi of C; a, b and c are flat, `a_steps` those of A (m, k)."""
-        n = zeros.size
-        for column in range(0, n, width):
-            for block in range(lo, hi, rows):
-                row = min(block, hi - rows)  # the last block may overlap the one before
+    def matmul(a, a_steps, b, b_steps, c, sizes, share_columns, part, lo, hi):
+        """Compute panels lo..hi of C, `width` columns each, or all columns of its rows lo..hi.
+
+        a, b and c are flat; `a_steps` and `b_steps` lead to the next row and column of A (m, k)
+        and B (k, n). Rows of C are whole panels long: the last may have columns beyond n.
+        """
+        m, k, n = sizes
+        panels = (n + width - 1) // width
+        first_row, last_row, first, last = lo, hi, 0, panels
+        if share_columns:
+            first_row, last_row, first, last = 0, m, lo, hi
+        panel, zeros = np.zeros(k * width, dtype=a.dtype), np.zeros(width, dtype=a.dtype)
+        for number in range(first, last):
+            column = number * width
+            _copy_panel(b[column * b_steps[1] :], b_steps, k, min(width, n - column), panel, width)
+            for block in range(first_row, last_row, rows):
+                row = min(block, last_row - rows)  # the last block may overlap the one before
                 multiply_block(
-                    rows, vectors, lanes, a, (a_steps[0], 0, a_steps[1]), b, (0, n), (1, inner),
-                    zeros, 0, c, n, (row * a_steps[0], column, column, row * n + column),
+                    rows, vectors, lanes, a, (a_steps[0], 0, a_steps[1]), panel, (0, width),
+                    (1, k), zeros, 0, c, panels * width,
+                    (row * a_steps[0], 0, 0, row * panels * width + column),
                 )  # fmt: skip
 
     return matmul
+
+
+def _flat(matrix: Array) -> tuple[Array, Pair]:
+    """Return the numbers of a matrix in the order of memory, and its steps to row and column."""
+    if not (matrix.flags.c_contiguous or matrix.flags.f_contiguous):
+        matrix = np.ascontiguousarray(matrix)
+    row, column = matrix.strides
+    return matrix.ravel(order="K"), (row // matrix.itemsize, column // matrix.itemsize)
+
+
+def _apart(matrix: Array) -> Array:
+    """Return a matrix whose rows do not begin a large power of two apart in memory.
+
+    Those of a block would all compete for the same few places of the cache.
+    """
+    if matrix.strides[0] % _SAME_PLACE:
+        return matrix
+    spaced = memory.empty((matrix.shape[0], matrix.shape[1] + _GAP), matrix.dtype)
+    spaced[:, :-_GAP] = matrix
+    return spaced
 
 
 def matmul(a: Array, b: Array) -> Array:
@@ -75,18 +125,16 @@ def matmul(a: Array, b: Array) -> Array:
     if a.shape[1] != b.shape[0] or a.dtype != b.dtype or 0 in (*a.shape, *b.shape):
         return array.matmul(a, b)
     (m, k), n = a.shape, b.shape[1]
-    if not (a.flags.c_contiguous or a.flags.f_contiguous):
-        a = np.ascontiguousarray(a)
     vectors, lanes = block_columns(n, a.dtype)
-    b = _widened(b, vectors * lanes)
-    c = memory.empty((m, b.shape[1]), a.dtype)
-    grain = _grain(k * n)
-    parts = max(1, min(threads.NUM_THREADS, m // grain))
-    rows = block_rows(m // parts)
+    panels = -(-n // (vectors * lanes))
+    share_columns = panels >= threads.NUM_THREADS
+    total, work = (panels, k * m * vectors * lanes) if share_columns else (m, k * n)
+    parts = threads.parts(total, _grain(work))
+    rows = block_rows(m if share_columns else m // parts)
+    c = memory.empty((m, panels * vectors * lanes), a.dtype)
     threads.run(
-        _matmul(rows, vectors, lanes), m, a.ravel(order="K"),
-        tuple(step // a.itemsize for step in a.strides), b.ravel(),
-        np.zeros(b.shape[1], dtype=a.dtype), c.ravel(), k, grain=grain,
+        _matmul(rows, vectors, lanes), total, *_flat(_apart(a)), *_flat(b), c.reshape(c.size),
+        (m, k, n), share_columns, grain=_grain(work),
     )  # fmt: skip
     return c if c.shape[1] == n else np.ascontiguousarray(c[:, :n])
 

@@ -36,6 +36,11 @@ _blas: list[Any] = []  # threadpoolctl's controllers of the BLAS libraries
 _own_numbers: list[int] = []  # and their numbers of threads when nobody holds them
 
 
+def parts(total: int, grain: int) -> int:
+    """Return how many parts `run` makes of a range, none of them shorter than `grain`."""
+    return max(1, min(NUM_THREADS, total // max(grain, 1)))
+
+
 def run(
     kernel: Callable[..., Any], total: int, *arguments: Any, grain: int = 1, blas: bool = False
 ) -> int:
@@ -56,23 +61,26 @@ def run(
         Whether the kernel calls BLAS, which is then held to one thread, for a single part too:
         its own threads go on waiting for more in a busy loop, and take the cores from ours.
     """
-    parts = max(1, min(NUM_THREADS, total // max(grain, 1)))
-    bounds = [total * k // parts for k in range(parts + 1)]
+    count = parts(total, grain)
+    if count == 1 and not blas:
+        kernel(*arguments, 0, 0, total)
+        return 1
+    bounds = [total * k // count for k in range(count + 1)]
     done: SimpleQueue = SimpleQueue()
     if blas:
         _hold_blas()
     try:
-        for part in range(1, parts):
+        for part in range(1, count):
             _workers().put((kernel, (*arguments, part, bounds[part], bounds[part + 1]), done))
         kernel(*arguments, 0, bounds[0], bounds[1])
-        errors = [done.get() for _ in range(1, parts)]
+        errors = [done.get() for _ in range(1, count)]
     finally:
         if blas:
             _release_blas()
     for error in errors:
         if error is not None:
             raise error
-    return parts
+    return count
 
 
 def _workers() -> SimpleQueue:

@@ -43,17 +43,12 @@ class Dropout(ElementwiseLayer):
             return x
         kept = kernels.dropout_mask(x, self.rate, self.rng)
         self._keep(training, kept)
-        return self._drop(x, kept)
+        return kernels.dropout(x, kept, self.rate)
 
     def backward(self, grad: Array) -> Array:
-        """Drop and scale the gradient as the forward pass did its input."""
+        """Drop and scale the gradient alike."""
         (kept,) = self._recall()
-        return grad if kept is None else self._drop(grad, kept)
-
-    def _drop(self, x: Array, kept: Array) -> Array:
-        y = x * kept
-        y *= 1 / (1 - self.rate)
-        return y
+        return grad if kept is None else kernels.dropout(grad, kept, self.rate)
 
     def to_config(self) -> dict[str, Any]:
         """Return the layer's class and arguments."""

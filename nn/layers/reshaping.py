@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from .. import checks
+from .. import checks, kernels
 from .base import Array, Layer, Shape, register
 
 
@@ -65,7 +65,10 @@ class Reshape(Layer):
     def backward(self, grad: Array) -> Array:
         """Return the gradient in the input's shape."""
         (shape,) = self._recall()
-        return grad.reshape(shape)
+        grad = grad.reshape(shape)
+        if len(shape) != 4:
+            return grad
+        return kernels.channels_first(kernels.channels_last(grad))  # as the layers before it work
 
     def to_config(self) -> dict[str, Any]:
         """Return the layer's class and arguments."""

@@ -1,13 +1,15 @@
-"""The innermost loop of every matrix product and convolution.
+"""Loops on vectors: what the compiled kernels write in the instructions of LLVM.
 
-A processor computes at its full speed only on numbers in its registers. So a product is
+A processor computes at its full speed only on vectors of numbers in its registers. Numba leaves
+it to LLVM, the compiler under it, to find vectors in plain loops, which mostly goes well. The
+two functions here are those for which it does not. LLVM turns their instructions into those of
+the processor at hand.
+
+`multiply_block` is the innermost loop of every matrix product and convolution. A product is
 computed in blocks: some rows by some columns of the result stay in registers while the sum
 runs, and a number that is loaded serves a whole row or column of the block. Goto and van de
 Geijn 2008, "Anatomy of high-performance matrix multiplication", section 4; Van Zee and van de
-Geijn 2015, "BLIS", call it the microkernel.
-
-Numba knows no vectors, so this loop is written in the instructions of LLVM, the compiler
-under Numba, which turns them into those of the processor at hand.
+Geijn 2015, "BLIS", call it the microkernel. `place_by_index` undoes a max pooling.
 """
 
 from typing import Any
@@ -94,20 +96,15 @@ def multiply_block(
     size = (rows.literal_value, vectors.literal_value, lanes.literal_value)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        def numbers(tuple_at: int) -> list[Any]:
-            return [builder.extract_value(values[tuple_at], k) for k in range(len(taken[tuple_at]))]
+        def numbers(k: int) -> list[Any]:
+            return [builder.extract_value(values[k], n) for n in range(len(taken[k]))]
 
-        def pointer(array_at: int, start: Any) -> Any:
-            array = context.make_array(taken[array_at])(context, builder, values[array_at])
-            return builder.gep(array.data, [start])
-
-        a, b, d, c = (
-            pointer(k, start) for k, start in zip((3, 5, 8, 10), numbers(12), strict=True)
-        )
+        pointers = [
+            _pointer(context, builder, taken[k], values[k], start)
+            for k, start in zip((3, 5, 8, 10), numbers(12), strict=True)
+        ]
         steps = (numbers(4), numbers(6), values[9], values[11])
-        _generate_block(
-            builder, size, (a, b, d, c), steps, numbers(7), taken[3].dtype.bitwidth // 8
-        )
+        _generate_block(builder, size, pointers, steps, numbers(7), a.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
     return types.void(*taken), generate
@@ -153,6 +150,11 @@ def _generate_block(builder, size, pointers, steps, counts, itemsize):
         builder.store(builder.load(sums[r, v]), place(row(c, r, c_row), v), align=itemsize)
 
 
+def _pointer(context, builder, array_type, value, start):
+    """Return the place of the number `start` of an array."""
+    return builder.gep(context.make_array(array_type)(context, builder, value).data, [start])
+
+
 def _spread(builder, number, vector):
     """Return a vector that holds the number in each of its lanes."""
     unset = ir.Constant(vector, ir.Undefined)
@@ -161,3 +163,39 @@ def _spread(builder, number, vector):
     return builder.shuffle_vector(
         builder.insert_element(unset, number, ir.Constant(int32, 0)), unset, first_lane
     )
+
+
+@intrinsic(prefer_literal=True)
+def place_by_index(_, lanes, cells, grad, index, start, dx, dx_starts):
+    """Write `lanes` numbers of `grad` to those of `cells` places that `index` names, else zeros.
+
+    Parameters
+    ----------
+    lanes, cells
+        Constants: how many numbers, each with an index below `cells`.
+    grad, index, start
+        Vectors, and where the numbers begin in both.
+    dx, dx_starts
+        A vector, and where the numbers of each cell begin in it.
+    """
+    if not (isinstance(lanes, types.IntegerLiteral) and isinstance(cells, types.IntegerLiteral)):
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        def vector_at(array_type: Any, value: Any, start: Any) -> Any:
+            pointer = _pointer(context, builder, array_type, value, start)
+            vector = ir.VectorType(pointer.type.pointee, lanes.literal_value)
+            return builder.bitcast(pointer, vector.as_pointer())
+
+        itemsize = grad.dtype.bitwidth // 8
+        numbers = builder.load(vector_at(grad, values[2], values[4]), align=itemsize)
+        indices = builder.load(vector_at(index, values[3], values[4]), align=1)
+        zeros = ir.Constant(numbers.type, [0.0] * lanes.literal_value)
+        for cell in range(cells.literal_value):
+            named = ir.Constant(indices.type, [cell] * lanes.literal_value)
+            here = builder.icmp_unsigned("==", indices, named)
+            place = vector_at(dx, values[5], builder.extract_value(values[6], cell))
+            builder.store(builder.select(here, numbers, zeros), place, align=itemsize)
+        return context.get_dummy_value()
+
+    return types.void(lanes, cells, grad, index, start, dx, dx_starts), generate
