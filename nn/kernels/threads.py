@@ -6,11 +6,16 @@ repeat bit for bit. Parts that call BLAS do so each on its own, so BLAS is held 
 for that time and given its own number back afterwards.
 """
 
+import functools
+import importlib
 import os
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
+from types import ModuleType
 from typing import Any
+
+import numpy as np
 
 
 def _cores() -> int:
@@ -31,6 +36,7 @@ NUM_THREADS = _wanted()
 
 _lock = threading.Lock()
 _tasks: SimpleQueue | None = None  # of (kernel, arguments, where to say that it is done)
+_posted = np.zeros(1, dtype=np.int64)  # changes when there are new tasks
 _running = 0  # calls under way that hold BLAS to one thread
 _blas: list[Any] = []  # threadpoolctl's controllers of the BLAS libraries
 _own_numbers: list[int] = []  # and their numbers of threads when nobody holds them
@@ -66,13 +72,18 @@ def run(
         kernel(*arguments, 0, 0, total)
         return 1
     bounds = [total * k // count for k in range(count + 1)]
-    done: SimpleQueue = SimpleQueue()
+    done, marks = SimpleQueue[BaseException | None](), np.zeros(count, dtype=np.int64)
     if blas:
         _hold_blas()
     try:
         for part in range(1, count):
-            _workers().put((kernel, (*arguments, part, bounds[part], bounds[part + 1]), done))
+            work = (*arguments, part, bounds[part], bounds[part + 1])
+            _workers().put((kernel, work, done, marks, part))
+        _posted[0] += 1
         kernel(*arguments, 0, bounds[0], bounds[1])
+        waiting = _waiting()
+        if waiting is not None:
+            waiting.await_marks(marks)
         errors = [done.get() for _ in range(1, count)]
     finally:
         if blas:
@@ -81,6 +92,15 @@ def run(
         if error is not None:
             raise error
     return count
+
+
+@functools.cache
+def _waiting() -> ModuleType | None:
+    """Return the module of that name, or None without Numba: threads then sleep when they wait."""
+    try:
+        return importlib.import_module(".waiting", __package__)
+    except ImportError:
+        return None
 
 
 def _workers() -> SimpleQueue:
@@ -98,8 +118,14 @@ def _workers() -> SimpleQueue:
 
 
 def _work(tasks: SimpleQueue) -> None:
+    """Do tasks for ever. The mark says that one is done and that this thread holds no lock."""
+    marks, part = np.zeros(1, dtype=np.int64), 0
     while True:
-        kernel, arguments, done = tasks.get()
+        waiting = _waiting()
+        if waiting is not None:
+            seen = _posted[0]
+            waiting.mark_and_await(marks, part, _posted, seen, tasks.empty())
+        kernel, arguments, done, marks, part = tasks.get()
         try:
             kernel(*arguments)
         except BaseException as error:  # for the caller's thread to raise
