@@ -17,12 +17,13 @@ the kernel's, OH and OW the output's height and width, M = N*OH*OW rows.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from .. import cuda
+from . import memory, threads
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 Pair = tuple[int, int]
@@ -173,9 +174,10 @@ def conv2d(
     x = channels_last(x)
     n, f, kernel = x.shape[0], w.shape[0], w.shape[2:]
     out = output_size(x.shape[1:3], kernel, stride, padding, dilation)
-    y = xp.empty((n, *out, f), dtype=x.dtype)
+    y = _empty(xp, (n, *out, f), x.dtype)
     matrices = _weight_matrices(w, groups)
-    for tile in _tiles(x, w.shape, out):
+
+    def convolve(tile: slice, part: int) -> None:
         xs = _pad(x[tile], padding)
         ys = y[tile].reshape(-1, f)  # (n, OH, OW, F) -> (M, F), a view
         for group, matrix in enumerate(matrices):
@@ -183,6 +185,8 @@ def conv2d(
             xp.matmul(patches, matrix, out=_columns(ys, group, groups))
         if b is not None:
             ys += b
+
+    _for_each_tile(convolve, x, w.shape, out)
     return channels_first(y)
 
 
@@ -195,27 +199,49 @@ def conv2d_input_grad(
     dilation: Pair = (1, 1),
     groups: int = 1,
 ) -> Array:
-    """Return the gradient for x of `conv2d`, given that for its result (N, F, OH, OW).
+    """Return the gradient for x of `conv2d`, given that for its result (N, F, OH, OW)."""
+    spread, turned, around = turned_round(grad, w, x_shape, stride, padding, dilation, groups)
+    return conv2d(spread, turned, None, (1, 1), around, dilation, groups)
 
-    The forward pass read x through patches and multiplied them by the kernel matrix; here
-    the gradient is multiplied by its transpose and added back to where each patch was read.
+
+def turned_round(
+    grad: Array,
+    w: Array,
+    x_shape: tuple[int, ...],
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+) -> tuple[Array, Array, Padding]:
+    """Return the input, the kernels and the padding of the convolution that undoes another.
+
+    An input cell got into the outputs that the kernel reached it from, in reverse order. So its
+    gradient is that of these outputs, convolved with the kernel turned round (Dumoulin and Visin
+    2016, arXiv 1603.07285, section 4): where the outputs were `stride` apart on the picture,
+    with zeros between them, and with filters and channels exchanged.
     """
     xp = cuda.get_array_module(grad)
-    grad = channels_last(grad)
-    n, c, h, width = x_shape
-    f, kernel, out = w.shape[0], w.shape[2:], grad.shape[1:3]
-    dx = xp.empty((n, h, width, c), dtype=grad.dtype)
-    (top, bottom), (left, right) = padding
-    padded_size = (h + top + bottom, width + left + right)
-    matrices = _weight_matrices(w, groups)
-    for tile in _tiles(dx, w.shape, out):
-        gs = grad[tile].reshape(-1, f)  # (n, OH, OW, F) -> (M, F)
-        dxs = xp.zeros((len(dx[tile]), *padded_size, c), dtype=grad.dtype)
-        for group, matrix in enumerate(matrices):
-            dpatches = _columns(gs, group, groups) @ matrix.T  # (M, KH*KW*C/G)
-            _col2im(dpatches, dxs, group, groups, kernel, stride, dilation, out)
-        dx[tile] = _unpad(dxs, padding)
-    return channels_first(dx)
+    n, f, oh, ow = grad.shape
+    size = ((oh - 1) * stride[0] + 1, (ow - 1) * stride[1] + 1)
+    if stride != (1, 1):
+        spread = channels_first(xp.zeros((n, *size, f), dtype=grad.dtype))
+        spread[:, :, :: stride[0], :: stride[1]] = grad
+        grad = spread
+    around = [
+        (d * (k - 1) - before, length - m + before)
+        for d, k, (before, _), length, m in zip(
+            dilation, w.shape[2:], padding, x_shape[2:], size, strict=True
+        )
+    ]
+    for axis, (before, after) in enumerate(around):  # outputs that saw nothing but padding
+        kept = slice(max(0, -before), size[axis] - max(0, -after))
+        grad = grad[(slice(None), slice(None), *[slice(None)] * axis, kept)]
+    _, c_per_group, kh, kw = w.shape
+    # (F, C/G, KH, KW) -> (G, F/G, C/G, KH, KW) -> (G, C/G, F/G, KH, KW) -> (C, F/G, KH, KW)
+    turned = w[:, :, ::-1, ::-1].reshape(groups, f // groups, c_per_group, kh, kw)
+    turned = turned.transpose(0, 2, 1, 3, 4).reshape(-1, f // groups, kh, kw)
+    (top, bottom), (left, right) = around
+    return grad, turned, ((max(0, top), max(0, bottom)), (max(0, left), max(0, right)))
 
 
 def conv2d_weight_grad(
@@ -233,17 +259,20 @@ def conv2d_weight_grad(
     f, c_per_group, *kernel = w_shape
     out = grad.shape[1:3]
     dmatrices = xp.zeros(
-        (groups, kernel[0] * kernel[1] * c_per_group, f // groups), dtype=grad.dtype
+        (_parts(x), groups, kernel[0] * kernel[1] * c_per_group, f // groups), dtype=grad.dtype
     )
-    for tile in _tiles(x, w_shape, out):
+
+    def add(tile: slice, part: int) -> None:
         xs = _pad(x[tile], padding)
         gs = grad[tile].reshape(-1, f)  # (n, OH, OW, F) -> (M, F)
         for group in range(groups):
             patches = _im2col(xs, group, groups, kernel, stride, dilation, out)
-            dmatrices[group] += patches.T @ _columns(gs, group, groups)
-    # (G, KH*KW*C/G, F/G) -> (G, KH, KW, C/G, F/G) -> (G, F/G, C/G, KH, KW) -> (F, C/G, KH, KW)
-    dw = dmatrices.reshape(groups, *kernel, c_per_group, f // groups).transpose(0, 4, 3, 1, 2)
-    return xp.ascontiguousarray(dw).reshape(w_shape)
+            dmatrices[part, group] += patches.T @ _columns(gs, group, groups)
+
+    _for_each_tile(add, x, w_shape, out)
+    dw = dmatrices.sum(axis=0).reshape(groups, *kernel, c_per_group, f // groups)
+    # (G, KH, KW, C/G, F/G) -> (G, F/G, C/G, KH, KW) -> (F, C/G, KH, KW)
+    return xp.ascontiguousarray(dw.transpose(0, 4, 3, 1, 2)).reshape(w_shape)
 
 
 def _weight_matrices(w: Array, groups: int) -> Array:
@@ -255,14 +284,38 @@ def _weight_matrices(w: Array, groups: int) -> Array:
     return xp.ascontiguousarray(w).reshape(groups, kh * kw * c_per_group, f // groups)
 
 
-def _tiles(x: Array, w_shape: tuple[int, ...], out: Pair) -> Iterator[slice]:
-    """Yield slices of the batch whose patches fit the tile size, at least a sample each."""
+def _empty(xp: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Return an array of any content; large ones on the CPU from memory that was used before."""
+    return memory.empty(shape, dtype) if xp is np else xp.empty(shape, dtype=dtype)
+
+
+def _parts(x: Array) -> int:
+    """Return how many threads `_for_each_tile` may share the tiles out to."""
+    return threads.NUM_THREADS if cuda.get_array_module(x) is np else 1
+
+
+def _for_each_tile(
+    work: Callable[[slice, int], None], x: Array, w_shape: tuple[int, ...], out: Pair
+) -> None:
+    """Call `work(tile, part)` for slices of the batch whose patches fit the tile size.
+
+    On the CPU the tiles are shared out over threads, and `part` is the thread's number: NumPy
+    lets go of Python's global lock while it copies and multiplies.
+    """
     on_cpu = cuda.get_array_module(x) is np
     limit = _TILE_BYTES_CPU if on_cpu else _TILE_BYTES_GPU
     sample_bytes = out[0] * out[1] * math.prod(w_shape[1:]) * x.dtype.itemsize
-    step = max(1, limit // sample_bytes)
-    for start in range(0, x.shape[0], step):
-        yield slice(start, min(start + step, x.shape[0]))
+    step = max(1, limit // max(sample_bytes, 1))
+    starts = range(0, x.shape[0], step)
+
+    def run(part: int, lo: int, hi: int) -> None:
+        for start in starts[lo:hi]:
+            work(slice(start, min(start + step, x.shape[0])), part)
+
+    if on_cpu:
+        threads.run(run, len(starts), blas=True)
+    else:
+        run(0, 0, len(starts))
 
 
 def _columns(rows: Array, group: int, groups: int) -> Array:
@@ -281,27 +334,27 @@ def _im2col(
     if tuple(kernel) == (1, 1) and stride == (1, 1) and groups == 1:
         return x.reshape(-1, c)  # a pixel is its own patch
     patches = xp.empty((n, *out, *kernel, c), dtype=x.dtype)
-    for i, j, rows, columns in _windows(kernel, stride, dilation, out):
-        patches[:, :, :, i, j] = x[:, rows, columns]
+    if dilation[1] == 1 and groups == 1:  # the KW*C numbers under a kernel's row lie side by side
+        rows_of_kernel = _runs(x, kernel, stride, out)
+        for i in range(kernel[0]):
+            top = slice(i * dilation[0], i * dilation[0] + stride[0] * (out[0] - 1) + 1, stride[0])
+            patches[:, :, :, i] = rows_of_kernel[:, top]
+    else:
+        for i, j, rows, columns in _windows(kernel, stride, dilation, out):
+            patches[:, :, :, i, j] = x[:, rows, columns]
     return patches.reshape(n * out[0] * out[1], -1)  # (n, OH, OW, KH, KW, C/G) -> (M, KH*KW*C/G)
 
 
-def _col2im(
-    patches: Array,
-    x: Array,
-    group: int,
-    groups: int,
-    kernel: Pair,
-    stride: Pair,
-    dilation: Pair,
-    out: Pair,
-) -> None:
-    """Add patches (M, KH*KW*C/G) to where `_im2col` read them from padded x (n, H, W, C)."""
-    x = _columns(x, group, groups)
-    # (M, KH*KW*C/G) -> (n, OH, OW, KH, KW, C/G)
-    patches = patches.reshape(x.shape[0], *out, *kernel, x.shape[3])
-    for i, j, rows, columns in _windows(kernel, stride, dilation, out):
-        x[:, rows, columns] += patches[:, :, :, i, j]
+def _runs(x: Array, kernel: Any, stride: Pair, out: Pair) -> Array:
+    """Return what lies under a kernel's row at each place of x (n, H, W, C): (n, H, OW, KW, C)."""
+    xp = cuda.get_array_module(x)
+    n, h, _, c = x.shape
+    sample, row, column, channel = x.strides
+    return xp.lib.stride_tricks.as_strided(
+        x,
+        shape=(n, h, out[1], kernel[1], c),
+        strides=(sample, row, column * stride[1], column, channel),
+    )
 
 
 # --------------------------------------------------------------------------------- pooling

@@ -291,25 +291,9 @@ def conv2d_input_grad(
     dilation: Pair = (1, 1),
     groups: int = 1,
 ) -> Array:
-    """See `array.conv2d_input_grad`: here a convolution with the kernel turned round.
-
-    Each output reached the inputs `stride` apart, so zeros come between the gradients first.
-    """
-    spread = grad
-    if stride != (1, 1):
-        n, f, oh, ow = grad.shape
-        size = ((oh - 1) * stride[0] + 1, (ow - 1) * stride[1] + 1)
-        spread = channels_first(np.zeros((n, *size, f), dtype=grad.dtype))
-        spread[:, :, :: stride[0], :: stride[1]] = grad
-    top, left = padding[0][0], padding[1][0]
-    turned = (
-        (w.shape[2] - 1 - top, x_shape[2] - spread.shape[2] + top),
-        (w.shape[3] - 1 - left, x_shape[3] - spread.shape[3] + left),
-    )
-    if not _is_dense(dilation, groups) or min(min(turned)) < 0:
-        return array.conv2d_input_grad(grad, w, x_shape, stride, padding, dilation, groups)
-    # (F, C, KH, KW) -> (C, F, KH, KW)
-    return conv2d(spread, w[:, :, ::-1, ::-1].transpose(1, 0, 2, 3), None, padding=turned)
+    """See `array.conv2d_input_grad`."""
+    spread, turned, around = array.turned_round(grad, w, x_shape, stride, padding, dilation, groups)
+    return conv2d(spread, turned, None, (1, 1), around, dilation, groups)
 
 
 def conv2d_weight_grad(
