@@ -14,7 +14,19 @@ from typing import Any
 import numpy as np
 
 from . import callbacks as cb
-from . import checks, cuda, io, losses, metrics, optim, random, saving, training, validation
+from . import (
+    checks,
+    cuda,
+    inference,
+    io,
+    losses,
+    metrics,
+    optim,
+    random,
+    saving,
+    training,
+    validation,
+)
 from .data import Dataset
 from .layers import Dense, Layer, Sigmoid
 from .layers.base import move_to_device
@@ -651,7 +663,7 @@ class Model:
         figures: dict[str, float] = {}
         total = 0.0
         for x, targets, *weight in dataset.batches(batch_size, shuffle=False, dtype=self.dtype):
-            y_pred = self._inference(self._inputs(x), keep_logits=True)
+            y_pred = inference.run(self.layers, self._inputs(x), keep_logits=True)
             total += self._loss(y_pred, self._to_device(targets), *weight) * len(x)
             figures = training.measure(measured, targets, y_pred)
         return {"loss": total / len(dataset), **figures}
@@ -674,8 +686,7 @@ class Model:
         back = cuda.to_cpu if cuda.get_array_module(x) is np else cuda.to_gpu
         starts = range(0, max(len(x), 1), batch_size)
         outputs = [
-            back(self._inference(self._inputs(x[k : k + batch_size]), keep_logits=False))
-            for k in starts
+            back(inference.run(self.layers, self._inputs(x[k : k + batch_size]))) for k in starts
         ]
         return cuda.get_array_module(outputs[0]).concatenate(outputs)
 
@@ -688,12 +699,6 @@ class Model:
         if scores.ndim == 2 and scores.shape[1] == 1:
             return (scores[:, 0] > self.threshold).astype(np.int64)
         return scores.argmax(axis=1)
-
-    def _inference(self, x: Array, keep_logits: bool) -> Array:
-        """Run all layers without keeping anything, but the logits that the loss may ask for."""
-        for layer in self.layers[:-1]:
-            x = layer.forward(x, training=None)
-        return self.layers[-1].forward(x, training=False if keep_logits else None)
 
     # -------------------------------------------------------------------- looking and moving
 

@@ -11,6 +11,7 @@ pooling, normalisation and ReLU read each number once.
 Everything is channels-last inside, (N, H, W, C), as in `array`.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -59,22 +60,27 @@ def _max_pool2d(x, y, index, pool, stride, before, part, lo, hi):
                     index[n, row, column, k] = won
 
 
-@compile_kernel
-def _max_pool2d_by_two(x, y, index, part, lo, hi):
-    """Pool the samples lo..hi by windows of 2 x 2 that do not overlap: no bounds, no branches."""
-    for n in range(lo, hi):
-        for row in range(y.shape[1]):
-            for column in range(y.shape[2]):
-                for k in range(y.shape[3]):
-                    a = x[n, 2 * row, 2 * column, k]
-                    b = x[n, 2 * row, 2 * column + 1, k]
-                    c = x[n, 2 * row + 1, 2 * column, k]
-                    d = x[n, 2 * row + 1, 2 * column + 1, k]
-                    right, below = (b > a) | (b != b), (d > c) | (d != d)
-                    upper, lower = b if right else a, d if below else c
-                    down = (lower > upper) | (lower != lower)
-                    y[n, row, column, k] = lower if down else upper
-                    index[n, row, column, k] = 2 + below if down else right
+@functools.cache
+def _max_pool2d_by_two(keep_index: bool) -> Callable[..., Any]:
+    @compile_kernel
+    def max_pool2d_by_two(x, y, index, part, lo, hi):
+        """Pool the samples lo..hi by windows of 2 x 2 that do not overlap: no bounds to check."""
+        for n in range(lo, hi):
+            for row in range(y.shape[1]):
+                for column in range(y.shape[2]):
+                    for k in range(y.shape[3]):
+                        a = x[n, 2 * row, 2 * column, k]
+                        b = x[n, 2 * row, 2 * column + 1, k]
+                        c = x[n, 2 * row + 1, 2 * column, k]
+                        d = x[n, 2 * row + 1, 2 * column + 1, k]
+                        right, below = (b > a) | (b != b), (d > c) | (d != d)
+                        upper, lower = b if right else a, d if below else c
+                        down = (lower > upper) | (lower != lower)
+                        y[n, row, column, k] = lower if down else upper
+                        if keep_index:
+                            index[n, row, column, k] = 2 + below if down else right
+
+    return max_pool2d_by_two
 
 
 @compile_kernel
@@ -134,7 +140,7 @@ def max_pool2d(
     index = memory.empty(y.shape, np.min_scalar_type(pool[0] * pool[1] - 1))
     grain = _samples(x[:1].size)
     if _tiles_by_two(pool, stride, padding):
-        threads.run(_max_pool2d_by_two, len(x), x, y, index, grain=grain)
+        threads.run(_max_pool2d_by_two(keep_index), len(x), x, y, index, grain=grain)
     else:
         before = (padding[0][0], padding[1][0])
         threads.run(_max_pool2d, len(x), x, y, index, pool, stride, before, grain=grain)

@@ -267,6 +267,26 @@ class WeightedLayer(Layer):
         if self.use_bias:
             self._set_param("b", np.zeros(outputs))
 
+    def linear(self, x: Array, w: Array, b: Array | None) -> Array:
+        """Return the layer's output before its activation, with the given kernel and bias."""
+        raise NotImplementedError(f"[{type(self).__name__}] needs a linear(x, w, b) method.")
+
+    def forward_scaled(self, x: Array, scale: Array, shift: Array) -> Array:
+        """Return `forward(x) * scale + shift`, with scale and shift in the weights.
+
+        Parameters
+        ----------
+        x
+            A batch. Nothing is kept for `backward`.
+        scale, shift
+            A number for each output channel, (F,).
+        """
+        x = self._check_input(x)
+        w = self.params["W"]
+        # (F, C, KH, KW) or (features, F)
+        w = w * (scale.reshape(-1, 1, 1, 1) if w.ndim == 4 else scale)
+        return self.linear(x, w, self.params["b"] * scale + shift if self.use_bias else shift)
+
     def _activate(self, z: Array, training: bool | None) -> Array:
         if self.activation is None:
             return z

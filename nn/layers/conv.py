@@ -122,14 +122,21 @@ class Conv2D(WeightedLayer):
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return the convolution of x (N, C, H, W), as (N, F, OH, OW)."""
         x = self._check_input(x)
-        geometry = (self.stride, self._padding(x.shape[2:]), self.dilation, self.groups)
-        y = kernels.conv2d(x, self.params["W"], self.params.get("b"), *geometry)
-        self._keep(training, x, geometry)
+        y = self.linear(x, self.params["W"], self.params.get("b"))
+        self._keep(training, x)
         return self._activate(y, training)
+
+    def linear(self, x: Array, w: Array, b: Array | None) -> Array:
+        """Return the convolution of x with w, plus b."""
+        return kernels.conv2d(x, w, b, *self._geometry(x))
+
+    def _geometry(self, x: Array) -> tuple:
+        return self.stride, self._padding(x.shape[2:]), self.dilation, self.groups
 
     def backward(self, grad: Array) -> Array:
         """Fill the gradients of W and b; return the input's."""
-        x, geometry = self._recall()
+        (x,) = self._recall()
+        geometry = self._geometry(x)
         grad = self._activation_grad(grad)
         w = self.params["W"]
         if self.trainable:

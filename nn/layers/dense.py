@@ -77,11 +77,16 @@ class Dense(WeightedLayer):
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return x W + b for x (N, features), as (N, units)."""
         x = self._check_input(x)
-        y = kernels.matmul(x, self.params["W"])
-        if self.use_bias:
-            y += self.params["b"]
+        y = self.linear(x, self.params["W"], self.params.get("b"))
         self._keep(training, x)
         return self._activate(y, training)
+
+    def linear(self, x: Array, w: Array, b: Array | None) -> Array:
+        """Return x w, plus b."""
+        y = kernels.matmul(x, w)
+        if b is not None:
+            y += b
+        return y
 
     def backward(self, grad: Array) -> Array:
         """Fill the gradients of W and b; return grad W^T."""

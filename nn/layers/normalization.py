@@ -79,6 +79,12 @@ class BatchNorm(Layer):
             self._keep(training, False, rows, mean, var, x.shape)
         return kernels.from_rows(y, x.shape)
 
+    def scale_and_shift(self) -> tuple[Array, Array]:
+        """Return what an inference pass multiplies each channel by, and adds: (C,) and (C,)."""
+        mean, var = self.buffers["running_mean"], self.buffers["running_var"]
+        scale = self.params["gamma"] / cuda.get_array_module(var).sqrt(var + self.eps)
+        return scale, self.params["beta"] - mean * scale
+
     def _update_running(self, mean: Array, var: Array, count: int) -> None:
         unbiased = var * (count / max(count - 1, 1))
         for name, batch in (("running_mean", mean), ("running_var", unbiased)):

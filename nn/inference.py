@@ -1,0 +1,48 @@
+"""A model that is only used: forward passes that keep nothing for a backward pass.
+
+`predict` and `evaluate` run their batches through here. Where batch normalisation follows a
+convolution or a dense layer, its scale and shift go into the weights, for as long as one batch
+takes: the layer's own `(x W + b) * scale + shift` is `x (W * scale) + (b * scale + shift)`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from .layers import BatchNorm, BatchNorm1D, BatchNorm2D, Conv2D, Dense, Layer
+
+Array = Any  # a numpy or a cupy ndarray
+
+
+def run(layers: Sequence[Layer], x: Array, keep_logits: bool = False) -> Array:
+    """Return the output of layers for a batch.
+
+    Parameters
+    ----------
+    layers
+        All layers of a model, built.
+    x
+        Inputs (N, ...), as the first layer takes them.
+    keep_logits
+        Whether the last layer is to keep what a loss that works on logits asks it for.
+    """
+    inner, last = layers[:-1], layers[-1]
+    folded = False
+    for layer, following in zip(inner, [*inner[1:], None], strict=False):
+        if folded:
+            folded = False  # it is in the weights of the layer before
+            continue
+        folded = _folds(layer, following)
+        if folded:
+            x = layer.forward_scaled(x, *following.scale_and_shift())  # type: ignore
+        else:
+            x = layer.forward(x, training=None)
+    return last.forward(x, training=False if keep_logits else None)
+
+
+def _folds(layer: Layer, following: Layer | None) -> bool:
+    """Tell whether `following` is a batch norm that fits into the weights of `layer`."""
+    return (  # exactly these classes: subclasses may compute something else
+        type(layer) in (Conv2D, Dense)
+        and type(following) in (BatchNorm, BatchNorm1D, BatchNorm2D)
+        and layer.activation is None  # type: ignore
+    )

@@ -1,0 +1,77 @@
+"""Inference: batch norm within weights, nothing kept, the same results as the forward pass."""
+
+import numpy as np
+import pytest
+
+import nn
+from nn import inference
+
+
+def settled(model, shape, rng):
+    """Give batch norm something to do: running averages and scales that differ by channel."""
+    model.build((None, *shape))
+    for layer in model.layers:
+        for name, array in (*layer.params.items(), *layer.buffers.items()):
+            drawn = rng.normal(size=array.shape)
+            array[...] = np.abs(drawn) + 0.5 if name == "running_var" else drawn
+    return model
+
+
+NETWORKS = {
+    "convolution": ([nn.Conv2D, (4, 3)], {"stride": 2}, (3, 9, 8), nn.BatchNorm2D),
+    "groups": ([nn.Conv2D, (6, 3)], {"groups": 3}, (3, 6, 6), nn.BatchNorm),
+    "no bias": ([nn.Conv2D, (4, 3)], {"use_bias": False}, (3, 9, 8), nn.BatchNorm2D),
+    "dense": ([nn.Dense, (5,)], {}, (7,), nn.BatchNorm1D),
+    "dense without bias": ([nn.Dense, (5,)], {"use_bias": False}, (7,), nn.BatchNorm),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_batch_norm_goes_into_the_weights(name, rng, monkeypatch):
+    (cls, arguments), options, shape, norm = NETWORKS[name]
+    layers = [cls(*arguments, **options), norm(), nn.ReLU(), nn.Flatten(), nn.Dense(2)]
+    model = settled(nn.Model(layers, dtype="float64"), shape, rng)
+    x = rng.normal(size=(6, *shape))
+    expected = model.forward(x)
+    before = {key: array.copy() for key, array in model.get_arrays().items()}
+
+    def not_called(*_, **__):
+        raise AssertionError("batch norm ran as a layer of its own")
+
+    monkeypatch.setattr(model.layers[1], "forward", not_called)
+    np.testing.assert_allclose(inference.run(model.layers, x), expected, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(model.predict(x, batch_size=4), expected, rtol=1e-10, atol=1e-12)
+    for key, array in model.get_arrays().items():
+        np.testing.assert_array_equal(array, before[key])
+
+
+class Doubled(nn.BatchNorm2D):
+    def forward(self, x, training=False):
+        return 2 * super().forward(x, training)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [nn.BatchNorm2D(), nn.Conv2D(2)],
+        [nn.Conv2D(2, activation="relu"), nn.BatchNorm2D()],
+        [nn.Conv2D(2), nn.ReLU(), nn.BatchNorm2D()],
+        [nn.Conv2D(2), Doubled(), nn.ReLU()],
+        [nn.Conv2D(2), nn.BatchNorm2D(), nn.BatchNorm2D(), nn.ReLU()],
+        [nn.Conv2D(2), nn.BatchNorm2D(), nn.Conv2D(3), nn.BatchNorm2D(), nn.ReLU()],
+        [nn.BatchNorm2D()],
+    ],
+)
+def test_what_does_not_fit_runs_as_it_is(layers, rng):
+    model = settled(nn.Model(layers, dtype="float64"), (3, 5, 5), rng)
+    x = rng.normal(size=(4, 3, 5, 5))
+    np.testing.assert_allclose(model.predict(x), model.forward(x), rtol=1e-10, atol=1e-12)
+
+
+def test_nothing_is_kept_for_backward(rng):
+    model = nn.Model([nn.Conv2D(2, input_shape=(1, 4, 4)), nn.BatchNorm2D(), nn.Flatten()])
+    model.add(nn.Dense(2))
+    model.predict(rng.random((3, 1, 4, 4)))
+    for layer in model.layers:
+        with pytest.raises(RuntimeError, match="before forward"):
+            layer.backward(np.zeros((3, 2)))
