@@ -31,8 +31,13 @@ Padding = tuple[Pair, Pair]  # ((top, bottom), (left, right))
 
 # Patches of one tile, in bytes. On a CPU a tile is to stay in the second-level cache; a GPU
 # wants few and large products instead.
-_TILE_BYTES_CPU = 1 << 19
+_TILE_BYTES_CPU = 1 << 20
 _TILE_BYTES_GPU = 1 << 28
+# Fewer channels than these are copied channel by channel.
+_FEW_CHANNELS = 5
+# Multiplications, and numbers to move, that are worth a second thread: with less, the two fight
+# for Python's global lock.
+_PRODUCTS_A_THREAD, _NUMBERS_A_THREAD = 1 << 25, 1 << 20
 
 
 # ------------------------------------------------------------------------- memory layout
@@ -67,16 +72,34 @@ def column_sums(rows: Array) -> Array:
     """Return the sum of each column of a matrix, with an error that does not grow with its rows.
 
     Adding a million float32 rows one after the other loses three digits. Blocks of rows are
-    summed in the array's own dtype and the few block sums in float64.
+    summed in the array's own dtype, as products with a vector of ones, and the few block sums
+    in float64.
     """
     xp = cuda.get_array_module(rows)
     count, columns = rows.shape
     block = 1 + math.isqrt(count)
     whole = count // block * block
-    # (blocks*block, C) -> (blocks, block, C) -> (blocks, C)
-    sums = rows[:whole].reshape(-1, block, columns).sum(axis=1)
+    blocks = rows[:whole].reshape(-1, block, columns)  # (blocks*block, C) -> (blocks, block, C)
+    sums, ones = xp.zeros((len(blocks), columns), rows.dtype), xp.ones(block, rows.dtype)
+
+    def add(part: int, lo: int, hi: int) -> None:
+        xp.matmul(ones, blocks[lo:hi], out=sums[lo:hi])
+
+    _share_samples(add, blocks)
     total = sums.sum(axis=0, dtype=xp.float64) + rows[whole:].sum(axis=0, dtype=xp.float64)
     return total.astype(rows.dtype)
+
+
+def _side_by_side(rows: Array, *vectors: Array) -> list[Array]:
+    """Return the matrix with several rows in one, and each vector (C,) repeated as often.
+
+    NumPy needs longer to begin a row than to work on a dozen numbers of it.
+    """
+    xp = cuda.get_array_module(rows)
+    count, columns = rows.shape
+    fold = math.gcd(count, max(1, 512 // max(columns, 1)))
+    # (M, C) -> (M/fold, fold*C), a view
+    return [rows.reshape(-1, fold * columns), *(xp.tile(vector, fold) for vector in vectors)]
 
 
 # -------------------------------------------------------------------- geometry of windows
@@ -184,7 +207,8 @@ def conv2d(
             patches = _im2col(xs, group, groups, kernel, stride, dilation, out)
             xp.matmul(patches, matrix, out=_columns(ys, group, groups))
         if b is not None:
-            ys += b
+            wide, biases = _side_by_side(ys, b)
+            wide += biases
 
     _for_each_tile(convolve, x, w.shape, out)
     return channels_first(y)
@@ -289,9 +313,27 @@ def _empty(xp: Any, shape: tuple[int, ...], dtype: Any) -> Array:
     return memory.empty(shape, dtype) if xp is np else xp.empty(shape, dtype=dtype)
 
 
+def _empty_like(x: Array) -> Array:
+    """Return an array of x's shape, dtype and order of memory, as `_empty` does."""
+    xp = cuda.get_array_module(x)
+    return memory.empty_like(x) if xp is np else xp.empty_like(x)
+
+
 def _parts(x: Array) -> int:
-    """Return how many threads `_for_each_tile` may share the tiles out to."""
+    """Return how many threads work may be shared out to."""
     return threads.NUM_THREADS if cuda.get_array_module(x) is np else 1
+
+
+def _share_samples(work: Callable[[int, int, int], None], x: Array) -> None:
+    """Call `work(part, lo, hi)` for parts of the batch x, on the CPU each on its own thread.
+
+    NumPy lets go of Python's global lock while it works on large arrays.
+    """
+    if cuda.get_array_module(x) is np:
+        grain = 1 + _NUMBERS_A_THREAD // max(x[:1].size, 1)
+        threads.run(work, len(x), grain=grain, blas=True)
+    else:
+        work(0, 0, len(x))
 
 
 def _for_each_tile(
@@ -299,8 +341,7 @@ def _for_each_tile(
 ) -> None:
     """Call `work(tile, part)` for slices of the batch whose patches fit the tile size.
 
-    On the CPU the tiles are shared out over threads, and `part` is the thread's number: NumPy
-    lets go of Python's global lock while it copies and multiplies.
+    On the CPU the tiles are shared out over threads, and `part` is the thread's number.
     """
     on_cpu = cuda.get_array_module(x) is np
     limit = _TILE_BYTES_CPU if on_cpu else _TILE_BYTES_GPU
@@ -313,7 +354,9 @@ def _for_each_tile(
             work(slice(start, min(start + step, x.shape[0])), part)
 
     if on_cpu:
-        threads.run(run, len(starts), blas=True)
+        products = step * out[0] * out[1] * math.prod(w_shape)  # of a tile
+        grain = 1 + _PRODUCTS_A_THREAD // max(products, 1)
+        threads.run(run, len(starts), grain=grain, blas=True)
     else:
         run(0, 0, len(starts))
 
@@ -333,12 +376,17 @@ def _im2col(
     n, _, _, c = x.shape
     if tuple(kernel) == (1, 1) and stride == (1, 1) and groups == 1:
         return x.reshape(-1, c)  # a pixel is its own patch
+    if c < _FEW_CHANNELS:  # then runs of a picture's row are longer than those of a patch
+        columns_first = xp.empty((*kernel, c, n, *out), dtype=x.dtype)
+        for i, j, rows, columns in _windows(kernel, stride, dilation, out):
+            columns_first[i, j] = xp.moveaxis(x[:, rows, columns], 3, 0)
+        return columns_first.reshape(-1, n * out[0] * out[1]).T  # (KH*KW*C/G, M) -> (M, ...)
     patches = xp.empty((n, *out, *kernel, c), dtype=x.dtype)
     if dilation[1] == 1 and groups == 1:  # the KW*C numbers under a kernel's row lie side by side
-        rows_of_kernel = _runs(x, kernel, stride, out)
+        runs = _runs(x, kernel, stride, out)
         for i in range(kernel[0]):
-            top = slice(i * dilation[0], i * dilation[0] + stride[0] * (out[0] - 1) + 1, stride[0])
-            patches[:, :, :, i] = rows_of_kernel[:, top]
+            top = i * dilation[0]
+            patches[:, :, :, i] = runs[:, top : top + stride[0] * (out[0] - 1) + 1 : stride[0]]
     else:
         for i, j, rows, columns in _windows(kernel, stride, dilation, out):
             patches[:, :, :, i, j] = x[:, rows, columns]
@@ -370,21 +418,28 @@ def max_pool2d(
     """
     xp = cuda.get_array_module(x)
     out = output_size(x.shape[2:], pool, stride, padding)
-    x = _pad(channels_last(x), padding, -math.inf)
-    windows = _windows(pool, stride, (1, 1), out)
-    _, _, rows, columns = next(windows)
-    y = x[:, rows, columns].copy()
-    if not keep_index:
-        for _, _, rows, columns in windows:
-            xp.maximum(y, x[:, rows, columns], out=y)
-        return channels_first(y), None
-    index = xp.zeros(y.shape, dtype=np.min_scalar_type(pool[0] * pool[1] - 1))
-    for i, j, rows, columns in windows:
-        candidate = x[:, rows, columns]
-        # Cells come in rising order, so the latest that beat all before it is the maximum.
-        cell = index.dtype.type(i * pool[1] + j)
-        xp.maximum(index, (candidate > y) * cell, out=index)
-        xp.maximum(y, candidate, out=y)
+    x = channels_last(x)
+    y = _empty(xp, (x.shape[0], *out, x.shape[3]), x.dtype)
+    cells = np.min_scalar_type(pool[0] * pool[1] - 1)
+    index = _empty(xp, y.shape, cells) if keep_index else None
+
+    def take_largest(part: int, lo: int, hi: int) -> None:
+        windows = _windows(pool, stride, (1, 1), out)
+        padded, largest = _pad(x[lo:hi], padding, -math.inf), y[lo:hi]
+        _, _, rows, columns = next(windows)
+        largest[...] = padded[:, rows, columns]
+        won = None if index is None else index[lo:hi]
+        if won is not None:
+            won.fill(0)
+        for i, j, rows, columns in windows:
+            candidate = padded[:, rows, columns]
+            if won is not None:
+                # Cells come in rising order: the latest that beat all before it is the maximum.
+                cell = won.dtype.type(i * pool[1] + j)
+                xp.maximum(won, (candidate > largest) * cell, out=won)
+            xp.maximum(largest, candidate, out=largest)
+
+    _share_samples(take_largest, x)
     return channels_first(y), index
 
 
@@ -393,9 +448,11 @@ def max_pool2d_grad(
 ) -> Array:
     """Return the gradient for x of `max_pool2d`: each window's goes to the cell that won."""
     grad = channels_last(grad)
-    return _add_windows(
-        (lambda i, j: grad * (index == i * pool[1] + j)), grad, x_shape, pool, stride, padding
-    )
+
+    def cell_grad(samples: slice, i: int, j: int) -> Array:
+        return grad[samples] * (index[samples] == i * pool[1] + j)
+
+    return _add_windows(cell_grad, grad, x_shape, pool, stride, padding)
 
 
 def avg_pool2d(x: Array, pool: Pair, stride: Pair, padding: Padding) -> Array:
@@ -419,7 +476,9 @@ def avg_pool2d_grad(
     share = channels_last(grad) / xp.asarray(
         _cells(x_shape[2:], pool, stride, padding), dtype=grad.dtype
     )
-    return _add_windows((lambda i, j: share), share, x_shape, pool, stride, padding)
+    return _add_windows(
+        (lambda samples, i, j: share[samples]), share, x_shape, pool, stride, padding
+    )
 
 
 def _add_windows(
@@ -430,16 +489,23 @@ def _add_windows(
     stride: Pair,
     padding: Padding,
 ) -> Array:
-    """Add `cell_grad(i, j)` (N, OH, OW, C) to where cell (i, j) of each window was read."""
+    """Add `cell_grad(samples, i, j)` (n, OH, OW, C) to where cell (i, j) of windows was read."""
     xp = cuda.get_array_module(grad)
     n, c, h, w = x_shape
     (top, bottom), (left, right) = padding
-    dx = xp.zeros((n, h + top + bottom, w + left + right, c), dtype=grad.dtype)
-    for i, j, rows, columns in _windows(pool, stride, (1, 1), grad.shape[1:3]):
-        if stride[0] >= pool[0] and stride[1] >= pool[1]:
-            dx[:, rows, columns] = cell_grad(i, j)  # windows do not overlap: nothing to add to
-        else:
-            dx[:, rows, columns] += cell_grad(i, j)
+    dx = _empty(xp, (n, h + top + bottom, w + left + right, c), grad.dtype)
+    overlap = stride[0] < pool[0] or stride[1] < pool[1]
+
+    def add(part: int, lo: int, hi: int) -> None:
+        own = dx[lo:hi]
+        own.fill(0)
+        for i, j, rows, columns in _windows(pool, stride, (1, 1), grad.shape[1:3]):
+            if overlap:
+                own[:, rows, columns] += cell_grad(slice(lo, hi), i, j)
+            else:
+                own[:, rows, columns] = cell_grad(slice(lo, hi), i, j)
+
+    _share_samples(add, dx)
     return channels_first(_unpad(dx, padding))
 
 
@@ -463,11 +529,14 @@ def batch_norm(x: Array, gamma: Array, beta: Array, eps: float) -> tuple[Array, 
     """
     xp = cuda.get_array_module(x)
     mean = column_sums(x) / x.shape[0]
-    y = x - mean
-    variance = column_sums(y * y) / x.shape[0]
-    y *= gamma / xp.sqrt(variance + eps)
-    y += beta
-    return y, mean, variance
+    wide, means = _side_by_side(x, mean)
+    y = xp.subtract(wide, means, out=_empty_like(wide))
+    squares = xp.multiply(y, y, out=_empty_like(wide)).reshape(x.shape)
+    variance = column_sums(squares) / x.shape[0]
+    y, scales, shifts = _side_by_side(y.reshape(x.shape), gamma / xp.sqrt(variance + eps), beta)
+    y *= scales
+    y += shifts
+    return y.reshape(x.shape), mean, variance
 
 
 def batch_norm_grad(
@@ -481,13 +550,18 @@ def batch_norm_grad(
     xp = cuda.get_array_module(grad)
     count = grad.shape[0]
     inv_std = 1 / xp.sqrt(variance + eps)
-    x_hat = (x - mean) * inv_std
-    dgamma, dbeta = column_sums(grad * x_hat), column_sums(grad)
-    dx = x_hat * (-dgamma / count)
-    dx += grad
-    dx -= dbeta / count
-    dx *= gamma * inv_std
-    return dx, dgamma, dbeta
+    wide, means, inv_stds, scales = _side_by_side(x, mean, inv_std, gamma * inv_std)
+    wide_grad = grad.reshape(wide.shape)
+    dx = xp.subtract(wide, means, out=_empty_like(wide))
+    dx *= inv_stds  # x_hat
+    products = xp.multiply(wide_grad, dx, out=_empty_like(wide)).reshape(x.shape)
+    dgamma, dbeta = column_sums(products), column_sums(grad)
+    _, mean_gx, mean_g = _side_by_side(x, dgamma / count, dbeta / count)
+    dx *= -mean_gx
+    dx += wide_grad
+    dx -= mean_g
+    dx *= scales
+    return dx.reshape(x.shape), dgamma, dbeta
 
 
 def batch_norm_inference(
@@ -496,9 +570,10 @@ def batch_norm_inference(
     """Normalise the columns of x (M, C) by given statistics, as one scale and one shift."""
     xp = cuda.get_array_module(x)
     scale = gamma / xp.sqrt(variance + eps)
-    y = x * scale
-    y += beta - mean * scale
-    return y
+    wide, scales, shifts = _side_by_side(x, scale, beta - mean * scale)
+    y = xp.multiply(wide, scales, out=_empty_like(wide))
+    y += shifts
+    return y.reshape(x.shape)
 
 
 # ------------------------------------------------------------------- elementwise functions
@@ -523,24 +598,38 @@ def dropout_mask(x: Array, rate: float, rng: np.random.Generator) -> Array:
 
 def dropout(x: Array, kept: Array, rate: float) -> Array:
     """Return x where `kept` is true, scaled so that the mean stays what it was, and 0 elsewhere."""
-    y = x * kept
+    y = cuda.get_array_module(x).multiply(x, kept, out=_empty_like(x))
     y *= 1 / (1 - rate)
     return y
 
 
 def matmul(a: Array, b: Array) -> Array:
-    """Return the product of two matrices."""
-    return a @ b
+    """Return the product of two matrices.
+
+    On the CPU its rows are shared out over our own threads. Those of BLAS would wait for the
+    next product in a busy loop, and take the cores from ours.
+    """
+    xp = cuda.get_array_module(a)
+    if xp is not np or a.dtype != b.dtype or a.shape[1] != b.shape[0]:
+        return a @ b
+    y = memory.empty((a.shape[0], b.shape[1]), a.dtype)
+
+    def multiply(part: int, lo: int, hi: int) -> None:
+        np.matmul(a[lo:hi], b, out=y[lo:hi])
+
+    grain = 1 + _PRODUCTS_A_THREAD // max(8 * a.shape[1] * b.shape[1], 1)
+    threads.run(multiply, len(a), grain=grain, blas=True)
+    return y
 
 
 def relu(x: Array) -> Array:
     """Return max(x, 0)."""
-    return cuda.get_array_module(x).maximum(x, 0)
+    return cuda.get_array_module(x).maximum(x, 0, out=_empty_like(x))
 
 
 def relu_grad(grad: Array, y: Array) -> Array:
     """Return the gradient for x of y = `relu`(x): that for y where y is above 0."""
-    return grad * (y > 0)
+    return cuda.get_array_module(grad).multiply(grad, y > 0, out=_empty_like(grad))
 
 
 def sigmoid(x: Array) -> Array:
