@@ -471,17 +471,24 @@ class Model:
         return float(self.loss.forward(y_pred, y, sample_weight=self._to_device(sample_weight)))
 
     def _backward_to_weights(self, grad: Array) -> None:
-        """Go backward as far as there are weights to train; nobody reads what lies below."""
+        """Go backward as far as there are weights to train; nobody reads what lies below.
+
+        What a layer kept of the forward pass is dropped as soon as it was used, so that its
+        memory serves the layers before it.
+        """
         trained = (k for k, layer in enumerate(self.layers) if layer.params and layer.trainable)
         lowest = next(trained, 0)
         for layer in reversed(self.layers[lowest + 1 :]):
             grad = self._watch(layer.backward(grad), layer, "gradient")
+            layer.forget()
         first = self.layers[lowest]
         first.wants_input_grad = False
         try:
             first.backward(grad)
         finally:
             first.wants_input_grad = True
+        for layer in self.layers[: lowest + 1]:
+            layer.forget()
 
     def _find_nan(self, x: Array) -> str:
         """Say in which layer a NaN or an infinity first appears for the batch x."""

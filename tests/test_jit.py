@@ -19,6 +19,7 @@ from nn.kernels import array
 
 jit = pytest.importorskip("nn.kernels.jit", reason="needs Numba (the extra 'fast')")
 products = pytest.importorskip("nn.kernels.products")
+winograd = pytest.importorskip("nn.kernels.winograd")
 threads = pytest.importorskip("nn.kernels.threads")
 
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
@@ -137,6 +138,68 @@ def test_convolution_of_other_sizes(shape, dtype, rng):
         np.testing.assert_allclose(
             ours, theirs, atol=1e-5 * scale if dtype == "float32" else 1e-12 * scale
         )
+
+
+@settings(max_examples=40)
+@given(
+    st.integers(1, 9),
+    st.sampled_from([16, 32, 48]),
+    st.sampled_from([16, 32, 80]),
+    st.tuples(*[st.sampled_from([4, 8, 12])] * 2),
+    st.tuples(*[st.integers(0, 2)] * 4),
+    st.sampled_from(["contiguous", "channels_last"]),
+    st.booleans(),
+    st.integers(0, 99),
+)
+def test_winograd(n, c, f, out, pads, order, bias, seed):
+    """Against float64, which is summed as it stands; any padding, groups of samples cut short."""
+    rng = np.random.default_rng(seed)
+    padding = ((pads[0], pads[1]), (pads[2], pads[3]))
+    size = (out[0] + 2 - pads[0] - pads[1], out[1] + 2 - pads[2] - pads[3])
+    x = in_order(rng.normal(size=(n, c, *size)).astype("float32"), order)
+    w = rng.normal(size=(f, c, 3, 3)).astype("float32")
+    b = rng.normal(size=f).astype("float32") if bias else None
+    assert winograd.suits(array.channels_last(x), f, (3, 3), (1, 1), out)
+    assert not winograd.suits(array.channels_last(x.astype("f8")), f, (3, 3), (1, 1), out)
+    y = jit.conv2d(x, w, b, padding=padding)
+    assert y.dtype == "float32"
+    assert y.shape == (n, f, *out)
+    grad = in_order(rng.normal(size=y.shape).astype("float32"), order)
+    exact = [a.astype("float64") for a in (x, w, grad)]
+    for ours, theirs in (
+        (y, array.conv2d(exact[0], exact[1], b, padding=padding)),
+        (
+            jit.conv2d_input_grad(grad, w, x.shape, padding=padding),
+            array.conv2d_input_grad(exact[2], exact[1], x.shape, padding=padding),
+        ),
+        (
+            jit.conv2d_weight_grad(grad, x, w.shape, padding=padding),
+            array.conv2d_weight_grad(exact[2], exact[0], w.shape, padding=padding),
+        ),
+    ):
+        assert ours.shape == theirs.shape
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-5 * np.abs(theirs).max())
+
+
+def test_winograd_is_left_where_it_does_not_fit(rng):
+    x = rng.normal(size=(2, 8, 8, 16)).astype("float32")
+    assert winograd.suits(x, 16, (3, 3), (1, 1), (8, 8))
+    for f, kernel, stride, out in [
+        (8, (3, 3), (1, 1), (8, 8)),
+        (16, (3, 5), (1, 1), (8, 8)),
+        (16, (3, 3), (2, 1), (4, 8)),
+        (16, (3, 3), (1, 1), (8, 6)),
+        (16, (3, 3), (1, 1), (0, 8)),
+    ]:
+        assert not winograd.suits(x, f, kernel, stride, out)
+    assert not winograd.suits(x[..., :15], 16, (3, 3), (1, 1), (8, 8))
+
+
+def test_winograd_lets_nan_through(rng):
+    x = rng.normal(size=(1, 16, 8, 8)).astype("float32")
+    x[0, 3, 5, 5] = np.nan
+    y = jit.conv2d(x, np.ones((16, 16, 3, 3), dtype="float32"), None, padding=((1, 1), (1, 1)))
+    assert np.isnan(y[0, :, 4:7, 4:7]).all()
 
 
 @given(
@@ -261,14 +324,21 @@ def test_batch_norm_of_a_large_mean_keeps_its_digits(rng):
 def test_relu(order, dtype, rng):
     x = in_order(rng.normal(size=(2, 3, 4, 6)).astype(dtype), order)
     grad = in_order(rng.normal(size=x.shape).astype(dtype), order)
-    y = jit.relu(x)
-    np.testing.assert_array_equal(y, array.relu(x))
-    np.testing.assert_array_equal(jit.relu_grad(grad, y), array.relu_grad(grad, y))
+    y, mask = jit.relu(x)
+    expected, expected_mask = array.relu(x)
+    np.testing.assert_array_equal(y, expected)
+    np.testing.assert_array_equal(mask, expected_mask)
+    assert mask.dtype == bool
+    np.testing.assert_array_equal(jit.relu(x, keep_mask=False)[0], expected)
+    assert jit.relu(x, keep_mask=False)[1] is None
+    np.testing.assert_array_equal(jit.relu_grad(grad, mask), array.relu_grad(grad, mask))
     np.testing.assert_array_equal(
-        jit.relu_grad(np.ascontiguousarray(grad), y), array.relu_grad(grad, y)
+        jit.relu_grad(np.ascontiguousarray(grad), mask), array.relu_grad(grad, mask)
     )
     assert y.dtype == dtype
-    assert np.isnan(jit.relu(np.full(3, np.nan))).all()
+    y, mask = jit.relu(np.full(3, np.nan))
+    assert np.isnan(y).all()
+    assert not mask.any()
 
 
 @pytest.mark.parametrize("order", ["contiguous", "channels_last", "strided"])

@@ -50,6 +50,26 @@ def test_a_block_is_never_given_out_while_anything_refers_to_it(hold):
     assert len(memory._blocks[400_000]) == 4
 
 
+def test_a_block_serves_arrays_down_to_half_its_size():
+    place = address(memory.empty((200_000,), "float32"))
+    kept = memory.empty((100_000,), "float32")
+    assert address(kept) == place
+    assert (kept.shape, kept.nbytes) == ((100_000,), 400_000)
+    assert address(memory.empty((100_000,), "float32")) != place  # it is in use
+    del kept
+    assert address(memory.empty((200_000,), "float32")) == place
+    assert address(memory.empty((90_000,), "float32")) != place  # too large for this one
+    assert address(memory.empty((250_000,), "float32")) != place
+
+
+def test_the_smallest_block_that_fits_is_taken():
+    large, small = memory.empty((200_000,), "float32"), memory.empty((150_000,), "float32")
+    places = [address(small), address(large)]
+    del large, small
+    held = [memory.empty((120_000,), "float32") for _ in range(2)]
+    assert [address(x) for x in held] == places
+
+
 @given(st.permutations(range(4)), st.sampled_from(["float32", "float64", "uint8"]))
 def test_empty_like_keeps_shape_dtype_and_order_of_memory(axes, dtype):
     x = np.zeros((8, 9, 30, 31), dtype=dtype).transpose(axes)

@@ -319,8 +319,7 @@ def test_backward_refuses_a_gradient_of_another_shape():
     model.forward(X, training=True)
     with pytest.raises(ValueError, match=r"output's shape \(12, 3\), got \(12, 1\)"):
         model.backward(np.ones((12, 1), dtype="float32"))
-    model.compile("cce")
-    model.train_step(X[:5], Y[:5])  # the last forward pass, whoever made it
+    model.forward(X[:5])  # the last forward pass counts
     assert model.backward(np.ones((5, 3), dtype="float32")).shape == (5, 2)
     model.forward(X, training=None)  # keeps nothing, so the one before counts
     assert model.backward(np.ones((5, 3), dtype="float32")).shape == (5, 2)

@@ -622,14 +622,16 @@ def matmul(a: Array, b: Array) -> Array:
     return y
 
 
-def relu(x: Array) -> Array:
-    """Return max(x, 0)."""
-    return cuda.get_array_module(x).maximum(x, 0, out=_empty_like(x))
+def relu(x: Array, keep_mask: bool = True) -> tuple[Array, Array | None]:
+    """Return max(x, 0), and where it is above 0 (None where that is not asked for)."""
+    xp = cuda.get_array_module(x)
+    y = xp.maximum(x, 0, out=_empty_like(x))
+    return y, y > 0 if keep_mask else None
 
 
-def relu_grad(grad: Array, y: Array) -> Array:
-    """Return the gradient for x of y = `relu`(x): that for y where y is above 0."""
-    return cuda.get_array_module(grad).multiply(grad, y > 0, out=_empty_like(grad))
+def relu_grad(grad: Array, mask: Array) -> Array:
+    """Return the gradient for x of `relu`: that for its result where the mask is true."""
+    return cuda.get_array_module(grad).multiply(grad, mask, out=_empty_like(grad))
 
 
 def sigmoid(x: Array) -> Array:

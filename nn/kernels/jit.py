@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from . import array, memory, threads
+from . import array, memory, products, threads, winograd
 from .array import Padding, Pair, channels_first, channels_last
 from .compiling import compile_kernel
-from .products import conv2d, conv2d_input_grad, conv2d_weight_grad, matmul  # noqa: F401
+from .products import matmul  # noqa: F401
 from .vectors import place_by_index
 
 Array = Any  # numpy.ndarray
@@ -34,6 +34,62 @@ _GRAIN = 1 << 15
 def _samples(size: int) -> int:
     """Return how many samples of `size` numbers are worth a thread."""
     return 1 + _GRAIN // max(size, 1)
+
+
+# ----------------------------------------------------------------------------- convolution
+
+
+def conv2d(
+    x: Array,
+    w: Array,
+    b: Array | None,
+    stride: Pair = (1, 1),
+    padding: Padding = ((0, 0), (0, 0)),
+    dilation: Pair = (1, 1),
+    groups: int = 1,
+) -> Array:
+    """See `array.conv2d`."""
+    if not products.is_dense(dilation, groups):
+        return array.conv2d(x, w, b, stride, padding, dilation, groups)
+    kernel = (w.shape[2], w.shape[3])
+    out = array.output_size(x.shape[2:], kernel, stride, padding)
+    x = channels_last(x)
+    if winograd.suits(x, len(w), kernel, stride, out):
+        return channels_first(winograd.conv2d(x, w, b, padding, out))
+    return channels_first(products.conv2d(x, w, b, stride, padding, out))
+
+
+def conv2d_input_grad(
+    grad: Array,
+    w: Array,
+    x_shape: tuple[int, ...],
+    stride: Pair = (1, 1),
+    padding: Padding = ((0, 0), (0, 0)),
+    dilation: Pair = (1, 1),
+    groups: int = 1,
+) -> Array:
+    """See `array.conv2d_input_grad`."""
+    spread, turned, around = array.turned_round(grad, w, x_shape, stride, padding, dilation, groups)
+    return conv2d(spread, turned, None, (1, 1), around, dilation, groups)
+
+
+def conv2d_weight_grad(
+    grad: Array,
+    x: Array,
+    w_shape: tuple[int, ...],
+    stride: Pair = (1, 1),
+    padding: Padding = ((0, 0), (0, 0)),
+    dilation: Pair = (1, 1),
+    groups: int = 1,
+) -> Array:
+    """See `array.conv2d_weight_grad`."""
+    if not products.is_dense(dilation, groups) or 0 in grad.shape:
+        return array.conv2d_weight_grad(grad, x, w_shape, stride, padding, dilation, groups)
+    kernel = (w_shape[2], w_shape[3])
+    grad, x = channels_last(grad), channels_last(x)
+    if winograd.suits(x, w_shape[0], kernel, stride, grad.shape[1:3]):
+        return winograd.conv2d_weight_grad(grad, x, padding)
+    return products.conv2d_weight_grad(grad, x, kernel, stride, padding)
 
 
 # --------------------------------------------------------------------------------- pooling
@@ -324,20 +380,26 @@ def _flat(*arrays: Array) -> list[Array] | None:
     return flat
 
 
-@compile_kernel
-def _relu(x, y, part, lo, hi):
-    zero = x.dtype.type(0)
-    x, y = x[lo:hi], y[lo:hi]
-    for k in range(x.size):
-        y[k] = zero if x[k] < zero else x[k]  # NaN is not below 0 and stays
+@functools.cache
+def _relu(keep_mask: bool) -> Callable[..., Any]:
+    @compile_kernel
+    def relu(x, y, mask, part, lo, hi):
+        zero = x.dtype.type(0)
+        x, y, mask = x[lo:hi], y[lo:hi], mask[lo:hi]
+        for k in range(x.size):
+            y[k] = zero if x[k] < zero else x[k]  # NaN is not below 0 and stays
+            if keep_mask:
+                mask[k] = x[k] > zero
+
+    return relu
 
 
 @compile_kernel
-def _relu_grad(grad, y, dx, part, lo, hi):
-    zero = grad.dtype.type(0)
-    grad, y, dx = grad[lo:hi], y[lo:hi], dx[lo:hi]
+def _relu_grad(grad, mask, dx, part, lo, hi):
+    zero, one = grad.dtype.type(0), grad.dtype.type(1)
+    grad, mask, dx = grad[lo:hi], mask[lo:hi], dx[lo:hi]
     for k in range(grad.size):
-        dx[k] = grad[k] if y[k] > zero else zero
+        dx[k] = grad[k] * (one if mask[k] else zero)
 
 
 @compile_kernel
@@ -368,22 +430,23 @@ def _adam(param, grad, m, v, beta1, rest1, beta2, rest2, root, eps, rate, part, 
         param[k] -= rate * m[k] / (root * np.sqrt(v[k]) + eps)
 
 
-def relu(x: Array) -> Array:
+def relu(x: Array, keep_mask: bool = True) -> tuple[Array, Array | None]:
     """See `array.relu`."""
     y = memory.empty_like(x)  # in the same order of memory
-    flat = _flat(x, y)
+    mask = memory.empty_like(x, bool) if keep_mask else None
+    flat = _flat(x, y) if mask is None else _flat(x, y, mask)
     if flat is None:
-        return array.relu(x)
-    threads.run(_relu, x.size, *flat, grain=_GRAIN)
-    return y
+        return array.relu(x, keep_mask)
+    threads.run(_relu(keep_mask), x.size, *flat[:2], flat[-1], grain=_GRAIN)
+    return y, mask
 
 
-def relu_grad(grad: Array, y: Array) -> Array:
+def relu_grad(grad: Array, mask: Array) -> Array:
     """See `array.relu_grad`."""
     dx = memory.empty_like(grad)
-    flat = _flat(grad, y, dx)
+    flat = _flat(grad, mask, dx)
     if flat is None:
-        return array.relu_grad(grad, y)
+        return array.relu_grad(grad, mask)
     threads.run(_relu_grad, grad.size, *flat, grain=_GRAIN)
     return dx
 

@@ -18,6 +18,8 @@ from .. import cuda
 
 # Smaller arrays come from the C library quickly enough.
 _SMALLEST = 1 << 16
+# How many times as large as an array the block may be that it gets.
+_LOOSEST_FIT = 2
 # Idle memory beyond what is in use that is kept for later, in bytes.
 _KEPT = 1 << 26
 
@@ -47,17 +49,25 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     if size < _SMALLEST:
         return np.empty(shape, dtype)
     with _lock:
-        blocks = _blocks.setdefault(size, [])
+        block = _idle_block(size)
+        if block is None:
+            _drop_idle_blocks()
+            block = np.empty(size, dtype=np.uint8)
+            _blocks.setdefault(size, []).append(block)
+        return block[:size].view(dtype).reshape(shape)
+
+
+def _idle_block(size: int) -> np.ndarray | None:
+    """Return the smallest block that nobody holds and that is large enough, but not too large."""
+    for found in sorted(s for s in _blocks if size <= s <= _LOOSEST_FIT * size):
+        blocks = _blocks[found]
         for index in range(len(blocks)):
             if _references(blocks, index) == _IDLE:
-                return blocks[index].view(dtype).reshape(shape)
-        _drop_idle_blocks()
-        block = np.empty(size, dtype=np.uint8)
-        _blocks.setdefault(size, []).append(block)
-        return block.view(dtype).reshape(shape)
+                return blocks[index]
+    return None
 
 
-def empty_like(x: np.ndarray) -> np.ndarray:
+def empty_like(x: np.ndarray, dtype: Any = None) -> np.ndarray:
     """Return an array of x's shape, dtype and order of memory, as `numpy.empty_like` does.
 
     Examples
@@ -66,7 +76,8 @@ def empty_like(x: np.ndarray) -> np.ndarray:
     (8, 24)
     """
     axes, back = cuda.memory_order(x)
-    return empty(tuple(x.shape[axis] for axis in axes), x.dtype).transpose(back)
+    dtype = x.dtype if dtype is None else dtype
+    return empty(tuple(x.shape[axis] for axis in axes), dtype).transpose(back)
 
 
 def _drop_idle_blocks() -> None:

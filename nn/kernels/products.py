@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from . import array, memory, threads
-from .array import Padding, Pair, channels_first, channels_last
+from .array import Padding, Pair
 from .compiling import compile_kernel
 from .vectors import block_columns, block_rows, multiply_block
 
@@ -143,7 +143,7 @@ def matmul(a: Array, b: Array) -> Array:
 
 
 @compile_kernel
-def _copy_band(x, first_row, rows, left, padded, width):
+def copy_band(x, first_row, rows, left, padded, width):
     """Copy rows of a picture x (H, W, C) into rows of `width` pixels, zeros around them."""
     h, w, c = x.shape
     columns = min(w, width - left)
@@ -181,7 +181,7 @@ def _conv2d(columns: int, vectors: int, lanes: int) -> Callable[..., Any]:
             for top in range(0, out_h, band):
                 count = min(band, out_h - top)
                 rows = (count - 1) * stride[0] + kernel[0]
-                _copy_band(x[n], top * stride[0] - before[0], rows, before[1], padded, width)
+                copy_band(x[n], top * stride[0] - before[0], rows, before[1], padded, width)
                 for filters in range(0, f, panel):
                     for row in range(count):
                         x_row, y_row = row * stride[0] * width, (n * out_h + top + row) * out_w
@@ -221,7 +221,7 @@ def _conv2d_weight_grad(taps: int, vectors: int, lanes: int) -> Callable[..., An
             for top in range(0, out_h, band):
                 count = min(band, out_h - top)
                 rows = (count - 1) * stride[0] + kernel[0]
-                _copy_band(x[n], top * stride[0] - before[0], rows, before[1], padded, width)
+                copy_band(x[n], top * stride[0] - before[0], rows, before[1], padded, width)
                 for i in range(kernel[0]):
                     for tap in range(0, all_taps, taps):
                         for filters in range(0, f, panel):
@@ -238,7 +238,7 @@ def _conv2d_weight_grad(taps: int, vectors: int, lanes: int) -> Callable[..., An
     return conv2d_weight_grad
 
 
-def _is_dense(dilation: Pair, groups: int) -> bool:
+def is_dense(dilation: Pair, groups: int) -> bool:
     """Tell whether a convolution has a quick form: every cell and every channel under a kernel."""
     return dilation == (1, 1) and groups == 1
 
@@ -250,21 +250,9 @@ def _band(out: Pair, kernel: Pair, stride: Pair, pixel_bytes: int) -> int:
     return min(out[0], max(1, (rows - kernel[0]) // stride[0] + 1))
 
 
-def conv2d(
-    x: Array,
-    w: Array,
-    b: Array | None,
-    stride: Pair = (1, 1),
-    padding: Padding = ((0, 0), (0, 0)),
-    dilation: Pair = (1, 1),
-    groups: int = 1,
-) -> Array:
-    """See `array.conv2d`."""
-    if not _is_dense(dilation, groups):
-        return array.conv2d(x, w, b, stride, padding, dilation, groups)
+def conv2d(x: Array, w: Array, b: Array | None, stride: Pair, padding: Padding, out: Pair) -> Array:
+    """Return the convolution of x (N, H, W, C) with w (F, C, KH, KW), as (N, OH, OW, F)."""
     f, c, kh, kw = w.shape
-    x = channels_last(x)
-    out = array.output_size(x.shape[1:3], (kh, kw), stride, padding)
     vectors, lanes = block_columns(f, x.dtype)
     # (F, C, KH, KW) -> (KH, KW, C, F) -> (KH*KW*C, F), and zeros to whole blocks
     matrix = _widened(w.transpose(2, 3, 1, 0).reshape(-1, f), vectors * lanes)
@@ -279,46 +267,23 @@ def conv2d(
             y.reshape(len(x) * out[0], -1), (kh, kw), stride, before, band,
             grain=_grain(y[:1].size * len(matrix)),
         )  # fmt: skip
-    return channels_first(y if y.shape[3] == f else np.ascontiguousarray(y[..., :f]))
-
-
-def conv2d_input_grad(
-    grad: Array,
-    w: Array,
-    x_shape: tuple[int, ...],
-    stride: Pair = (1, 1),
-    padding: Padding = ((0, 0), (0, 0)),
-    dilation: Pair = (1, 1),
-    groups: int = 1,
-) -> Array:
-    """See `array.conv2d_input_grad`."""
-    spread, turned, around = array.turned_round(grad, w, x_shape, stride, padding, dilation, groups)
-    return conv2d(spread, turned, None, (1, 1), around, dilation, groups)
+    return y if y.shape[3] == f else np.ascontiguousarray(y[..., :f])
 
 
 def conv2d_weight_grad(
-    grad: Array,
-    x: Array,
-    w_shape: tuple[int, ...],
-    stride: Pair = (1, 1),
-    padding: Padding = ((0, 0), (0, 0)),
-    dilation: Pair = (1, 1),
-    groups: int = 1,
+    grad: Array, x: Array, kernel: Pair, stride: Pair, padding: Padding
 ) -> Array:
-    """See `array.conv2d_weight_grad`."""
-    if not _is_dense(dilation, groups) or 0 in grad.shape:
-        return array.conv2d_weight_grad(grad, x, w_shape, stride, padding, dilation, groups)
-    grad, x = channels_last(grad), channels_last(x)
-    f, c, kh, kw = w_shape
-    n, oh, ow, _ = grad.shape
+    """Return the gradient for w of `conv2d`, given that for its result (N, OH, OW, F)."""
+    (kh, kw), c = kernel, x.shape[3]
+    n, oh, ow, f = grad.shape
     vectors, lanes = block_columns(f, x.dtype)
     grad = _widened(grad.reshape(-1, f), vectors * lanes).reshape(n, oh, ow, -1)
     taps = block_rows(kw * c)
     all_taps = -(-kw * c // taps) * taps
     dw = np.empty((threads.NUM_THREADS, kh * all_taps * grad.shape[3]), dtype=grad.dtype)
-    before, band = (padding[0][0], padding[1][0]), _band((oh, ow), (kh, kw), stride, c * x.itemsize)
+    before, band = (padding[0][0], padding[1][0]), _band((oh, ow), kernel, stride, c * x.itemsize)
     parts = threads.run(
-        _conv2d_weight_grad(taps, vectors, lanes), n, x, grad, dw, (kh, kw), stride, before, band,
+        _conv2d_weight_grad(taps, vectors, lanes), n, x, grad, dw, kernel, stride, before, band,
         grain=_grain(oh * ow * c * f * kh * kw),
     )  # fmt: skip
     # (parts, KH*taps*F) -> (KH, KW, C, F) -> (F, C, KH, KW)

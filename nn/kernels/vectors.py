@@ -21,6 +21,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+# What `transform_tile` multiplies by; `winograd` says why.
+TRANSFORMS: list[tuple[tuple[float, ...], ...]] = []
+
 
 def _registers() -> tuple[int, int]:
     """Return the size of the processor's vector registers in bytes, and how many it has."""
@@ -199,3 +202,61 @@ def place_by_index(_, lanes, cells, grad, index, start, dx, dx_starts):
         return context.get_dummy_value()
 
     return types.void(lanes, cells, grad, index, start, dx, dx_starts), generate
+
+
+@intrinsic(prefer_literal=True)
+def transform_tile(_, lanes, matrix, source, target, starts, source_steps, target_steps):
+    """Write T X T^t for a matrix T of constants and a small matrix X of vectors.
+
+    Parameters
+    ----------
+    lanes, matrix
+        Constants: the numbers in a vector, and which of `TRANSFORMS` is T.
+    source, target, starts
+        Vectors that hold X and the result, and where each begins in them.
+    source_steps, target_steps
+        Numbers from one row, and from one column, to the next.
+    """
+    if not (isinstance(lanes, types.IntegerLiteral) and isinstance(matrix, types.IntegerLiteral)):
+        return None
+    rows = TRANSFORMS[matrix.literal_value]
+    taken = (lanes, matrix, source, target, starts, source_steps, target_steps)
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        def place(array: int, start: int, steps: int, i: int, j: int) -> Any:
+            by_row, by_column = (builder.extract_value(values[steps], k) for k in (0, 1))
+            offset = builder.extract_value(values[4], start)
+            for step, count in ((by_row, i), (by_column, j)):
+                distance = builder.mul(step, ir.Constant(step.type, count))
+                offset = builder.add(offset, distance)
+            pointer = _pointer(context, builder, taken[array], values[array], offset)
+            vector = ir.VectorType(pointer.type.pointee, lanes.literal_value)
+            return builder.bitcast(pointer, vector.as_pointer())
+
+        size, itemsize = range(len(rows[0])), source.dtype.bitwidth // 8
+        x = [[builder.load(place(2, 0, 5, i, j), align=itemsize) for j in size] for i in size]
+        columns = [_times(builder, rows, [x[i][j] for i in size]) for j in size]  # T X, by columns
+        for i in range(len(rows)):
+            row = _times(builder, rows, [columns[j][i] for j in size])
+            for j, result in enumerate(row):
+                builder.store(result, place(3, 1, 6, i, j), align=itemsize)
+        return context.get_dummy_value()
+
+    return types.void(*taken), generate
+
+
+def _times(builder, rows, vectors):
+    """Return the products of a matrix of constants with a column of vectors."""
+    results = []
+    for row in rows:
+        total = None
+        for factor, vector in zip(row, vectors, strict=True):
+            if factor == 0:
+                continue
+            term = vector
+            if factor != 1:
+                constant = ir.Constant(vector.type, [float(factor)] * vector.type.count)
+                term = builder.fmul(vector, constant, flags=["contract"])
+            total = term if total is None else builder.fadd(total, term, flags=["contract"])
+        results.append(total)
+    return results

@@ -45,14 +45,14 @@ class ReLU(ElementwiseLayer):
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return max(x, 0)."""
         x = self._check_input(x)
-        y = kernels.relu(x)
-        self._keep(training, y)
+        y, mask = kernels.relu(x, training is not None)
+        self._keep(training, mask)
         return y
 
     def backward(self, grad: Array) -> Array:
         """Let the gradient through where the output was positive."""
-        (y,) = self._recall()
-        return kernels.relu_grad(grad, y)
+        (mask,) = self._recall()
+        return kernels.relu_grad(grad, mask)
 
 
 @register

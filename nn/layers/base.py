@@ -212,6 +212,10 @@ class Layer:
         if training is not None:
             self._kept = values
 
+    def forget(self) -> None:
+        """Drop what the last forward pass kept, once `backward` is done with it."""
+        self._kept = None
+
     def _recall(self) -> tuple:
         """Return what the last forward pass kept."""
         if self._kept is None:
@@ -297,6 +301,12 @@ class WeightedLayer(Layer):
                 f"{self.activation!r}: add it as a layer of its own."
             )
         return y
+
+    def forget(self) -> None:
+        """Drop what the last forward pass kept, here and in the activation."""
+        super().forget()
+        if self.activation is not None:
+            self.activation.forget()
 
     def _activation_grad(self, grad: Array) -> Array:
         return grad if self.activation is None else self.activation.backward(grad)

@@ -93,6 +93,7 @@ class Dense(WeightedLayer):
         (x,) = self._recall()
         grad = self._activation_grad(grad)
         if self.trainable:
+            self.grads.pop("W", None)  # the new one takes its memory
             self.grads["W"] = kernels.matmul(x.T, grad)
             if self.use_bias:
                 self.grads["b"] = kernels.column_sums(grad)

@@ -1,0 +1,222 @@
+"""Convolution with kernels of 3 x 3, compiled, with a quarter of the multiplications.
+
+Winograd's way for 4 x 4 outputs at a time (Lavin and Gray 2015, arXiv 1509.09308, section 4.3):
+a tile X of 6 x 6 inputs, the kernel W and the outputs Y are transformed, so that the convolution
+is 36 products of single numbers, B^t X B by G W G^t, where it takes 144 as it stands:
+
+    Y = A^t [(G W G^t) * (B^t X B)] A
+
+Summed over channels, each of the 36 is a matrix product, (tiles, C) by (C, F). The gradient of
+the kernel goes the same way back: dW = G^t [(A dY A^t) * (B^t X B)] G. The constants make larger
+numbers of smaller ones and back: the result is good to six digits, where the sum as it stands is
+good to seven. So this is for float32, and for shapes where a benchmark showed it to be quicker;
+float64, for gradient checks, is summed as it stands.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import memory, threads
+from .array import Padding, Pair
+from .compiling import compile_kernel
+from .products import copy_band
+from .vectors import TRANSFORMS, block_columns, block_rows, multiply_block, transform_tile
+
+Array = Any  # numpy.ndarray
+
+_B_T = (
+    (4, 0, -5, 0, 1, 0),
+    (0, -4, -4, 1, 1, 0),
+    (0, 4, -4, -1, 1, 0),
+    (0, -2, -1, 2, 1, 0),
+    (0, 2, -1, -2, 1, 0),
+    (0, 4, 0, -5, 0, 1),
+)
+_G = (
+    (1 / 4, 0, 0),
+    (-1 / 6, -1 / 6, -1 / 6),
+    (-1 / 6, 1 / 6, -1 / 6),
+    (1 / 24, 1 / 12, 1 / 6),
+    (1 / 24, -1 / 12, 1 / 6),
+    (0, 0, 1),
+)
+_A_T = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
+TRANSFORMS[:] = [_B_T, _G, _A_T, tuple(zip(*_A_T, strict=True)), tuple(zip(*_G, strict=True))]
+_INPUT, _KERNEL, _OUTPUT, _OUTPUT_GRAD, _KERNEL_GRAD = range(5)
+
+_LANES = block_columns(1 << 20, np.float32)[1]
+_CHANNELS = 8  # rows of a block of the kernels' gradient
+_FEWEST_CHANNELS = 16
+# Tiles that are worked on at a time: enough rows for a matrix product, few enough for the cache.
+_TILES = 32
+_PLANES = 36
+
+
+def suits(x: Array, f: int, kernel: Pair, stride: Pair, out: Pair) -> bool:
+    """Tell whether a convolution of x (N, H, W, C) with f filters is quicker this way."""
+    c = x.shape[3]
+    return (
+        x.dtype == np.float32
+        and (*kernel, *stride) == (3, 3, 1, 1)
+        and out[0] % 4 == out[1] % 4 == 0
+        and min(out) > 0
+        and c % _LANES == f % _LANES == 0
+        and min(c, f) >= _FEWEST_CHANNELS
+    )
+
+
+def _sizes(x: Array, out: Pair) -> tuple[int, int]:
+    """Return the samples that are worked on at a time, and their tiles."""
+    tiles = out[0] // 4 * (out[1] // 4)
+    samples = max(1, min(len(x), _TILES // tiles))
+    return samples, samples * tiles
+
+
+@functools.cache
+def _kernels_transform(lanes: int, matrix: int) -> Callable[..., Any]:
+    @compile_kernel
+    def transform_kernels(w, target, sizes, part, lo, hi):
+        """Transform the kernels of the channels lo..hi, from (I, I, C, F) to (J, J, C, F)."""
+        i, j, c, f = sizes
+        for channel in range(lo, hi):
+            for k in range(channel * f, (channel + 1) * f, lanes):
+                steps = (i * c * f, c * f), (j * c * f, c * f)
+                transform_tile(lanes, matrix, w, target, (k, k), steps[0], steps[1])
+
+    return transform_kernels
+
+
+@compile_kernel
+def _transform_inputs(x, v, first, count, out, before, tiles, padded):
+    """Transform the tiles of some samples of x (N, H, W, C) into v (6, 6, tiles, C)."""
+    c, width = x.shape[3], out[1] + 2
+    tile = 0
+    for n in range(first, first + count):
+        copy_band(x[n], -before[0], out[0] + 2, before[1], padded, width)
+        for top in range(0, out[0], 4):
+            for left in range(0, out[1], 4):
+                for k in range(0, c, _LANES):
+                    starts = ((top * width + left) * c + k, tile * c + k)
+                    steps = (6 * tiles * c, tiles * c)
+                    transform_tile(_LANES, _INPUT, padded, v, starts, (width * c, c), steps)
+                tile += 1
+    return tile
+
+
+@functools.cache
+def _conv2d(rows: int, vectors: int, lanes: int) -> Callable[..., Any]:
+    panel = vectors * lanes
+
+    @compile_kernel
+    def conv2d(x, u, b, y, before, samples, tiles, part, lo, hi):
+        """Convolve the samples lo..hi of x with the kernels u (36*C*F,), `samples` at a time."""
+        c, (_, out_h, out_w, f) = x.shape[3], y.shape
+        padded = np.empty((out_h + 2) * (out_w + 2) * c, dtype=x.dtype)
+        v = np.empty(_PLANES * tiles * c, dtype=x.dtype)
+        m = np.empty(_PLANES * tiles * f, dtype=x.dtype)
+        zeros, flat_y = np.zeros(f, dtype=x.dtype), y.reshape(y.size)
+        for first in range(lo, hi, samples):
+            count = min(samples, hi - first)
+            used = _transform_inputs(x, v, first, count, (out_h, out_w), before, tiles, padded)
+            used = max(used, rows)  # what is computed of unused tiles is never read
+            for plane in range(_PLANES):
+                for filters in range(0, f, panel):
+                    for block in range(0, used, rows):
+                        row = plane * tiles + min(block, used - rows)
+                        multiply_block(
+                            rows, vectors, lanes, v, (c, 0, 1), u, (0, f), (1, c), zeros, 0, m, f,
+                            (row * c, plane * c * f + filters, filters, row * f + filters),
+                        )  # fmt: skip
+            tile = 0
+            for n in range(first, first + count):
+                for top in range(0, out_h, 4):
+                    for left in range(0, out_w, 4):
+                        at = ((n * out_h + top) * out_w + left) * f
+                        for k in range(0, f, lanes):
+                            transform_tile(
+                                lanes, _OUTPUT, m, flat_y, (tile * f + k, at + k),
+                                (6 * tiles * f, tiles * f), (out_w * f, f),
+                            )  # fmt: skip
+                        tile += 1
+                for row in range(out_h):
+                    for column in range(out_w):
+                        for k in range(f):
+                            y[n, row, column, k] += b[k]
+
+    return conv2d
+
+
+@functools.cache
+def _conv2d_weight_grad(rows: int, vectors: int, lanes: int) -> Callable[..., Any]:
+    panel = vectors * lanes
+
+    @compile_kernel
+    def conv2d_weight_grad(x, grad, du, before, samples, tiles, part, lo, hi):
+        """Sum the gradient of the transformed kernels over the samples into du[part] (36*C*F,)."""
+        c, (_, out_h, out_w, f) = x.shape[3], grad.shape
+        padded = np.empty((out_h + 2) * (out_w + 2) * c, dtype=x.dtype)
+        v = np.empty(_PLANES * tiles * c, dtype=x.dtype)
+        z = np.empty(_PLANES * tiles * f, dtype=x.dtype)
+        own, flat_grad = du[part], grad.reshape(grad.size)
+        own[:] = 0
+        for first in range(lo, hi, samples):
+            count = min(samples, hi - first)
+            used = _transform_inputs(x, v, first, count, (out_h, out_w), before, tiles, padded)
+            tile = 0
+            for n in range(first, first + count):
+                for top in range(0, out_h, 4):
+                    for left in range(0, out_w, 4):
+                        at = ((n * out_h + top) * out_w + left) * f
+                        for k in range(0, f, lanes):
+                            transform_tile(
+                                lanes, _OUTPUT_GRAD, flat_grad, z, (at + k, tile * f + k),
+                                (out_w * f, f), (6 * tiles * f, tiles * f),
+                            )  # fmt: skip
+                        tile += 1
+            for plane in range(_PLANES):
+                for filters in range(0, f, panel):
+                    for channel in range(0, c, rows):
+                        at = (plane * c + channel) * f + filters
+                        starts = (plane * tiles * c + channel, plane * tiles * f + filters, at, at)
+                        multiply_block(
+                            rows, vectors, lanes, v, (1, 0, c), z, (0, f), (1, used),
+                            own, f, own, f, starts,
+                        )  # fmt: skip
+
+    return conv2d_weight_grad
+
+
+def conv2d(x: Array, w: Array, b: Array | None, padding: Padding, out: Pair) -> Array:
+    """Return the convolution of x (N, H, W, C), as (N, OH, OW, F), where `suits` says so."""
+    n, _, _, c = x.shape
+    f = len(w)
+    vectors, lanes = block_columns(f, x.dtype)
+    plain = np.ascontiguousarray(w.transpose(2, 3, 1, 0)).ravel()  # (F, C, 3, 3) -> (3, 3, C, F)
+    u = memory.empty((_PLANES * c * f,), x.dtype)
+    threads.run(_kernels_transform(lanes, _KERNEL), c, plain, u, (3, 6, c, f), grain=c // 4)
+    y = memory.empty((n, *out, f), x.dtype)
+    bias = np.zeros(f, dtype=x.dtype) if b is None else b
+    samples, tiles = _sizes(x, out)
+    before = (padding[0][0], padding[1][0])
+    kernel = _conv2d(block_rows(tiles), vectors, lanes)
+    threads.run(kernel, n, x, u, bias, y, before, samples, tiles, grain=samples)
+    return y
+
+
+def conv2d_weight_grad(grad: Array, x: Array, padding: Padding) -> Array:
+    """Return the gradient for w of `conv2d`, given that for its result (N, OH, OW, F)."""
+    (n, *out, f), c = grad.shape, x.shape[3]
+    vectors, lanes = block_columns(f, x.dtype)
+    du = memory.empty((threads.NUM_THREADS, _PLANES * c * f), x.dtype)
+    samples, tiles = _sizes(x, (out[0], out[1]))
+    before = (padding[0][0], padding[1][0])
+    kernel = _conv2d_weight_grad(_CHANNELS, vectors, lanes)
+    parts = threads.run(kernel, n, x, grad, du, before, samples, tiles, grain=samples)
+    total, dw = du[0] if parts == 1 else du[:parts].sum(axis=0), np.empty(9 * c * f, dtype=x.dtype)
+    back = _kernels_transform(lanes, _KERNEL_GRAD)
+    threads.run(back, c, total, dw, (6, 3, c, f), grain=c // 4)
+    # (3, 3, C, F) -> (F, C, 3, 3)
+    return np.ascontiguousarray(dw.reshape(3, 3, c, f).transpose(3, 2, 0, 1))
