@@ -3,10 +3,12 @@
     python benchmarks/kernels.py
     python benchmarks/kernels.py --networks vgg6 --batch 256 --without-numba
 
-Convolutions are measured in GFLOP/s against a large matrix product, all else in GB/s against a
-large copy on all cores. The bytes are those of the arrays that a kernel must read and of those that
-it returns, each once. An array that fits the processor's cache can beat the copy, which does not.
-Arrays have channels-last memory, as between nn's layers.
+Convolutions and products are measured in GFLOP/s against a large matrix product, all else in GB/s
+against a large copy on all cores. The operations of a convolution are counted as it is defined:
+Winograd's way takes fewer, so its rate can be above the ceiling. The bytes are those of the arrays
+that a kernel must read and of those that it returns or changes, each once, but those that must be
+read twice. An array that fits the processor's cache can beat the copy, which does not. Arrays have
+channels-last memory, as between nn's layers.
 """
 
 import argparse
@@ -44,10 +46,16 @@ def cases(network, batch):
     """Yield (kernel, shape, its arguments, bytes it must read, multiplications and additions)."""
     c, h, w = NETWORKS[network].shape
     rng = np.random.default_rng(0)
-    is_first = True
+    is_first, features = True, 0
     for kind, size in NETWORKS[network].parts():
         if kind == "flatten":
-            break
+            features = c * h * w
+        elif kind == "dense":
+            yield from dense_cases(rng.standard_normal((batch, features), dtype=np.float32), size)
+            yield from update_cases(features * size)
+            features = size
+        if features:
+            continue
         x = random_image((batch, c, h, w))
         shape = f"{batch}x{c}x{h}x{w}"
         if kind == "conv":
@@ -58,8 +66,12 @@ def cases(network, batch):
             h, w = h // 2, w // 2
         elif kind == "bn":
             yield from batch_norm_cases(x, f"{batch * h * w}x{c}")
+        elif kind == "relu":
+            yield from relu_cases(x, shape)
         elif kind == "dropout":
+            kept = np.ascontiguousarray(x.transpose(0, 2, 3, 1) > 0).transpose(0, 3, 1, 2)
             yield "dropout_mask", shape, (x, DROPOUT, rng), 0, 0
+            yield "dropout", shape, (x, kept, DROPOUT), x.nbytes + kept.nbytes, 0
     logits = rng.standard_normal((batch, 10), dtype=np.float32)
     for name in ("softmax", "log_softmax"):
         yield name, f"{batch}x10", (logits,), logits.nbytes, 0
@@ -95,11 +107,34 @@ def batch_norm_cases(x, shape):
 
     rows = kernels.to_rows(x)
     gamma, beta = np.ones(rows.shape[1], np.float32), np.zeros(rows.shape[1], np.float32)
-    _, kept, inv_std, mean, variance = kernels.batch_norm(rows, gamma, beta, BN_EPS)
-    yield "batch_norm", shape, (rows, gamma, beta, BN_EPS), rows.nbytes, 0
-    yield "batch_norm_grad", shape, (rows, kept, gamma, inv_std), 2 * rows.nbytes, 0
-    statistics_given = (rows, gamma, beta, mean, variance, BN_EPS)
-    yield "batch_norm_inference", shape, statistics_given, rows.nbytes, 0
+    _, mean, variance = kernels.batch_norm(rows, gamma, beta, BN_EPS)
+    yield "batch_norm", shape, (rows, gamma, beta, BN_EPS), 2 * rows.nbytes, 0  # read twice
+    statistics_given = (rows, gamma, mean, variance, BN_EPS)
+    yield "batch_norm_grad", shape, (rows, *statistics_given), 4 * rows.nbytes, 0
+
+
+def relu_cases(x, shape):
+    from nn import kernels
+
+    _, mask = kernels.relu(x)
+    yield "relu", shape, (x,), x.nbytes, 0
+    yield "relu_grad", shape, (x, mask), x.nbytes + mask.nbytes, 0
+
+
+def dense_cases(x, units):
+    shape = f"{len(x)}x{x.shape[1]}->{units}"
+    w = np.ones((x.shape[1], units), np.float32)
+    grad = np.ones((len(x), units), np.float32)
+    flops = 2 * len(x) * w.size
+    yield "matmul", f"{shape}, forward", (x, w), 0, flops
+    yield "matmul", f"{shape}, weights", (x.T, grad), 0, flops
+    yield "matmul", f"{shape}, inputs", (grad, w.T), 0, flops
+
+
+def update_cases(count):
+    param, grad, m, v = np.ones((4, count), np.float32)
+    yield "sgd", f"{count}", (param, grad, m, 0.01, 0.9, False), 5 * param.nbytes, 0
+    yield "adam", f"{count}", (param, grad, m, v, 1e-3, 0.9, 0.999, 1e-8, 1), 7 * param.nbytes, 0
 
 
 # --------------------------------------------------------------------------------- measuring

@@ -140,6 +140,19 @@ def test_convolution_of_other_sizes(shape, dtype, rng):
         )
 
 
+def test_strides_that_step_over_the_picture(rng):
+    x = rng.normal(size=(2, 3, 4, 1))
+    w = rng.normal(size=(5, 3, 2, 2))
+    options = {"stride": (2, 7), "padding": ((1, 1), (6, 0))}
+    y = jit.conv2d(x, w, None, **options)
+    np.testing.assert_allclose(y, array.conv2d(x, w, None, **options), atol=1e-12)
+    assert y.shape == (2, 5, 3, 1)
+    dw = jit.conv2d_weight_grad(y, x, w.shape, **options)
+    np.testing.assert_allclose(dw, array.conv2d_weight_grad(y, x, w.shape, **options), atol=1e-12)
+    dx = jit.conv2d_input_grad(y, w, x.shape, **options)
+    np.testing.assert_allclose(dx, array.conv2d_input_grad(y, w, x.shape, **options), atol=1e-12)
+
+
 @settings(max_examples=40)
 @given(
     st.integers(1, 9),

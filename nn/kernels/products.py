@@ -146,6 +146,7 @@ def matmul(a: Array, b: Array) -> Array:
 def copy_band(x, first_row, rows, left, padded, width):
     """Copy rows of a picture x (H, W, C) into rows of `width` pixels, zeros around them."""
     h, w, c = x.shape
+    left = min(left, width)  # a stride may leave out all of the picture, and more
     columns = min(w, width - left)
     for row in range(rows):
         target = padded[row * width * c : (row + 1) * width * c]
