@@ -164,8 +164,10 @@ def _max_pool2d_by_two_grad(grad, index, dx, part, lo, hi):
     whole = c // _LANES * _LANES
     grad, index, flat_dx = grad.reshape(grad.size), index.reshape(index.size), dx.reshape(dx.size)
     for n in range(lo, hi):
-        dx[n, 2 * out_h :] = 0  # an odd row or column belongs to no window
-        dx[n, :, 2 * out_w :] = 0
+        for row in range(h):  # an odd row or column belongs to no window
+            first = 0 if row >= 2 * out_h else 2 * out_w
+            for k in range(((n * h + row) * w + first) * c, (n * h + row + 1) * w * c):
+                flat_dx[k] = zero
         for row in range(out_h):
             for column in range(out_w):
                 start = ((n * out_h + row) * out_w + column) * c

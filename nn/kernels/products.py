@@ -34,6 +34,8 @@ _BAND_BYTES = 1 << 17
 # Bytes after which rows compete for the same places of a first-level cache, and numbers between
 # the rows of a copy that do not.
 _SAME_PLACE, _GAP = 1 << 10, 16
+# Rows of a block of a matrix product; the same for all, so that there is less to compile.
+_ROWS = 8
 # Multiplications that are worth waking a thread for, which takes about 50 microseconds.
 _GRAIN = 1 << 20
 
@@ -55,8 +57,9 @@ def _widened(matrix: Array, width: int) -> Array:
 
 
 @compile_kernel
-def _copy_panel(b, b_steps, k, columns, panel, width):
-    """Copy the first columns of a matrix of k rows side by side: (k, width)."""
+def _copy_panel(b, b_steps, k, columns, panel):
+    """Copy the first columns of a matrix of k rows side by side, into rows of `panel`."""
+    width = panel.size // k
     if b_steps[1] == 1:
         for i in range(k):
             source, target = b[i * b_steps[0] :], panel[i * width :]
@@ -88,7 +91,7 @@ def _matmul(rows: int, vectors: int, lanes: int) -> Callable[..., Any]:
         panel, zeros = np.zeros(k * width, dtype=a.dtype), np.zeros(width, dtype=a.dtype)
         for number in range(first, last):
             column = number * width
-            _copy_panel(b[column * b_steps[1] :], b_steps, k, min(width, n - column), panel, width)
+            _copy_panel(b[column * b_steps[1] :], b_steps, k, min(width, n - column), panel)
             for block in range(first_row, last_row, rows):
                 row = min(block, last_row - rows)  # the last block may overlap the one before
                 multiply_block(
@@ -130,7 +133,7 @@ def matmul(a: Array, b: Array) -> Array:
     share_columns = panels >= threads.NUM_THREADS
     total, work = (panels, k * m * vectors * lanes) if share_columns else (m, k * n)
     parts = threads.parts(total, _grain(work))
-    rows = block_rows(m if share_columns else m // parts)
+    rows = min(m if share_columns else m // parts, _ROWS)
     c = memory.empty((m, panels * vectors * lanes), a.dtype)
     threads.run(
         _matmul(rows, vectors, lanes), total, *_flat(_apart(a)), *_flat(b), c.reshape(c.size),
