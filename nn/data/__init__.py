@@ -6,6 +6,7 @@ that set and the small sample of it, `download` fetches files from mirrors, and
 `python -m nn.data` does so from the command line.
 """
 
+from . import augment
 from .dataset import Dataset
 from .download import download_files
 from .idx import read_idx, write_idx
@@ -19,6 +20,7 @@ from .mnist import (
 
 __all__ = [
     "Dataset",
+    "augment",
     "download_files",
     "download_mnist",
     "load_mnist",

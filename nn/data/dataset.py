@@ -19,7 +19,7 @@ from ..random import new_generator
 from ..validation import class_of_rows
 
 Preprocess = Callable[[np.ndarray], np.ndarray]
-Augment = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+Augment = Callable[..., Any]  # (x, rng) -> x, or (x, y, rng) -> (x, y) where it mixes labels
 
 _MAX_THREADS = 8  # more have nothing to do: the model is slower than they are
 
@@ -207,6 +207,8 @@ class Dataset:
         augment
             Function `(x, rng) -> x` of a batch that is scaled already and may be changed in
             place; `rng` is a generator of this batch's own. It runs on several threads at once.
+            One whose attribute `mixes_labels` is true, as that of `nn.data.augment.Mixup`, is
+            called as `(x, y, rng)` and returns both; it does not go with `sample_weight`.
         dtype
             Type of the batches, of targets that are floats, and of weights.
 
@@ -234,6 +236,7 @@ class Dataset:
         dtype = _check_dtype(dtype)
         _check_function("preprocess", preprocess)
         _check_function("augment", augment)
+        _check_mixing(augment, self.sample_weight)
 
         order, seed = np.arange(len(self)), 0
         if shuffle or augment is not None:  # else no generator is touched
@@ -251,14 +254,16 @@ class Dataset:
                     x = _to_float(x, dtype)
                 else:
                     x = _checked("preprocess", preprocess(x), len(rows), dtype)
+                y, *weight = self._targets(rows, dtype)
                 if augment is not None:
-                    x = _checked("augment", augment(x, _generator(seed, index)), len(rows), dtype)
+                    x, y = augmented(augment, x, y, _generator(seed, index))
+                    x = _checked("augment", x, len(rows), dtype)
             except Exception as error:
                 raise RuntimeError(
                     f"[Dataset] batch {index} of {count} could not be prepared: "
                     f"{type(error).__name__}: {error}"
                 ) from error
-            return (x, *self._targets(rows, dtype))
+            return (x, y, *weight)
 
         return _prepared(prepare, count, threads)
 
@@ -295,6 +300,14 @@ def _prepared(
         # Reached at the end, after an error, and when the iterator is left early: Python closes
         # a generator that nobody holds. It waits for the batches under way, so no thread stays.
         pool.shutdown(cancel_futures=True)
+
+
+def augmented(augment: Augment, x: Any, y: Any, rng: np.random.Generator) -> tuple[Any, Any]:
+    """Return a batch after an augmentation; one that mixes labels changes y too."""
+    if getattr(augment, "mixes_labels", False):
+        x, y = augment(x, y, rng)
+        return x, y
+    return augment(x, rng), y
 
 
 def _generator(seed: int, index: int) -> np.random.Generator:
@@ -412,6 +425,15 @@ def _check_dtype(dtype: Any) -> np.dtype:
 def _check_function(argument: str, value: Any) -> None:
     if value is not None and not callable(value):
         raise checks.error("Dataset", argument, "must be a function or None", value)
+
+
+def _check_mixing(augment: Any, sample_weight: np.ndarray | None) -> None:
+    """Raise where labels are to be mixed whose samples have weights: a mixture has none."""
+    if sample_weight is not None and getattr(augment, "mixes_labels", False):
+        raise ValueError(
+            "[Dataset] 'augment' must not mix labels where samples or classes have weights, "
+            f"got {augment!r}."
+        )
 
 
 def _check_rng(rng: Any) -> np.random.Generator:

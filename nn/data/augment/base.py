@@ -1,0 +1,261 @@
+"""What all augmentations share; several in a row; and a set made larger by them.
+
+`Augmentation` looks at the batch once, so that the classes in `geometry` and `pixels` are their
+own arithmetic alone.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from ... import checks, random
+from ...kernels import memory
+from ..dataset import Augment, Dataset, augmented
+
+_ROWS_AT_ONCE = 256  # samples that `expand` augments at a time
+
+
+class Augmentation:
+    """Base of the augmentations: `augment(x, rng)` checks the batch and calls `change`.
+
+    A subclass keeps its arguments under their own names, which `repr` shows, and defines
+    `change(x, rng)`, which returns the new pictures and leaves `x` as it is.
+
+    Attributes
+    ----------
+    mixes_labels : bool
+        Whether it is called as `augment(x, y, rng)` and returns new labels as well.
+
+    Examples
+    --------
+    >>> class Negative(Augmentation):
+    ...     def change(self, x, rng):
+    ...         return 1 - x
+    >>> Negative()(np.zeros((1, 1, 1, 2)), np.random.default_rng(0))
+    array([[[[1., 1.]]]])
+    """
+
+    mixes_labels = False
+
+    def __call__(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return the batch with every picture changed by a draw of its own.
+
+        Parameters
+        ----------
+        x
+            Pictures (N, C, H, W), floats in [0, 1], of any strides. They are not changed.
+        rng
+            Where the draws come from.
+
+        Returns
+        -------
+        x
+            A new array of the same dtype.
+
+        Raises
+        ------
+        ValueError
+            For another shape, integers in place of floats, or no generator.
+        """
+        owner = type(self).__name__
+        check_floats(owner, x)
+        if x.ndim != 4:
+            hint = ": give a single picture as x[np.newaxis]." if x.ndim == 3 else "."
+            raise ValueError(f"[{owner}] expects pictures (N, C, H, W), got shape {x.shape}{hint}")
+        check_rng(owner, rng)
+        return self.change(x, rng)
+
+    def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return new pictures for checked ones."""
+        raise NotImplementedError(f"[{type(self).__name__}] must define change(x, rng).")
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        return f"{type(self).__name__}({arguments})"
+
+
+class Compose(Augmentation):
+    """Several augmentations, one after the other.
+
+    Parameters
+    ----------
+    transforms
+        Augmentations, or functions `(x, rng) -> x`, in the order in which they are applied.
+
+    Raises
+    ------
+    ValueError
+        For something else.
+
+    Examples
+    --------
+    >>> twice = Compose([lambda x, rng: 2 * x, lambda x, rng: x + 1])
+    >>> twice(np.array([1.0, 2.0]), np.random.default_rng(0))
+    array([3., 5.])
+    """
+
+    def __init__(self, transforms: Iterable[Augment]) -> None:
+        if not isinstance(transforms, Iterable):
+            raise checks.error("Compose", "transforms", "must be a list", transforms)
+        self.transforms = list(transforms)
+        for transform in self.transforms:
+            if not callable(transform) or isinstance(transform, type):
+                rule = "must hold functions or objects such as RandomFlip()"
+                raise checks.error("Compose", "transforms", rule, transform)
+
+    @property
+    def mixes_labels(self) -> bool:  # type: ignore[override]
+        """Whether one of them does, so that all are called with labels."""
+        return any(getattr(transform, "mixes_labels", False) for transform in self.transforms)
+
+    def __call__(self, x: Any, *y_and_rng: Any) -> Any:
+        """Return x after all of them; called as `(x, y, rng)`, x and y, where labels are mixed."""
+        form = "(x, y, rng)" if self.mixes_labels else "(x, rng)"
+        if len(y_and_rng) != 1 + self.mixes_labels:
+            raise TypeError(
+                f"[Compose] must be called as augment{form}, got {1 + len(y_and_rng)} arguments."
+            )
+        *labels, rng = y_and_rng
+        y = labels[0] if labels else None
+        for transform in self.transforms:
+            x, y = augmented(transform, x, y, rng)
+        return (x, y) if labels else x
+
+
+def expand(dataset: Dataset, augment: Augment, factor: int, seed: int | None = None) -> Dataset:
+    """Return a larger dataset: all samples as they are, and then augmented copies of them.
+
+    A network is better off with `fit(augment=...)`, which draws anew in every epoch and takes no
+    memory. A larger set is for methods that want all samples at once, and for small sets.
+
+    Parameters
+    ----------
+    dataset
+        Pictures (n, C, H, W).
+    augment
+        An augmentation that keeps the shape of the pictures and does not mix labels.
+    factor
+        How many times as large the new set is; `factor - 1` copies are augmented.
+    seed
+        Fixes the draws; None takes the next seed of `nn.seed`.
+
+    Returns
+    -------
+    Dataset
+        `factor * n` samples, `factor` blocks in the order of `dataset`, with targets, weights
+        and names. Pictures in bytes stay bytes, rounded.
+
+    Raises
+    ------
+    ValueError
+        For a wrong argument, or an augmentation that changes shapes or labels.
+
+    Examples
+    --------
+    >>> from nn.data.augment import RandomFlip
+    >>> digits = Dataset(np.zeros((10, 1, 28, 28), dtype=np.uint8), np.arange(10))
+    >>> expand(digits, RandomFlip(), 3, seed=0)
+    Dataset(30 samples of shape (1, 28, 28) and dtype uint8, 10 classes)
+    """
+    if not isinstance(dataset, Dataset):
+        raise checks.error("expand", "dataset", "must be a Dataset", type(dataset))
+    factor = checks.positive_int("expand", "factor", factor)
+    if seed is not None:
+        seed = checks.non_negative_int("expand", "seed", seed)
+    if not callable(augment) or getattr(augment, "mixes_labels", False):
+        raise checks.error("expand", "augment", "must be a function that keeps labels", augment)
+    rng, stored = random.new_generator(seed), dataset.x.dtype
+    dtype = stored if stored.kind == "f" else np.dtype(np.float32)
+    x = np.empty((factor * len(dataset), *dataset.x.shape[1:]), _kept_dtype(stored, dtype))
+    x[: len(dataset)] = dataset.x
+    start = len(dataset)
+    for _ in range(1, factor):
+        batches = dataset.batches(_ROWS_AT_ONCE, False, rng=rng, augment=augment, dtype=dtype)
+        for pictures, *_ in batches:
+            if pictures.shape[1:] != x.shape[1:]:
+                rule = f"must keep the shape {x.shape[1:]}"
+                raise checks.error("expand", "augment", rule, pictures.shape[1:])
+            x[start : start + len(pictures)] = _as_stored(pictures, stored)
+            start += len(pictures)
+    return Dataset(
+        x,
+        _repeated(dataset.y, factor),
+        _repeated(dataset.sample_weight, factor),
+        dataset.class_names,
+    )
+
+
+def _kept_dtype(stored: np.dtype, dtype: np.dtype) -> np.dtype:
+    """Return the dtype of an expanded set: bytes stay bytes, all else becomes floats."""
+    return stored if stored == np.uint8 else dtype
+
+
+def _as_stored(x: np.ndarray, stored: np.dtype) -> np.ndarray:
+    """Return augmented floats as they are kept: 0 to 255, rounded, where the set holds bytes."""
+    return np.rint(x.clip(0, 1) * 255) if stored == np.uint8 else x
+
+
+def _repeated(rows: np.ndarray | None, factor: int) -> np.ndarray | None:
+    return None if rows is None else np.concatenate([rows] * factor)
+
+
+# ---------------------------------------------------------------------------------- checks
+
+
+def check_floats(owner: str, x: Any) -> None:
+    """Raise where `x` is not an array of floats with samples along its first axis."""
+    if not isinstance(x, np.ndarray) or x.ndim == 0:
+        raise checks.error(owner, "x", "must be a NumPy array with a batch axis", type(x))
+    if x.dtype.kind != "f":
+        raise ValueError(
+            f"[{owner}] expects floats in [0, 1], got dtype {x.dtype}: divide pictures in bytes "
+            "by 255, as Dataset.batches does."
+        )
+
+
+def check_rng(owner: str, rng: Any) -> None:
+    """Raise where `rng` is not a generator."""
+    if not isinstance(rng, np.random.Generator):
+        raise checks.error(owner, "rng", "must be a numpy.random.Generator", rng)
+
+
+def as_range(
+    owner: str, argument: str, value: Any, centre: float, minimum: float = -np.inf
+) -> tuple[float, float]:
+    """Return what a value is drawn from: a pair (low, high), or a number either side of `centre`.
+
+    Examples
+    --------
+    >>> as_range("RandomBrightness", "factor", 0.25, centre=1, minimum=0)
+    (0.75, 1.25)
+    >>> as_range("RandomRotation", "degrees", (0, 90), centre=0)
+    (0.0, 90.0)
+    """
+    if checks.is_number(value):
+        spread = checks.non_negative(owner, argument, value)
+        return float(max(centre - spread, minimum)), centre + spread
+    rule = "must be a number of at least 0 or a pair (low, high) of numbers, low <= high"
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise checks.error(owner, argument, rule, value)
+    if not all(checks.is_number(end) and np.isfinite(end) for end in value):
+        raise checks.error(owner, argument, rule, value)
+    low, high = float(value[0]), float(value[1])
+    if not low <= high:
+        raise checks.error(owner, argument, rule, value)
+    if low < minimum:
+        raise checks.error(owner, argument, f"must not go below {minimum}", value)
+    return low, high
+
+
+def draw(rng: np.random.Generator, bounds: tuple[float, float], x: np.ndarray) -> np.ndarray:
+    """Return a number from a range for each picture, (N, 1, 1, 1) in the dtype of x."""
+    values = rng.uniform(*bounds, size=len(x)).astype(x.dtype)
+    return values.reshape(-1, 1, 1, 1)  # (N,) -> (N, 1, 1, 1)
+
+
+def copied(x: np.ndarray) -> np.ndarray:
+    """Return a copy of x in the same order of memory."""
+    out = memory.empty_like(x)
+    out[...] = x
+    return out

@@ -1,0 +1,443 @@
+"""Pixels moved to other places: flips, crops, turns, affine maps and elastic distortions.
+
+Flips, crops and quarter turns copy pixels as they are. The others ask, for each pixel of the new
+picture, from which place of the old one it comes; such a place lies between pixels, and its
+value is interpolated from the four around it. All pictures of a batch are done at once: the
+places are two arrays (N, H, W), of rows and of columns, which `sample_bilinear` reads out.
+
+Rows are counted downward and columns to the right, from 0; angles are in degrees, and positive
+ones turn counter-clockwise, as `numpy.rot90` does.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ... import checks
+from ...kernels import memory
+from .base import Augmentation, as_range, copied
+
+_MODES = {"horizontal": (3,), "vertical": (2,), "horizontal_and_vertical": (3, 2)}
+_PADDING_MODES = ("constant", "edge", "reflect", "symmetric")
+
+
+class RandomFlip(Augmentation):
+    """Mirror pictures left to right, top to bottom, or both.
+
+    Parameters
+    ----------
+    mode
+        'horizontal', 'vertical', or 'horizontal_and_vertical', which draws for each on its own.
+    p
+        Probability of a flip, in [0, 1].
+
+    Examples
+    --------
+    >>> RandomFlip(p=1.0)(np.array([[[[1.0, 2.0, 3.0]]]]), np.random.default_rng(0))
+    array([[[[3., 2., 1.]]]])
+    """
+
+    def __init__(self, mode: str = "horizontal", p: float = 0.5) -> None:
+        if mode not in _MODES:
+            raise checks.unknown("RandomFlip", "mode", mode, _MODES)
+        self.mode = mode
+        self.p = checks.fraction("RandomFlip", "p", p, include_one=True)
+
+    def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return the pictures, some of them mirrored."""
+        out = copied(x)
+        for axis in _MODES[self.mode]:
+            mirrored = np.flip(out, axis)  # a view
+            for index in np.flatnonzero(rng.random(len(x)) < self.p):
+                out[index] = mirrored[index]
+        return out
+
+
+class RandomCrop(Augmentation):
+    """Cut a piece out of each picture at a random place, after padding the picture.
+
+    `RandomCrop(32, padding=4)` shifts pictures of 32 x 32 by up to 4 pixels: the usual
+    augmentation of CIFAR-10 (He et al. 2016, "Deep residual learning for image recognition",
+    arXiv 1512.03385, section 4.2).
+
+    Parameters
+    ----------
+    size
+        Height and width of the piece, a number or a pair, in pixels.
+    padding
+        Pixels added at top and bottom, and at left and right; a number or a pair.
+    padding_mode
+        'constant' pads with `fill`, 'edge' repeats the outermost pixels, 'reflect' mirrors the
+        picture without them and 'symmetric' with them.
+    fill
+        Value of the padding, in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        For a wrong argument; at the call, where the piece is larger than the padded picture.
+
+    Examples
+    --------
+    >>> x = np.arange(4.0).reshape(1, 1, 1, 4)
+    >>> RandomCrop((1, 3))(x, np.random.default_rng(0))
+    array([[[[1., 2., 3.]]]])
+    """
+
+    def __init__(
+        self, size: Any, padding: Any = 0, padding_mode: str = "constant", fill: float = 0.0
+    ) -> None:
+        self.size = checks.pair("RandomCrop", "size", size)
+        self.padding = checks.pair("RandomCrop", "padding", padding, minimum=0)
+        if padding_mode not in _PADDING_MODES:
+            raise checks.unknown("RandomCrop", "padding_mode", padding_mode, _PADDING_MODES)
+        self.padding_mode = padding_mode
+        self.fill = checks.fraction("RandomCrop", "fill", fill, include_one=True)
+
+    def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return the pieces, (N, C, *size)."""
+        (height, width), (vertical, horizontal) = self.size, self.padding
+        room = x.shape[2] + 2 * vertical - height, x.shape[3] + 2 * horizontal - width
+        if min(room) < 0:
+            padded = room[0] + height, room[1] + width
+            rule = f"must not be larger than the pictures, with padding {padded}"
+            raise checks.error("RandomCrop", "size", rule, self.size)
+        tops = rng.integers(0, room[0] + 1, len(x)).tolist()
+        lefts = rng.integers(0, room[1] + 1, len(x)).tolist()
+        if any(self.padding):
+            x = self._padded(x)
+        out = memory.empty((*x.shape[:2], height, width), x.dtype)
+        for piece, picture, top, left in zip(out, x, tops, lefts, strict=True):
+            piece[...] = picture[:, top : top + height, left : left + width]
+        return out
+
+    def _padded(self, x: np.ndarray) -> np.ndarray:
+        if self.padding_mode == "constant":
+            return framed(x, *self.padding, self.fill)
+        vertical, horizontal = self.padding
+        edges = ((0, 0), (0, 0), (vertical, vertical), (horizontal, horizontal))
+        return np.pad(x, edges, self.padding_mode)  # type: ignore[call-overload]
+
+
+class RandomRotate90(Augmentation):
+    """Turn square pictures by 0, 90, 180 or 270 degrees, each as likely.
+
+    For pictures without an up and a down: from a microscope, or from above.
+
+    Raises
+    ------
+    ValueError
+        At the call, for pictures that are not square.
+
+    Examples
+    --------
+    >>> x = np.array([[[[1.0, 2.0], [3.0, 4.0]]]])
+    >>> RandomRotate90()(x, np.random.default_rng(5))  # two quarter turns
+    array([[[[4., 3.],
+             [2., 1.]]]])
+    """
+
+    def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return the turned pictures."""
+        if x.shape[2] != x.shape[3]:
+            raise ValueError(
+                f"[RandomRotate90] expects square pictures, got {x.shape[2]} x {x.shape[3]}: "
+                "crop them, or use RandomFlip('horizontal_and_vertical')."
+            )
+        turns = rng.integers(0, 4, len(x))
+        out = memory.empty_like(x)
+        for turn in range(4):
+            turned = np.rot90(x, turn, axes=(2, 3))  # a view
+            for index in np.flatnonzero(turns == turn):
+                out[index] = turned[index]
+        return out
+
+
+# ------------------------------------------------------------------------ between the pixels
+
+
+class RandomAffine(Augmentation):
+    """Rotate, shift, scale and shear pictures about their centre, each by a random amount.
+
+    A point p of the picture moves to `centre + shift + A (p - centre)`, where A is first the
+    shear, then the scale and then the rotation.
+
+    Parameters
+    ----------
+    degrees
+        Angle of the rotation: a number for -degrees to degrees, or a pair (low, high).
+    translate
+        Largest shift, as a share of the height and of the width, in [0, 1).
+    scale
+        A number below 1 for 1 - scale to 1 + scale, or a pair (low, high) above 0; 2 doubles
+        the size of what is seen.
+    shear
+        Angle by which upright lines lean, positive ones to the left at the top: a number or a
+        pair, within -90 to 90 degrees.
+    fill
+        Value of what comes from outside the picture, in [0, 1].
+
+    Examples
+    --------
+    >>> x = np.array([[[[0.0, 0.25, 0.5]]]])
+    >>> RandomAffine(scale=(2, 2))(x, np.random.default_rng(0))  # drawn twice as large
+    array([[[[0.125, 0.25 , 0.375]]]])
+    """
+
+    def __init__(
+        self,
+        degrees: Any = 0.0,
+        translate: float = 0.0,
+        scale: Any = 0.0,
+        shear: Any = 0.0,
+        fill: float = 0.0,
+    ) -> None:
+        owner = type(self).__name__
+        self.degrees = as_range(owner, "degrees", degrees, centre=0)
+        self.translate = checks.fraction(owner, "translate", translate)
+        self.scale = as_range(owner, "scale", scale, centre=1)
+        if self.scale[0] <= 0:
+            raise checks.error(owner, "scale", "must stay above 0", scale)
+        self.shear = as_range(owner, "shear", shear, centre=0)
+        if not -90 < self.shear[0] <= self.shear[1] < 90:
+            raise checks.error(owner, "shear", "must stay within -90 and 90 degrees", shear)
+        self.fill = checks.fraction(owner, "fill", fill, include_one=True)
+
+    def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return the moved pictures."""
+        n, size = len(x), np.array(x.shape[2:])
+        angle = np.radians(rng.uniform(*self.degrees, size=n))
+        shear = np.radians(rng.uniform(*self.shear, size=n))
+        scale = rng.uniform(*self.scale, size=n)
+        shift = rng.uniform(-self.translate, self.translate, size=(n, 2)) * size
+        matrices = scale[:, np.newaxis, np.newaxis] * rotations(angle) @ shears(shear)
+        return affine(x, matrices, shift, self.fill)
+
+
+class RandomRotation(Augmentation):
+    """Turn pictures about their centre by a random angle.
+
+    Parameters
+    ----------
+    degrees
+        A number for -degrees to degrees, or a pair (low, high).
+    fill
+        Value of what comes from outside the picture, in [0, 1].
+
+    Examples
+    --------
+    >>> x = np.array([[[[1.0, 0.5], [0.0, 0.0]]]])
+    >>> RandomRotation((90, 90))(x, np.random.default_rng(0)).round(6)
+    array([[[[0.5, 0. ],
+             [1. , 0. ]]]])
+    """
+
+    def __init__(self, degrees: Any, fill: float = 0.0) -> None:
+        self.degrees = as_range("RandomRotation", "degrees", degrees, centre=0)
+        self.fill = checks.fraction("RandomRotation", "fill", fill, include_one=True)
+
+    def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return the turned pictures."""
+        angle = np.radians(rng.uniform(*self.degrees, size=len(x)))
+        return affine(x, rotations(angle), np.zeros((len(x), 2)), self.fill)
+
+
+class ElasticDistortion(Augmentation):
+    """Bend pictures as if they were drawn on rubber; made for handwriting.
+
+    Every pixel gets a displacement, uniform in -1 to 1 for rows and for columns. The field of
+    displacements is smoothed by a Gaussian, so that neighbours move together, and multiplied by
+    `alpha`. Beyond the picture displacements count as 0, so that the borders move less.
+
+    Parameters
+    ----------
+    alpha
+        Strength of the displacements; smoothing leaves about `alpha / (6 * sigma)` pixels of it.
+    sigma
+        Standard deviation of the Gaussian, in pixels: small for crumpled, large for wavy.
+    fill
+        Value of what comes from outside the picture, in [0, 1].
+
+    References
+    ----------
+    Simard, Steinkraus, Platt, "Best practices for convolutional neural networks applied to
+    visual document analysis", 2003, section 2; the defaults are its values for MNIST.
+
+    Examples
+    --------
+    >>> digits = np.random.default_rng(0).random((2, 1, 28, 28))
+    >>> ElasticDistortion()(digits, np.random.default_rng(0)).shape
+    (2, 1, 28, 28)
+    """
+
+    def __init__(self, alpha: float = 34.0, sigma: float = 4.0, fill: float = 0.0) -> None:
+        self.alpha = checks.non_negative("ElasticDistortion", "alpha", alpha)
+        self.sigma = checks.positive("ElasticDistortion", "sigma", sigma)
+        self.fill = checks.fraction("ElasticDistortion", "fill", fill, include_one=True)
+
+    def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return the bent pictures."""
+        n, _, height, width = x.shape
+        noise = memory.empty((2, n, height, width), np.float32)
+        rng.random(out=noise, dtype=np.float32)
+        noise *= 2
+        noise -= 1
+        # Down the columns, then along the rows: a Gaussian of two axes is the product of two.
+        fields = np.matmul(gaussian_matrix(height, self.sigma), noise, out=memory.empty_like(noise))
+        fields = np.matmul(fields, gaussian_matrix(width, self.sigma), out=noise)
+        fields *= self.alpha
+        rows, cols = fields  # (N, H, W) each
+        rows += np.arange(height, dtype=np.float32)[:, np.newaxis]
+        cols += np.arange(width, dtype=np.float32)
+        return sample_bilinear(x, rows, cols, self.fill)
+
+
+def rotations(angle: np.ndarray) -> np.ndarray:
+    """Return the matrices (N, 2, 2) that turn (row, column) counter-clockwise, by radians (N,)."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.array([[cos, -sin], [sin, cos]]).transpose(2, 0, 1)  # (2, 2, N) -> (N, 2, 2)
+
+
+def shears(angle: np.ndarray) -> np.ndarray:
+    """Return the matrices (N, 2, 2) that move (row, column) sideways by tan(angle) a row."""
+    one, zero = np.ones_like(angle), np.zeros_like(angle)
+    matrices = np.array([[one, zero], [np.tan(angle), one]])
+    return matrices.transpose(2, 0, 1)  # (2, 2, N) -> (N, 2, 2)
+
+
+def gaussian_matrix(size: int, sigma: float) -> np.ndarray:
+    """Return the matrix (size, size) that smooths a row of numbers by a Gaussian.
+
+    Its weights sum to 1 but near the ends, where part of the Gaussian lies outside.
+
+    Examples
+    --------
+    >>> gaussian_matrix(3, 0.5).round(3)
+    array([[0.787, 0.106, 0.   ],
+           [0.106, 0.787, 0.106],
+           [0.   , 0.106, 0.787]], dtype=float32)
+    """
+    reach = math.ceil(6 * sigma)  # beyond it, weights are nothing in float32
+    total = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2).sum()
+    distance = np.subtract.outer(np.arange(size), np.arange(size))
+    return (np.exp(-0.5 * (distance / sigma) ** 2) / total).astype(np.float32)
+
+
+def affine(x: np.ndarray, matrices: np.ndarray, shift: np.ndarray, fill: float) -> np.ndarray:
+    """Return pictures (N, C, H, W) of which each point p has moved to c + shift + A (p - c).
+
+    Parameters
+    ----------
+    x
+        The pictures.
+    matrices
+        The A of each picture, (N, 2, 2), for points (row, column) from the centre c.
+    shift
+        (N, 2), in pixels.
+    fill
+        Value outside.
+    """
+    height, width = x.shape[2:]
+    centre = np.array([(height - 1) / 2, (width - 1) / 2])
+    # A pixel q shows the point p = c + inverse (q - c - shift) = inverse q + start.
+    inverse = np.linalg.inv(matrices)
+    start = centre - (inverse @ (centre + shift)[:, :, np.newaxis])[:, :, 0]  # (N, 2)
+    of_row = inverse[:, :, :1] * np.arange(height) + start[:, :, np.newaxis]  # (N, 2, H)
+    of_col = inverse[:, :, 1:] * np.arange(width)  # (N, 2, W)
+    # Only now to the dtype of the pictures: these are the large arrays.
+    real = np.result_type(x.dtype, np.float32)
+    of_row, of_col = of_row.astype(real), of_col.astype(real)
+    places = memory.empty((2, *x.shape[:1], height, width), real)
+    np.add(
+        of_row.transpose(1, 0, 2)[:, :, :, np.newaxis],  # (N, 2, H) -> (2, N, H, 1)
+        of_col.transpose(1, 0, 2)[:, :, np.newaxis],  # (N, 2, W) -> (2, N, 1, W)
+        out=places,
+    )
+    rows, cols = places
+    return sample_bilinear(x, rows, cols, fill)
+
+
+def sample_bilinear(x: np.ndarray, rows: np.ndarray, cols: np.ndarray, fill: float) -> np.ndarray:
+    """Return the values of pictures at places between the pixels.
+
+    With r and s the fractions of a place's row and column, its value is
+
+        (1 - r) ((1 - s) x[i, j] + s x[i, j + 1]) + r ((1 - s) x[i + 1, j] + s x[i + 1, j + 1])
+
+    Parameters
+    ----------
+    x
+        Pictures (N, C, H, W), surrounded by `fill` on all sides.
+    rows, cols
+        Places (N, H, W), the same for all channels; they may lie outside.
+    fill
+        Value outside.
+
+    Returns
+    -------
+    pictures
+        (N, C, H, W), in the dtype and the memory order of x.
+
+    Examples
+    --------
+    >>> x = np.array([[[[0.0, 1.0, 0.5]]]])
+    >>> cols = np.array([[[0.25, 1.5, 9.0]]])
+    >>> sample_bilinear(x, np.zeros_like(cols), cols, fill=0.0)
+    array([[[[0.25, 0.75, 0.  ]]]])
+    """
+    n, c, height, width = x.shape
+    # Within a frame of one pixel, what lies outside is read from memory as all else is.
+    flat = framed(x.transpose(1, 0, 2, 3), 1, 1, fill)  # (N, C, H, W) -> (C, N, H+2, W+2)
+    flat = flat.reshape(c, -1)  # (C, N, H+2, W+2) -> (C, N*(H+2)*(W+2))
+    corner, r = _whole_and_fraction(rows, height)
+    left, s = _whole_and_fraction(cols, width)
+    # From rows and columns to indices in `flat`: those of the first of the four pixels.
+    corner += (height + 2) * np.arange(n)[:, np.newaxis, np.newaxis]
+    corner *= width + 2
+    corner += left
+    values = []
+    for step in (0, 1, width + 1, 1):  # to the right, to the row below, to the right
+        corner += step
+        values.append(_read(flat, corner))
+    upper, lower = _between(values[0], values[1], s), _between(values[2], values[3], s)
+    out = memory.empty_like(x)
+    out[...] = _between(upper, lower, r).transpose(1, 0, 2, 3)  # (C, N, H, W) -> (N, C, H, W)
+    return out
+
+
+def _whole_and_fraction(places: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pixel before each place, counted from the frame's, and how far it is beyond."""
+    fraction = np.add(places, 1, out=memory.empty_like(places))
+    np.clip(fraction, 0, size + 1, out=fraction)
+    whole = np.floor(fraction, out=memory.empty_like(places))
+    np.minimum(whole, size, out=whole)  # so that there is a pixel after it
+    fraction -= whole
+    index = memory.empty(places.shape, np.intp)
+    index[...] = whole
+    return index, fraction
+
+
+def _read(flat: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Return the elements (C, N, H, W) of each row of `flat`, at the same indices (N, H, W)."""
+    values = memory.empty((len(flat), *index.shape), flat.dtype)
+    # Without a mode NumPy would go through a copy of `values`; no index is outside.
+    return flat.take(index, axis=1, out=values, mode="clip")
+
+
+def _between(a: np.ndarray, b: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Return `a + share * (b - a)`, in the memory of b; exactly a where the share is 0."""
+    b -= a
+    b *= share
+    b += a
+    return b
+
+
+def framed(x: np.ndarray, vertical: int, horizontal: int, fill: float) -> np.ndarray:
+    """Return pictures with rows of `fill` above and below, and columns at left and right."""
+    height, width = x.shape[2:]
+    shape = (*x.shape[:2], height + 2 * vertical, width + 2 * horizontal)
+    out = memory.empty(shape, x.dtype)
+    out[...] = fill
+    out[:, :, vertical : vertical + height, horizontal : horizontal + width] = x
+    return out

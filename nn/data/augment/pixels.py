@@ -1,0 +1,275 @@
+"""Values of pixels changed where they are: brightness, contrast, saturation, holes and mixtures.
+
+Brightness, contrast and saturation are one formula: a picture is mixed with another one, black,
+evenly grey or without colours, in the shares `factor` and `1 - factor`. A factor above 1 leads
+away from that other picture; what leaves [0, 1] is cut off.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from ... import checks
+from ...kernels import memory
+from .base import Augmentation, as_range, check_floats, check_rng, copied, draw
+
+_LUMA = (0.299, 0.587, 0.114)  # how bright red, green and blue look (ITU-R BT.601)
+
+
+class RandomBrightness(Augmentation):
+    """Multiply each picture by a random factor and clip it to [0, 1].
+
+    As in torchvision's ColorJitter; black stays black.
+
+    Parameters
+    ----------
+    factor
+        A number b for factors from max(0, 1 - b) to 1 + b, or a pair (low, high), from 0 on.
+
+    Examples
+    --------
+    >>> RandomBrightness((2, 2))(np.array([[[[0.0, 0.25, 0.75]]]]), np.random.default_rng(0))
+    array([[[[0. , 0.5, 1. ]]]])
+    """
+
+    def __init__(self, factor: Any) -> None:
+        self.factor = as_range("RandomBrightness", "factor", factor, centre=1, minimum=0)
+
+    def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return the brighter and darker pictures."""
+        out = np.multiply(x, draw(rng, self.factor, x), out=memory.empty_like(x))
+        return np.clip(out, 0, 1, out=out)
+
+
+class RandomContrast(Augmentation):
+    """Move the pixels of each picture away from or toward their mean, and clip to [0, 1].
+
+    Every channel has its own mean, as in Keras' RandomContrast:
+    `factor * x + (1 - factor) * mean`.
+
+    Parameters
+    ----------
+    factor
+        A number b for factors from max(0, 1 - b) to 1 + b, or a pair (low, high), from 0 on; 0
+        leaves the mean alone.
+
+    Examples
+    --------
+    >>> RandomContrast((0.5, 0.5))(np.array([[[[0.0, 0.4, 0.8]]]]), np.random.default_rng(0))
+    array([[[[0.2, 0.4, 0.6]]]])
+    """
+
+    def __init__(self, factor: Any) -> None:
+        self.factor = as_range("RandomContrast", "factor", factor, centre=1, minimum=0)
+
+    def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return the pictures in more and in less contrast."""
+        mean = x.mean(axis=(2, 3), keepdims=True)  # (N, C, 1, 1)
+        return _mixed(x, mean, draw(rng, self.factor, x))
+
+
+class RandomSaturation(Augmentation):
+    """Make the colours of each picture stronger or weaker, and clip it to [0, 1].
+
+    `factor * x + (1 - factor) * grey` with grey = 0.299 red + 0.587 green + 0.114 blue.
+
+    Parameters
+    ----------
+    factor
+        A number b for factors from max(0, 1 - b) to 1 + b, or a pair (low, high), from 0 on; 0
+        leaves grey pictures.
+
+    Raises
+    ------
+    ValueError
+        At the call, for pictures that do not have three channels.
+
+    Examples
+    --------
+    >>> red = np.array([1.0, 0.0, 0.0]).reshape(1, 3, 1, 1)
+    >>> RandomSaturation((0, 0))(red, np.random.default_rng(0)).ravel()
+    array([0.299, 0.299, 0.299])
+    """
+
+    def __init__(self, factor: Any) -> None:
+        self.factor = as_range("RandomSaturation", "factor", factor, centre=1, minimum=0)
+
+    def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return the pictures in stronger and in weaker colours."""
+        if x.shape[1] != 3:
+            raise ValueError(
+                f"[RandomSaturation] expects 3 channels (red, green, blue), got {x.shape[1]}: "
+                "leave it out for other pictures."
+            )
+        red, green, blue = (x[:, k : k + 1] for k in range(3))  # (N, 1, H, W) each
+        grey = _LUMA[0] * red
+        grey += _LUMA[1] * green
+        grey += _LUMA[2] * blue
+        return _mixed(x, grey, draw(rng, self.factor, x))
+
+
+class Cutout(Augmentation):
+    """Cover a rectangle of each picture, so that no single part of it decides.
+
+    The centre is any pixel, each as likely, and what would lie outside the picture is cut off:
+    near a border the hole is smaller.
+
+    Parameters
+    ----------
+    size
+        Height and width of the hole, a number or a pair, in pixels; 16 for CIFAR-10.
+    fill
+        Value in the hole, in [0, 1].
+
+    Raises
+    ------
+    ValueError
+        For a wrong argument; at the call, where the hole is larger than the pictures.
+
+    References
+    ----------
+    DeVries, Taylor, "Improved regularization of convolutional neural networks with Cutout",
+    arXiv 1708.04552, section 3.2
+
+    Examples
+    --------
+    >>> Cutout(2)(np.ones((1, 1, 3, 4)), np.random.default_rng(0))
+    array([[[[1., 1., 1., 1.],
+             [1., 0., 0., 1.],
+             [1., 0., 0., 1.]]]])
+    """
+
+    def __init__(self, size: Any, fill: float = 0.0) -> None:
+        self.size = checks.pair("Cutout", "size", size)
+        self.fill = checks.fraction("Cutout", "fill", fill, include_one=True)
+
+    def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return the pictures with holes."""
+        (n, _, rows, cols), (height, width) = x.shape, self.size
+        if height > rows or width > cols:
+            rule = f"must not be larger than the pictures {(rows, cols)}"
+            raise checks.error("Cutout", "size", rule, self.size)
+        tops = rng.integers(0, rows, n) - height // 2
+        lefts = rng.integers(0, cols, n) - width // 2
+        ends = np.stack([tops + height, lefts + width], axis=1)
+        starts = np.stack([tops, lefts], axis=1).clip(0)
+        out = copied(x)
+        for picture, (top, left), (bottom, right) in zip(out, starts, ends, strict=True):
+            picture[:, top:bottom, left:right] = self.fill
+        return out
+
+
+class Mixup(Augmentation):
+    """Mix each sample with another one of its batch, and its label with that one's.
+
+        x = share * x_i + (1 - share) * x_j
+        y = share * y_i + (1 - share) * y_j
+
+    The share is drawn for each sample from Beta(alpha, alpha), the partners are a random order of
+    the batch. It is called as `augment(x, y, rng)` and returns both; `x` may be samples of any
+    shape. Integer labels become rows of `num_classes` shares that sum to 1, which categorical
+    cross-entropy takes as they are.
+
+    Parameters
+    ----------
+    alpha
+        Positive: small for samples that are almost left alone, 1 for shares drawn evenly. The
+        paper takes 0.1 to 0.4 for ImageNet and 1 for CIFAR-10.
+    num_classes
+        Needed for integer labels (n,). Rows (n, classes) and numbers are mixed as they are.
+
+    References
+    ----------
+    Zhang, Cisse, Dauphin, Lopez-Paz, "mixup: Beyond empirical risk minimization", arXiv
+    1710.09412, section 2
+
+    Examples
+    --------
+    >>> x, y = np.eye(2), np.array([0, 1])
+    >>> mixed, rows = Mixup(alpha=1.0, num_classes=2)(x, y, np.random.default_rng(3))
+    >>> np.array_equal(mixed, rows), rows.sum(axis=1)
+    (True, array([1., 1.]))
+    """
+
+    mixes_labels = True
+
+    def __init__(self, alpha: float = 0.2, num_classes: int | None = None) -> None:
+        self.alpha = checks.positive("Mixup", "alpha", alpha)
+        self.num_classes = (
+            None
+            if num_classes is None
+            else checks.positive_int("Mixup", "num_classes", num_classes)
+        )
+
+    def __call__(  # type: ignore[override]
+        self, x: np.ndarray, y: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return new samples and new labels.
+
+        Parameters
+        ----------
+        x
+            Samples (n, ...), floats. They are not changed.
+        y
+            Integer labels (n,), or targets (n, ...), of which rows may be one-hot.
+        rng
+            Where the draws come from.
+
+        Returns
+        -------
+        x, y
+            Of x's dtype both.
+
+        Raises
+        ------
+        ValueError
+            For labels that are missing, do not fit, or lie outside 0..num_classes-1.
+        """
+        check_floats("Mixup", x)
+        check_rng("Mixup", rng)
+        targets = self._as_floats(y, len(x), x.dtype)
+        share = rng.beta(self.alpha, self.alpha, len(x)).astype(x.dtype)
+        partner = rng.permutation(len(x))
+        return _mixed_rows(x, partner, share), _mixed_rows(targets, partner, share)
+
+    def _as_floats(self, y: Any, count: int, dtype: np.dtype) -> np.ndarray:
+        """Return targets that can be mixed: integer labels as one-hot rows, others as floats."""
+        if y is None:
+            raise ValueError("[Mixup] needs labels to mix, got None.")
+        y = np.asarray(y)
+        if y.ndim == 0 or len(y) != count:
+            raise checks.error(
+                "Mixup", "y", f"must have a row for each of {count} samples", y.shape
+            )
+        if y.ndim == 2 and self.num_classes not in (None, y.shape[1]):
+            rule = f"must be the {y.shape[1]} columns of the labels"
+            raise checks.error("Mixup", "num_classes", rule, self.num_classes)
+        if y.ndim > 1 or y.dtype.kind not in "iub":
+            return y.astype(dtype)
+        if self.num_classes is None:
+            raise ValueError(
+                "[Mixup] 'num_classes' must be given for integer labels, got None: they become "
+                "rows (n, num_classes). Targets of a single output are mixed where they are floats."
+            )
+        wrong = (y < 0) | (y >= self.num_classes)
+        if wrong.any():
+            rule = f"must be in 0..{self.num_classes - 1}"
+            raise checks.error("Mixup", "y", rule, y[wrong][0].item())
+        return np.eye(self.num_classes, dtype=dtype)[y.astype(np.intp)]
+
+
+def _mixed_rows(rows: np.ndarray, partner: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Return `share * rows + (1 - share) * rows[partner]`, a share for each row."""
+    share = share.reshape(-1, *[1] * (rows.ndim - 1))  # (n,) -> (n, 1, ...)
+    others = rows[partner]
+    mixed = np.subtract(rows, others, out=memory.empty_like(rows))
+    mixed *= share
+    mixed += others
+    return mixed
+
+
+def _mixed(x: np.ndarray, other: np.ndarray, factor: np.ndarray) -> np.ndarray:
+    """Return `factor * x + (1 - factor) * other`, clipped to [0, 1]."""
+    out = np.multiply(x, factor, out=memory.empty_like(x))
+    out += (1 - factor) * other
+    return np.clip(out, 0, 1, out=out)
