@@ -1,15 +1,24 @@
 """Data: where the way of a batch begins.
 
 `Dataset` keeps samples in memory and hands out float batches that threads have prepared.
-The other files bring samples into it: `idx` reads the file format of MNIST, `mnist` knows
-that set and the small sample of it, `download` fetches files from mirrors, and
+The other files bring samples into it: `idx` reads the file format of MNIST, `idx_sets` knows
+the sets in it, `mnist` MNIST itself and the small sample of it, `cifar10` the colour pictures
+of CIFAR, whose Python files `pickles` reads. `download` fetches files from mirrors, and
 `python -m nn.data` does so from the command line.
 """
 
 from . import augment
+from .cifar10 import download_cifar10, download_cifar100, load_cifar10, load_cifar100
 from .dataset import Dataset
 from .download import download_files
 from .idx import read_idx, write_idx
+from .idx_sets import (
+    download_fashion_mnist,
+    download_kmnist,
+    load_emnist,
+    load_fashion_mnist,
+    load_kmnist,
+)
 from .mnist import (
     download_mnist,
     load_mnist,
@@ -21,8 +30,17 @@ from .mnist import (
 __all__ = [
     "Dataset",
     "augment",
+    "download_cifar10",
+    "download_cifar100",
+    "download_fashion_mnist",
     "download_files",
+    "download_kmnist",
     "download_mnist",
+    "load_cifar10",
+    "load_cifar100",
+    "load_emnist",
+    "load_fashion_mnist",
+    "load_kmnist",
     "load_mnist",
     "load_mnist_gz",
     "load_mnist_or_sample",

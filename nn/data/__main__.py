@@ -4,16 +4,53 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from .cifar10 import download_cifar10, download_cifar100
+from .idx_sets import download_fashion_mnist, download_kmnist
 from .mnist import download_mnist
+
+_SETS = {
+    "mnist": "70,000 digits, 12 MB",
+    "fashion": "70,000 pictures of clothing, 31 MB",
+    "kmnist": "70,000 old Japanese characters, 21 MB",
+    "cifar10": "60,000 colour pictures of 10 kinds, 170 MB",
+    "cifar100": "60,000 colour pictures of 100 kinds, 169 MB",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0 where the files are in place, else 1."""
+    options = _parse(arguments)
+    download = {
+        "mnist": download_mnist,
+        "fashion": download_fashion_mnist,
+        "kmnist": download_kmnist,
+        "cifar10": download_cifar10,
+        "cifar100": download_cifar100,
+    }[options.dataset]
+    folder = options.dir or f"{options.dataset}_dataset"
+    try:
+        paths = download(folder, mirrors=options.mirror, timeout=options.timeout)
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Stopped; the files that are in place are whole.", file=sys.stderr)
+        return 1
+    for path in paths:
+        print(path)
+    return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m nn.data", description="Download a data set, checked by its checksums."
     )
-    parser.add_argument("dataset", choices=["mnist"], help="mnist: 70,000 digits, 12 MB")
-    parser.add_argument("--dir", default="mnist_dataset", help="folder (default: %(default)s)")
+    parser.add_argument(
+        "dataset",
+        choices=_SETS,
+        help="; ".join(f"{name}: {what}" for name, what in _SETS.items()),
+    )
+    parser.add_argument("--dir", help="folder (default: the name of the set with _dataset)")
     parser.add_argument(
         "--timeout",
         type=float,
@@ -25,18 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="append",
         help="address to download from in place of the usual ones; may be repeated",
     )
-    options = parser.parse_args(arguments)
-    try:
-        paths = download_mnist(options.dir, mirrors=options.mirror, timeout=options.timeout)
-    except (OSError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Stopped; the files that are in place are whole.", file=sys.stderr)
-        return 1
-    for path in paths:
-        print(path)
-    return 0
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-based learning applied to document
 recognition", 1998. A picture is 28 x 28 grey values, 0 (paper) to 255 (ink). The set is four
-IDX files, which `idx` reads and `download` fetches. The sample of 5,000 digits that the
+IDX files, which `idx_sets` reads and `download` fetches. The sample of 5,000 digits that the
 project carries in `mnist_dataset/` has other file names, so that no one takes it for the set.
 """
 
@@ -10,14 +10,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from ..checks import FileFormatError
 from .dataset import Dataset
 from .download import download_files
-from .idx import read_idx
+from .idx_sets import find_idx_files, load_idx_files
 
-#: The files of the full set with their MD5 sums, in the order of `_load`.
+#: The files of the full set with their MD5 sums, in the order of `load_idx_files`.
 MNIST_FILES = {
     "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
     "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
@@ -37,7 +34,6 @@ _SAMPLE_FILES = (
     "sample-1000-test-images-idx3-ubyte.gz",
     "sample-1000-test-labels-idx1-ubyte.gz",
 )
-_SIDE = 28  # pixels
 _DIGITS = tuple("0123456789")
 
 
@@ -93,13 +89,10 @@ def load_mnist(
     nn.io.FileFormatError
         For a file that is damaged or holds something else.
     """
-    for ending in (".gz", ""):
-        paths = [Path(path, name.removesuffix(".gz") + ending) for name in MNIST_FILES]
-        if all(file.is_file() for file in paths):
-            return _load("load_mnist", paths)
-    if download:
-        download_mnist(path)
-    return _load("load_mnist", [Path(path, name) for name in MNIST_FILES])
+    paths = find_idx_files(path, MNIST_FILES)
+    if download and not all(file.is_file() for file in paths):
+        paths = download_mnist(path)
+    return _load("load_mnist", paths)
 
 
 def load_mnist_sample(path: str | os.PathLike = "mnist_dataset") -> tuple[Dataset, Dataset]:
@@ -215,37 +208,8 @@ def download_mnist(
 
 
 def _load(owner: str, paths: list[Path]) -> tuple[Dataset, Dataset]:
-    """Return the datasets in four files: images and labels to train, images and labels to test."""
-    for path in paths:
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"[{owner}] '{path}' does not exist: download MNIST with "
-                f"`python -m nn.data mnist --dir {path.parent}`, or use the sample that the "
-                "project carries, nn.data.load_mnist_sample('mnist_dataset')."
-            )
-    return _load_part(owner, *paths[:2]), _load_part(owner, *paths[2:])
-
-
-def _load_part(owner: str, images_path: Path, labels_path: Path) -> Dataset:
-    images, labels = read_idx(images_path), read_idx(labels_path)
-    if images.dtype != np.uint8 or images.shape[1:] != (_SIDE, _SIDE):
-        raise FileFormatError(
-            f"[{owner}] '{images_path}' must hold images, bytes of the shape "
-            f"(n, {_SIDE}, {_SIDE}), got {images.dtype} of the shape {images.shape}."
-        )
-    if labels.dtype != np.uint8 or labels.ndim != 1:
-        raise FileFormatError(
-            f"[{owner}] '{labels_path}' must hold labels, bytes of the shape (n,), "
-            f"got {labels.dtype} of the shape {labels.shape}."
-        )
-    if len(images) != len(labels):
-        raise FileFormatError(
-            f"[{owner}] '{labels_path}' must have a label for each of the {len(images)} images "
-            f"in '{images_path}', got {len(labels)}."
-        )
-    if labels.max() >= len(_DIGITS):
-        raise FileFormatError(
-            f"[{owner}] '{labels_path}' must hold labels from 0 to 9, got {labels.max()}."
-        )
-    images = images[:, np.newaxis]  # (N, 28, 28) -> (N, 1, 28, 28)
-    return Dataset(images, labels.astype(np.int64), class_names=_DIGITS)
+    advice = (
+        f"download MNIST with `python -m nn.data mnist --dir {paths[0].parent}`, or use the sample "
+        "that the project carries, nn.data.load_mnist_sample('mnist_dataset')"
+    )
+    return load_idx_files(owner, paths, _DIGITS, advice)
