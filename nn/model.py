@@ -689,7 +689,11 @@ class Model:
         batch_size = checks.positive_int("Model", "batch_size", batch_size)
         if not self.layers:
             raise ValueError("[Model] has no layers: add() some before predict().")
-        x = validation.check_inputs(x.x if isinstance(x, Dataset) else x, self.input_shape)
+        if isinstance(x, Dataset):
+            x = x.x  # not to be read whole: it may lie on the disk
+            validation.check_shape(x, self.input_shape)
+        else:
+            x = validation.check_inputs(x, self.input_shape)
         back = cuda.to_cpu if cuda.get_array_module(x) is np else cuda.to_gpu
         starts = range(0, max(len(x), 1), batch_size)
         outputs = [

@@ -35,7 +35,7 @@ def as_dataset(model: "Model", data: Any, y: Any, argument: str) -> Dataset:
     elif y is not None:
         raise ValueError(f"[Model] 'y' must not be given beside a Dataset as '{argument}'.")
     else:
-        validation.check_inputs(data.x, model.input_shape)
+        validation.check_shape(data.x, model.input_shape)
     validation.check_finite(data.x, "x")
     if data.y is None:
         raise ValueError(f"[Model] '{argument}' must have targets: (x, y) or a Dataset with both.")

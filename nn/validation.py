@@ -4,6 +4,7 @@
 number is computed, on either device alike.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from . import checks, cuda
 
 Array = Any  # numpy.ndarray or cupy.ndarray
-_ROWS_AT_ONCE = 4096  # so that the check of a large set needs little memory
+_NUMBERS_AT_ONCE = 1 << 22  # so that the check of a large set needs little memory
 
 
 def check_inputs(x: Any, input_shape: tuple[int | None, ...] | None) -> Array:
@@ -32,6 +33,15 @@ def check_inputs(x: Any, input_shape: tuple[int | None, ...] | None) -> Array:
         For another shape.
     """
     x = cuda.as_array(x)
+    check_shape(x, input_shape)
+    return x
+
+
+def check_shape(x: Any, input_shape: tuple[int | None, ...] | None) -> None:
+    """Raise where inputs that have a dtype and a shape do not suit the model (`check_inputs`).
+
+    They are not read: those of a `Dataset` may lie on the disk.
+    """
     if x.dtype.kind not in "fiub":
         raise TypeError(f"[Model] 'x' must hold real numbers, got an array of dtype {x.dtype}.")
     if x.ndim < 2:
@@ -44,7 +54,6 @@ def check_inputs(x: Any, input_shape: tuple[int | None, ...] | None) -> Array:
         raise ValueError(
             f"[Model] expects inputs of shape {tuple(input_shape)}, got {x.shape}{hint}"
         )
-    return x
 
 
 def _shape_hint(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> str:
@@ -62,9 +71,10 @@ def check_finite(array: Array, argument: str) -> None:
     """Raise where an array holds NaN or infinite values; the message names the first row."""
     if array.dtype.kind != "f":
         return
-    xp = cuda.get_array_module(array)
-    for start in range(0, len(array), _ROWS_AT_ONCE):
-        finite = xp.isfinite(array[start : start + _ROWS_AT_ONCE])
+    step = max(1, _NUMBERS_AT_ONCE // max(math.prod(array.shape[1:]), 1))
+    for start in range(0, len(array), step):
+        rows = array[start : start + step]
+        finite = cuda.get_array_module(rows).isfinite(rows)
         if not finite.all():
             bad_rows = ~finite.reshape(len(finite), -1).all(axis=1)
             row = start + int(bad_rows.argmax())

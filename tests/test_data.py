@@ -5,6 +5,7 @@ import gc
 import pickle
 import threading
 import time
+from pathlib import Path
 
 import hypothesis
 import hypothesis.strategies as st
@@ -12,7 +13,8 @@ import numpy as np
 import pytest
 
 import nn
-from nn.data import Dataset
+from nn.data import Dataset, class_weights
+from nn.data.dataset import Rows
 
 
 @pytest.fixture
@@ -502,3 +504,230 @@ def test_shuffled_bytes_are_never_copied_whole():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4e6  # bytes; a batch of floats takes 0.33 MB
+
+
+# ------------------------------------------------------------------ files larger than memory
+
+
+@pytest.fixture
+def mapped(pictures, tmp_path):
+    """The same pictures in a file, which is mapped into memory."""
+    np.save(tmp_path / "pictures.npy", pictures.x)
+    x = np.load(tmp_path / "pictures.npy", mmap_mode="r")
+    return Dataset(x, pictures.y, np.arange(103) / 7, class_names=["a", "b", "c"])
+
+
+def test_a_mapped_array_stays_in_its_file(mapped, pictures):
+    assert isinstance(mapped.x, np.memmap)
+    np.testing.assert_array_equal(mapped.x, pictures.x)
+    floats, _ = mapped.arrays()
+    assert type(floats) is np.ndarray
+    np.testing.assert_array_equal(floats, pictures.arrays()[0])
+
+
+def test_all_samples_of_a_mapped_array_of_floats_are_in_memory(tmp_path):
+    x = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.float32, (4, 2))
+    floats, _ = Dataset(x).arrays()
+    assert type(floats) is np.ndarray
+    floats[:] = 1
+    assert not x.any()
+
+
+def parts(dataset, seed=4):
+    return dataset.split(0.3, rng=np.random.default_rng(seed))
+
+
+def test_a_split_of_a_mapped_array_has_the_rows_of_one_in_memory(mapped, pictures):
+    for part, expected in zip(parts(mapped), parts(pictures), strict=True):
+        assert isinstance(part.x, Rows)
+        assert part.x.array is mapped.x
+        np.testing.assert_array_equal(part.x, expected.x)
+        np.testing.assert_array_equal(part.y, expected.y)
+        np.testing.assert_array_equal(part.arrays()[0], expected.arrays()[0])
+        np.testing.assert_array_equal(
+            mapped.x[(part.sample_weight * 7).round().astype(int)], expected.x
+        )
+        assert part.class_names == ("a", "b", "c")
+        assert repr(part) == repr(Dataset(expected.x, expected.y))
+        for _ in range(2):
+            rng, rng0 = np.random.default_rng(1), np.random.default_rng(1)
+            batches = zip(part.batches(8, rng=rng), expected.batches(8, rng=rng0), strict=True)
+            for (x, y, _), (x0, y0) in batches:
+                np.testing.assert_array_equal(x, x0)
+                np.testing.assert_array_equal(y, y0)
+
+
+def test_a_split_of_a_split_points_into_the_same_file(mapped, pictures):
+    for part, expected in zip(
+        parts(parts(mapped)[0], 5), parts(parts(pictures)[0], 5), strict=True
+    ):
+        assert part.x.array is mapped.x
+        np.testing.assert_array_equal(part.x, expected.x)
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        np.asarray,
+        lambda x: x[3:],
+        lambda x: x.transpose(0, 3, 1, 2),
+        lambda x: x.reshape(103, -1)[:],
+    ],
+)
+def test_views_of_a_mapped_array_stay_in_the_file_too(mapped, view):
+    dataset = Dataset(view(mapped.x))
+    rest, part = parts(dataset)
+    assert isinstance(rest.x, Rows)
+    np.testing.assert_array_equal(part.x, view(np.array(mapped.x))[part.x.rows])
+
+
+@pytest.mark.parametrize(
+    "copied", [lambda x: x.copy(), lambda x: x[[3, 4, 5, 6]], lambda x: x + 1, np.array]
+)
+def test_copies_of_a_mapped_array_are_in_memory(mapped, copied):
+    assert type(parts(Dataset(copied(mapped.x)))[0].x) is not Rows
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *(0, -1, np.int64(3), slice(None), slice(1, 5, 2), slice(5, 1, -1), [0, 0, 2]),
+        *(np.array([4, 1]), np.arange(8) % 2 == 0, np.zeros(0, int), Ellipsis, None),
+        *((2, 0), (slice(None), 0), (slice(2), slice(None), 1), ([0, 1], 0, [1, 2]), ()),
+    ],
+    ids=str,
+)
+def test_rows_are_indexed_as_the_array_that_they_stand_for(rng, key):
+    array = rng.integers(0, 256, (20, 3, 4), dtype=np.uint8)
+    rows = np.array([3, 19, 4, 4, 0, 7, 8, 11])
+    got, expected = Rows(array, rows)[key], array[rows][key]
+    np.testing.assert_array_equal(got, expected)
+    assert type(got) is type(expected)
+    assert not np.shares_memory(got, array)
+
+
+def test_rows_answer_as_an_array_does(rng):
+    array = rng.integers(0, 256, (20, 3, 4), dtype=np.uint8)
+    rows = Rows(array, np.array([3, 19]))
+    assert (rows.shape, rows.ndim, rows.dtype, len(rows)) == ((2, 3, 4), 3, np.uint8, 2)
+    assert [picture.shape for picture in rows] == [(3, 4), (3, 4)]
+    assert np.asarray(rows, dtype=np.float32).dtype == np.float32
+    assert np.mean(rows) == array[[3, 19]].mean()
+    assert repr(rows) == "Rows(2 of 20 of shape (3, 4), uint8)"
+    with pytest.raises(IndexError):
+        rows[2]
+    with pytest.raises(ValueError, match=r"\[Rows\] cannot be made an array without copying"):
+        rows.__array__(copy=False)
+
+
+def test_a_dataset_of_rows_is_checked_as_any_other(mapped):
+    rows = parts(mapped)[0].x
+    assert Dataset(rows, np.zeros(72)).x is rows
+    with pytest.raises(ValueError, match=r"as many rows as x \(72\), got 3"):
+        Dataset(rows, [1, 2, 3])
+    with pytest.raises(ValueError, match="'x' must hold at least one sample"):
+        Dataset(Rows(mapped.x, np.zeros(103, dtype=bool)))
+
+
+def test_a_mapped_array_is_never_copied_whole(tmp_path):
+    tracemalloc = pytest.importorskip("tracemalloc")
+    path = tmp_path / "large.npy"
+    np.lib.format.open_memmap(path, "w+", np.uint8, (4000, 1, 64, 64))  # 16 MB of zeros
+    tracemalloc.start()
+    rest, part = Dataset(np.load(path, mmap_mode="r"), np.arange(4000) % 2).split(0.25)
+    for half in (rest, part):
+        for _ in half.batches(20, num_threads=2):
+            pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4e6  # bytes; a batch of floats takes 0.33 MB
+
+
+def resident():
+    """Bytes of memory that belong to this process, with the pages of files."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        pytest.skip("needs /proc")
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) * 1024
+
+
+def test_the_process_does_not_grow_to_the_size_of_the_file(tmp_path):
+    path = tmp_path / "large.npy"
+    np.lib.format.open_memmap(path, "w+", np.uint8, (128, 1 << 20))  # 128 MB, a hole on the disk
+    dataset = Dataset(np.load(path, mmap_mode="r"))
+    parts = dataset.split(0.5)
+    before = peak = resident()
+    for half in (dataset, *parts):
+        for _ in half.batches(2, num_threads=2, preprocess=lambda x: x[:, :1]):
+            peak = max(peak, resident())
+    assert peak - before < 50e6
+
+
+def test_changes_to_a_private_mapping_are_not_lost(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((8, 4096), np.uint8))
+    x = np.load(tmp_path / "x.npy", mmap_mode="c")
+    x[:] = 51
+    dataset = Dataset(x)
+    for _ in range(2):
+        for batch, _ in dataset.batches(2):
+            np.testing.assert_array_equal(batch, np.float32(0.2))
+    np.testing.assert_array_equal(x, 51)
+
+
+# -------------------------------------------------------------------------- class weights
+
+
+@hypothesis.given(labels=st.lists(st.integers(0, 5), min_size=1, max_size=60))
+def test_class_weights_let_every_class_count_the_same(labels):
+    weights = class_weights(labels)
+    assert set(weights) == set(labels)
+    for label, weight in weights.items():
+        assert type(label) is int
+        assert type(weight) is float
+        assert weight == pytest.approx(len(labels) / (len(set(labels)) * labels.count(label)))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array([0, 0, 0, 2], dtype=np.uint8),
+        np.array([[0], [0], [0], [2]]),
+        np.eye(3)[[0, 0, 0, 2]],
+        np.eye(3, dtype=bool)[[0, 0, 0, 2]],
+    ],
+)
+def test_class_weights_of_each_form_of_labels(labels):
+    assert class_weights(labels) == {0: 2 / 3, 2: 2.0}
+
+
+@pytest.mark.parametrize("labels", [np.array([False, True, True]), [[0.0], [1.0], [1.0]]])
+def test_class_weights_of_yes_and_no(labels):
+    assert class_weights(labels) == {0: 1.5, 1: 0.75}
+    assert [type(label) for label in class_weights(labels)] == [int, int]
+
+
+@pytest.mark.parametrize("labels", [[0.5, 1.5], [], [-1, 0], [[0, 1], [1, 1]], np.zeros((2, 3, 4))])
+def test_class_weights_need_labels(labels):
+    with pytest.raises(
+        ValueError, match=r"\[class_weights\] 'labels' must be integers of at least"
+    ):
+        class_weights(labels)
+
+
+def test_class_weights_of_no_numbers():
+    with pytest.raises(TypeError, match=r"\[class_weights\] 'labels' must hold real numbers"):
+        class_weights(["a", "b"])
+
+
+def test_fit_takes_the_class_weights():
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    y = np.repeat([0, 1], [36, 4])
+    model = nn.Model([nn.Dense(2, input_shape=(3,))], seed=0)
+    model.compile("cce", "sgd", lr=0.5)
+    model.fit(x, y, epochs=100, batch_size=40, class_weight=class_weights(y), verbose=0)
+    shift = model.predict(x)[:, 1] - model.predict(x)[:, 0]
+    # At the optimum of weighted logistic regression the predicted shares are the weighted ones.
+    share = 1 / (1 + np.exp(-shift))
+    weights = np.array([class_weights(y)[label] for label in y])
+    assert np.average(share, weights=weights) == pytest.approx(0.5, abs=0.02)

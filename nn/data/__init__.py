@@ -1,15 +1,16 @@
 """Data: where the way of a batch begins.
 
-`Dataset` keeps samples in memory and hands out float batches that threads have prepared.
-The other files bring samples into it: `idx` reads the file format of MNIST, `idx_sets` knows
-the sets in it, `mnist` MNIST itself and the small sample of it, `cifar10` the colour pictures
-of CIFAR, whose Python files `pickles` reads. `download` fetches files from mirrors, and
+`Dataset` keeps samples in memory and hands out float batches that threads have prepared; on the
+way `augment` may change them. The other files bring samples into it: `idx` reads the file format
+of MNIST, `idx_sets` knows the sets in it, `mnist` MNIST itself and the small sample of it,
+`cifar10` the colour pictures of CIFAR, whose Python files `pickles` reads, `image_folder` decodes
+folders of pictures, `npz` reads NumPy's archives. `download` fetches files from mirrors, and
 `python -m nn.data` does so from the command line.
 """
 
 from . import augment
 from .cifar10 import download_cifar10, download_cifar100, load_cifar10, load_cifar100
-from .dataset import Dataset
+from .dataset import Dataset, class_weights
 from .download import download_files
 from .idx import read_idx, write_idx
 from .idx_sets import (
@@ -19,6 +20,7 @@ from .idx_sets import (
     load_fashion_mnist,
     load_kmnist,
 )
+from .image_folder import load_image_folder
 from .mnist import (
     download_mnist,
     load_mnist,
@@ -26,10 +28,12 @@ from .mnist import (
     load_mnist_or_sample,
     load_mnist_sample,
 )
+from .npz import load_npz
 
 __all__ = [
     "Dataset",
     "augment",
+    "class_weights",
     "download_cifar10",
     "download_cifar100",
     "download_fashion_mnist",
@@ -40,11 +44,13 @@ __all__ = [
     "load_cifar100",
     "load_emnist",
     "load_fashion_mnist",
+    "load_image_folder",
     "load_kmnist",
     "load_mnist",
     "load_mnist_gz",
     "load_mnist_or_sample",
     "load_mnist_sample",
+    "load_npz",
     "read_idx",
     "write_idx",
 ]

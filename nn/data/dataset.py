@@ -4,8 +4,12 @@ This is the first station of a batch. Pictures stay in memory as bytes, a quarte
 floats take; a batch becomes floats in [0, 1] only when it is due, on threads that work on the
 next batches while the model is busy with the present one. NumPy lets go of Python's global
 lock during its work on arrays, so the threads do run side by side.
+
+A set larger than memory stays in its file: given as a `numpy.memmap`, it is read batch by batch,
+by the same threads, and a split of it is a list of row numbers.
 """
 
+import mmap
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -32,7 +36,8 @@ class Dataset:
     x
         Array (n, ...) of real numbers, samples along the first axis. uint8 counts as pictures
         with values from 0 to 255 and is kept as it is; batches of it are scaled to [0, 1].
-        Other types are handed out unscaled.
+        Other types are handed out unscaled. A `numpy.memmap`, as `np.load(path, mmap_mode='r')`
+        gives it, stays in its file: only the rows of a batch are read.
     y
         Targets: integer labels (n,), one-hot labels (n, classes), numbers of any shape
         (n, ...), or None.
@@ -44,7 +49,8 @@ class Dataset:
     Attributes
     ----------
     x, y, sample_weight, class_names
-        What was given, as arrays on the CPU; `class_names` is a tuple.
+        What was given, as arrays on the CPU; `class_names` is a tuple. In a part that `split`
+        made of a memory-mapped set, `x` is a `Rows`.
 
     Raises
     ------
@@ -73,7 +79,7 @@ class Dataset:
         sample_weight: Any = None,
         class_names: Sequence[str] | None = None,
     ) -> None:
-        self.x = _as_rows("x", x)
+        self.x: np.ndarray | Rows = x if isinstance(x, Rows) else _as_rows("x", x)
         if len(self.x) == 0:
             raise checks.error("Dataset", "x", "must hold at least one sample", self.x.shape)
         self.y = None if y is None else _as_rows("y", y, len(self))
@@ -118,12 +124,14 @@ class Dataset:
                [1.]], dtype=float32), array([0, 1]))
         """
         y = None if self.y is None else self.y.copy()
-        return _to_float(self.x, np.dtype(np.float32)), y
+        return _to_float(np.asarray(self.x), np.dtype(np.float32)), y
 
     def split(
         self, fraction: float, stratify: bool = True, rng: np.random.Generator | None = None
     ) -> tuple["Dataset", "Dataset"]:
         """Return two new datasets that share out the samples, drawn at random.
+
+        Samples in memory are copied; those of a memory-mapped set stay in their file.
 
         Parameters
         ----------
@@ -168,7 +176,7 @@ class Dataset:
 
     def _rows(self, rows: np.ndarray) -> "Dataset":
         return Dataset(
-            self.x[rows],
+            self.x[rows] if _file_of(self.x) is None else Rows(self.x, rows),
             None if self.y is None else self.y[rows],
             None if self.sample_weight is None else self.sample_weight[rows],
             self.class_names,
@@ -232,7 +240,7 @@ class Dataset:
         [[0.0, 10.0, 20.0], [30.0]]
         """
         batch_size = checks.positive_int("Dataset", "batch_size", batch_size)
-        threads = _check_threads(num_threads)
+        threads = check_threads("Dataset", num_threads)
         dtype = _check_dtype(dtype)
         _check_function("preprocess", preprocess)
         _check_function("augment", augment)
@@ -244,12 +252,15 @@ class Dataset:
             order = rng.permutation(len(self)) if shuffle else order
             seed = int(rng.integers(2**63))
         count = -(-len(self) // batch_size)  # rounded up
+        file = _file_of(self.x)
 
         def prepare(index: int) -> tuple:
             """Return batch number `index`; it depends on nothing but that number."""
             rows = order[index * batch_size : (index + 1) * batch_size]
             try:
                 x = self.x[rows]  # a copy of these rows, and of no others
+                if file is not None:
+                    _let_go_of_pages(file)
                 if preprocess is None:
                     x = _to_float(x, dtype)
                 else:
@@ -265,7 +276,7 @@ class Dataset:
                 ) from error
             return (x, y, *weight)
 
-        return _prepared(prepare, count, threads)
+        return prepared(prepare, count, threads)
 
     def _targets(self, rows: np.ndarray, dtype: np.dtype) -> tuple:
         """Return targets of rows, and weights if there are any; floats of both in `dtype`."""
@@ -280,7 +291,7 @@ class Dataset:
 # ------------------------------------------------------------------------- preparing ahead
 
 
-def _prepared(
+def prepared(
     prepare: Callable[[int], tuple], count: int, threads: int
 ) -> Generator[tuple, None, None]:
     """Yield prepare(0), ..., prepare(count - 1) in this order, the next ones prepared ahead."""
@@ -330,7 +341,133 @@ def _checked(source: str, x: Any, count: int, dtype: np.dtype) -> np.ndarray:
     return x.astype(dtype, copy=False)
 
 
-# ------------------------------------------------------------------------------- splitting
+# ------------------------------------------------------------------ files larger than memory
+
+
+class Rows:
+    """Some rows of a memory-mapped array, which stays in its file; nothing is copied.
+
+    It answers as an array does to `shape`, `dtype`, `ndim`, `len` and an index of its first axis,
+    which reads the rows asked for. All else goes by way of `np.asarray`, which reads all rows.
+
+    Parameters
+    ----------
+    array
+        The memory-mapped array (n, ...), or a `Rows` of one.
+    rows
+        Which of its rows: their numbers, or n times yes or no.
+
+    Examples
+    --------
+    >>> rows = Rows(np.array([[0], [10], [20], [30]]), np.array([1, 3]))
+    >>> rows.shape, rows[1], rows[:1].tolist(), np.asarray(rows).tolist()
+    ((2, 1), array([30]), [[10]], [[10], [30]])
+    """
+
+    array: np.ndarray
+    rows: np.ndarray
+
+    def __init__(self, array: "np.ndarray | Rows", rows: np.ndarray) -> None:
+        if isinstance(array, Rows):  # a split of a split
+            self.array, self.rows = array.array, array.rows[rows]
+        else:
+            self.array, self.rows = array, np.arange(len(array))[rows]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes, the number of rows first."""
+        return (len(self), *self.array.shape[1:])
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of the elements."""
+        return self.array.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self.array.ndim
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.rows)
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        """Return the rows that `key` picks, as a new array."""
+        if isinstance(key, tuple):
+            return np.asarray(self)[key]
+        rows = self.rows[key]
+        picked = self.array[rows]  # a copy, but for a single row
+        return picked if rows.ndim else np.array(picked)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Return all rows as a new array: what NumPy calls where it is given a `Rows`."""
+        if copy is False:
+            raise ValueError("[Rows] cannot be made an array without copying its rows.")
+        return self[:].astype(dtype or self.dtype, copy=False)
+
+    def __repr__(self) -> str:
+        return f"Rows({len(self)} of {len(self.array)} of shape {self.shape[1:]}, {self.dtype})"
+
+
+def _file_of(array: Any) -> np.memmap | None:
+    """Return the memory-mapped array that this one is, or is a view of; None for one in memory."""
+    if isinstance(array, Rows):
+        array = array.array
+    while isinstance(array, np.ndarray):
+        if isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap):
+            return array
+        array = array.base
+    return None
+
+
+def _let_go_of_pages(file: np.memmap) -> None:
+    """Take the pages read so far out of this process; the system keeps them as long as it likes.
+
+    Otherwise the process would seem to grow to the size of the file, and soon: with a row the
+    system maps all around it, up to megabytes. Only where the file cannot be written to by way
+    of this array, since a private copy would lose its changes.
+    """
+    if file.mode == "r" and isinstance(file.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        file.base.madvise(mmap.MADV_DONTNEED)
+
+
+# ------------------------------------------------------------------------ splitting, weighing
+
+
+def class_weights(labels: Any) -> dict[int, float]:
+    """Return weights that let each class count as much as every other, for `fit(class_weight=)`.
+
+    The weight of a class is n / (classes * count), as scikit-learn's 'balanced' has it, after
+    G. King, L. Zeng, "Logistic regression in rare events data", 2001. Their mean over the samples
+    is 1. A class without samples has none and does not count.
+
+    Parameters
+    ----------
+    labels
+        Integers (n,) or (n, 1), or one-hot labels (n, classes): a dataset's `y`.
+
+    Raises
+    ------
+    ValueError
+        For targets that are not labels, or none at all.
+
+    Examples
+    --------
+    >>> class_weights([0, 0, 0, 1])
+    {0: 0.6666666666666666, 1: 2.0}
+    """
+    y = _as_rows("labels", labels, owner="class_weights")
+    if y.size == len(y):  # a column, as it goes with a single output
+        y = y.reshape(-1)  # (n, 1) -> (n,)
+        y = y.astype(np.int64) if ((y == 0) | (y == 1)).all() else y
+    classes = class_of_rows(y)
+    if classes is None or len(classes) == 0 or classes.min() < 0:
+        rule = "must be integers of at least 0 or one-hot labels, and not empty"
+        raise checks.error("class_weights", "labels", rule, labels)
+    names, counts = np.unique(classes, return_counts=True)
+    weights = len(classes) / (len(names) * counts)
+    return dict(zip(names.tolist(), weights.tolist(), strict=True))
 
 
 def _count_classes(y: np.ndarray | None) -> int | None:
@@ -359,21 +496,23 @@ def _stratified(order: np.ndarray, classes: np.ndarray, size: int) -> np.ndarray
 # ---------------------------------------------------------------------------------- checks
 
 
-def _as_rows(argument: str, value: Any, rows: int | None = None) -> np.ndarray:
+def _as_rows(
+    argument: str, value: Any, rows: int | None = None, owner: str = "Dataset"
+) -> np.ndarray:
     """Return a value as an array of real numbers on the CPU, of `rows` rows where given."""
     try:
-        array = cuda.to_cpu(value)
+        array = value if isinstance(value, np.memmap) else cuda.to_cpu(value)
     except ValueError as error:  # nested lists of different lengths
-        raise ValueError(f"[Dataset] '{argument}' must be an array: {error}") from error
+        raise ValueError(f"[{owner}] '{argument}' must be an array: {error}") from error
     if array.dtype.kind not in "fiub":
         raise TypeError(
-            f"[Dataset] '{argument}' must hold real numbers, got an array of dtype {array.dtype}."
+            f"[{owner}] '{argument}' must hold real numbers, got an array of dtype {array.dtype}."
         )
     if array.ndim == 0:
-        raise checks.error("Dataset", argument, "must have samples along its first axis", value)
+        raise checks.error(owner, argument, "must have samples along its first axis", value)
     if rows is not None and len(array) != rows:
         raise ValueError(
-            f"[Dataset] '{argument}' must have as many rows as x ({rows}), got {len(array)}."
+            f"[{owner}] '{argument}' must have as many rows as x ({rows}), got {len(array)}."
         )
     return array
 
@@ -406,10 +545,11 @@ def _as_names(names: Any, y: np.ndarray | None) -> tuple[str, ...]:
     return names
 
 
-def _check_threads(num_threads: int | None) -> int:
+def check_threads(owner: str, num_threads: int | None) -> int:
+    """Return the number of data threads; None stands for `min(8, cores)`."""
     if num_threads is None:
         return min(_MAX_THREADS, os.cpu_count() or 1)
-    return checks.non_negative_int("Dataset", "num_threads", num_threads)
+    return checks.non_negative_int(owner, "num_threads", num_threads)
 
 
 def _check_dtype(dtype: Any) -> np.dtype:
