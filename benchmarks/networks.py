@@ -81,7 +81,7 @@ def as_network(network):
 # --------------------------------------------------------------------------- the frameworks
 
 
-def make_nn(network, metrics=()):
+def make_nn(network, metrics=(), seed=0):
     import nn
 
     network = as_network(network)
@@ -94,7 +94,7 @@ def make_nn(network, metrics=()):
         "dropout": lambda _: nn.Dropout(DROPOUT),
         "flatten": lambda _: nn.Flatten(),
     }
-    model = nn.Model([make[kind](size) for kind, size in network.parts()], seed=0)
+    model = nn.Model([make[kind](size) for kind, size in network.parts()], seed=seed)
     model.build((None, *network.shape))
     settings = {"adam": {"lr": 1e-3}, "sgd": {"lr": 0.01, "momentum": 0.9}}[network.optimizer]
     model.compile("cce", network.optimizer, metrics=metrics, **settings)
