@@ -731,3 +731,21 @@ def test_fit_takes_the_class_weights():
     share = 1 / (1 + np.exp(-shift))
     weights = np.array([class_weights(y)[label] for label in y])
     assert np.average(share, weights=weights) == pytest.approx(0.5, abs=0.02)
+
+
+def test_fit_never_reads_a_mapped_set_whole(tmp_path, rng, monkeypatch):
+    np.save(tmp_path / "x.npy", rng.integers(0, 256, (60, 1, 4, 4), dtype=np.uint8))
+    dataset = Dataset(np.load(tmp_path / "x.npy", mmap_mode="r"), np.arange(60) % 3)
+
+    def read_whole(*_, **__):
+        raise AssertionError("all rows were read at once")
+
+    monkeypatch.setattr(Rows, "__array__", read_whole)
+    model = nn.Model([nn.Flatten(input_shape=(1, 4, 4)), nn.Dense(3)], seed=0)
+    model.compile("cce")
+    weights = class_weights(dataset.y)
+    model.fit(dataset, epochs=2, validation_split=0.25, class_weight=weights, verbose=0)
+    rest, part = dataset.split(0.5)
+    assert isinstance(part.x, Rows)
+    assert model.evaluate(part)["loss"] > 0
+    assert model.predict(rest, batch_size=7).shape == (30, 3)
