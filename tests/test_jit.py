@@ -553,7 +553,19 @@ def test_kernels_run_where_no_cache_can_be_written(tmp_path):
     assert result.stdout == "True\n", result.stderr
 
 
-def test_importing_nn_imports_neither_numba_nor_scipy():
+def test_the_first_compilation_says_one_line(tmp_path):
+    code = """
+import numpy as np, nn
+x = np.ones((4, 8, 6, 6), dtype="float32")
+nn.ReLU().forward(nn.MaxPool2D().forward(x))
+"""
+    first = run_code(code, NUMBA_CACHE_DIR=str(tmp_path))
+    assert first.stderr == "nn: compiling kernels for this processor, once ...\n"
+    assert first.stdout == ""
+    assert run_code(code, NUMBA_CACHE_DIR=str(tmp_path)).stderr == ""
+
+
+def test_importing_nn_imports_nothing_heavy():
     heavy = ("numba", "scipy", "h5py", "pooch", "matplotlib")
     code = f"import sys, nn; print([m for m in {heavy} if m in sys.modules])"
     assert run_code(code).stdout == "[]\n"

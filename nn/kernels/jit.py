@@ -26,8 +26,8 @@ from .vectors import place_by_index
 
 Array = Any  # numpy.ndarray
 
-# Numbers to read and write below which a second thread costs more than it helps: to wake one
-# takes about 50 microseconds.
+# Numbers to read and write below which a second thread costs more than it helps: 10 to 50
+# microseconds (`waiting`).
 _GRAIN = 1 << 15
 
 

@@ -36,7 +36,7 @@ _BAND_BYTES = 1 << 17
 _SAME_PLACE, _GAP = 1 << 10, 16
 # Rows of a block of a matrix product; the same for all, so that there is less to compile.
 _ROWS = 8
-# Multiplications that are worth waking a thread for, which takes about 50 microseconds.
+# Multiplications that are worth a second thread, which costs 10 to 50 microseconds (`waiting`).
 _GRAIN = 1 << 20
 
 
