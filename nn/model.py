@@ -577,7 +577,7 @@ class Model:
             A file of `save` to go on from: weights, optimizer state and history are taken from
             it, and `initial_epoch` is the epoch that it had reached.
         num_threads
-            Threads that prepare batches; None for `min(8, cores)`.
+            Threads that prepare batches, as in `Dataset.batches`.
         verbose
             0 is silent, 1 draws a bar in a terminal, 2 writes a line an epoch.
 

@@ -443,6 +443,22 @@ def test_no_thread_starts_before_the_first_batch_or_without_threads(pictures):
         assert not data_threads()
 
 
+def test_threads_start_where_there_is_work_for_them(pictures):
+    for _ in pictures.batches(2):
+        assert not data_threads()
+    for _ in pictures.batches(2, augment=lambda x, rng: x):
+        assert data_threads()
+        break
+    gc.collect()
+    large = Dataset(np.zeros((8, 1 << 17), np.uint8))
+    assert [len(data_threads()) > 0 for _ in large.batches(2)] == [False] * 4
+    for _ in large.batches(3):
+        assert data_threads()
+        break
+    gc.collect()
+    assert not data_threads()
+
+
 @pytest.mark.parametrize(("cores", "threads"), [(1, 1), (3, 3), (64, 8), (None, 1)])
 def test_as_many_threads_as_cores_but_no_more_than_eight(monkeypatch, cores, threads):
     monkeypatch.setattr("os.cpu_count", lambda: cores)

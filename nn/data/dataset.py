@@ -9,6 +9,7 @@ A set larger than memory stays in its file: given as a `numpy.memmap`, it is rea
 by the same threads, and a split of it is a list of row numbers.
 """
 
+import math
 import mmap
 import os
 from collections import deque
@@ -26,6 +27,7 @@ Preprocess = Callable[[np.ndarray], np.ndarray]
 Augment = Callable[..., Any]  # (x, rng) -> x, or (x, y, rng) -> (x, y) where it mixes labels
 
 _MAX_THREADS = 8  # more have nothing to do: the model is slower than they are
+_QUICKLY_PREPARED = 1 << 18  # numbers in a batch: as quickly scaled as handed to another thread
 
 
 class Dataset:
@@ -207,8 +209,9 @@ class Dataset:
             Function of a batch as it is kept, (batch_size, ...) in uint8 for pictures; returns
             what is used in place of the default scaling, with as many rows.
         num_threads
-            Threads that prepare batches; None for `min(8, cores)`, 0 to prepare each batch when
-            it is asked for, without any thread.
+            Threads that prepare batches; None for `min(8, cores)`, or for none where it takes less
+            time to prepare a batch than to hand it over; 0 to prepare each batch when it is asked
+            for, without any thread.
         rng
             Where order and augmentation come from; None for a new generator, which `nn.seed`
             fixes.
@@ -253,6 +256,9 @@ class Dataset:
             seed = int(rng.integers(2**63))
         count = -(-len(self) // batch_size)  # rounded up
         file = _file_of(self.x)
+        if num_threads is None and preprocess is None and augment is None and file is None:
+            numbers = batch_size * math.prod(self.x.shape[1:])
+            threads = threads if numbers > _QUICKLY_PREPARED else 0
 
         def prepare(index: int) -> tuple:
             """Return batch number `index`; it depends on nothing but that number."""
