@@ -8,7 +8,8 @@ a file mapped into it, are shuffled, scaled to [0, 1] and augmented; nobody uses
 prepares them by Dataset.batches on threads, PyTorch by its DataLoader on as many processes, picture
 by picture, with the same work written in plain torch ('elastic' is left out there). `steps` says
 how many training steps of vgg6 on as large a batch, in the same framework and without a pipeline
-beside it, take as long as one batch: above 1 the pipeline is waited for.
+beside it, take as long as one batch: above 1 the pipeline is waited for. Last comes what
+augmentation costs a whole `fit` of nn: epochs with and without it, in turn.
 
 Every figure has its own process; it is the second epoch's, the median of several rounds.
 """
@@ -25,6 +26,7 @@ import numpy as np
 from networks import (
     NETWORKS,
     describe,
+    make_nn,
     median_seconds,
     prepare,
     print_machine,
@@ -146,6 +148,8 @@ def epochs_torch(x, task):
 
 def work(task):
     """Return the seconds of a training step, or of a batch of the second epoch."""
+    if task["source"] == "fit":
+        return fit_with_and_without(task)
     if task["source"] is None:
         step = prepare(task["variant"], NETWORK, task["batch"]).train
         return {"seconds": median_seconds(step, task["steps"])}
@@ -155,6 +159,40 @@ def work(task):
     start = time.perf_counter()
     epoch()
     return {"seconds": (time.perf_counter() - start) / -(-len(x) // task["batch"])}
+
+
+def fit_with_and_without(task):
+    """Return the images a second of `fit` in each epoch, without augmentation and with 'usual'."""
+    from nn.data import Dataset
+
+    x = np.load(task["file"])
+    labels = np.random.default_rng(0).integers(0, 10, len(x))
+    model, data = make_nn(NETWORK, metrics=["accuracy"]), Dataset(x, labels)
+    rates = {"none": [], "usual": []}
+    for epoch in range(2 * task["epochs"] + 1):
+        name = "usual" if epoch % 2 else "none"
+        start = time.perf_counter()
+        model.fit(data, batch_size=task["batch"], augment=augmentation(name), verbose=0)
+        rates[name].append(len(x) / (time.perf_counter() - start))
+    return {"none": rates["none"][1:], "usual": rates["usual"]}  # the first compiled the kernels
+
+
+def report_fit(options, file):
+    """Print what augmentation costs `fit`."""
+    task = {"variant": "nn", "source": "fit", "batch": options.batch, "file": str(file)}
+    rates = run_worker(__file__, task | {"epochs": 2 * options.rounds}, sys.executable)
+    middle = {name: statistics.median(rate) for name, rate in rates.items()}
+    pairs = zip(rates["none"], rates["usual"], strict=True)
+    costs = [100 * (1 - usual / none) for none, usual in pairs]
+    print(f"\nfit of {NETWORK}, images a second, median of {len(costs)} epochs each")
+    print_table(
+        ["augmentation", "images a second"], [(name, f"{middle[name]:,.0f}") for name in middle]
+    )
+    print(
+        f"'usual' costs {statistics.median(costs):.1f}% of the images a second "
+        f"({min(costs):.1f} to {max(costs):.1f}% of an epoch)"
+    )
+    return rates
 
 
 def measure(options, file):
@@ -212,8 +250,7 @@ def report(options, results, missing):
         ],
     )
     settings = {name: getattr(options, name) for name in ("batch", "samples", "steps", "rounds")}
-    content = {"machine": machine, "missing": missing, "settings": settings, "batches": rows}
-    write_json(options.json, content)
+    return {"machine": machine, "missing": missing, "settings": settings, "batches": rows}
 
 
 def main():
@@ -241,7 +278,10 @@ def main():
         shape = (options.samples, *NETWORKS[NETWORK].shape)
         np.save(file, np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
         results, missing = measure(options, file)
-    report(options, results, missing)
+        content = report(options, results, missing)
+        if "nn" in options.frameworks:
+            content["fit"] = report_fit(options, file)
+    write_json(options.json, content)
 
 
 if __name__ == "__main__":
