@@ -5,6 +5,7 @@ of the loss through each layer's `backward` in reverse, and one step of the opti
 else here brings batches to it (`fit`) or uses what it has learned (`evaluate`, `predict`).
 """
 
+import contextlib
 import difflib
 import math
 import os
@@ -532,6 +533,7 @@ class Model:
         resume: str | os.PathLike | None = None,
         num_threads: int | None = None,
         verbose: int = 1,
+        steps_per_epoch: int | None = None,
     ) -> cb.History:
         """Train the model and return the history.
 
@@ -540,17 +542,25 @@ class Model:
         data, y
             A `Dataset`, or an array of inputs with its targets. uint8 inputs are pictures and
             are scaled to [0, 1]; others are taken as they are.
+
+            Or a source of batches (x, y) or (x, y, sample_weight), without `y`: an object with a
+            method `batches(batch_size, ...)`, an iterable such as a list or a PyTorch
+            `DataLoader`, a function that returns a generator, each begun anew every epoch; or
+            a generator, which is read on over the epochs, also by the next `fit`. Each
+            batch is checked when it comes, the first before the first step.
         epochs
             Total number of epochs; with `initial_epoch=2` and `epochs=4` two are run.
         batch_size
-            Samples a step.
+            Samples a step. A source decides itself, unless its method `batches` takes it; the
+            same holds for `shuffle` and `num_threads`.
         num_classes
             Checked against the last layer where it is given.
         val_data, validation_data
-            A `Dataset` or a pair (x, y), measured after each epoch. Two names for one thing.
+            A `Dataset`, a pair (x, y) or a source of batches, measured after each epoch; a
+            generator serves one epoch. Two names for one thing.
         validation_split
             Share of the data, in [0, 1), to hold out in place of `val_data`: drawn at random
-            by the model's seed, the same share of every class.
+            by the model's seed, the same share of every class. Not for a source of batches.
         early_stopping, patience, min_delta
             Stop after `patience` epochs without a gain of `min_delta` in validation accuracy
             (without validation, in training accuracy; for regression, in the loss), and
@@ -561,18 +571,22 @@ class Model:
             each epoch. 'cosine' falls to `lr_min` over `epochs` after `warmup_epochs`,
             'warm_restarts' begins anew after `lr_patience` epochs and then after twice as
             many each time, 'one_cycle' rises and falls once. Or any function of the step.
+            All but 'plateau' need to know the steps of an epoch: from a source without `len`,
+            by `steps_per_epoch`.
         callbacks
             `nn.callbacks.Callback` objects.
         shuffle
             Whether to draw a new order each epoch.
         augment
-            A function (x, rng) -> x, run on each training batch by the data threads.
+            A function (x, rng) -> x, run on each training batch by the data threads; on those of
+            a source by the main thread, unless its method `batches` takes it.
         class_weight
             {class: weight}, multiplied into the loss of each sample of the class.
         sample_weight
-            (n,), multiplied into the loss of each sample.
+            (n,), multiplied into the loss of each sample. A source gives it with each batch.
         initial_epoch
-            Number of the first epoch.
+            Number of the first epoch. A source of batches is not wound forward: its first epoch
+            is the next that it gives.
         resume
             A file of `save` to go on from: weights, optimizer state and history are taken from
             it, and `initial_epoch` is the epoch that it had reached.
@@ -580,6 +594,9 @@ class Model:
             Threads that prepare batches, as in `Dataset.batches`.
         verbose
             0 is silent, 1 draws a bar in a terminal, 2 writes a line an epoch.
+        steps_per_epoch
+            Batches of an epoch; None for all. A generator that is to last for several epochs
+            needs it. From other data each epoch takes the first ones of a new pass.
 
         Returns
         -------
@@ -590,19 +607,25 @@ class Model:
         Raises
         ------
         ValueError, TypeError
-            For data or arguments that do not fit, before the first step.
+            For data or arguments that do not fit, before the first step; a source's later
+            batches when they come, with epoch and batch in the message.
+        RuntimeError
+            Where a source ends within `steps_per_epoch`, or gives nothing in a later epoch. As
+            after every error, model and history keep what was learned before, callbacks have
+            been told of the end, and a generator is closed; so it is where training ends early.
+            What the source itself raises comes out as it is, with a note of epoch and batch.
         FloatingPointError
             Where the loss becomes NaN or infinite; the message names epoch, batch and layer.
         """
         self._require_compiled("fit")
         batch_size = checks.positive_int("Model", "batch_size", batch_size)
-        params = {
+        params: dict[str, Any] = {
             "epochs": checks.positive_int("Model", "epochs", epochs),
             "batch_size": batch_size,
             "verbose": verbose,
         }
         display = training.display_callback(verbose)
-        train = training.as_dataset(self, data, y, "data")
+        train = training.as_data(self, data, y, "data")
         train = training.with_sample_weight(self, train, sample_weight)
         training.check_num_classes(self, num_classes)
         saved = None if resume is None else saving.read_training(resume)
@@ -611,22 +634,24 @@ class Model:
             self, train, val_data, validation_data, validation_split, seed
         )
         train = training.with_class_weight(self, train, class_weight)
-        params.update(samples=len(train), steps=-(-len(train) // batch_size))
+        train = training.in_steps(train, steps_per_epoch, batch_size)
+        params.update(training.sizes(train, batch_size))
         lr = saving.rate(self, saved)
         chosen = [
+            *training.size_callback(train),
             *training.early_stopping_callback(early_stopping, patience, min_delta),
             *training.schedule_callback(
                 lr, params, lr_schedule, lr_patience, lr_factor, lr_min, min_delta, warmup_epochs
             ),
-            *training.user_callbacks(callbacks),
+            *training.user_callbacks(callbacks, params),
             *display,
         ]
         loop = cb.CallbackList(chosen, self, params)
         first = checks.non_negative_int("Model", "initial_epoch", initial_epoch)
-        self.history = cb.History()  # from here on nothing is left that could be refused
         if saved is not None:
-            saving.resume(self, saved, resume or "")
-            first = self.epoch
+            first = (saved.training or {})["epoch"]
+        epochs_to_run = range(first, params["epochs"])
+        training.check_epochs(train, val, epochs_to_run)
 
         def batches() -> Generator[tuple, None, None]:
             return train.batches(
@@ -638,8 +663,18 @@ class Model:
                 dtype=self.dtype,
             )
 
-        epochs_to_run = range(first, params["epochs"])
-        training.run_epochs(self, loop, batches, train.y, val, epochs_to_run)
+        with contextlib.ExitStack() as sources:
+            sources.callback(training.close, train, val)
+            if saved is not None:
+                if not self.built:  # by a Dataset it would be
+                    self.build((saved.architecture or {})["input_shape"])
+                saving.resume(self, saved, resume or "")
+            training.read_ahead(self, train, batches, val, epochs_to_run)
+            training.check_num_classes(self, num_classes)
+            if saved is None:
+                self.history = cb.History()  # from here on nothing is left that could be refused
+            if training.run_epochs(self, loop, batches, train, val, epochs_to_run):
+                sources.pop_all()  # a generator stays open: the next fit may read on
         return self.history
 
     # ------------------------------------------------------------------------------ using
@@ -656,7 +691,8 @@ class Model:
         Parameters
         ----------
         data, y
-            A `Dataset`, or inputs with their targets.
+            A `Dataset`, inputs with their targets, or a source of batches as `fit` takes it,
+            which is read to its end.
         batch_size
             Samples at a time; the result does not depend on it.
         sample_weight
@@ -664,16 +700,19 @@ class Model:
         """
         self._require_compiled("evaluate")
         batch_size = checks.positive_int("Model", "batch_size", batch_size)
-        dataset = training.as_dataset(self, data, y, "data")
-        dataset = training.with_sample_weight(self, dataset, sample_weight)
-        measured = training.fresh_metrics(self, dataset.y)
+        data = training.as_data(self, data, y, "data")
+        data = training.with_sample_weight(self, data, sample_weight)
         figures: dict[str, float] = {}
-        total = 0.0
-        for x, targets, *weight in dataset.batches(batch_size, shuffle=False, dtype=self.dtype):
-            y_pred = inference.run(self.layers, self._inputs(x), keep_logits=True)
-            total += self._loss(y_pred, self._to_device(targets), *weight) * len(x)
-            figures = training.measure(measured, targets, y_pred)
-        return {"loss": total / len(dataset), **figures}
+        total, samples = 0.0, 0
+        batches = data.batches(batch_size, shuffle=False, dtype=self.dtype)
+        with contextlib.closing(batches):
+            measured = training.fresh_metrics(self, data.y)
+            for x, targets, *weight in batches:
+                y_pred = inference.run(self.layers, self._inputs(x), keep_logits=True)
+                total += self._loss(y_pred, self._to_device(targets), *weight) * len(x)
+                samples += len(x)
+                figures = training.measure(measured, targets, y_pred)
+        return {"loss": total / samples, **figures}
 
     def predict(self, x: Any, batch_size: int = 256) -> Array:
         """Return the output for every row of x, on the device where x is.
@@ -682,13 +721,22 @@ class Model:
         ----------
         x
             Inputs of the model's shape, or a `Dataset`. As in `fit`, uint8 inputs are pictures
-            and are scaled to [0, 1].
+            and are scaled to [0, 1]. Or a source of batches as `fit` takes it, where each is x
+            or begins with x; it is read to its end.
         batch_size
             Samples at a time; the result does not depend on it.
         """
         batch_size = checks.positive_int("Model", "batch_size", batch_size)
         if not self.layers:
             raise ValueError("[Model] has no layers: add() some before predict().")
+        stream = training.as_inputs(self, x)
+        if stream is not None:
+            batches = stream.batches(batch_size, shuffle=False, dtype=self.dtype)
+            with contextlib.closing(batches):
+                outputs = [
+                    cuda.to_cpu(inference.run(self.layers, self._inputs(x))) for (x,) in batches
+                ]
+            return np.concatenate(outputs)
         if isinstance(x, Dataset):
             x = x.x  # not to be read whole: it may lie on the disk
             validation.check_shape(x, self.input_shape)

@@ -1,10 +1,14 @@
 """What `Model.fit` does around `train_step`: data in, callbacks chosen, epochs run.
 
+Data is a `Dataset`, or a `Stream` where the user's own source makes the batches. Both have the
+same `batches`; they differ in that a stream is checked batch by batch, and not before.
+
 These functions take the model as their first argument and use its public attributes only.
 """
 
 import contextlib
 import copy
+import functools
 import inspect
 import math
 from collections.abc import Callable, Generator
@@ -15,16 +19,49 @@ import numpy as np
 from . import callbacks as cb
 from . import checks, cuda, losses, metrics, schedules, validation
 from .data import Dataset
+from .data.stream import Stream, are_inputs, are_pairs, hands_out_batches
 
 if TYPE_CHECKING:
     from .model import Model
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 
+_VAL_BATCH = 256  # samples at a time in the validation after each epoch
+
 _CLASSIFICATION = (losses.CategoricalCrossentropy, losses.BinaryCrossentropy, losses.Hinge)
 
 
 # --------------------------------------------------------------------------------- the data
+
+
+def as_data(model: "Model", data: Any, y: Any, argument: str) -> Dataset | Stream:
+    """Return `data` as a Dataset, or as a Stream that is not read yet where it makes batches."""
+    if isinstance(data, Stream):
+        return data
+    listed = isinstance(data, list | tuple) and not are_pairs(data)  # samples, if y is given
+    if not hands_out_batches(data) or (listed and y is not None):
+        return as_dataset(model, data, y, argument)
+    if y is not None:
+        raise ValueError(
+            f"[Model] 'y' must not be given beside batches as '{argument}': each batch is a pair "
+            "(x, y) that brings its own."
+        )
+    return Stream(data, argument, check=functools.partial(check_batch, model))
+
+
+def as_inputs(model: "Model", x: Any) -> Stream | None:
+    """Return what `predict` is given as a Stream where it makes batches, else None."""
+    if not hands_out_batches(x):
+        return None
+    if isinstance(x, list | tuple) and not (
+        model.input_shape is not None and are_inputs(x, len(model.input_shape))
+    ):
+        return None  # a list of samples or of numbers, which is an array
+
+    def check(x: Array, y: None, weights: None) -> None:
+        validation.check_shape(x, model.input_shape)
+
+    return Stream(x, "x", check=check, with_targets=False)
 
 
 def as_dataset(model: "Model", data: Any, y: Any, argument: str) -> Dataset:
@@ -39,22 +76,62 @@ def as_dataset(model: "Model", data: Any, y: Any, argument: str) -> Dataset:
     validation.check_finite(data.x, "x")
     if data.y is None:
         raise ValueError(f"[Model] '{argument}' must have targets: (x, y) or a Dataset with both.")
-    if not model.built:
-        model.build((None, *data.x.shape[1:]))
-    if hasattr(model.loss, "check_targets"):
-        model.loss.check_targets(data.y, (len(data), *(model.output_shape or ())[1:]))
+    check_targets(model, data.x, data.y)
     return data
+
+
+def check_targets(model: "Model", x: Any, y: Array) -> None:
+    """Raise where the targets of inputs do not fit the model; build the model for the inputs."""
+    if not model.built:
+        model.build((None, *x.shape[1:]))
+    if hasattr(model.loss, "check_targets"):
+        model.loss.check_targets(y, (len(x), *(model.output_shape or ())[1:]))
+
+
+def check_batch(
+    model: "Model",
+    x: np.ndarray,
+    y: np.ndarray | None,
+    weights: np.ndarray | None,
+    class_weight: Any = None,
+) -> np.ndarray | None:
+    """Raise where a batch of a stream does not fit the model; return the weights it is to have."""
+    validation.check_shape(x, model.input_shape)
+    validation.check_finite(x, "x")
+    if y is None:
+        raise ValueError("[Model] a batch must have targets: (x, y) or (x, y, sample_weight).")
+    check_targets(model, x, y)
+    if class_weight is not None:
+        of_class = weights_by_class(model, class_weight, y)
+        weights = of_class if weights is None else of_class * weights
+    if weights is not None:
+        check_loss_takes_weights(model)
+    return weights
+
+
+def weights_by_class(model: "Model", class_weight: Any, y: np.ndarray) -> np.ndarray:
+    """Return the weights of a batch, in which some of the classes may be missing."""
+    classes = max((model.output_shape or (None, 2))[-1] or 2, 2)  # a single output tells two
+    validation.weights_of_classes(class_weight, np.arange(classes))  # refuses keys and values
+    if y.size == len(y):  # labels, not one-hot rows
+        class_weight = {k: weight for k, weight in class_weight.items() if k <= y.max()}
+    return validation.weights_of_classes(class_weight, y)
+
+
+def check_loss_takes_weights(model: "Model") -> None:
+    """Raise where the loss knows no weights of samples."""
+    if "sample_weight" not in inspect.signature(model.loss.forward).parameters:
+        raise ValueError(
+            f"[Model] weights of samples need a loss whose forward() takes 'sample_weight', which "
+            f"{type(model.loss).__name__} does not: let it define sample_losses() in its place."
+        )
 
 
 def with_weights(model: "Model", data: Dataset, weights: np.ndarray | None) -> Dataset:
     """Return the data with the weights of its samples multiplied by these; None changes none."""
     if data.sample_weight is None and weights is None:
         return data
-    if "sample_weight" not in inspect.signature(model.loss.forward).parameters:
-        raise ValueError(
-            f"[Model] weights of samples need a loss whose forward() takes 'sample_weight', which "
-            f"{type(model.loss).__name__} does not: let it define sample_losses() in its place."
-        )
+    check_loss_takes_weights(model)
     if weights is None:
         return data
     if data.sample_weight is not None:
@@ -62,24 +139,43 @@ def with_weights(model: "Model", data: Dataset, weights: np.ndarray | None) -> D
     return Dataset(data.x, data.y, sample_weight=weights, class_names=data.class_names)
 
 
-def with_sample_weight(model: "Model", data: Dataset, sample_weight: Any) -> Dataset:
+def with_sample_weight(
+    model: "Model", data: Dataset | Stream, sample_weight: Any
+) -> Dataset | Stream:
     """Return the data with `sample_weight` (n,), the argument of `fit` and `evaluate`."""
+    if isinstance(data, Stream):
+        if sample_weight is not None:
+            raise ValueError(
+                f"[Model] 'sample_weight' must not be given beside batches as '{data.argument}', "
+                "whose rows nobody knows before: let each batch be (x, y, sample_weight)."
+            )
+        return data
     if sample_weight is not None:
         sample_weight = validation.check_weights(sample_weight, "sample_weight", len(data))
     return with_weights(model, data, sample_weight)
 
 
-def with_class_weight(model: "Model", data: Dataset, class_weight: Any) -> Dataset:
+def with_class_weight(
+    model: "Model", data: Dataset | Stream, class_weight: Any
+) -> Dataset | Stream:
     """Return the data with each sample weighted by its class, `class_weight` of `fit`."""
     if class_weight is None:
+        return data
+    if isinstance(data, Stream):
+        data.check = functools.partial(check_batch, model, class_weight=class_weight)
         return data
     weights = validation.weights_of_classes(class_weight, np.asarray(data.y))
     return with_weights(model, data, weights)
 
 
 def split_validation(
-    model: "Model", train: Dataset, val_data: Any, validation_data: Any, split: float, seed: int
-) -> tuple[Dataset, Dataset | None]:
+    model: "Model",
+    train: Dataset | Stream,
+    val_data: Any,
+    validation_data: Any,
+    split: float,
+    seed: int,
+) -> tuple[Dataset | Stream, Dataset | Stream | None]:
     """Return training and validation data; both names of the argument mean the same."""
     split = checks.fraction("Model", "validation_split", split)
     given = {
@@ -93,25 +189,131 @@ def split_validation(
     if not names:
         return train, None
     if split:
+        if isinstance(train, Stream):
+            raise ValueError(
+                f"[Model] 'validation_split' must not be given beside batches as "
+                f"'{train.argument}', whose rows nobody knows before: give val_data."
+            )
         return train.split(split, rng=np.random.default_rng(seed))
     val = val_data if validation_data is None else validation_data
-    if isinstance(val, Dataset):
-        return train, as_dataset(model, val, None, names[0])
-    if not isinstance(val, tuple | list) or len(val) != 2:
-        raise checks.error("Model", names[0], "must be a Dataset or a pair (x, y)", type(val))
-    return train, as_dataset(model, val[0], val[1], names[0])
+    if isinstance(val, tuple | list) and len(val) == 2 and not are_pairs(val):
+        return train, as_dataset(model, val[0], val[1], names[0])
+    if isinstance(val, Dataset) or hands_out_batches(val):
+        return train, as_data(model, val, None, names[0])
+    rule = "must be a Dataset or a pair (x, y), or make batches"
+    raise checks.error("Model", names[0], rule, type(val))
 
 
 def check_num_classes(model: "Model", num_classes: int | None) -> None:
-    """Raise where `num_classes` contradicts the last layer."""
+    """Raise where `num_classes` contradicts the last layer, once there is one with a shape."""
     if num_classes is None:
         return
     num_classes = checks.positive_int("Model", "num_classes", num_classes)
+    if not model.built:  # the first batch of a stream will build it
+        return
     outputs = (model.output_shape or (None,))[-1]
     if outputs != num_classes and (outputs, num_classes) != (1, 2):
         raise checks.error(
             "Model", "num_classes", f"must be the {outputs} outputs of the last layer", num_classes
         )
+
+
+# ------------------------------------------------------------------------ batches of others
+
+
+def in_steps(train: Dataset | Stream, steps_per_epoch: Any, batch_size: int) -> Dataset | Stream:
+    """Return training data whose epochs have `steps_per_epoch` batches; None changes nothing."""
+    if steps_per_epoch is None:
+        return train
+    steps = checks.positive_int("Model", "steps_per_epoch", steps_per_epoch)
+    stream = train if isinstance(train, Stream) else Stream(train)
+    stream.y = getattr(train, "y", None)  # of a Dataset, the targets of all samples
+    length = None if stream.is_one_shot else stream.length(batch_size)
+    if length is not None and steps > length:
+        rule = f"must be at most the {length} batches of '{stream.argument}'"
+        raise checks.error("Model", "steps_per_epoch", rule, steps)
+    stream.steps = steps
+    return stream
+
+
+def check_epochs(train: Dataset | Stream, val: Dataset | Stream | None, epochs: range) -> None:
+    """Raise where a generator would have to be read a second time."""
+    for data, way_out in (
+        (train, "give 'steps_per_epoch', which cuts it into epochs, or"),
+        (val, "give a list of batches, or"),
+    ):
+        if not isinstance(data, Stream) or not data.is_one_shot or len(epochs) < 2:
+            continue
+        if data is val or data.steps is None:
+            raise ValueError(
+                f"[Model] '{data.argument}' must be readable {len(epochs)} times, once an epoch, "
+                f"got {data.source!r}, which can be read once: {way_out} a function that makes a "
+                "new one each epoch."
+            )
+
+
+def sizes(train: Dataset | Stream, batch_size: int) -> dict[str, float]:
+    """Return 'samples' and 'steps' of an epoch, each infinite where it is not known."""
+    if isinstance(train, Dataset):
+        return {"samples": len(train), "steps": -(-len(train) // batch_size)}  # rounded up
+    if train.counted is not None:
+        return {"samples": train.counted[1], "steps": train.counted[0]}
+    steps = train.steps or train.length(batch_size) or math.inf
+    return {"samples": steps * train.rows if train.rows else math.inf, "steps": steps}
+
+
+class StreamSizes(cb.Callback):
+    """Keeps `params` right where a stream decides how large the batches are, and how many.
+
+    'samples' is an estimate in the first epoch, from the first batch, or infinite; afterwards it
+    is what was counted in the epoch before. 'batch_size' is that of the present batch.
+    """
+
+    def __init__(self, stream: Stream):
+        self.stream = stream
+
+    def on_epoch_begin(self, epoch: int, logs: cb.Logs) -> None:
+        """Say what is known of the epoch."""
+        self.params.update(sizes(self.stream, self.params["batch_size"]))
+
+    def on_train_batch_begin(self, batch: int, logs: cb.Logs) -> None:
+        """Say how large the batch is."""
+        self.params["batch_size"] = self.stream.rows
+
+
+def size_callback(train: Dataset | Stream) -> list[cb.Callback]:
+    """Return the callback that a stream needs, none for a Dataset."""
+    return [StreamSizes(train)] if isinstance(train, Stream) else []
+
+
+def read_ahead(
+    model: "Model",
+    train: Dataset | Stream,
+    batches: Callable[[], Generator[tuple, None, None]],
+    val: Dataset | Stream | None,
+    epochs: range,
+) -> None:
+    """Read the first batches of streams, so that what is wrong is an error before the first step.
+
+    They build the model, and are kept: the first epoch begins with them.
+    """
+    if not epochs:
+        return
+    if isinstance(train, Stream):
+        train.epoch = epochs.start
+        train.keep(batches())
+    if isinstance(val, Stream):
+        val.keep(val.batches(_VAL_BATCH, shuffle=False, dtype=model.dtype))
+
+
+def close(*data: Dataset | Stream | None) -> None:
+    """Close generators that nobody will read on."""
+    for source in data:
+        if isinstance(source, Stream):
+            source.close()
+
+
+# ------------------------------------------------------------------------------ the metrics
 
 
 def fresh_metrics(model: "Model", y: Array) -> list[metrics.Metric]:
@@ -202,15 +404,29 @@ def schedule_callback(
     if name == "plateau":
         return [cb.ReduceLROnPlateau(None, patience, factor, min_delta, lr_min)]
     if callable(name):
+        check_steps(params)
         return [cb.LearningRateScheduler(name)]
     if name not in makers:
         raise checks.unknown("Model", "lr_schedule", name, [*makers, "plateau"])
+    check_steps(params)
     return [cb.LearningRateScheduler(makers[name]())]
 
 
-def user_callbacks(callbacks: Any) -> list[cb.Callback]:
+def check_steps(params: dict[str, Any]) -> None:
+    """Raise where a schedule is to count steps over epochs whose steps are not known."""
+    if params["steps"] == math.inf:
+        raise ValueError(
+            "[Model] 'lr_schedule' needs the number of batches in an epoch, which 'data' does not "
+            "tell: give 'steps_per_epoch', or compile(lr=...) a function of the step."
+        )
+
+
+def user_callbacks(callbacks: Any, params: dict[str, Any]) -> list[cb.Callback]:
     """Return the user's callbacks as a list; one may stand without a list, or None for none."""
-    return [callbacks] if isinstance(callbacks, cb.Callback) else list(callbacks or ())
+    chosen = [callbacks] if isinstance(callbacks, cb.Callback) else list(callbacks or ())
+    if any(isinstance(callback, cb.LearningRateScheduler) for callback in chosen):
+        check_steps(params)
+    return chosen
 
 
 def display_callback(verbose: int) -> list[cb.Callback]:
@@ -227,11 +443,11 @@ def run_epochs(
     model: "Model",
     loop: cb.CallbackList,
     batches: Callable[[], Generator[tuple, None, None]],
-    train_y: Array,
-    val: Dataset | None,
+    train: Dataset | Stream,
+    val: Dataset | Stream | None,
     epochs: range,
-) -> None:
-    """Run the epochs; Ctrl-C ends them with model and history kept."""
+) -> bool:
+    """Run the epochs and tell whether all were run; Ctrl-C ends them, model and history kept."""
     model.stop_training = False
     loop.call("on_train_begin", {})
     try:
@@ -240,9 +456,9 @@ def run_epochs(
                 break
             loop.call("on_epoch_begin", epoch, {})
             lr = float(getattr(model.optimizer, "lr", math.nan))
-            logs = run_epoch(model, loop, batches(), fresh_metrics(model, train_y), epoch)
+            logs = run_epoch(model, loop, batches(), fresh_metrics(model, train.y), epoch)
             if val is not None:
-                measured = model.evaluate(val)
+                measured = model.evaluate(val, batch_size=_VAL_BATCH)
                 logs.update({f"val_{name}": value for name, value in measured.items()})
             logs["lr"] = lr
             model.epoch = epoch + 1
@@ -250,10 +466,13 @@ def run_epochs(
             own = set(logs)
             loop.call("on_epoch_end", epoch, logs)
             model.history.on_epoch_end(epoch, {k: v for k, v in logs.items() if k not in own})
+        else:  # no epoch was left out
+            return True
     except KeyboardInterrupt:
         print("Interrupted: training ends here; the model and its history are kept.")
     finally:
         loop.call("on_train_end", {})
+    return False
 
 
 def run_epoch(
