@@ -12,6 +12,7 @@ import numpy as np
 
 from . import random
 from .layers import Layer
+from .layers.base import walk
 
 
 def numerical_gradient(f: Callable[[], float], x: np.ndarray, step: float = 1e-5) -> np.ndarray:
@@ -81,8 +82,8 @@ def check_gradients(
     Returns
     -------
     dict
-        The relative error of the gradient for 'x' and for each parameter; below 1e-6 for a
-        right `backward`.
+        The relative error of the gradient for 'x' and for each parameter, '0_Conv2D_W' for one
+        inside another layer; below 1e-6 for a right `backward`.
 
     Raises
     ------
@@ -101,27 +102,36 @@ def check_gradients(
         layer.dtype = "float64"
         layer.build((None, *x.shape[1:]))
         layer.built = True
-    if any(param.dtype != np.float64 for param in layer.params.values()):
+    # Inside another layer a name has the layer's before it: '0_Conv2D_W'.
+    parts = [("", layer), *((f"{path}_", part) for path, part in walk(layer.sublayers()))]
+    if any(p.dtype != np.float64 for _, part in parts for p in part.params.values()):
         raise ValueError(
             f"[{type(layer).__name__}] is built in float32, too coarse to measure slopes: check "
             "a layer that is not built, or one of a Model(dtype='float64')."
         )
-    generator_state = layer.rng.bit_generator.state
-    buffers = {name: array.copy() for name, array in layer.buffers.items()}
+    generator_states = [part.rng.bit_generator.state for _, part in parts]
+    buffers = [
+        (part, name, array.copy()) for _, part in parts for name, array in part.buffers.items()
+    ]
 
     def forward() -> np.ndarray:
-        layer.rng.bit_generator.state = generator_state
-        for name, array in buffers.items():
-            layer.buffers[name][...] = array
+        for (_, part), state in zip(parts, generator_states, strict=True):
+            part.rng.bit_generator.state = state
+        for part, name, values in buffers:
+            part.buffers[name][...] = values
         return layer.forward(x, training=training)
 
     # A random direction makes one number of the output, sensitive to every element of it.
     y = forward()
     direction = random.new_generator(0).normal(size=y.shape)
-    analytical = {"x": layer.backward(direction), **layer.grads}
+    analytical = {"x": layer.backward(direction)}
+    arrays = {"x": x}
+    for path, part in parts:
+        analytical.update({f"{path}{name}": grad for name, grad in part.grads.items()})
+        if part.trainable:
+            arrays.update({f"{path}{name}": param for name, param in part.params.items()})
     errors = {}
-    params = layer.params if layer.trainable else {}
-    for name, array in {"x": x, **params}.items():
+    for name, array in arrays.items():
         gradient = analytical.get(name)
         if gradient is None or gradient.shape != array.shape:
             shape = None if gradient is None else gradient.shape

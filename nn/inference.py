@@ -3,12 +3,14 @@
 `predict` and `evaluate` run their batches through here. Where batch normalisation follows a
 convolution or a dense layer, its scale and shift go into the weights, for as long as one batch
 takes: the layer's own `(x W + b) * scale + shift` is `x (W * scale) + (b * scale + shift)`.
+Stacks within the stack are taken apart for it, and the layers of residual blocks too.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
-from .layers import BatchNorm, BatchNorm1D, BatchNorm2D, Conv2D, Dense, Layer
+from .layers import BatchNorm, BatchNorm1D, BatchNorm2D, Conv2D, Dense, Layer, Residual
+from .layers.containers import flat
 
 Array = Any  # a numpy or a cupy ndarray
 
@@ -25,18 +27,20 @@ def run(layers: Sequence[Layer], x: Array, keep_logits: bool = False) -> Array:
     keep_logits
         Whether the last layer is to keep what a loss that works on logits asks it for.
     """
-    inner, last = layers[:-1], layers[-1]
+    chain = flat(layers)
     folded = False
-    for layer, following in zip(inner, [*inner[1:], None], strict=False):
+    for layer, following in zip(chain, [*chain[1:], None], strict=False):
         if folded:
             folded = False  # it is in the weights of the layer before
             continue
         folded = _folds(layer, following)
         if folded:
             x = layer.forward_scaled(x, *following.scale_and_shift())  # type: ignore
+        elif type(layer) is Residual:
+            x = run(layer.main, x) + run(layer.shortcut, x)
         else:
-            x = layer.forward(x, training=None)
-    return last.forward(x, training=False if keep_logits else None)
+            x = layer.forward(x, training=False if keep_logits and following is None else None)
+    return x
 
 
 def _folds(layer: Layer, following: Layer | None) -> bool:

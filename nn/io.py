@@ -4,9 +4,11 @@ This module knows files, dictionaries and arrays, and nothing of models: `Model.
 it a `ModelFile` and `Model.load` gets one back.
 
 An HDF5 file holds
-    architecture                  JSON: dtype, name, input_shape, and {"class", "config"} a layer
+    architecture                  JSON: dtype, name, input_shape, class_names, and {"class",
+                                  "config"} a layer
     training                      JSON: what `compile` was given, history, generators' states
-    <index>_<LayerClass>_<name>   each array of each layer: 7_Dense_W, 3_BatchNorm2D_running_var
+    <index>_<LayerClass>_<name>   each array of each layer: 7_Dense_W, 3_BatchNorm2D_running_var;
+                                  inside a layer, in a group of its: 3_Residual/0_Conv2D_W
     optimizer/<slot>/<array>      each array of the optimizer: optimizer/m/7_Dense_W
 and an NPZ file the same under the same names. JSON stands in datasets because an HDF5
 attribute ends at 64 KB.
@@ -42,8 +44,8 @@ class ModelFile:
     Attributes
     ----------
     architecture
-        'layers' (a list of {'class', 'config'}), and 'input_shape', 'dtype', 'name' where the
-        file has them; None in a file of weights alone.
+        'layers' (a list of {'class', 'config'}), and 'input_shape', 'dtype', 'name', 'class_names'
+        where the file has them; None in a file of weights alone.
     arrays
         Arrays of the layers by their names in the file, on the CPU.
     training
@@ -219,7 +221,7 @@ def _parse(text: Any, path: Path) -> Any:
         return None
     try:
         return json.loads(text)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:  # the last: brackets without end
         raise FileFormatError(f"[io] '{path}' holds broken JSON: {error}.") from error
 
 

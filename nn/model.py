@@ -29,10 +29,16 @@ from . import (
     validation,
 )
 from .data import Dataset
-from .layers import Dense, Layer, Sigmoid
-from .layers.base import move_to_device
-from .layers.dropout import Dropout
-from .layers.normalization import BatchNorm
+from .layers import Layer, Rescale, Residual, Sequential, Sigmoid
+from .layers.base import check_distinct, move_to_device, set_generator, walk
+from .layers.containers import (
+    as_layer,
+    backward_through,
+    build_layers,
+    flat,
+    forward_through,
+    telling,
+)
 from .metrics import Metric
 
 Array = Any  # numpy.ndarray or cupy.ndarray
@@ -50,7 +56,8 @@ class Model:
     Parameters
     ----------
     layers
-        The layers, in order; more can follow by `add`.
+        The layers, in order; more can follow by `add`. A model among them becomes one layer,
+        a `Sequential` of its layers.
     loss, optimizer
         Given here, they are handed to `compile`.
     dtype
@@ -68,6 +75,9 @@ class Model:
         The objects that `compile` made; None before.
     input_shape, output_shape : tuple or None
         With None for the batch axis, once the model is built.
+    class_names : list of str or None
+        Names of the classes, for `predict_classes(x, names=True)`: those of the last training
+        set that has them, or yours. They are saved with the model.
     history : History
         The figures of the last `fit`.
     epoch : int
@@ -108,6 +118,7 @@ class Model:
         self.metrics: list[Metric] = []
         self.input_shape: Shape | None = None
         self.output_shape: Shape | None = None
+        self._class_names: list[str] | None = None
         self.history = cb.History()
         self.epoch = 0
         self.stop_training = False
@@ -133,8 +144,8 @@ class Model:
         """Whether the layers have their parameters."""
         return self.input_shape is not None
 
-    def add(self, layer: Layer) -> None:
-        """Append a layer; it is built at once where the input's shape is known.
+    def add(self, layer: "Layer | Model") -> None:
+        """Append a layer or a model; it is built at once where the input's shape is known.
 
         Raises
         ------
@@ -150,27 +161,45 @@ class Model:
             self.layers.pop()
             raise
 
-    def _append(self, layer: Layer) -> None:
-        if isinstance(layer, type):
-            raise TypeError(
-                f"[Model] 'layers' must hold layer objects, got the class {layer.__name__}: "
-                f"write {layer.__name__}(...)."
-            )
-        if not isinstance(layer, Layer):
-            raise TypeError(f"[Model] 'layers' must hold layer objects, got {layer!r}.")
-        parts = [part for other in self.layers for part in _parts(other)]
-        if any(part is other for part in _parts(layer) for other in parts):
+    def _append(self, layer: "Layer | Model") -> None:
+        if isinstance(layer, Model) and layer.built and layer.dtype != self.dtype:
             raise ValueError(
-                f"[Model] 'layers' must not hold a layer object twice, got {layer!r} again: "
-                "make a second layer (an activation given as an object counts as one)."
+                f"[Model] 'layers' holds a model that is built in {layer.dtype}, got it in a model "
+                f"of dtype {self.dtype}: make both with the same dtype."
             )
-        layer.rng = self._rng.spawn(1)[0]
+        layer = as_layer(layer, "Model")
+        check_distinct("Model", [layer], self.layers)
+        set_generator(layer, self._rng.spawn(1)[0])
         self.layers.append(layer)
+
+    def as_layer(self) -> Sequential:
+        """Return the model's layers as one layer, for use in another model.
+
+        They are the same objects, with the parameters that they have. The loss and the
+        optimizer stay behind, and layers added later are not in it.
+        """
+        shape = None if self.input_shape is None else self.input_shape[1:]
+        return Sequential(self.layers, name=self.name, input_shape=shape)
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """Names of the classes, in the order of the labels; None where there are none."""
+        return self._class_names
+
+    @class_names.setter
+    def class_names(self, names: Sequence[str] | None) -> None:
+        self._class_names = validation.check_class_names(names, self.output_shape)
+
+    @property
+    def input_scale(self) -> float | None:
+        """What a `Rescale` at the model's beginning multiplies by; None without one."""
+        first = next(iter(flat(self.layers)), None)
+        return first.scale if isinstance(first, Rescale) else None
 
     @property
     def generators(self) -> list[np.random.Generator]:
         """Every generator of random numbers that the model draws from."""
-        return [self._rng, self._data_rng, *(layer.rng for layer in self.layers)]
+        return [self._rng, self._data_rng, *(layer.rng for _, layer in walk(self.layers))]
 
     def _build_if_known(self) -> None:
         """Build the layers that are not, where the input's shape is known."""
@@ -212,7 +241,7 @@ class Model:
         shape = (None, *(int(n) for n in shape[1:] if n is not None))
         if self.input_shape is not None and shape != self.input_shape:
             raise ValueError(f"[Model] is built for inputs {self.input_shape}, got {shape}.")
-        unbuilt = [layer for layer in self.layers if not layer.built]
+        unbuilt = [layer for _, layer in walk(self.layers) if not layer.built]
         try:
             self._build_layers(shape)
             if self._pending is not None:
@@ -224,47 +253,10 @@ class Model:
         self.input_shape, self._pending = shape, None
 
     def _build_layers(self, shape: Shape) -> None:
-        self._choose_initializers()
-        for layer in self.layers:
-            if not layer.built:
-                layer.dtype = self.dtype
-                layer.build(shape)
-                layer.built = True
-                if layer.output_shape is None:  # a user's build() that left it out
-                    Layer.build(layer, shape)
-                for arrays in (layer.params, layer.buffers):
-                    for name, array in arrays.items():
-                        arrays[name] = array.astype(self.dtype, copy=False)
-                move_to_device(layer, self._to_device)
-            elif layer.built_shape is not None and layer.built_shape[1:] != shape[1:]:
-                raise ValueError(
-                    f"[{type(layer).__name__}] is built for {layer.built_shape}, "
-                    f"got inputs {shape}."
-                )
-            shape = layer.output_shape or shape
-        self.output_shape = shape
-
-    def _choose_initializers(self) -> None:
-        """Tell each dense layer whether the next activation is like ReLU.
-
-        A dense layer that is built, as layers are that come by `add`, draws its weights anew,
-        unless they are no longer those that it drew.
-        """
-        for index, layer in enumerate(self.layers):
-            if not isinstance(layer, Dense) or layer.feeds_relu:
-                continue
-            after = (k for k in self.layers[index + 1 :] if not isinstance(k, BatchNorm | Dropout))
-            if not getattr(next(after, None), "relu_like", False):
-                continue
-            untouched = layer.built and np.array_equal(
-                cuda.to_cpu(layer.params["W"]),
-                layer.draw_kernel(layer.params["W"].shape).astype(self.dtype),
-            )
-            layer.feeds_relu = True
-            if untouched:
-                layer.params["W"][...] = self._to_device(
-                    layer.draw_kernel(layer.params["W"].shape).astype(self.dtype)
-                )
+        unbuilt = [layer for layer in self.layers if not layer.built]
+        self.output_shape = build_layers(self.layers, shape, self.dtype)
+        for layer in unbuilt:
+            move_to_device(layer, self._to_device)
 
     # ------------------------------------------------------------------------ compiling
 
@@ -338,6 +330,8 @@ class Model:
     def _output_activation(self) -> Layer | None:
         """Return the activation that makes the model's output, or None."""
         last = self.layers[-1] if self.layers else None
+        while isinstance(last, Sequential):
+            last = last.layers[-1]
         inner = getattr(last, "activation", None)
         if isinstance(inner, Layer):
             return inner
@@ -414,9 +408,9 @@ class Model:
                 f"[Model] backward() expects a gradient of the output's shape "
                 f"{self._forward_shape}, got {grad.shape}."
             )
-        for layer in reversed(self.layers):
-            grad = self._watch(layer.backward(grad), layer, "gradient")
-        return grad
+        watch = self._watch if _DEBUG else None
+        with telling(self.layers, watch=watch):
+            return backward_through(self.layers, grad, watch=watch)
 
     def get_params_and_grads(self) -> list[tuple[Array, Array]]:
         """Return (param, grad) pairs of all trainable layers, always in the same order.
@@ -427,7 +421,7 @@ class Model:
             Where there are no gradients yet.
         """
         names, pairs = [], []
-        for index, layer in enumerate(self.layers):
+        for path, layer in walk(self.layers):
             if not layer.trainable:
                 continue
             for key, param in layer.params.items():
@@ -436,7 +430,7 @@ class Model:
                         f"[{type(layer).__name__}] has no gradient for '{key}': call backward() "
                         "first, and let it fill grads."
                     )
-                names.append(_array_name(index, layer, key))
+                names.append(f"{path}_{key}")
                 pairs.append((param, layer.grads[key]))
         if hasattr(self.optimizer, "param_names"):
             self.optimizer.param_names = names
@@ -445,6 +439,7 @@ class Model:
     def _inputs(self, x: Any) -> Array:
         """Return checked inputs in the model's dtype and on its device, building it if need be."""
         x = validation.check_inputs(x, self.input_shape)
+        validation.check_scaled_once(x, self.input_scale)
         if not self.built:
             self.build((None, *x.shape[1:]))
         with np.errstate(over="ignore"):  # too large for the dtype: infinite, and refused below
@@ -453,18 +448,26 @@ class Model:
         return x
 
     def _forward(self, x: Array, training: bool | None) -> Array:
-        for layer in self.layers:
-            x = self._watch(layer.forward(x, training), layer, "output")
+        watch = self._watch if _DEBUG else None
+        with telling(self.layers, watch=watch):
+            y = forward_through(self.layers, x, training, watch)
         if training is not None:  # else nothing was kept for backward
-            self._forward_shape = x.shape
-        return x
+            self._forward_shape = y.shape
+        return y
 
-    def _watch(self, array: Array, layer: Layer, what: str) -> Array:
-        """Return the array; with NN_DEBUG=1, stop where a layer makes NaN or infinite values."""
-        if _DEBUG and array is not None and not _all_finite(array):
-            label = f"layer {self.layers.index(layer)} ({type(layer).__name__})"
+    def _watch(self, array: Array, layer: Layer, what: str) -> None:
+        """With NN_DEBUG=1, stop where a layer makes NaN or infinite values."""
+        if array is not None and not _all_finite(array):
+            label = self._label(layer)
             raise FloatingPointError(f"[Model] NN_DEBUG: the {what} of {label} is not finite.")
-        return array
+
+    def _label(self, layer: Layer) -> str:
+        """Return what messages call a layer: 'layer 7 (Dense)', or its path inside another."""
+        path = next(path for path, part in walk(self.layers) if part is layer)
+        if "/" in path:
+            return f"layer {path}"
+        index, _, kind = path.partition("_")
+        return f"layer {index} ({kind})"
 
     def _loss(self, y_pred: Array, y: Array, sample_weight: Array | None = None) -> float:
         if sample_weight is None:
@@ -477,31 +480,27 @@ class Model:
         What a layer kept of the forward pass is dropped as soon as it was used, so that its
         memory serves the layers before it.
         """
-        trained = (k for k, layer in enumerate(self.layers) if layer.params and layer.trainable)
-        lowest = next(trained, 0)
-        for layer in reversed(self.layers[lowest + 1 :]):
-            grad = self._watch(layer.backward(grad), layer, "gradient")
-            layer.forget()
-        first = self.layers[lowest]
-        first.wants_input_grad = False
-        try:
-            first.backward(grad)
-        finally:
-            first.wants_input_grad = True
-        for layer in self.layers[: lowest + 1]:
-            layer.forget()
+        watch = self._watch if _DEBUG else None
+        with telling(self.layers, watch=watch, forgets=True):
+            backward_through(self.layers, grad, wants_input_grad=False, forget=True, watch=watch)
 
     def _find_nan(self, x: Array) -> str:
         """Say in which layer a NaN or an infinity first appears for the batch x."""
         advice = "lower the learning rate, or set clip_norm."
-        for index, layer in enumerate(self.layers):
-            label = f"layer {index} ({type(layer).__name__})"
+
+        def look(array: Array, layer: Layer, _: str) -> None:
             for name, param in layer.params.items():
                 if not _all_finite(param):
-                    return f"{label} has NaN or infinite values in '{name}': {advice}"
-            x = layer.forward(x, training=None)
-            if not _all_finite(x):
-                return f"{label} put out NaN or infinite values: {advice}"
+                    label = self._label(layer)
+                    raise _FoundNaN(f"{label} has NaN or infinite values in '{name}': {advice}")
+            if not _all_finite(array):
+                raise _FoundNaN(f"{self._label(layer)} put out NaN or infinite values: {advice}")
+
+        try:
+            with telling(self.layers, watch=look):
+                forward_through(self.layers, x, None, look)
+        except _FoundNaN as found:
+            return str(found)
         return f"all layers are finite, so the loss itself overflowed: {advice}"
 
     # --------------------------------------------------------------------------- training
@@ -671,6 +670,7 @@ class Model:
                 saving.resume(self, saved, resume or "")
             training.read_ahead(self, train, batches, val, epochs_to_run)
             training.check_num_classes(self, num_classes)
+            training.learn_from_data(self, train, resumes=saved is not None)
             if saved is None:
                 self.history = cb.History()  # from here on nothing is left that could be refused
             if training.run_epochs(self, loop, batches, train, val, epochs_to_run):
@@ -749,15 +749,37 @@ class Model:
         ]
         return cuda.get_array_module(outputs[0]).concatenate(outputs)
 
-    def predict_classes(self, x: Any, batch_size: int = 256) -> Array:
+    def predict_classes(self, x: Any, batch_size: int = 256, names: bool = False) -> Array:
         """Return the likeliest class for every row of x, as integers (n,).
 
         A single output says 1 above 0 where it is a logit, and above 0.5 elsewhere.
+
+        Parameters
+        ----------
+        x, batch_size
+            As for `predict`.
+        names
+            Whether to return the classes' names, `class_names`, in place of their numbers.
+
+        Raises
+        ------
+        ValueError
+            For names where the model has none, or not one for each class.
         """
+        if names and self.class_names is None:
+            raise ValueError(
+                "[Model] 'names' needs the names of the classes, and the model has none: set "
+                "model.class_names, or fit() a Dataset that has them."
+            )
         scores = self.predict(x, batch_size)
         if scores.ndim == 2 and scores.shape[1] == 1:
-            return (scores[:, 0] > self.threshold).astype(np.int64)
-        return scores.argmax(axis=1)
+            classes = (scores[:, 0] > self.threshold).astype(np.int64)
+        else:
+            classes = scores.argmax(axis=1)
+        if not names:
+            return classes
+        self.class_names = self.class_names  # there is one for each output, also after add()
+        return np.array(self.class_names)[cuda.to_cpu(classes)]
 
     # -------------------------------------------------------------------- looking and moving
 
@@ -765,13 +787,23 @@ class Model:
         """Return a table of the layers, their output shapes and parameters."""
         rows = [("Layer", "Output shape", "Parameters")]
         total = trained = 0
-        for layer in self.layers:
+        on_shortcut = {
+            id(part)
+            for _, layer in walk(self.layers)
+            if isinstance(layer, Residual)
+            for part in layer.shortcut
+        }
+        for path, layer in walk(self.layers):
             count = sum(int(param.size) for param in layer.params.values())
             total, trained = total + count, trained + count * bool(layer.trainable)
             shape = str(layer.output_shape) if layer.built else "not built"
-            rows.append((layer.name or type(layer).__name__, shape, f"{count:,}"))
+            label = "  " * path.count("/") + (layer.name or type(layer).__name__)
+            label += " (shortcut)" * (id(layer) in on_shortcut)
+            rows.append((label, shape, "" if layer.sublayers() else f"{count:,}"))
         widths = [max(len(row[k]) for row in rows) for k in range(3)]
-        lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}" for a, b, c in rows]
+        lines = [
+            f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}".rstrip() for a, b, c in rows
+        ]
         rule = "-" * len(lines[0])
         end = f"{total:,} parameters, {trained:,} of them trainable"
         return "\n".join([self.name or "Model", rule, lines[0], rule, *lines[1:], rule, end])
@@ -808,10 +840,13 @@ class Model:
     # ------------------------------------------------------------------------------ files
 
     def get_arrays(self) -> dict[str, Array]:
-        """Return all parameters and buffers by their names in a file, '7_Dense_W'; not copies."""
+        """Return all parameters and buffers by their names in a file; not copies.
+
+        They are '7_Dense_W', and '3_Residual/0_Conv2D_W' inside another layer.
+        """
         return {
-            _array_name(index, layer, key): array
-            for index, layer in enumerate(self.layers)
+            f"{path}_{key}": array
+            for path, layer in walk(self.layers)
             for arrays in (layer.params, layer.buffers)
             for key, array in arrays.items()
         }
@@ -904,8 +939,8 @@ class Model:
 # ------------------------------------------------------------------------------- helpers
 
 
-def _array_name(index: int, layer: Layer, key: str) -> str:
-    return f"{index}_{type(layer).__name__}_{key}"
+class _FoundNaN(Exception):  # noqa: N818 - it is an answer
+    """Where `Model._find_nan` found what it looks for."""
 
 
 def _as_metrics(chosen: Any) -> list[Metric]:
@@ -920,12 +955,6 @@ def _as_metrics(chosen: Any) -> list[Metric]:
                 "Model", "metrics", "must have names of their own in the history", name
             )
     return made
-
-
-def _parts(layer: Layer) -> list[Layer]:
-    """Return a layer, and the activation inside it."""
-    inner = getattr(layer, "activation", None)
-    return [layer, inner] if isinstance(inner, Layer) else [layer]
 
 
 def _scaled(x: Array, dtype: str) -> Array:

@@ -26,6 +26,7 @@ def to_file(model: "Model", include_optimizer: bool) -> io.ModelFile:
         "name": model.name,
         "dtype": model.dtype,
         "input_shape": model.input_shape,
+        "class_names": model.class_names,
         "layers": [layer.to_config() for layer in model.layers],
     }
     content = io.ModelFile(architecture, weights(model))
@@ -71,6 +72,7 @@ def model_of(content: io.ModelFile, path: str | os.PathLike, make: type["Model"]
         )
         if architecture.get("input_shape") is not None:
             model.build(architecture["input_shape"])
+        model.class_names = architecture.get("class_names")
     return model
 
 

@@ -20,6 +20,7 @@ from . import callbacks as cb
 from . import checks, cuda, losses, metrics, schedules, validation
 from .data import Dataset
 from .data.stream import Stream, are_inputs, are_pairs, hands_out_batches
+from .layers.preprocessing import adapt_first
 
 if TYPE_CHECKING:
     from .model import Model
@@ -73,6 +74,7 @@ def as_dataset(model: "Model", data: Any, y: Any, argument: str) -> Dataset:
         raise ValueError(f"[Model] 'y' must not be given beside a Dataset as '{argument}'.")
     else:
         validation.check_shape(data.x, model.input_shape)
+    validation.check_scaled_once(data.x, model.input_scale)
     validation.check_finite(data.x, "x")
     if data.y is None:
         raise ValueError(f"[Model] '{argument}' must have targets: (x, y) or a Dataset with both.")
@@ -97,6 +99,7 @@ def check_batch(
 ) -> np.ndarray | None:
     """Raise where a batch of a stream does not fit the model; return the weights it is to have."""
     validation.check_shape(x, model.input_shape)
+    validation.check_scaled_once(x, model.input_scale)
     validation.check_finite(x, "x")
     if y is None:
         raise ValueError("[Model] a batch must have targets: (x, y) or (x, y, sample_weight).")
@@ -202,6 +205,20 @@ def split_validation(
         return train, as_data(model, val, None, names[0])
     rule = "must be a Dataset or a pair (x, y), or make batches"
     raise checks.error("Model", names[0], rule, type(val))
+
+
+def learn_from_data(model: "Model", train: Any, resumes: bool) -> None:
+    """Take from the training data what the model keeps of them, before the first step.
+
+    These are the mean and std of a `Standardize` at its beginning, which come from the file
+    where the model resumes, and the names of the classes.
+    """
+    if not resumes:
+        adapt_first(model.layers, train)
+    source = train.source if isinstance(train, Stream) else train
+    names = getattr(source, "class_names", None)
+    if names is not None and len(names) == validation.classes_of(model.output_shape):
+        model.class_names = names
 
 
 def check_num_classes(model: "Model", num_classes: int | None) -> None:

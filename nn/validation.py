@@ -5,6 +5,7 @@ number is computed, on either device alike.
 """
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,70 @@ def check_finite(array: Array, argument: str) -> None:
                 f"[Model] '{argument}' must be finite, got NaN or infinite values in row {row}: "
                 "clean the data, with np.nan_to_num for example."
             )
+
+
+def check_scaled_once(x: Any, input_scale: float | None) -> None:
+    """Raise where pictures of bytes, which are scaled to [0, 1], would be scaled once more.
+
+    Parameters
+    ----------
+    x
+        Inputs with a dtype. They are not read.
+    input_scale
+        What a `Rescale` at the model's beginning multiplies by; None without one.
+    """
+    if input_scale is not None and abs(input_scale) <= 0.01 and x.dtype == np.uint8:
+        raise ValueError(
+            "[Model] 'x' holds pictures of bytes (uint8), which are scaled to [0, 1] before the "
+            f"first layer, Rescale({input_scale:g}), would do it again: leave that layer out, or "
+            "give x.astype('float32')."
+        )
+
+
+def check_class_names(names: Any, output_shape: tuple[int | None, ...] | None) -> list[str] | None:
+    """Return names of classes as a list; None for None.
+
+    Parameters
+    ----------
+    names
+        Texts, one for each output; two for a single output.
+    output_shape
+        The model's, with None for the batch axis; None where the model is not built.
+
+    Raises
+    ------
+    ValueError
+        For anything else.
+
+    Examples
+    --------
+    >>> check_class_names(("cat", "dog"), (None, 1))
+    ['cat', 'dog']
+    """
+    if names is None:
+        return None
+    several = isinstance(names, Iterable) and not isinstance(names, str)
+    texts = list(names) if several else []
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise checks.error("Model", "class_names", "must be a list of texts", names)
+    outputs = classes_of(output_shape)
+    if outputs is not None and len(texts) != outputs:
+        raise checks.error(
+            "Model", "class_names", f"must hold one name for each of {outputs} classes", names
+        )
+    return [str(text) for text in texts]  # NumPy's texts too
+
+
+def classes_of(output_shape: tuple[int | None, ...] | None) -> int | None:
+    """Return how many classes a model's output tells apart, two for a single number.
+
+    Examples
+    --------
+    >>> classes_of((None, 10)), classes_of((None, 1)), classes_of(None)
+    (10, 2, None)
+    """
+    outputs = None if output_shape is None else output_shape[1]
+    return 2 if outputs == 1 else outputs
 
 
 def check_weights(weights: Any, argument: str, rows: int) -> np.ndarray:

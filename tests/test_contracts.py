@@ -31,9 +31,19 @@ LAYERS = {
     "LeakyReLU": (lambda: nn.LeakyReLU(), (2, 3, 3)),
     "MaxPool2D": (lambda: nn.MaxPool2D(3, stride=2, padding=1), (2, 5, 6)),
     "ReLU": (lambda: nn.ReLU(), (2, 3, 3)),
+    "Rescale": (lambda: nn.Rescale(2.0, -1.0), (2, 3, 3)),
     "Reshape": (lambda: nn.Reshape((4, -1)), (2, 3, 4)),
+    "Residual": (
+        lambda: nn.Residual([nn.Conv2D(4, 3, 2, use_bias=False), nn.BatchNorm2D(), nn.Tanh()]),
+        (2, 5, 6),
+    ),
+    "Sequential": (
+        lambda: nn.Sequential([nn.Dense(4), nn.Residual(nn.Dense(4)), nn.Sigmoid()]),
+        (5,),
+    ),
     "Sigmoid": (lambda: nn.Sigmoid(), (5,)),
     "Softmax": (lambda: nn.Softmax(), (5,)),
+    "Standardize": (lambda: nn.Standardize((0.5, -1.0, 0.0), (2.0, 0.5, 1.0)), (3, 4, 2)),
     "Tanh": (lambda: nn.Tanh(), (5,)),
 }
 
@@ -98,7 +108,7 @@ def make_layer(name, dtype="float64", device="cpu"):
     """Return a built layer and a batch for it, away from the kinks at 0."""
     make, shape = LAYERS[name]
     layer = make()
-    layer.rng = np.random.default_rng(3)
+    layers.base.set_generator(layer, np.random.default_rng(3))
     layer.dtype = dtype
     layer.build((None, *shape))
     rng = np.random.default_rng(1)
@@ -108,6 +118,15 @@ def make_layer(name, dtype="float64", device="cpu"):
         layers.base.move_to_device(layer, cuda.to_gpu)
         x = cuda.to_gpu(x)
     return layer, x
+
+
+def arrays_of(layer):
+    """Parameters and buffers of a layer and of those inside it, by their names in a file."""
+    return {
+        f"{path}_{key}": array
+        for path, part in layers.base.walk([layer])
+        for key, array in (*part.params.items(), *part.buffers.items())
+    }
 
 
 # ---------------------------------------------------------------------------------- layers
@@ -125,10 +144,11 @@ def test_layer_keeps_shapes_and_dtype(name, dtype, device):
     dx = layer.backward(cuda.get_array_module(y).ones_like(y))
     assert dx.shape == x.shape
     assert dx.dtype == dtype
-    assert set(layer.grads) == set(layer.params)
-    for key, param in layer.params.items():
-        assert layer.grads[key].shape == param.shape
-        assert layer.grads[key].dtype == param.dtype == dtype
+    for _, part in layers.base.walk([layer]):
+        assert set(part.grads) == set(part.params)
+        for key, param in part.params.items():
+            assert part.grads[key].shape == param.shape
+            assert part.grads[key].dtype == param.dtype == dtype
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -159,9 +179,10 @@ def test_layer_config_round_trip(name):
     assert json.loads(json.dumps(again.to_config())) == config
     again.dtype = "float64"
     again.build((None, *x.shape[1:]))
-    for arrays, old in ((again.params, layer.params), (again.buffers, layer.buffers)):
-        for key in arrays:
-            arrays[key][...] = old[key]
+    old_arrays = arrays_of(layer)
+    assert set(arrays_of(again)) == set(old_arrays)
+    for key, array in arrays_of(again).items():
+        array[...] = old_arrays[key]
     np.testing.assert_array_equal(again.forward(x), layer.forward(x))
 
 
@@ -191,7 +212,7 @@ def test_layer_saves_and_loads(name, suffix, tmp_path):
 def test_layer_predicts_without_chance_and_without_memory(name):
     layer, x = make_layer(name)
     first = layer.forward(x, training=False)
-    layer._kept = None
+    layer.forget()
     np.testing.assert_array_equal(layer.forward(x, training=None), first)
     if layer.to_config()["config"].get("activation") is None:
         with pytest.raises(RuntimeError, match=r"backward\(\) was called before forward\(\)"):
@@ -229,7 +250,9 @@ def test_layer_agrees_on_both_devices(name):
         y = layer.forward(x, training=True)
         grad = np.random.default_rng(0).normal(size=y.shape)
         dx = layer.backward(cuda.to_gpu(grad) if device == "gpu" else grad)
-        arrays = [y, dx, *layer.grads.values(), *layer.buffers.values()]
+        parts = [part for _, part in layers.base.walk([layer])]
+        grads = [array for part in parts for array in part.grads.values()]
+        arrays = [y, dx, *grads, *arrays_of(layer).values()]
         assert all((cuda.get_array_module(a) is np) == (device == "cpu") for a in arrays)
         results.append([cuda.to_cpu(a) for a in arrays])
     for on_cpu, on_gpu in zip(*results, strict=True):

@@ -15,6 +15,7 @@ from .activations import (
     Tanh,
 )
 from .base import NAME2ACTIVATION, NAME2LAYER, Layer, layer_from_config, register
+from .containers import Residual, Sequential
 from .conv import Conv2D
 from .dense import Affine, Dense
 from .dropout import Dropout
@@ -28,6 +29,7 @@ from .pooling import (
     MaxPooling2D,
     Pooling2D,
 )
+from .preprocessing import Rescale, Standardize
 from .reshaping import Flatten, Reshape
 
 __all__ = [
@@ -54,9 +56,13 @@ __all__ = [
     "MaxPooling2D",
     "Pooling2D",
     "ReLU",
+    "Rescale",
     "Reshape",
+    "Residual",
+    "Sequential",
     "Sigmoid",
     "Softmax",
+    "Standardize",
     "Tanh",
     "layer_from_config",
     "register",

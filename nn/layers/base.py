@@ -7,7 +7,7 @@ backpropagation: the model calls the one in order and the other in reverse.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,9 @@ Shape = tuple[int | None, ...]  # with the batch axis, which is None
 
 # What every layer takes.
 _COMMON = {"name", "input_shape", "trainable"}
+
+#: Layers inside layers inside layers: no deeper than this.
+MAX_DEPTH = 100
 
 #: Every layer class by the names under which models are saved and loaded.
 NAME2LAYER: dict[str, type["Layer"]] = {}
@@ -68,7 +71,7 @@ class Layer:
     input_ndim: tuple[int, ...] = ()
     input_hint = ""
 
-    #: False while `Model.train_step` runs the first layer: nobody reads its input's gradient.
+    #: False while `Model.train_step` runs the lowest layer: nobody reads its input's gradient.
     wants_input_grad = True
 
     def __init__(
@@ -131,6 +134,13 @@ class Layer:
             Gradient of the loss with respect to the output, of the output's shape.
         """
         raise NotImplementedError(f"[{type(self).__name__}] needs a backward(grad) method.")
+
+    def sublayers(self) -> "tuple[Layer, ...]":
+        """Return the layers inside this one, as they are numbered in a file; most have none.
+
+        See `nn.layers.containers`.
+        """
+        return ()
 
     def to_config(self) -> dict[str, Any]:
         """Return `{'class': ..., 'config': {...}}`, from which the layer can be made again.
@@ -350,10 +360,12 @@ def layer_from_config(entry: dict[str, Any]) -> Layer:
     Raises
     ------
     ValueError
-        For a class that is not registered, or arguments that its `__init__` does not take.
+        For a class that is not registered, arguments that its `__init__` does not take, or
+        layers inside layers that are nested too deeply.
     """
     if not isinstance(entry, dict) or not isinstance(entry.get("class"), str):
         raise checks.error("Model", "layers", "must be {'class': ..., 'config': {...}}", entry)
+    _check_nesting(entry)
     name, config = entry["class"], entry.get("config") or {}
     if name not in NAME2LAYER:
         message = str(checks.unknown("Model", "class", name, NAME2LAYER))
@@ -373,6 +385,26 @@ def layer_from_config(entry: dict[str, Any]) -> Layer:
     for key, value in common.items():
         setattr(layer, key, _as_tuple(value))
     return layer
+
+
+def _check_nesting(entry: dict[str, Any]) -> None:
+    """Raise where configurations within a configuration are too deep to be followed.
+
+    It looks ahead, a level at a time: making the layers would end in a RecursionError.
+    """
+    level: list[Any] = [entry]
+    # A layer's dictionary, its config, the list of its layers, and so on; the last has arguments.
+    for _ in range(3 * MAX_DEPTH + 10):
+        inner = (v.values() if isinstance(v, dict) else v for v in level)
+        level = [v for values in inner for v in values if isinstance(v, dict | list | tuple)]
+        if not level:
+            return
+    raise nested_too_deeply("Model")
+
+
+def nested_too_deeply(owner: str) -> ValueError:
+    """Return the error for layers inside layers beyond `MAX_DEPTH`."""
+    return ValueError(f"[{owner}] 'layers' must not be nested more than {MAX_DEPTH} deep.")
 
 
 def _as_tuple(value: Any) -> Any:
@@ -409,9 +441,60 @@ def activation_config(activation: Layer) -> str | dict[str, Any]:
     return activation.to_config()
 
 
+# ------------------------------------------------------- layers, and those inside them
+
+
+def walk(layers: Iterable[Layer], path: str = "") -> Iterator[tuple[str, Layer]]:
+    """Yield every layer with its name in a file; a layer comes before those inside it.
+
+    Examples
+    --------
+    >>> from nn.layers import Dense, ReLU, Residual
+    >>> [name for name, _ in walk([Dense(2), Residual([Dense(2), ReLU()])])]
+    ['0_Dense', '1_Residual', '1_Residual/0_Dense', '1_Residual/1_ReLU']
+    """
+    for index, layer in enumerate(layers):
+        name = f"{path}{index}_{type(layer).__name__}"
+        yield name, layer
+        yield from walk(layer.sublayers(), f"{name}/")
+
+
+def check_distinct(owner: str, layers: Iterable[Layer], present: Iterable[Layer] = ()) -> None:
+    """Raise where a layer object, or an activation inside one, would stand in a model twice."""
+    seen = {id(part) for layer in present for part in _parts(layer)}
+    for layer in layers:
+        for part in _parts(layer):
+            if id(part) in seen:
+                raise ValueError(
+                    f"[{owner}] 'layers' must not hold a layer object twice, got {layer!r} again: "
+                    "make a second layer (an activation given as an object counts as one)."
+                )
+            seen.add(id(part))
+
+
+def _parts(layer: Layer) -> Iterator[Layer]:
+    """Yield a layer, all layers inside it, and their activations."""
+    for _, part in walk([layer]):
+        yield part
+        inner = getattr(part, "activation", None)
+        if isinstance(inner, Layer):
+            yield inner
+
+
+def set_generator(layer: Layer, rng: np.random.Generator) -> None:
+    """Give a layer its source of random numbers, and each layer inside it a child of it."""
+    layer.rng = rng
+    for part in layer.sublayers():
+        set_generator(part, rng.spawn(1)[0])
+
+
 def move_to_device(layer: Layer, to_device: Callable[[Array], Array]) -> None:
-    """Move a layer's arrays with `cuda.to_gpu` or `cuda.to_cpu`; what was kept is dropped."""
-    for arrays in (layer.params, layer.grads, layer.buffers):
-        for name, array in arrays.items():
-            arrays[name] = to_device(array)
-    layer._kept = None
+    """Move the arrays of a layer, and of those inside it, with `cuda.to_gpu` or `cuda.to_cpu`.
+
+    What was kept for `backward` is dropped.
+    """
+    for _, part in walk([layer]):
+        for arrays in (part.params, part.grads, part.buffers):
+            for name, array in arrays.items():
+                arrays[name] = to_device(array)
+        part._kept = None

@@ -1,0 +1,453 @@
+"""Layers made of layers: a stack within a stack, and the residual block.
+
+A container has parameters only through the layers in its attribute `layers`. What a model does
+with its own stack it does with theirs by `walk`, which names every layer as files do:
+`3_Residual/0_Conv2D`. The functions below are that stack's: a model calls them for its layers
+and a container for its own, so that a batch takes the same way at any depth.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import checks, cuda
+from .base import (
+    MAX_DEPTH,
+    Array,
+    Layer,
+    Shape,
+    check_distinct,
+    layer_from_config,
+    nested_too_deeply,
+    register,
+    walk,
+)
+from .conv import Conv2D
+from .dense import Dense
+from .dropout import Dropout
+from .normalization import BatchNorm
+
+# Called with an array, the layer that made it, and 'output' or 'gradient'.
+Watch = Callable[[Array, Layer, str], Any]
+
+
+# ----------------------------------------------------------------------- a stack of layers
+
+
+def forward_through(
+    layers: Sequence[Layer], x: Array, training: bool | None, watch: Watch | None = None
+) -> Array:
+    """Return the output of layers, one after the other, for a batch."""
+    for layer in layers:
+        x = layer.forward(x, training)
+        if watch is not None:
+            watch(x, layer, "output")
+    return x
+
+
+def backward_through(
+    layers: Sequence[Layer],
+    grad: Array,
+    wants_input_grad: bool = True,
+    forget: bool = False,
+    watch: Watch | None = None,
+) -> Array:
+    """Fill the layers' gradients, the last layer first; return the gradient for the input.
+
+    Parameters
+    ----------
+    layers
+        The stack, after a forward pass.
+    grad
+        Gradient of the loss for its output.
+    wants_input_grad
+        False where nobody reads the result: then it goes no further than to the lowest layer
+        with weights to train, and returns None.
+    forget
+        Whether to drop what a layer kept as soon as it was used, so that its memory serves the
+        layers before it.
+    watch
+        Called with each gradient.
+    """
+    lowest = 0
+    if not wants_input_grad:
+        lowest = next((k for k, layer in enumerate(layers) if is_trained(layer)), 0)
+    for index in reversed(range(lowest, len(layers))):
+        layer = layers[index]
+        is_read = wants_input_grad or index > lowest
+        grad = _backward(layer, grad, is_read)
+        if watch is not None and is_read:
+            watch(grad, layer, "gradient")
+        if forget:
+            layer.forget()
+    if forget:
+        for layer in layers[:lowest]:
+            layer.forget()
+    return grad if wants_input_grad else None
+
+
+def _backward(layer: Layer, grad: Array, is_read: bool) -> Array:
+    """Return `layer.backward(grad)` after telling it whether the result is read."""
+    layer.wants_input_grad = is_read
+    try:
+        return layer.backward(grad)
+    finally:
+        layer.wants_input_grad = True
+
+
+def is_trained(layer: Layer) -> bool:
+    """Tell whether a layer, or one inside it, has parameters that training changes."""
+    return any(part.params and part.trainable for _, part in walk([layer]))
+
+
+def build_layers(layers: Sequence[Layer], shape: Shape, dtype: str) -> Shape:
+    """Build those layers that are not, one after the other; return the shape of the output.
+
+    Raises
+    ------
+    ValueError
+        For a shape that a layer cannot take, or a layer that is built for another.
+    """
+    choose_initializers(layers)
+    for layer in layers:
+        if not layer.built:
+            layer.dtype = dtype
+            layer.build(shape)
+            layer.built = True
+            if layer.output_shape is None:  # a user's build() that left it out
+                Layer.build(layer, shape)
+            for arrays in (layer.params, layer.buffers):
+                for name, array in arrays.items():
+                    arrays[name] = array.astype(dtype, copy=False)
+        elif layer.built_shape is not None and layer.built_shape[1:] != shape[1:]:
+            raise ValueError(
+                f"[{type(layer).__name__}] is built for {layer.built_shape}, got inputs {shape}."
+            )
+        shape = layer.output_shape or shape
+    return shape
+
+
+def choose_initializers(layers: Sequence[Layer]) -> None:
+    """Tell each dense layer whether the next activation is like ReLU.
+
+    A dense layer that is built, as layers are that come by `add`, draws its weights anew,
+    unless they are no longer those that it drew.
+    """
+    chain = flat(layers)
+    for index, layer in enumerate(chain):
+        if not isinstance(layer, Dense) or layer.feeds_relu:
+            continue
+        after = (k for k in chain[index + 1 :] if not isinstance(k, BatchNorm | Dropout))
+        if getattr(next(after, None), "relu_like", False):
+            _feed_relu(layer)
+
+
+def _feed_relu(layer: Dense) -> None:
+    """Choose the start that suits a ReLU, also where the layer has drawn its weights."""
+    if not layer.built:
+        layer.feeds_relu = True
+        return
+    w = layer.params["W"]
+    untouched = np.array_equal(cuda.to_cpu(w), layer.draw_kernel(w.shape).astype(w.dtype))
+    layer.feeds_relu = True
+    if untouched:
+        drawn = layer.draw_kernel(w.shape).astype(w.dtype)
+        w[...] = cuda.get_array_module(w).asarray(drawn)
+
+
+def flat(layers: Sequence[Layer]) -> list[Layer]:
+    """Return the layers with what is inside each `Sequential` in its place."""
+    chain: list[Layer] = []
+    for layer in layers:
+        # exactly this class: a subclass may compute something else
+        chain += flat(layer.layers) if type(layer) is Sequential else [layer]
+    return chain
+
+
+def as_layers(entries: Any, owner: str, argument: str = "layers") -> list[Layer]:
+    """Return layers, models and saved configurations, one or several, as a list of layers.
+
+    Raises
+    ------
+    TypeError
+        For anything else.
+    """
+    if isinstance(entries, str | dict | Layer) or not isinstance(entries, Iterable):
+        entries = [entries]
+    return [as_layer(entry, owner, argument) for entry in entries]
+
+
+def as_layer(entry: Any, owner: str, argument: str = "layers") -> Layer:
+    """Return a layer, a model or a saved configuration as a layer; see `as_layers`."""
+    if isinstance(entry, type):
+        raise TypeError(
+            f"[{owner}] '{argument}' must hold layer objects, got the class {entry.__name__}: "
+            f"write {entry.__name__}(...)."
+        )
+    if hasattr(entry, "as_layer"):
+        entry = entry.as_layer()
+    if isinstance(entry, dict):
+        entry = layer_from_config(entry)
+    if not isinstance(entry, Layer):
+        raise TypeError(f"[{owner}] '{argument}' must hold layer objects, got {entry!r}.")
+    return entry
+
+
+@contextlib.contextmanager
+def telling(layers: Sequence[Layer], **settings: Any) -> Iterator[None]:
+    """Set attributes of every container among the layers for a while: `watch` or `forgets`."""
+    told = [layer for _, layer in walk(layers) if isinstance(layer, Container)]
+    for container in told:
+        vars(container).update(settings)
+    try:
+        yield
+    finally:
+        for container in told:
+            for name in settings:
+                vars(container).pop(name, None)  # what the class says holds again
+
+
+# --------------------------------------------------------------------------- the containers
+
+
+class Container(Layer):
+    """What layers made of layers share; subclass it to arrange layers in another way.
+
+    A subclass passes all its layers to `super().__init__`, and its `forward` and `backward` send
+    arrays through lists of them by `forward_through` and `backward_through`, the methods.
+
+    Parameters
+    ----------
+    layers
+        All layers inside, in the order of their numbers in a file.
+    **common
+        `name`, `input_shape` and `trainable`, as every layer takes them. The first layer's
+        `input_shape` stands for the container's own where that is not given.
+
+    Attributes
+    ----------
+    layers : tuple of Layer
+    trainable : bool
+        Whether any layer inside is trained. Set to False it freezes all of them, set to True it
+        frees all of them.
+
+    Raises
+    ------
+    ValueError
+        For no layers, for one that comes twice, or for containers nested too deeply.
+    """
+
+    layers: tuple[Layer, ...] = ()
+
+    #: What the model sets while it runs: a function to be called with each array, and whether
+    #: what a layer kept is dropped once it was used.
+    watch: Watch | None = None
+    forgets = False
+
+    def __init__(self, layers: Sequence[Layer], trainable: bool = True, **common: Any):
+        super().__init__(**common)
+        owner = type(self).__name__
+        if not layers:
+            raise checks.error(owner, "layers", "must hold at least one layer", list(layers))
+        check_distinct(owner, layers)
+        self.depth = 1 + max(getattr(layer, "depth", 0) for layer in layers)
+        if self.depth > MAX_DEPTH:
+            raise nested_too_deeply(owner)
+        self.layers = tuple(layers)
+        if self.input_shape is None:
+            self.input_shape = self.layers[0].input_shape
+        if not trainable:
+            self.trainable = False
+
+    @property
+    def trainable(self) -> bool:
+        """Whether any layer inside is trained."""
+        return any(layer.trainable for layer in self.layers)
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        for layer in self.layers:
+            layer.trainable = value
+
+    def sublayers(self) -> tuple[Layer, ...]:
+        """Return the layers inside."""
+        return self.layers
+
+    def build(self, input_shape: Shape) -> None:
+        """Build the layers inside, as one stack."""
+        self._built(input_shape, build_layers(self.layers, input_shape, self.dtype))
+
+    def forward_through(self, layers: Sequence[Layer], x: Array, training: bool | None) -> Array:
+        """Return the output of some of the layers inside, one after the other."""
+        return forward_through(layers, x, training, self.watch)
+
+    def backward_through(self, layers: Sequence[Layer], grad: Array) -> Array:
+        """Return the gradient for the input of some of the layers inside, the last one first."""
+        return backward_through(layers, grad, self.wants_input_grad, self.forgets, self.watch)
+
+    def forget(self) -> None:
+        """Drop what the layers inside kept of the last forward pass."""
+        super().forget()
+        for layer in self.layers:
+            layer.forget()
+
+
+@register
+class Sequential(Container):
+    """A stack of layers that counts as one layer.
+
+    A model given among the layers of another model becomes one of these, with the same layer
+    objects: what it has learned stays, and is trained on unless `trainable` is set to False.
+
+    Parameters
+    ----------
+    layers
+        The layers, in order; models among them count as layers.
+    **common
+        `name`, `input_shape` and `trainable`, as every layer takes them.
+
+    Raises
+    ------
+    ValueError
+        For no layers, or one that comes twice.
+
+    Examples
+    --------
+    >>> from nn.layers import Dense, ReLU
+    >>> block = Sequential([Dense(8), ReLU(), Dense(3)])
+    >>> block.build((None, 5))
+    >>> block.output_shape, block.layers[0].params["W"].shape
+    ((None, 3), (5, 8))
+    """
+
+    def __init__(self, layers: Any, **common: Any):
+        super().__init__(as_layers(layers, type(self).__name__), **common)
+
+    def forward(self, x: Array, training: bool | None = False) -> Array:
+        """Return the output of the last layer."""
+        x = self._check_input(x)
+        return self.forward_through(self.layers, x, training)
+
+    def backward(self, grad: Array) -> Array:
+        """Return the gradient for the input of the first layer."""
+        return self.backward_through(self.layers, grad)
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the class and the configurations of the layers."""
+        return self._config(layers=[layer.to_config() for layer in self.layers])
+
+
+@register
+class Residual(Container):
+    """y = F(x) + x: layers F learn what to add to their input.
+
+    He, Zhang, Ren and Sun 2016, "Deep residual learning for image recognition", arXiv 1512.03385,
+    section 3.2, equation 1; where F changes the shape, x goes through a projection W_s of its own,
+    y = F(x) + W_s x, equation 2. An activation after the sum is the next layer.
+
+    Parameters
+    ----------
+    layers
+        F: a layer, or a list of them.
+    shortcut
+        The layers that x goes through, one or a list. None is the identity where F keeps the
+        shape. Where it does not, None is a 1x1 convolution without bias, at the stride that
+        gives F's height and width, or a dense layer without bias for vectors.
+    **common
+        `name`, `input_shape` and `trainable`, as every layer takes them.
+
+    Attributes
+    ----------
+    main, shortcut : tuple of Layer
+        F, and the layers of the shortcut, none for the identity. `layers` holds both, F first.
+
+    Raises
+    ------
+    ValueError
+        Where the shortcut's shape is not F's, or no stride makes it so.
+
+    Examples
+    --------
+    >>> from nn.layers import Conv2D, ReLU
+    >>> block = Residual([Conv2D(16, 3, stride=2), ReLU(), Conv2D(16, 3)])
+    >>> block.build((None, 8, 32, 32))
+    >>> block.output_shape, block.shortcut[0].params["W"].shape
+    ((None, 16, 16, 16), (16, 8, 1, 1))
+    """
+
+    def __init__(self, layers: Any, shortcut: Any = None, **common: Any):
+        owner = type(self).__name__
+        self.main = tuple(as_layers(layers, owner))
+        self.shortcut = () if shortcut is None else tuple(as_layers(shortcut, owner, "shortcut"))
+        if not self.main:
+            raise checks.error(owner, "layers", "must hold at least one layer", layers)
+        self._given_shortcut = self.shortcut
+        super().__init__((*self.main, *self.shortcut), **common)
+
+    def build(self, input_shape: Shape) -> None:
+        """Build F and the shortcut, a projection where F changes the shape."""
+        output = build_layers(self.main, input_shape, self.dtype)
+        self.shortcut = self._given_shortcut
+        if not self.shortcut and output[1:] != input_shape[1:]:
+            self.shortcut = (self._projection(input_shape, output),)
+        self.layers = (*self.main, *self.shortcut)
+        short = build_layers(self.shortcut, input_shape, self.dtype)
+        if short[1:] != output[1:]:
+            raise ValueError(
+                f"[{type(self).__name__}] 'shortcut' must bring {input_shape} to the shape of the "
+                f"layers' output {output}, got {short}."
+            )
+        self._built(input_shape, output)
+
+    def _projection(self, given: Shape, wanted: Shape) -> Layer:
+        """Return the layer W_s from one shape to the other."""
+        units = int(wanted[1] or 0)
+        if len(given) == len(wanted) == 4:
+            down, right = _stride(given[2], wanted[2]), _stride(given[3], wanted[3])
+            if down and right:
+                return self._adopt(Conv2D(units, 1, (down, right), use_bias=False))
+        elif len(given) == len(wanted) == 2:
+            return self._adopt(Dense(units, use_bias=False))
+        raise ValueError(
+            f"[{type(self).__name__}] has no projection from {given} to its layers' output "
+            f"{wanted}: give a 'shortcut' that makes it, or layers that keep the shape."
+        )
+
+    def _adopt(self, projection: Layer) -> Layer:
+        projection.rng = self.rng.spawn(1)[0]
+        projection.trainable = self.trainable
+        return projection
+
+    def forward(self, x: Array, training: bool | None = False) -> Array:
+        """Return F(x) + x, or F(x) + W_s x."""
+        x = self._check_input(x)
+        y = self.forward_through(self.main, x, training)
+        short = self.forward_through(self.shortcut, x, training)  # x itself for the identity
+        return y + short  # a new array: F may have kept y, and x is not ours
+
+    def backward(self, grad: Array) -> Array:
+        """Return the sum of the gradients for x on both ways."""
+        dx = self.backward_through(self.main, grad)
+        dshort = self.backward_through(self.shortcut, grad)  # the gradient itself
+        return dx + dshort if self.wants_input_grad else None
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the class and the configurations of the layers."""
+        return self._config(
+            layers=[layer.to_config() for layer in self.main],
+            shortcut=[layer.to_config() for layer in self.shortcut] or None,
+        )
+
+
+def _stride(given: int | None, wanted: int | None) -> int | None:
+    """Return the smallest step that meets `given` rows `wanted` times; None where none does.
+
+    Examples
+    --------
+    >>> _stride(32, 16), _stride(7, 4), _stride(7, 5)
+    (2, 2, None)
+    """
+    given, wanted = int(given or 0), int(wanted or 0)
+    return next((s for s in range(1, given + 1) if -(-given // s) == wanted), None)
