@@ -521,3 +521,26 @@ def test_files_written_before_names_were_known_are_read(tmp_path):
         file["architecture"] = json.dumps(architecture)
     assert nn.Model.load(tmp_path / "m.hdf5").class_names is None
     assert issubclass(FileFormatError, ValueError)
+
+
+def test_batches_of_bytes_are_not_scaled_twice_either():
+    model = nn.Model([nn.Rescale(1 / 255), nn.Flatten(), nn.Dense(2)], seed=0)
+    model.compile("cce")
+    batch = (np.zeros((4, 1, 3, 3), np.uint8), np.array([0, 1, 0, 1]))
+    with pytest.raises(ValueError, match="would do it again"):
+        model.fit([batch], verbose=0)
+
+
+def test_a_source_of_batches_names_its_classes_and_cannot_adapt():
+    class Source(list):
+        class_names = ("cat", "dog")
+
+    batch = (np.ones((4, 3), np.float32), np.array([0, 1, 0, 1]))
+    model = nn.Model([nn.Dense(2)], seed=0)
+    model.compile("cce")
+    model.fit(Source([batch]), verbose=0)
+    assert model.class_names == ["cat", "dog"]
+    model = nn.Model([nn.Standardize(), nn.Dense(2)], seed=0)
+    model.compile("cce")
+    with pytest.raises(RuntimeError, match="call its adapt"):
+        model.fit(Source([batch]), verbose=0)
