@@ -1,31 +1,58 @@
-"""Test accuracy of PyTorch on MNIST, with the networks and the recipe of examples/mnist_train.py.
+"""Test accuracy of PyTorch with the networks and the recipes of nn's examples.
 
 It answers one question: does nn learn as well as PyTorch does from the same data in the same
 number of epochs? Needs torch (a CPU build will do), which nn itself never does.
 
-    python -m nn.data mnist  # downloads the digits
-    python benchmarks/torch_accuracy.py
-    python benchmarks/torch_accuracy.py --small --epochs 8
+    python -m nn.data mnist && python -m nn.data cifar10
+    python benchmarks/torch_accuracy.py --data-dir mnist_dataset
+    python benchmarks/torch_accuracy.py --data-dir mnist_dataset --small --epochs 8
+    python benchmarks/torch_accuracy.py --network vgg6 --data-dir cifar10_dataset
 
-The recipe: Adam, inputs in [0, 1], cross-entropy; 10% of the training digits, as many of each
-class, kept for validation; no gain of validation accuracy in 3 epochs halves the learning rate
-(down to 1e-6), none in 5 ends training; the weights of the best epoch are tested. Initial weights
-are PyTorch's own (`torch.nn`'s defaults), and memory is channels-last, its faster layout.
+MNIST, as in examples/mnist_train.py: Adam, inputs in [0, 1], cross-entropy; 10% of the training
+digits, as many of each class, kept for validation; no gain of validation accuracy in 3 epochs
+halves the learning rate (down to 1e-6), none in 5 ends training; the weights of the best epoch are
+tested. Initial weights are PyTorch's own (`torch.nn`'s defaults).
+
+CIFAR-10, as in examples/cifar10_train.py, whose recipes it reads: the pictures held out for
+validation are those of the example with the same seed, batches and augmentation come from nn's
+`Dataset.batches`, learning rates for each step from `nn.schedules`, initial weights are drawn by
+nn's rules (He-normal, the last layer Glorot-uniform), weight decay is for weights alone. Network,
+optimizer and arithmetic are PyTorch's; its SGD keeps the learning rate outside the velocity.
+
+Memory is channels-last, PyTorch's faster layout, unless `--contiguous` is given.
 """
 
 import argparse
 import copy
 import platform
 import statistics
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
+from networks import make_torch
 from torch import nn
 
-from nn.data import load_mnist_gz
+sys.path.append(str(Path(__file__).resolve().parent.parent / "examples"))
+
+import cifar10_train
+
+from nn import schedules
+from nn.data import load_cifar10, load_mnist_gz
 
 LR_PATIENCE, LR_FACTOR, LR_MIN, STOP_PATIENCE = 3, 0.5, 1e-6, 5
+PARAMETERS = {
+    "default": 34_826,
+    "small": 52_138,
+    "cifar": 549_418,
+    "vgg6": 551_466,
+    "resnet20": 272_474,
+}
+
+
+# ------------------------------------------------------------------------------------ MNIST
 
 
 def load_mnist(folder):
@@ -75,19 +102,7 @@ def stratified_split(y, fraction, rng):
     return np.setdiff1d(np.arange(len(y)), held_out), held_out
 
 
-@torch.inference_mode()
-def accuracy(network, x, y):
-    """Return the share of right answers."""
-    network.eval()
-    right = 0
-    for start in range(0, len(x), 1000):
-        part = slice(start, start + 1000)
-        batch = x[part].to(memory_format=torch.channels_last)
-        right += (network(batch).argmax(1) == y[part]).sum().item()
-    return right / len(x)
-
-
-def train_epoch(network, optimizer, x, y, batch_size):
+def train_mnist_epoch(network, optimizer, x, y, batch_size, memory):
     """Train on every row once, in a new order."""
     network.train()
     loss_function = nn.CrossEntropyLoss()
@@ -95,12 +110,12 @@ def train_epoch(network, optimizer, x, y, batch_size):
     for start in range(0, len(x), batch_size):
         rows = order[start : start + batch_size]
         optimizer.zero_grad()
-        prediction = network(x[rows].to(memory_format=torch.channels_last))
+        prediction = network(x[rows].to(memory_format=memory))
         loss_function(prediction, y[rows]).backward()
         optimizer.step()
 
 
-def train(network, train_set, seed, epochs, batch_size, lr):
+def train_mnist(network, train_set, seed, epochs, batch_size, lr, memory):
     """Train by the recipe above, put the best weights back, return epochs run and val. accuracy."""
     x, y = train_set
     rows, val_rows = stratified_split(y.numpy(), 0.1, np.random.default_rng(seed))
@@ -109,8 +124,8 @@ def train(network, train_set, seed, epochs, batch_size, lr):
     optimizer = torch.optim.Adam(network.parameters(), lr=lr)
     best, best_weights, since_best, since_lower = -1.0, None, 0, 0
     for epoch in range(1, epochs + 1):
-        train_epoch(network, optimizer, x, y, batch_size)
-        val_accuracy = accuracy(network, x_val, y_val)
+        train_mnist_epoch(network, optimizer, x, y, batch_size, memory)
+        val_accuracy = accuracy(network, x_val, y_val, memory)
         if val_accuracy > best:
             best, best_weights = val_accuracy, copy.deepcopy(network.state_dict())
             since_best = since_lower = 0
@@ -127,39 +142,200 @@ def train(network, train_set, seed, epochs, batch_size, lr):
     return epoch, best
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--data-dir", default="mnist_dataset", help="folder of the full MNIST's four .gz files"
-    )
-    parser.add_argument("--small", action="store_true", help="the small network")
-    parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--lr", type=float, default=1e-3)
-    args = parser.parse_args()
+# ---------------------------------------------------------------------------------- CIFAR-10
 
-    train_set, test_set = load_mnist(args.data_dir)
-    make_network = small_network if args.small else default_network
-    expected = 52_138 if args.small else 34_826
-    parameters = sum(p.numel() for p in make_network().parameters())
-    if parameters != expected:
-        raise SystemExit(f"The network has {parameters:,} parameters, expected {expected:,}.")
+
+class ResidualBlock(nn.Module):
+    """Two convolutions around which a shortcut leads, as in nn.zoo.resnet20."""
+
+    def __init__(self, channels, filters, stride):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, filters, 3, stride, padding=1, bias=False),
+            nn.BatchNorm2d(filters),
+            nn.ReLU(),
+            nn.Conv2d(filters, filters, 3, padding=1, bias=False),
+            nn.BatchNorm2d(filters),
+        )
+        self.shortcut = nn.Identity()
+        if stride != 1:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(channels, filters, 1, stride, bias=False), nn.BatchNorm2d(filters)
+            )
+
+    def forward(self, x):
+        return torch.relu(self.body(x) + self.shortcut(x))
+
+
+def resnet20():
+    """Three stages of three residual blocks: 272,474 parameters."""
+    layers = [nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
+    channels = 16
+    for filters, first_stride in ((16, 1), (32, 2), (64, 2)):
+        for stride in (first_stride, 1, 1):
+            layers.append(ResidualBlock(channels, filters, stride))
+            channels = filters
+    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10)]
+    return nn.Sequential(*layers)
+
+
+def initialise_as_nn(network):
+    """Draw the weights by the rules of nn: He-normal, the last layer Glorot-uniform, biases 0."""
+    weighted = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    for module in weighted:
+        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    nn.init.xavier_uniform_(weighted[-1].weight)
+
+
+def make_optimizer(network, recipe):
+    """Return the recipe's optimizer, with weight decay for arrays of two or more axes."""
+    groups = [
+        {"params": [p for p in network.parameters() if p.ndim >= 2]},
+        {"params": [p for p in network.parameters() if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    common = {"lr": recipe["lr"], "weight_decay": recipe["weight_decay"]}
+    if recipe["optimizer"] == "sgd":
+        return torch.optim.SGD(groups, **common, **cifar10_train.MOMENTUM["sgd"])
+    return torch.optim.Adam(groups, **common)
+
+
+def make_schedule(recipe, steps):
+    """Return the function step -> learning rate that `Model.fit` makes of the recipe."""
+    total = recipe["epochs"] * steps
+    if recipe["schedule"] == "one_cycle":
+        return schedules.one_cycle(recipe["lr"], total)
+    return schedules.cosine(recipe["lr"], total, lr_min=1e-6)  # the default of fit
+
+
+def train_cifar(network, train, val, recipe, seed, memory):
+    """Train by an example's recipe, put the best weights back, return epochs and val. accuracy."""
+    optimizer, loss_function = make_optimizer(network, recipe), nn.CrossEntropyLoss()
+    rate = make_schedule(recipe, steps=-(-len(train) // recipe["batch_size"]))
+    augment = cifar10_train.AUGMENT if recipe["augment"] else None
+    rng, step = np.random.default_rng([seed, 1]), 0
+    x_val, y_val = map(torch.from_numpy, val.arrays())
+    best, best_weights = -1.0, None
+    for epoch in range(1, recipe["epochs"] + 1):
+        network.train()
+        start, total = time.perf_counter(), 0.0
+        for x, y in train.batches(recipe["batch_size"], rng=rng, augment=augment):
+            for group in optimizer.param_groups:
+                group["lr"] = rate(step)
+            optimizer.zero_grad()
+            prediction = network(torch.from_numpy(x).to(memory_format=memory))
+            loss = loss_function(prediction, torch.from_numpy(y))
+            loss.backward()
+            optimizer.step()
+            total, step = total + loss.item() * len(x), step + 1
+        speed = len(train) / (time.perf_counter() - start)
+        val_accuracy = accuracy(network, x_val, y_val, memory)
+        if val_accuracy > best:
+            best, best_weights = val_accuracy, copy.deepcopy(network.state_dict())
+        print(
+            f"  epoch {epoch:2d}  loss {total / len(train):.4f}  val_acc {val_accuracy:.4f}  "
+            f"{speed:,.0f} images/s",
+            flush=True,
+        )
+    network.load_state_dict(best_weights)
+    return recipe["epochs"], best
+
+
+# --------------------------------------------------------------------------------- the script
+
+
+@torch.inference_mode()
+def accuracy(network, x, y, memory):
+    """Return the share of right answers."""
+    network.eval()
+    right = 0
+    for start in range(0, len(x), 1000):
+        part = slice(start, start + 1000)
+        batch = x[part].to(memory_format=memory)
+        right += (network(batch).argmax(1) == y[part]).sum().item()
+    return right / len(x)
+
+
+def make_network(name):
+    """Return a new network, with the weights that PyTorch gives it."""
+    makers = {"default": default_network, "small": small_network, "resnet20": resnet20}
+    return makers[name]() if name in makers else make_torch(name)
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--network", choices=["mnist", *cifar10_train.RECIPES], default="mnist")
+    parser.add_argument("--small", action="store_true", help="the small network for MNIST")
+    parser.add_argument("--data-dir", help="folder of MNIST's four .gz files, or of CIFAR-10")
+    parser.add_argument("--epochs", type=int, help="by default 12, or the recipe's")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--batch-size", type=int, help="by default 64, or the recipe's")
+    parser.add_argument("--lr", type=float, help="by default 1e-3, or the recipe's")
+    parser.add_argument("--contiguous", action="store_true", help="PyTorch's default layout")
+    options = parser.parse_args()
+    if options.small and options.network != "mnist":
+        parser.error("--small goes with --network mnist")
+    return options
+
+
+def make_trainer(options, memory):
+    """Return a function (network, seed) -> (epochs run, best validation accuracy), and test data.
+
+    The test data are tensors (x, y).
+    """
+    given = {
+        name: getattr(options, name)
+        for name in ("epochs", "batch_size", "lr")
+        if getattr(options, name) is not None
+    }
+    if options.network == "mnist":
+        train_set, test_set = load_mnist(options.data_dir or "mnist_dataset")
+        settings = {"epochs": 12, "batch_size": 64, "lr": 1e-3} | given
+
+        def train(network, seed):
+            return train_mnist(network, train_set, seed, **settings, memory=memory)
+
+        return train, test_set
+    recipe = cifar10_train.RECIPES[options.network] | given
+    whole, test = load_cifar10(options.data_dir or "cifar10_dataset")
+    print("Recipe:", ", ".join(f"{name} {value}" for name, value in recipe.items()))
+
+    def train(network, seed):
+        rng = np.random.default_rng(seed)
+        train, val = whole.split(cifar10_train.VALIDATION_SHARE, rng=rng)
+        return train_cifar(network, train, val, recipe, seed, memory)
+
+    return train, tuple(map(torch.from_numpy, test.arrays()))
+
+
+def main():
+    options = parse_arguments()
+    memory = torch.contiguous_format if options.contiguous else torch.channels_last
+    name = options.network
+    if name == "mnist":
+        name = "small" if options.small else "default"
+    train, test_set = make_trainer(options, memory)
+    parameters = sum(p.numel() for p in make_network(name).parameters())
+    if parameters != PARAMETERS[name]:
+        raise SystemExit(f"The network has {parameters:,} parameters, not {PARAMETERS[name]:,}.")
     print(
         f"PyTorch {torch.__version__}, {torch.get_num_threads()} threads, {platform.machine()}; "
-        f"{'small' if args.small else 'default'} network, {parameters:,} parameters"
+        f"{name} network, {parameters:,} parameters"
     )
 
     results = []
-    for seed in args.seeds:
+    for seed in options.seeds:
         torch.manual_seed(seed)
-        network = make_network().to(memory_format=torch.channels_last)
+        network = make_network(name)
+        torch.manual_seed(seed)  # networks.make_torch has set another
+        if options.network != "mnist":
+            initialise_as_nn(network)
+        network = network.to(memory_format=memory)
         start = time.perf_counter()
-        epochs, val_accuracy = train(
-            network, train_set, seed, args.epochs, args.batch_size, args.lr
-        )
+        epochs, val_accuracy = train(network, seed)
         seconds = time.perf_counter() - start
-        results.append(accuracy(network, *test_set))
+        results.append(accuracy(network, *test_set, memory))
         print(
             f"seed {seed}: test accuracy {results[-1]:.4f}, best validation accuracy "
             f"{val_accuracy:.4f}, {epochs} epochs, {seconds:.0f} s",

@@ -33,6 +33,7 @@ from . import (
     metrics,
     optim,
     schedules,
+    zoo,
 )
 from .data import Dataset
 from .gradcheck import check_gradients
@@ -120,4 +121,5 @@ __all__ = [
     "register",
     "schedules",
     "seed",
+    "zoo",
 ]

@@ -1,0 +1,181 @@
+"""Train a network on CIFAR-10, colour pictures of ten kinds of animals and vehicles.
+
+    python examples/cifar10_train.py
+    python examples/cifar10_train.py --model resnet20 --data-dir path/to/cifar10
+    python examples/cifar10_train.py --model cifar --optimizer adamw --epochs 30 --augment
+
+Each network comes with a recipe; options replace parts of it. A tenth of the training pictures
+is held out, and the weights of the epoch that does best on them are kept in `--out`. The test
+pictures are looked at once, at the end. After each epoch, all that is needed to train on goes
+into a second file, `..._last.hdf5`: `--resume` it, with the same other options, and training
+ends as if it had never been interrupted.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+from report import print_class_accuracies, print_confusions, save_curves
+
+import nn
+from nn.callbacks import Callback, ModelCheckpoint
+from nn.data import load_cifar10
+from nn.data.augment import Compose, RandomCrop, RandomFlip
+
+MODELS = {"cifar": nn.zoo.cifar_cnn, "vgg6": nn.zoo.vgg6, "resnet20": nn.zoo.resnet20}
+RECIPES = {
+    "cifar": {
+        "epochs": 12,
+        "batch_size": 64,
+        "optimizer": "sgd",
+        "lr": 0.03,
+        "schedule": "one_cycle",
+        "weight_decay": 0.0,
+        "augment": False,
+    },
+    "vgg6": {
+        "epochs": 14,
+        "batch_size": 64,
+        "optimizer": "sgd",
+        "lr": 0.05,
+        "schedule": "one_cycle",
+        "weight_decay": 5e-4,
+        "augment": True,
+    },
+    "resnet20": {
+        "epochs": 14,
+        "batch_size": 128,
+        "optimizer": "sgd",
+        "lr": 0.2,
+        "schedule": "one_cycle",
+        "weight_decay": 5e-4,
+        "augment": True,
+    },
+}
+MOMENTUM = {"sgd": {"momentum": 0.9, "nesterov": True}}  # what else an optimizer is given
+AUGMENT = Compose([RandomFlip(), RandomCrop(32, padding=4)])
+VALIDATION_SHARE = 0.1
+
+
+class Counter(Callback):
+    """Counts the pictures that a model was trained on."""
+
+    pictures = 0
+
+    def on_epoch_end(self, epoch, logs):
+        self.pictures += self.params["samples"]
+
+
+def parse_arguments(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-dir", default="cifar10_dataset", help="folder of CIFAR-10")
+    parser.add_argument("--no-download", action="store_true", help="use what is there already")
+    parser.add_argument("--model", choices=RECIPES, default="vgg6")
+    parser.add_argument("--out", default="cifar10_model.hdf5", help="file for the best model")
+    parser.add_argument("--resume", metavar="FILE", help="go on from a '..._last' file")
+    parser.add_argument("--seed", type=int, default=0)
+    recipe = parser.add_argument_group("in place of the recipe's own")
+    recipe.add_argument("--epochs", type=int, help="in all, resumed ones included")
+    recipe.add_argument("--batch-size", type=int)
+    recipe.add_argument("--optimizer", choices=["sgd", "rmsprop", "adam", "adamw", "nadam"])
+    recipe.add_argument("--lr", type=float, help="learning rate, the highest of the schedule")
+    recipe.add_argument(
+        "--schedule", choices=["constant", "plateau", "exponential", "cosine", "one_cycle"]
+    )
+    recipe.add_argument("--weight-decay", type=float)
+    recipe.add_argument(
+        "--augment", action=argparse.BooleanOptionalAction, help="flip and shift the pictures"
+    )
+    return parser.parse_args(arguments)
+
+
+def choose_recipe(options):
+    """Return the recipe of the model with the options that were given in it."""
+    recipe = dict(RECIPES[options.model])
+    if options.optimizer not in (None, recipe["optimizer"]):
+        recipe["lr"] = None  # one optimizer's rate is no good for another: take its default
+    for name in recipe:
+        if getattr(options, name) is not None:
+            recipe[name] = getattr(options, name)
+    return recipe
+
+
+def load_data(options):
+    """Return pictures to train on, to validate on and to test on."""
+    try:
+        train, test = load_cifar10(options.data_dir, download=not options.no_download)
+    except (OSError, ValueError) as error:
+        raise SystemExit(str(error)) from error
+    train, val = train.split(VALIDATION_SHARE, rng=np.random.default_rng(options.seed))
+    return train, val, test
+
+
+def make_model(options, recipe):
+    model = MODELS[options.model](seed=options.seed)
+    model.compile(
+        loss="categorical_crossentropy",
+        optimizer=recipe["optimizer"],
+        lr=recipe["lr"],
+        weight_decay=recipe["weight_decay"],
+        **MOMENTUM.get(recipe["optimizer"], {}),
+    )
+    return model
+
+
+def fit(model, train, val, recipe, best, last, resume):
+    """Train the model; return the history, the seconds and the pictures of this run."""
+    counter = Counter()
+    started = time.perf_counter()
+    history = model.fit(
+        train,
+        validation_data=val,
+        epochs=recipe["epochs"],
+        batch_size=recipe["batch_size"],
+        lr_schedule=None if recipe["schedule"] == "constant" else recipe["schedule"],
+        augment=AUGMENT if recipe["augment"] else None,
+        callbacks=[
+            counter,
+            ModelCheckpoint(best),
+            ModelCheckpoint(last, save_best_only=False, save_state=True),
+        ],
+        resume=resume,
+    )
+    return history, time.perf_counter() - started, counter.pictures
+
+
+def main(arguments=None):
+    started = time.perf_counter()
+    options = parse_arguments(arguments)
+    recipe = choose_recipe(options)
+    best = Path(options.out)
+    last = best.with_stem(f"{best.stem}_last")
+    for path in (Path(options.resume), best) if options.resume else ():
+        if not path.is_file():
+            raise SystemExit(f"--resume needs its file and --out's best so far: no '{path}'.")
+
+    train, val, test = load_data(options)
+    model = make_model(options, recipe)
+    print(model.summary())
+    print("Recipe:", ", ".join(f"{name} {value}" for name, value in recipe.items()))
+    print(f"{len(train):,} pictures to train, {len(val):,} to validate, {len(test):,} to test")
+    history, seconds, pictures = fit(model, train, val, recipe, best, last, options.resume)
+    if not history:
+        raise SystemExit("Stopped within the first epoch: there is nothing to test.")
+
+    epoch = int(np.argmax(history["val_acc"]))
+    print(f"Best epoch: {epoch + 1}, validation accuracy {history['val_acc'][epoch]:.2%}")
+    model.load_weights(best)
+    predicted = model.predict_classes(test)
+    print(f"Test accuracy: {np.mean(predicted == test.y):.2%}")
+    print_class_accuracies(test.y, predicted, test.class_names)
+    print_confusions(test.y, predicted, test.class_names)
+    save_curves(history, best.with_suffix(".png"))
+    print(f"Best model: {best}; the last epoch, to train on: {last}")
+    print(f"Training: {seconds:.0f} s, {pictures / seconds:,.0f} images/s with the validation")
+    print(f"All: {time.perf_counter() - started:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,176 @@
+"""The zoo: each network has the layers, the parameters and the outputs that its docstring says."""
+
+import importlib.util
+import inspect
+import re
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+import nn
+from nn import zoo
+
+needs_residual = pytest.mark.skipif(not hasattr(nn, "Residual"), reason="needs nn.Residual")
+NAMES = [
+    "mlp",
+    "lenet5",
+    "small_cnn",
+    "mnist_cnn",
+    "three_layer_cnn",
+    "cifar_cnn",
+    "vgg6",
+    pytest.param("resnet20", marks=needs_residual),
+    "large_cnn",
+]
+
+
+def count(model):
+    """Return the parameters of a model, those inside its layers too, as the summary counts them."""
+    return int(re.search(r"([\d,]+) parameters", model.summary()).group(1).replace(",", ""))
+
+
+def kinds(model):
+    return [type(layer).__name__ for layer in model.layers]
+
+
+def test_every_network_is_tested_here():
+    made_here = {
+        name
+        for name, function in inspect.getmembers(zoo, inspect.isfunction)
+        if function.__module__ == "nn.zoo" and not name.startswith("_")
+    }
+    tested = {name if isinstance(name, str) else name.values[0] for name in NAMES}
+    assert made_here == tested | {"fully_connected_net"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_docstring_says_how_many_parameters_there_are(name):
+    make = getattr(zoo, name)
+    said = re.search(r"([\d,]{5,})\s+parameters", inspect.getdoc(make)).group(1)
+    assert f"{count(make(seed=0)):,}" == said
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_network_is_built_named_not_compiled_and_fixed_by_its_seed(name):
+    make = getattr(zoo, name)
+    first, second, other = make(seed=1), make(seed=1), make(seed=2)
+    assert first.name == name
+    assert first.loss is None and first.optimizer is None
+    shape = inspect.signature(make).parameters["input_shape"].default
+    classes = inspect.signature(make).parameters["num_classes"].default
+    assert first.input_shape == (None, *shape) and first.output_shape == (None, classes)
+    weights = first.get_arrays()
+    for key, array in second.get_arrays().items():
+        np.testing.assert_array_equal(weights[key], array)
+    last = next(key for key in reversed(weights) if key.endswith("_W"))
+    assert not np.array_equal(weights[last], other.get_arrays()[last])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_network_learns_other_shapes_and_classes(name, rng):
+    """Small pictures of three classes, the brighter the higher, that all can tell apart."""
+    make = getattr(zoo, name)
+    y = np.arange(32) % 3
+    x = (rng.random((32, 2, 16, 17)) / 4 + y.reshape(-1, 1, 1, 1) / 4).astype("float32")
+    model = make(input_shape=(2, 16, 17), num_classes=3, seed=0)
+    model.compile("cce", "adam", lr=3e-3)
+    history = model.fit(x, y, epochs=6, batch_size=8, verbose=0)
+    assert model.forward(x).shape == (32, 3)
+    assert history["loss"][-1] < 0.7 * history["loss"][0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_network_is_the_same_once_saved_and_loaded(name, rng, tmp_path):
+    shape = (1, 16, 16)
+    model = getattr(zoo, name)(input_shape=shape, num_classes=4, seed=0)
+    x = rng.random((3, *shape), dtype="float32")
+    model.save(tmp_path / "model.npz")
+    np.testing.assert_array_equal(
+        nn.Model.load(tmp_path / "model.npz").predict(x), model.predict(x)
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [(name, wrong) for name in ("mlp", "lenet5", "vgg6") for wrong in (28, (), (None, 1, 28, 28))]
+    + [("mlp", (0,)), ("lenet5", (1, 28.0, 28)), ("vgg6", "32")],
+)
+def test_a_wrong_input_shape_is_an_error_of_the_function(name, wrong):
+    with pytest.raises(ValueError, match=rf"\[{name}\] 'input_shape' must be positive sizes"):
+        getattr(zoo, name)(input_shape=wrong)
+
+
+def test_other_wrong_arguments_are_errors():
+    with pytest.raises(ValueError, match=r"\[mlp\] 'dropout' must be .*, got 1\.5"):
+        zoo.mlp(dropout=1.5)
+    with pytest.raises(ValueError, match=r"\[Dense\] 'units' must be a positive integer, got 0"):
+        zoo.mlp((10, 0))
+    with pytest.raises(ValueError, match=r"\[Dense\] 'units' must be a positive integer, got -1"):
+        zoo.vgg6(num_classes=-1)
+    with pytest.raises(ValueError, match=r"\[MaxPool2D\] 'pool_size' must not be larger"):
+        zoo.vgg6(input_shape=(3, 4, 4))
+
+
+# ------------------------------------------------------------------------ each on its own
+
+
+def test_mlp_has_the_layers_asked_for():
+    assert kinds(zoo.mlp()) == ["Flatten", "Dense", "ReLU", "Dense"]
+    assert kinds(zoo.mlp((), input_shape=(4,))) == ["Dense"]
+    hidden = ["Dense", "BatchNorm", "ReLU", "Dropout"]
+    model = zoo.fully_connected_net((8, 7), 0.25, True, input_shape=(4,), num_classes=3)
+    assert kinds(model) == [*hidden, *hidden, "Dense"]
+    assert [layer.units for layer in model.layers if isinstance(layer, nn.Dense)] == [8, 7, 3]
+    assert {layer.rate for layer in model.layers if isinstance(layer, nn.Dropout)} == {0.25}
+    assert count(model) == (4 * 8 + 8 + 16) + (8 * 7 + 7 + 14) + (7 * 3 + 3)
+
+
+@pytest.mark.parametrize("side", [28, 32])
+def test_lenet5_sees_digits_in_the_frame_of_the_paper(side):
+    model = zoo.lenet5(input_shape=(1, side, side))
+    shapes = [layer.output_shape[1:] for layer in model.layers]
+    # C1, S2, C3, S4, C5, F6 and the output of the paper's figure 2
+    expected = [(6, 28, 28), (6, 14, 14), (16, 10, 10), (16, 5, 5), (120,), (84,), (10,)]
+    assert [shapes[k] for k in (0, 2, 3, 5, 7, 9, 11)] == expected
+    assert count(model) == 61_706
+
+
+def test_three_layer_cnn_takes_its_sizes():
+    model = zoo.three_layer_cnn(4, 3, 5, input_shape=(1, 8, 8), num_classes=2)
+    assert count(model) == (9 * 4 + 4) + (4 * 4 * 4 * 5 + 5) + (5 * 2 + 2)
+
+
+def test_large_cnn_says_what_smaller_pictures_need():
+    said = re.search(r"([\d,]+) for \(3, 64, 64\)", zoo.large_cnn.__doc__).group(1)
+    assert f"{count(zoo.large_cnn((3, 64, 64))):,}" == said
+
+
+@pytest.mark.parametrize(
+    ("name", "network"), [("cifar_cnn", "cifar"), ("vgg6", "vgg6"), ("large_cnn", "large")]
+)
+def test_a_network_is_that_of_the_benchmarks(name, network, monkeypatch):
+    """The benchmarks write theirs down apart, once for all frameworks."""
+    monkeypatch.setattr(sys, "path", list(sys.path))  # which networks.py adds to
+    spec = importlib.util.spec_from_file_location("networks", ROOT / "benchmarks" / "networks.py")
+    networks = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "networks", networks)
+    spec.loader.exec_module(networks)
+    measured = networks.make_nn(network)
+    ours = getattr(zoo, name)(seed=0)
+    assert ours.input_shape == measured.input_shape
+    configs = [[layer.to_config() for layer in model.layers] for model in (ours, measured)]
+    assert configs[0] == configs[1]
+
+
+@needs_residual
+def test_resnet20_has_the_stages_of_the_paper():
+    model = zoo.resnet20()
+    blocks = [layer for layer in model.layers if type(layer).__name__ == "Residual"]
+    assert [block.output_shape[1:] for block in blocks] == (
+        [(16, 32, 32)] * 3 + [(32, 16, 16)] * 3 + [(64, 8, 8)] * 3
+    )
+    # The paper's network has 269,722 parameters; the two projections come on top of them.
+    projections = (16 * 32 + 2 * 32) + (32 * 64 + 2 * 64)
+    assert count(model) == 269_722 + projections
