@@ -35,7 +35,7 @@ RECIPES = {
         "augment": False,
     },
     "vgg6": {
-        "epochs": 14,
+        "epochs": 12,
         "batch_size": 64,
         "optimizer": "sgd",
         "lr": 0.05,
@@ -44,7 +44,7 @@ RECIPES = {
         "augment": True,
     },
     "resnet20": {
-        "epochs": 14,
+        "epochs": 12,
         "batch_size": 128,
         "optimizer": "sgd",
         "lr": 0.2,

@@ -14,7 +14,7 @@ the default arguments; `model.summary()` shows where they are.
 from collections.abc import Sequence
 from typing import Any
 
-from . import checks, layers
+from . import checks
 from .layers import (
     AvgPool2D,
     BatchNorm,
@@ -27,6 +27,7 @@ from .layers import (
     Layer,
     MaxPool2D,
     ReLU,
+    Residual,
     Tanh,
 )
 from .model import Model
@@ -409,4 +410,4 @@ def _residual_block(filters: int, stride: int = 1) -> list[Layer]:
     if stride != 1:
         shortcut = [Conv2D(filters, 1, stride, use_bias=False), BatchNorm2D()]
     two = [_conv3(filters, stride), BatchNorm2D(), ReLU(), _conv3(filters), BatchNorm2D()]
-    return [layers.Residual(two, shortcut), ReLU()]
+    return [Residual(two, shortcut), ReLU()]

@@ -334,12 +334,6 @@ def photos(tmp_path, rng):
     return tmp_path / "photos"
 
 
-needs_standardize = pytest.mark.skipif(
-    not hasattr(nn, "Standardize"), reason="needs nn.Standardize and Model.class_names"
-)
-
-
-@needs_standardize
 def test_image_folder_train_learns_and_names_pictures(photos, example, tmp_path, capsys):
     script, out = example("image_folder_train"), tmp_path / "stones.npz"
     (tmp_path / "no_picture.jpg").write_text("nothing to see")
@@ -358,7 +352,6 @@ def test_image_folder_train_learns_and_names_pictures(photos, example, tmp_path,
     assert model.layers[0].buffers["mean"].shape == (3,)
 
 
-@needs_standardize
 def test_image_folder_train_names_a_picture_of_each_class(photos, example, tmp_path, capsys):
     script, out = example("image_folder_train"), tmp_path / "stones.npz"
     options = [photos, "--size", 16, "--epochs", 1, "--no-augment", "--out", out]

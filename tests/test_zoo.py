@@ -12,7 +12,6 @@ from conftest import ROOT
 import nn
 from nn import zoo
 
-needs_residual = pytest.mark.skipif(not hasattr(nn, "Residual"), reason="needs nn.Residual")
 NAMES = [
     "mlp",
     "lenet5",
@@ -21,7 +20,7 @@ NAMES = [
     "three_layer_cnn",
     "cifar_cnn",
     "vgg6",
-    pytest.param("resnet20", marks=needs_residual),
+    "resnet20",
     "large_cnn",
 ]
 
@@ -164,7 +163,6 @@ def test_a_network_is_that_of_the_benchmarks(name, network, monkeypatch):
     assert configs[0] == configs[1]
 
 
-@needs_residual
 def test_resnet20_has_the_stages_of_the_paper():
     model = zoo.resnet20()
     blocks = [layer for layer in model.layers if type(layer).__name__ == "Residual"]
