@@ -17,7 +17,7 @@ from report import print_class_accuracies, print_confusions, save_curves
 
 import nn
 from nn.callbacks import ModelCheckpoint
-from nn.data import class_weights, load_image_folder
+from nn.data import class_weights, load_image, load_image_folder
 from nn.data.augment import Compose, RandomBrightness, RandomCrop, RandomFlip
 
 VALIDATION_SHARE = 0.2
@@ -74,23 +74,13 @@ def pictures_of_each_class(folder, class_names, rng, classes=5):
             yield found[rng.integers(len(found))]
 
 
-def read_picture(path, size):
-    """Return a picture (3, size, size) as `load_image_folder` makes it: turned, scaled, cut."""
-    from PIL import Image, ImageOps
-
-    with Image.open(path) as file:
-        picture = ImageOps.exif_transpose(file).convert("RGB")
-    picture = ImageOps.fit(picture, (size, size), Image.Resampling.BILINEAR)
-    return np.asarray(picture).transpose(2, 0, 1)  # (H, W, C) -> (C, H, W)
-
-
 def print_predictions(model, paths, size):
     print("Predictions:")
     for path in paths:
         try:
-            picture = read_picture(path, size)
-        except OSError as error:
-            print(f"  {path}: {error}")
+            picture = load_image(path, size)
+        except (OSError, ValueError) as error:
+            print(f"  {error}")
             continue
         scores = model.predict(picture[np.newaxis])[0]
         shares = np.exp(scores - scores.max())

@@ -447,7 +447,7 @@ def test_a_lack_of_memory_is_no_fault_of_the_picture(folder, monkeypatch):
     def no_memory(*_):
         raise MemoryError
 
-    monkeypatch.setattr(image_folder, "_decode", no_memory)
+    monkeypatch.setattr(image_folder, "decode", no_memory)
     with pytest.raises(MemoryError):
         load(folder)
     assert cache_files(folder) == []
@@ -687,7 +687,7 @@ def test_an_interruption_leaves_the_folder_as_it_was(folder, monkeypatch, error,
         load(folder)
     before = {name: (folder / name).read_bytes() for name in cache_files(folder)}
     save(folder / "dog" / "new.png", noise(6, 6))
-    true_decode = image_folder._decode
+    true_decode = image_folder.decode
 
     def interrupted(path, form):
         if path.name == "new.png":
@@ -695,7 +695,7 @@ def test_an_interruption_leaves_the_folder_as_it_was(folder, monkeypatch, error,
         return true_decode(path, form)
 
     with monkeypatch.context() as patch:
-        patch.setattr(image_folder, "_decode", interrupted)
+        patch.setattr(image_folder, "decode", interrupted)
         with pytest.raises(error):
             load(folder, num_threads=0)
     assert {name: (folder / name).read_bytes() for name in cache_files(folder)} == before

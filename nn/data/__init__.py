@@ -20,6 +20,7 @@ from .idx_sets import (
     load_fashion_mnist,
     load_kmnist,
 )
+from .image import load_image
 from .image_folder import load_image_folder
 from .mnist import (
     download_mnist,
@@ -44,6 +45,7 @@ __all__ = [
     "load_cifar100",
     "load_emnist",
     "load_fashion_mnist",
+    "load_image",
     "load_image_folder",
     "load_kmnist",
     "load_mnist",

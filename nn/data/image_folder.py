@@ -20,26 +20,19 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from .. import checks
 from .dataset import Dataset, check_threads, prepared
-
-if TYPE_CHECKING:
-    from PIL import Image
+from .image import Form, check_form, decode, require_pillow, why_not
 
 _OWNER = "load_image_folder"
 _SUFFIXES = (
     *(".bmp", ".gif", ".jpeg", ".jpg", ".pgm"),
     *(".png", ".ppm", ".tif", ".tiff", ".webp"),
 )
-#: What Pillow may take a file for, whatever its name says. Not EPS, which runs another program.
-_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-_SIXTEEN_BITS = ("PNG", "PPM")  # formats whose grey values have 16 bits where Pillow shows 32
-_CHANNELS = {"RGB": 3, "L": 1}
-_FITS = ("crop", "pad", "stretch")
 _CACHE_VERSION = 1  # a higher number makes every older cache stale: for changes in the decoding
 _MAX_NOTE = 1 << 26  # bytes of a JSON file that are read
 _SHOWN = 5  # pictures or classes that a message names
@@ -129,7 +122,7 @@ def load_image_folder(
     array([[255,   0,   0],
            [  0,   0, 255]], dtype=uint8)
     """
-    form = _check_form(size, mode, fit)
+    form = check_form(_OWNER, size, mode, fit)
     threads = check_threads(_OWNER, num_threads)
     if not isinstance(cache, bool):
         raise checks.error(_OWNER, "cache", "must be True or False", cache)
@@ -143,33 +136,6 @@ def load_image_folder(
         warnings.warn(_report(source, left_out) + again, RuntimeWarning, stacklevel=2)
     labels = [picture.label for picture in pictures if picture.name not in left_out]
     return Dataset(x, np.array(labels, dtype=np.int64), class_names=class_names)
-
-
-@dataclass(frozen=True)
-class _Form:
-    """What every picture is brought to."""
-
-    height: int
-    width: int
-    mode: str
-    fit: str
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
-        return _CHANNELS[self.mode], self.height, self.width
-
-    def __str__(self) -> str:
-        return f"{self.height}x{self.width}-{self.mode}-{self.fit}"
-
-
-def _check_form(size: Any, mode: Any, fit: Any) -> _Form:
-    height, width = checks.pair(_OWNER, "size", size)
-    if mode not in _CHANNELS:
-        raise checks.unknown(_OWNER, "mode", mode, _CHANNELS)
-    if fit not in _FITS:
-        raise checks.unknown(_OWNER, "fit", fit, _FITS)
-    return _Form(height, width, mode, fit)
 
 
 class _Picture(NamedTuple):
@@ -188,7 +154,7 @@ class _Source:
     folder: Path
     class_names: list[str]
     pictures: list[_Picture]
-    form: _Form
+    form: Form
     threads: int
     progress: bool
 
@@ -282,7 +248,7 @@ def _decode_all(source: _Source, keep: Callable[[np.ndarray], Any]) -> Reasons:
 
     Raises ValueError where a class loses all its pictures.
     """
-    _require_pillow()
+    require_pillow(_OWNER)
     from tqdm import tqdm
 
     left_out: Reasons = {}
@@ -312,156 +278,20 @@ def _decode_all(source: _Source, keep: Callable[[np.ndarray], Any]) -> Reasons:
     return left_out
 
 
-def _require_pillow() -> None:
-    try:
-        import PIL  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f"[{_OWNER}] needs Pillow to decode pictures: python -m pip install pillow."
-        ) from error
-
-
 def _lost_classes(pictures: list[_Picture], left_out: Reasons) -> list[int]:
     """Return the labels of which no picture remains."""
     remaining = {picture.label for picture in pictures if picture.name not in left_out}
     return sorted({picture.label for picture in pictures} - remaining)
 
 
-def _try_to_decode(path: Path, form: _Form) -> tuple[np.ndarray | None, str]:
+def _try_to_decode(path: Path, form: Form) -> tuple[np.ndarray | None, str]:
     """Return the picture (C, H, W) and '', or None and the reason why not."""
-    from PIL import UnidentifiedImageError
-
     try:
-        return _decode(path, form), ""
+        return decode(path, form), ""
     except MemoryError:
         raise  # no fault of the picture
-    except UnidentifiedImageError:
-        return None, "in none of the known formats"
     except Exception as error:  # damage makes the decoders fail in any way at all
-        text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        return None, text.splitlines()[0]
-
-
-def _decode(path: Path, form: _Form) -> np.ndarray:
-    """Return the picture in a file as (C, H, W) uint8."""
-    from PIL import Image
-
-    if not path.is_file():  # a pipe, which would wait for ever, or a link to nowhere
-        raise FileNotFoundError("there is no file")
-    if path.stat().st_size == 0:
-        raise ValueError("the file is empty")
-    with Image.open(path, formats=_FORMATS) as picture:
-        _refuse_bomb(picture.size)
-        if picture.format in ("JPEG", "MPO"):
-            # It can be decoded at a half, quarter or eighth of its size, in as much less time;
-            # twice what is asked for leaves enough to average over.
-            wanted = 2 * form.width, 2 * form.height
-            picture.draft(form.mode, wanted[::-1] if _orientation(picture) >= 5 else wanted)
-        picture.load()  # before anything asks for the EXIF data: a PNG file may have them last
-        turn = _turns().get(_orientation(picture))
-        flat = _without_alpha(_in_eight_bits(picture)).convert(form.mode)
-    if turn is not None:
-        flat = flat.transpose(turn)
-    array = np.asarray(_FIT[form.fit](flat, (form.width, form.height)))
-    array = array.reshape(form.height, form.width, -1)  # (H, W, 3) or (H, W) -> (H, W, C)
-    return np.ascontiguousarray(array.transpose(2, 0, 1))  # (H, W, C) -> (C, H, W)
-
-
-def _refuse_bomb(size: tuple[int, int]) -> None:
-    """Raise for more pixels than Pillow itself warns of."""
-    from PIL import Image
-
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and math.prod(size) > limit:
-        raise ValueError(f"{math.prod(size)} pixels, more than PIL.Image.MAX_IMAGE_PIXELS")
-
-
-def _orientation(picture: "Image.Image") -> int:
-    """Return the EXIF orientation, 1 to 8: from 5 on the picture lies on its side."""
-    try:
-        value = picture.getexif().get(0x0112, 1)
-    except Exception:  # a picture is worth more than broken notes about it
-        return 1
-    return value if checks.is_integer(value) else 1
-
-
-def _turns() -> dict[int, Any]:
-    """Return what sets a picture upright, by its EXIF orientation (CIPA DC-008, section 4.6.4)."""
-    from PIL.Image import Transpose
-
-    return {
-        2: Transpose.FLIP_LEFT_RIGHT,
-        3: Transpose.ROTATE_180,
-        4: Transpose.FLIP_TOP_BOTTOM,
-        5: Transpose.TRANSPOSE,
-        6: Transpose.ROTATE_270,
-        7: Transpose.TRANSVERSE,
-        8: Transpose.ROTATE_90,
-    }
-
-
-def _in_eight_bits(picture: "Image.Image") -> "Image.Image":
-    """Return a picture of 16-bit grey values as one of bytes; others as they are."""
-    from PIL import Image
-
-    # Pillow hands out 16 bits as such or, by its version, in 32; conversion would clip them.
-    if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in _SIXTEEN_BITS):
-        values = np.asarray(picture).astype(np.uint32)  # 0 to 65535 = 257 * 255
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
-    if picture.mode in ("I", "F"):
-        raise ValueError("32-bit values, of which nobody knows which is white")
-    return picture
-
-
-def _without_alpha(picture: "Image.Image") -> "Image.Image":
-    """Return a transparent picture laid on white; others as they are."""
-    from PIL import Image
-
-    if not picture.has_transparency_data:
-        return picture
-    white = Image.new("RGBA", picture.size, "white")
-    return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
-
-
-# ------------------------------------------------------------------------------- the scaling
-# Sizes are (width, height) here, as everywhere in Pillow. Its `resize` widens the filter when it
-# makes a picture smaller, so that every pixel counts (no aliasing).
-
-
-def _crop(picture: "Image.Image", size: tuple[int, int]) -> "Image.Image":
-    """Return the largest part in the middle that has the right shape, scaled.
-
-    It is cut before it is scaled: a long thin picture, scaled first, would fill the memory.
-    """
-    from PIL import Image
-
-    scale = min(picture.width / size[0], picture.height / size[1])
-    width = min(size[0] * scale, picture.width)  # one of them is the picture's, but for rounding
-    height = min(size[1] * scale, picture.height)
-    left, top = (picture.width - width) / 2, (picture.height - height) / 2
-    box = (left, top, left + width, top + height)
-    return picture.resize(size, Image.Resampling.BILINEAR, box=box)
-
-
-def _pad(picture: "Image.Image", size: tuple[int, int]) -> "Image.Image":
-    """Return the whole picture, scaled to the middle of a black one."""
-    from PIL import Image
-
-    scale = max(picture.width / size[0], picture.height / size[1])
-    inner = max(1, round(picture.width / scale)), max(1, round(picture.height / scale))
-    padded = Image.new(picture.mode, size)
-    corner = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
-    padded.paste(picture.resize(inner, Image.Resampling.BILINEAR), corner)
-    return padded
-
-
-def _stretch(picture: "Image.Image", size: tuple[int, int]) -> "Image.Image":
-    from PIL import Image
-
-    return picture.resize(size, Image.Resampling.BILINEAR)
-
-
-_FIT = {"crop": _crop, "pad": _pad, "stretch": _stretch}
+        return None, why_not(error)
 
 
 # --------------------------------------------------------------------------------- the cache
@@ -575,7 +405,7 @@ def _write_pictures(source: _Source, stream: BinaryIO, where: Path) -> Reasons:
     return left_out
 
 
-def _write_header(stream: BinaryIO, count: int, form: _Form) -> None:
+def _write_header(stream: BinaryIO, count: int, form: Form) -> None:
     """Write the header of an NPY file; NumPy leaves room in it for any number of rows."""
     header = {"descr": "|u1", "fortran_order": False, "shape": (count, *form.shape)}
     np.lib.format.write_array_header_1_0(stream, header)
@@ -610,7 +440,7 @@ def _is_sound(left_out: Reasons, pictures: list[_Picture]) -> bool:
     return texts and left_out.keys() <= names and not _lost_classes(pictures, left_out)
 
 
-def _map(stream: BinaryIO, count: int, form: _Form) -> np.memmap:
+def _map(stream: BinaryIO, count: int, form: Form) -> np.memmap:
     """Return the array in an open NPY file, read-only; ValueError unless it is the one expected."""
     stream.seek(0)
     version = np.lib.format.read_magic(stream)
