@@ -344,7 +344,7 @@ def test_a_thin_picture_does_not_fill_the_memory_on_its_way(folder):
 def test_a_large_jpeg_is_decoded_at_a_part_of_its_size(folder, rng, monkeypatch, mode):
     sizes = []
     monkeypatch.setattr(
-        image_folder, "_without_alpha", lambda picture: sizes.append(picture.size) or picture
+        "nn.data.image._without_alpha", lambda picture: sizes.append(picture.size) or picture
     )
     smooth = scaled(rng.integers(0, 256, (5, 7, 3)), 400, 640).astype(np.uint8)
     exif = Image.Exif()

@@ -346,7 +346,7 @@ def test_image_folder_train_learns_and_names_pictures(photos, example, tmp_path,
     assert "Validation accuracy of the best epoch: 100.00%" in printed
     assert re.search(r"03\.png: ruby \(\d+%\)$", printed, re.MULTILINE)
     assert re.search(r"00\.png: opal \(\d+%\)$", printed, re.MULTILINE)
-    assert re.search(r"no_picture\.jpg: cannot identify", printed)
+    assert re.search(r"no_picture\.jpg': in none of the known", printed)
     model = nn.Model.load(out)
     assert list(model.class_names) == ["emerald", "opal", "ruby"]
     assert model.layers[0].buffers["mean"].shape == (3,)
@@ -358,14 +358,6 @@ def test_image_folder_train_names_a_picture_of_each_class(photos, example, tmp_p
     assert script.main([str(o) for o in options]) == 0
     named = capsys.readouterr().out.partition("Predictions:\n")[2].splitlines()
     assert {Path(line.split()[0]).parts[-2] for line in named} == {"emerald", "opal", "ruby"}
-
-
-def test_pictures_are_read_as_the_data_set_reads_them(photos, example):
-    read = example("image_folder_train").read_picture
-    dataset = nn.data.load_image_folder(photos, 16, cache=False, progress=False)
-    ours = read(photos / "emerald" / "00.png", 16)
-    assert ours.shape == (3, 16, 16)
-    assert np.abs(ours.astype(int) - dataset.x[0]).max() <= 1
 
 
 def test_image_folder_train_refuses_what_is_no_set_of_pictures(photos, example, capsys):
