@@ -32,6 +32,7 @@ from . import (
     losses,
     metrics,
     optim,
+    regularizers,
     schedules,
     zoo,
 )
@@ -119,6 +120,7 @@ __all__ = [
     "metrics",
     "optim",
     "register",
+    "regularizers",
     "schedules",
     "seed",
     "zoo",

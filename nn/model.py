@@ -9,7 +9,7 @@ import contextlib
 import difflib
 import math
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,17 @@ Shape = tuple[int | None, ...]
 # With NN_DEBUG=1 every layer's output and gradient is looked at for NaN and infinity.
 _DEBUG = os.environ.get("NN_DEBUG") == "1"
 
-_COMPILE_ARGUMENTS = ("loss", "optimizer", "lr", "metrics", "weight_decay", "clip_norm")
+_COMPILE_ARGUMENTS = (
+    "loss",
+    "optimizer",
+    "lr",
+    "metrics",
+    "weight_decay",
+    "clip_norm",
+    "clip_value",
+    "ema_decay",
+    "gradient_accumulation_steps",
+)
 
 
 class Model:
@@ -73,6 +83,10 @@ class Model:
     layers : list of Layer
     loss, optimizer
         The objects that `compile` made; None before.
+    accumulator : nn.optim.Accumulator
+        The gradients that wait for a step of the optimizer, with `gradient_accumulation_steps`.
+    set_aside : dict or None
+        The weights in training by their names, while averaged weights stand in their place.
     input_shape, output_shape : tuple or None
         With None for the batch axis, once the model is built.
     class_names : list of str or None
@@ -116,6 +130,8 @@ class Model:
         self.loss: Any = None
         self.optimizer: Any = None
         self.metrics: list[Metric] = []
+        self.accumulator = optim.Accumulator()
+        self.set_aside: dict[str, Array] | None = None
         self.input_shape: Shape | None = None
         self.output_shape: Shape | None = None
         self._class_names: list[str] | None = None
@@ -268,6 +284,9 @@ class Model:
         metrics: Sequence[Any] = ("accuracy",),
         weight_decay: float | None = None,
         clip_norm: float | None = None,
+        clip_value: float | None = None,
+        ema_decay: float | None = None,
+        gradient_accumulation_steps: int = 1,
         **optimizer_arguments: Any,
     ) -> None:
         """Choose the loss, the optimizer and the metrics.
@@ -284,8 +303,16 @@ class Model:
         metrics
             Names or functions (y_true, y_pred) -> float. 'accuracy' is left out where the
             targets are not classes.
-        weight_decay, clip_norm
+        weight_decay, clip_norm, clip_value
             See `Optimizer.configure`.
+        ema_decay
+            Keep running averages of the weights, for `averaged_weights`; see
+            `Optimizer.configure`.
+        gradient_accumulation_steps
+            Batches whose gradients make one step of the optimizer, as one batch of all their
+            samples would (see `nn.optim.Accumulator`). In `fit` each epoch's last step takes in
+            the batches that are left. Schedules count steps of the optimizer, callbacks count
+            batches. A loop written by hand with `optimizer.step` makes a step a batch.
         **optimizer_arguments
             `momentum`, `beta1`, `eps` ... for the optimizer. None leaves its own setting.
 
@@ -307,11 +334,18 @@ class Model:
                 f"[Model] 'optimizer' has taken {steps} steps with another model, "
                 "and its state is that model's: use a new optimizer."
             )
-        settings = {"lr": lr, "weight_decay": weight_decay, "clip_norm": clip_norm}
+        accumulator = optim.Accumulator(gradient_accumulation_steps)
+        settings = {
+            "lr": lr,
+            "weight_decay": weight_decay,
+            "clip_norm": clip_norm,
+            "clip_value": clip_value,
+            "ema_decay": ema_decay,
+        }
         settings.update(optimizer_arguments)
         given = {name: value for name, value in settings.items() if value is not None}
         self.optimizer = optim.get(optimizer, **given)
-        self.loss, self.metrics = chosen_loss, chosen_metrics
+        self.loss, self.metrics, self.accumulator = chosen_loss, chosen_metrics, accumulator
         self._connect_loss()
 
     def _connect_loss(self) -> None:
@@ -359,7 +393,9 @@ class Model:
         sample_weight: Array | None = None,
         metrics: list[Metric] | None = None,
     ) -> dict[str, float]:
-        """Train on one batch and return its loss and metrics.
+        """Train on one batch and return its loss, penalties included, and metrics.
+
+        With `gradient_accumulation_steps` the optimizer steps after as many batches.
 
         Parameters
         ----------
@@ -379,13 +415,16 @@ class Model:
             Where the loss is NaN or infinite; the message names the layer.
         """
         self._require_compiled("train_step")
+        self.use_training_weights()
         x, y = self._inputs(x), self._to_device(y)
         y_pred = self._forward(x, training=True)
-        loss = self._loss(y_pred, y, sample_weight)
+        loss = self._loss(y_pred, y, sample_weight) + self.penalty()
         if not math.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss}: {self._find_nan(x)}")
         self._backward_to_weights(self.loss.backward())
-        self.optimizer.step(self.get_params_and_grads())
+        pairs = self.accumulator.add(self.get_params_and_grads(), len(x))
+        if pairs is not None:  # else it waits for more batches
+            self.optimizer.step(pairs)
         measured = training.fresh_metrics(self, y) if metrics is None else metrics
         return {"loss": loss, **training.measure(measured, y, y_pred)}
 
@@ -415,26 +454,71 @@ class Model:
     def get_params_and_grads(self) -> list[tuple[Array, Array]]:
         """Return (param, grad) pairs of all trainable layers, always in the same order.
 
+        The gradients are those of the loss, which the layers keep, plus those of the penalties.
+        The model's optimizer is told the parameters' names and the `lr_factor` of their layers.
+
         Raises
         ------
         RuntimeError
-            Where there are no gradients yet.
+            Where there are no gradients yet, or averaged weights stand in the weights' place.
+        ValueError
+            For layers with an `lr_factor`, where the optimizer does not honour it.
         """
-        names, pairs = [], []
-        for path, layer in walk(self.layers):
-            if not layer.trainable:
-                continue
-            for key, param in layer.params.items():
-                if key not in layer.grads:
-                    raise RuntimeError(
-                        f"[{type(layer).__name__}] has no gradient for '{key}': call backward() "
-                        "first, and let it fill grads."
-                    )
-                names.append(f"{path}_{key}")
-                pairs.append((param, layer.grads[key]))
-        if hasattr(self.optimizer, "param_names"):
-            self.optimizer.param_names = names
+        if self.set_aside is not None:
+            raise RuntimeError(
+                "[Model] averaged weights stand in the place of the weights in training: call "
+                "use_training_weights() before the batch."
+            )
+        names, factors, pairs = [], [], []
+        for name, layer, key, factor in self._trained():
+            if key not in layer.grads:
+                raise RuntimeError(
+                    f"[{type(layer).__name__}] has no gradient for '{key}': call backward() "
+                    "first, and let it fill grads."
+                )
+            param, grad = layer.params[key], layer.grads[key]
+            if key in layer.regularizers:
+                grad = grad + layer.regularizers[key].gradient(param)
+            names.append(name)
+            factors.append(factor)
+            pairs.append((param, grad))
+        optim.name_parameters(self.optimizer, names, factors)
         return pairs
+
+    @property
+    def trained_names(self) -> list[str]:
+        """Names in a file of the parameters of `get_params_and_grads`, in their order."""
+        return [name for name, *_ in self._trained()]
+
+    def _trained(self) -> Iterator[tuple[str, Layer, str, float]]:
+        """Yield each trained parameter: its name in a file, its layer and key, its lr_factor."""
+        factors = {"": 1.0}  # of each layer, times those of the layers around it
+        for path, layer in walk(self.layers):
+            factors[path] = factors[path.rpartition("/")[0]] * layer.lr_factor
+            if layer.trainable:
+                for key in layer.params:
+                    yield f"{path}_{key}", layer, key, factors[path]
+
+    def penalty(self) -> float:
+        """Return the sum of the penalties on weights, of the layers that are trained.
+
+        `fit`, `train_step` and `evaluate` have it in the loss that they report, as Keras has. In
+        a loop written by hand it is to be added to `loss.forward`'s value; its gradient is in
+        `get_params_and_grads`.
+        """
+        return sum((k.penalty() for _, k in walk(self.layers) if k.trainable), 0.0)
+
+    def finish_step(self) -> None:
+        """Take the optimizer's step with the batches that have come, where any wait for it.
+
+        With `gradient_accumulation_steps` `fit` calls it at the end of an epoch, and a loop of
+        `train_step` may; the mean is over the samples that have come.
+        """
+        if self.accumulator.batches:
+            factors = [factor for *_, factor in self._trained()]
+            optim.name_parameters(self.optimizer, self.trained_names, factors)
+            params = [layer.params[key] for _, layer, key, _ in self._trained()]
+            self.optimizer.step(self.accumulator.finish(params))
 
     def _inputs(self, x: Any) -> Array:
         """Return checked inputs in the model's dtype and on its device, building it if need be."""
@@ -533,6 +617,7 @@ class Model:
         num_threads: int | None = None,
         verbose: int = 1,
         steps_per_epoch: int | None = None,
+        use_averages: bool = False,
     ) -> cb.History:
         """Train the model and return the history.
 
@@ -596,6 +681,10 @@ class Model:
         steps_per_epoch
             Batches of an epoch; None for all. A generator that is to last for several epochs
             needs it. From other data each epoch takes the first ones of a new pass.
+        use_averages
+            Whether validation, and the callbacks at the end of an epoch, see the averaged weights
+            of `compile(ema_decay=...)`: a checkpoint then writes them, and early stopping keeps
+            the best of them. Training goes on with its own.
 
         Returns
         -------
@@ -623,6 +712,7 @@ class Model:
             "batch_size": batch_size,
             "verbose": verbose,
         }
+        training.check_averages(self, use_averages)
         display = training.display_callback(verbose)
         train = training.as_data(self, data, y, "data")
         train = training.with_sample_weight(self, train, sample_weight)
@@ -640,7 +730,15 @@ class Model:
             *training.size_callback(train),
             *training.early_stopping_callback(early_stopping, patience, min_delta),
             *training.schedule_callback(
-                lr, params, lr_schedule, lr_patience, lr_factor, lr_min, min_delta, warmup_epochs
+                lr,
+                params,
+                lr_schedule,
+                lr_patience,
+                lr_factor,
+                lr_min,
+                min_delta,
+                warmup_epochs,
+                self.accumulator.steps,
             ),
             *training.user_callbacks(callbacks, params),
             *display,
@@ -673,7 +771,9 @@ class Model:
             training.learn_from_data(self, train, resumes=saved is not None)
             if saved is None:
                 self.history = cb.History()  # from here on nothing is left that could be refused
-            if training.run_epochs(self, loop, batches, train, val, epochs_to_run):
+            self.use_training_weights()
+            self.accumulator.clear()
+            if training.run_epochs(self, loop, batches, train, val, epochs_to_run, use_averages):
                 sources.pop_all()  # a generator stays open: the next fit may read on
         return self.history
 
@@ -686,7 +786,7 @@ class Model:
         batch_size: int = 256,
         sample_weight: Array | None = None,
     ) -> dict[str, float]:
-        """Return the loss and the metrics on data, as {'loss': ..., 'acc': ...}.
+        """Return the loss, penalties included, and the metrics: {'loss': ..., 'acc': ...}.
 
         Parameters
         ----------
@@ -712,7 +812,7 @@ class Model:
                 total += self._loss(y_pred, self._to_device(targets), *weight) * len(x)
                 samples += len(x)
                 figures = training.measure(measured, targets, y_pred)
-        return {"loss": total / samples, **figures}
+        return {"loss": total / samples + self.penalty(), **figures}
 
     def predict(self, x: Any, batch_size: int = 256) -> Array:
         """Return the output for every row of x, on the device where x is.
@@ -781,6 +881,66 @@ class Model:
         self.class_names = self.class_names  # there is one for each output, also after add()
         return np.array(self.class_names)[cuda.to_cpu(classes)]
 
+    # -------------------------------------------------------------------- averaged weights
+
+    @contextlib.contextmanager
+    def averaged_weights(self) -> Iterator["Model"]:
+        """Put averaged weights in the weights' place, for a `with` block.
+
+        They are the running averages of `compile(ema_decay=...)`. What is computed in the block
+        is computed with them, and what is saved in it is loaded with them; where the file holds
+        the state of training, training goes on from its own weights all the same. Frozen layers
+        and buffers, as the running statistics of batch normalisation, stay as they are.
+
+        Raises
+        ------
+        RuntimeError
+            Where the optimizer keeps no averages.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from nn.layers import Dense
+        >>> x, y = np.array([[0.0], [1.0], [2.0]]), np.array([[0.0], [2.0], [4.0]])
+        >>> model = Model([Dense(1, input_shape=(1,))], seed=0)
+        >>> model.compile("mse", "sgd", lr=0.1, ema_decay=0.9)
+        >>> history = model.fit(x, y, epochs=100, verbose=0)
+        >>> with model.averaged_weights():
+        ...     model.evaluate(x, y)["loss"] < 0.01
+        True
+        """
+        is_outermost = self.set_aside is None
+        self.use_averaged_weights()
+        try:
+            yield self
+        finally:
+            if is_outermost:
+                self.use_training_weights()
+
+    def use_averaged_weights(self) -> None:
+        """Put averaged weights in the weights' place until training goes on.
+
+        See `averaged_weights`. `fit` and `train_step` begin with `use_training_weights`.
+        """
+        if getattr(self.optimizer, "ema_decay", None) is None:
+            raise RuntimeError(
+                "[Model] has no averaged weights: compile(ema_decay=0.999) and train it first."
+            )
+        if self.set_aside is None:
+            averages, own = self.optimizer.averages, self.get_arrays()
+            names = [name for name in self.trained_names if name in averages]
+            self.set_aside = {name: own[name].copy() for name in names}
+            for name in names:
+                own[name][...] = self._to_device(averages[name])
+
+    def use_training_weights(self) -> None:
+        """Put the weights in training back where averaged weights stand in their place."""
+        if self.set_aside is not None:
+            own = self.get_arrays()
+            for name, array in self.set_aside.items():
+                own[name][...] = self._to_device(array)
+            self.set_aside = None
+
     # -------------------------------------------------------------------- looking and moving
 
     def summary(self) -> str:
@@ -835,6 +995,7 @@ class Model:
         self._to_device = to_device
         for layer in self.layers:
             move_to_device(layer, to_device)
+        self.accumulator.sums = [to_device(total) for total in self.accumulator.sums]
         return self
 
     # ------------------------------------------------------------------------------ files
@@ -862,7 +1023,9 @@ class Model:
             Where `strict` and they do not match; nothing is changed then.
         """
         own = self.get_arrays()
-        for name in io.match_arrays(own, arrays, where, strict):
+        names = io.match_arrays(own, arrays, where, strict)
+        self.use_training_weights()
+        for name in names:
             own[name][...] = self._to_device(arrays[name].astype(self.dtype))
 
     def save(self, path: str | os.PathLike, include_optimizer: bool = True) -> None:

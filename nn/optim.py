@@ -2,11 +2,12 @@
 
 After the backward pass the model hands `(param, grad)` pairs to `Optimizer.step`, which
 changes each parameter in place. The base class does what all rules share: it clips the
-gradients, decays the weights, keeps the state arrays ("slots") of each parameter and counts
-the steps. A subclass is its update rule alone, in `update`; the classes stand in order of
-complexity.
+gradients, decays the weights, keeps the state arrays ("slots") of each parameter, averages the
+weights over the steps where that is wanted, and counts the steps. A subclass is its update rule
+alone, in `update`; the classes stand in order of complexity.
 
-`get` turns a name into an optimizer, `from_config` restores one from `to_config`.
+Between the two may stand an `Accumulator`, which makes one step of the gradients of several
+batches. `get` turns a name into an optimizer, `from_config` restores one from `to_config`.
 """
 
 import inspect
@@ -21,8 +22,16 @@ from . import checks, cuda, kernels
 Array = Any  # a numpy or a cupy ndarray
 LearningRate = float | Callable[[int], float]
 
-# What `Optimizer.configure` takes.
-_SETTINGS = ("weight_decay", "clip_norm")
+# What `Optimizer.configure` takes, and how each is checked.
+_SETTINGS: dict[str, Callable[[str, str, Any], float]] = {
+    "weight_decay": checks.non_negative,
+    "clip_norm": checks.positive,
+    "clip_value": checks.positive,
+    "ema_decay": checks.fraction,
+}
+
+# What the names of the averages begin with in `get_state`, and their number of steps.
+_AVERAGE, _AVERAGE_STEPS = "ema", "ema_steps"
 
 
 def _arguments(cls: type) -> list[str]:
@@ -49,7 +58,8 @@ class Optimizer:
     ...             param -= self.lr * grad
 
     The other is an `update` of one parameter, as the classes below have it. It gets weight
-    decay, clipping, schedules and state that is saved with the model.
+    decay, clipping, schedules, averages and state that is saved with the model; in it `self.lr`
+    is the rate of the parameter, with the `lr_factor` of its layer.
 
     Parameters
     ----------
@@ -61,11 +71,16 @@ class Optimizer:
     ----------
     iterations : int
         The number of steps taken.
-    weight_decay, clip_norm : float, float or None
+    weight_decay, clip_norm, clip_value, ema_decay : float or None
         The settings of `configure`.
     param_names : list of str or None
         The names of the parameters in the order of the pairs, under which their state is
         kept. Without names it is kept under their positions, `'0'`, `'1'`, ...
+    lr_factors : dict or None
+        What the learning rate of a parameter is multiplied by, where it is not 1, by its name.
+        A model sets both from its layers.
+    averages : dict
+        The running averages of the parameters by their names, with `ema_decay`.
     slot_names : tuple of str
         The state arrays that the rule keeps for each parameter.
 
@@ -84,21 +99,31 @@ class Optimizer:
     iterations: int = 0
     weight_decay: float = 0.0
     clip_norm: float | None = None
+    clip_value: float | None = None
+    ema_decay: float | None = None
     param_names: list[str] | None = None
+    lr_factors: dict[str, float] | None = None
     base_lr: float | None = None  # the optimizer's own rate, while a schedule of `fit` sets lr
     _lr: LearningRate = 0.01
+    _factor: float = 1.0  # of the parameter that is being updated
     _slots: dict[str, dict[str, Array]] | None = None  # by parameter, then by slot
-    _unplaced: frozenset[str] = frozenset()  # parameters whose slots set_state has just filled
+    _averages: dict[str, Array] | None = None
+    _average_steps: int = 0
+    _unplaced: frozenset[str] = frozenset()  # parameters whose state set_state has just filled
 
     def __init__(self, lr: LearningRate = 0.01) -> None:
         self.lr = lr
 
     @property
     def lr(self) -> float:
-        """The learning rate of the next step as a number; it may be set to a function too."""
+        """The learning rate of the next step as a number; it may be set to a function too.
+
+        Within `update` and `decay` it is that of the parameter, times its `lr_factors`.
+        """
         if not callable(self._lr):
-            return self._lr
-        return checks.non_negative(type(self).__name__, "lr", float(self._lr(self.iterations)))
+            return self._lr * self._factor
+        rate = float(self._lr(self.iterations))
+        return checks.non_negative(type(self).__name__, "lr", rate) * self._factor
 
     @lr.setter
     def lr(self, value: LearningRate) -> None:
@@ -115,10 +140,21 @@ class Optimizer:
         """The function that gives the learning rate, or None where it is a fixed number."""
         return self._lr if callable(self._lr) else None
 
+    @property
+    def averages(self) -> dict[str, Array]:
+        """The running averages of the parameters by their names; empty without `ema_decay`."""
+        return self._averages or {}
+
     def configure(
-        self, weight_decay: float | None = None, clip_norm: float | None = None
+        self,
+        weight_decay: float | None = None,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        ema_decay: float | None = None,
     ) -> "Optimizer":
-        """Set how gradients are treated before the rule sees them; None leaves a setting.
+        """Set what is done to gradients before the rule, and to parameters after it.
+
+        None leaves a setting as it is; to switch one off, set the attribute of its name to None.
 
         Parameters
         ----------
@@ -129,6 +165,24 @@ class Optimizer:
         clip_norm
             Where the length of all gradients taken as one vector is above this, they are all
             scaled down to it, before the decay is added.
+        clip_value
+            Every number of every gradient is brought into [-clip_value, clip_value], before the
+            decay is added. Not beside `clip_norm`.
+        ema_decay
+            Keep the exponential moving average of every parameter, in [0, 1): after step t of
+            the average, counted from 1,
+
+                average += (1 - ema_decay) / (1 - ema_decay**t) * (param - average)
+
+            The divisor is Adam's correction for the start: the average is a weighted mean of
+            the weights after steps 1 to t, in which each counts `ema_decay` times what the next
+            does, and nothing else. (Keras leaves the divisor out, so that the weights after
+            the first step count for `1 / (1 - ema_decay)` steps.) A parameter that joins later,
+            when its layer is unfrozen, counts with its value before for the steps that it
+            missed. See `Model.averaged_weights`.
+
+            Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging", SIAM
+            Journal on Control and Optimization 30(4), 1992, with equal weights for all steps.
 
         Returns
         -------
@@ -138,20 +192,37 @@ class Optimizer:
         Raises
         ------
         ValueError
-            Where a value is out of range, or the optimizer has a `step` of its own, which would
-            not honour the settings.
+            Where a value is out of range, both kinds of clipping are set, or the optimizer has
+            a `step` of its own, which would not honour the settings.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> weights, bias = np.zeros((1, 2)), np.zeros(1)
+        >>> optimizer = SGD(lr=1.0).configure(clip_value=2.0)
+        >>> optimizer.step([(weights, np.array([[3.0, -1.0]])), (bias, np.array([-5.0]))])
+        >>> weights, bias
+        (array([[-2.,  1.]]), array([2.]))
         """
         name = type(self).__name__
-        given = {"weight_decay": weight_decay, "clip_norm": clip_norm}
-        if type(self).step is not Optimizer.step:
+        given = {
+            "weight_decay": weight_decay,
+            "clip_norm": clip_norm,
+            "clip_value": clip_value,
+            "ema_decay": ema_decay,
+        }
+        if not _steps_as_ours(self):
             for setting, value in given.items():
                 if value is not None:
                     rule = "has no effect on a step() of your own: write update() instead"
                     raise checks.error(name, setting, rule, value)
-        if weight_decay is not None:
-            self.weight_decay = checks.non_negative(name, "weight_decay", weight_decay)
-        if clip_norm is not None:
-            self.clip_norm = checks.positive(name, "clip_norm", clip_norm)
+        given = {k: _SETTINGS[k](name, k, value) for k, value in given.items() if value is not None}
+        norm, limit = (given.get(k, getattr(self, k)) for k in ("clip_norm", "clip_value"))
+        if norm is not None and limit is not None:
+            rule = f"must not be set beside clip_norm={norm}: one of them must be None"
+            raise checks.error(name, "clip_value", rule, limit)
+        for setting, value in given.items():
+            setattr(self, setting, value)
         return self
 
     def step(self, params_and_grads: Iterable[tuple[Array, Array]]) -> None:
@@ -171,13 +242,19 @@ class Optimizer:
         """
         pairs = list(params_and_grads)
         names = self._names_of(pairs)
-        scale = self._clipping([grad for _, grad in pairs])
-        for name, (param, grad) in zip(names, pairs, strict=True):
-            if scale != 1.0:
-                grad = grad * scale
-            if self.weight_decay and param.ndim >= 2:
-                grad = self.decay(param, grad)
-            self.update(param, grad, self._slots_of(name, param))
+        clip = self._clipping([grad for _, grad in pairs])
+        averaged = self._averages_of(names, pairs)
+        factors = self.lr_factors or {}
+        try:
+            for name, (param, grad) in zip(names, pairs, strict=True):
+                self._factor = factors.get(name, 1.0)  # now `lr` is this parameter's
+                grad = clip(grad)
+                if self.weight_decay and param.ndim >= 2:
+                    grad = self.decay(param, grad)
+                self.update(param, grad, self._slots_of(name, param))
+        finally:
+            self._factor = 1.0
+        self._renew_averages(averaged)
         self.iterations += 1
 
     def decay(self, param: Array, grad: Array) -> Array:
@@ -197,8 +274,15 @@ class Optimizer:
         raise NotImplementedError(f"[{type(self).__name__}] must define update() or step().")
 
     def get_state(self) -> dict[str, Array]:
-        """Return a copy of all state: `'<slot>/<parameter>'` -> array, and `'iterations'`."""
+        """Return a copy of all state: `'<slot>/<parameter>'` -> array, and `'iterations'`.
+
+        Averages stand under `'ema/<parameter>'`, the number of their steps under `'ema_steps'`.
+        """
         state: dict[str, Array] = {"iterations": np.array(self.iterations, dtype=np.int64)}
+        if self._averages is not None and self.ema_decay is not None:
+            state[_AVERAGE_STEPS] = np.array(self._average_steps, dtype=np.int64)
+            for name, array in self._averages.items():
+                state[f"{_AVERAGE}/{name}"] = array.copy(order="K")
         for name, slots in (self._slots or {}).items():
             for slot, array in slots.items():
                 state[f"{slot}/{name}"] = array.copy(order="K")
@@ -212,25 +296,37 @@ class Optimizer:
         Raises
         ------
         ValueError
-            Where a key is missing, or names a slot or a parameter that this optimizer lacks.
+            Where a key is missing, or names a slot or a parameter that this optimizer lacks, or
+            averages come without `ema_decay`. With `ema_decay` but without averages, these
+            begin at the next step.
         """
         owner = type(self).__name__
         if "iterations" not in state:
             raise checks.error(owner, "state", "must hold 'iterations'", sorted(state))
+        if _AVERAGE_STEPS in state and self.ema_decay is None:
+            rule = "holds averages of the weights, which need configure(ema_decay=...)"
+            raise checks.error(owner, "state", rule, sorted(state))
         slots: dict[str, dict[str, Array]] = {}
-        for key in sorted(state.keys() - {"iterations"}):
+        averages: dict[str, Array] = {}
+        known = (*self.slot_names, *([_AVERAGE] if _AVERAGE_STEPS in state else []))
+        for key in sorted(state.keys() - {"iterations", _AVERAGE_STEPS}):
             slot, _, name = key.partition("/")
-            if slot not in self.slot_names:
-                raise checks.unknown(owner, "state", slot, self.slot_names)
+            if slot not in known:
+                raise checks.unknown(owner, "state", slot, known)
             if self.param_names is not None and name not in self.param_names:
                 raise checks.unknown(owner, "state", name, self.param_names)
-            slots.setdefault(name, {})[slot] = state[key].copy(order="K")
+            if slot not in self.slot_names:
+                averages[name] = state[key].copy(order="K")
+            else:
+                slots.setdefault(name, {})[slot] = state[key].copy(order="K")
         for name, found in slots.items():
             if len(found) != len(self.slot_names):
                 rule = f"must hold all of {self.slot_names} for {name!r}"
                 raise checks.error(owner, "state", rule, sorted(found))
         self.iterations = int(state["iterations"])
-        self._slots, self._unplaced = slots, frozenset(slots)
+        self._average_steps = int(state.get(_AVERAGE_STEPS, 0))
+        self._averages = averages if _AVERAGE_STEPS in state else None
+        self._slots, self._unplaced = slots, frozenset([*slots, *averages])
 
     def to_config(self) -> dict[str, Any]:
         """Return `{'class': ..., 'config': {...}}`, the arguments that `from_config` takes.
@@ -263,35 +359,188 @@ class Optimizer:
                 )
         return names
 
-    def _clipping(self, grads: list[Array]) -> float:
-        """Return what all gradients are multiplied by so that their norm is at most clip_norm."""
-        if self.clip_norm is None:
-            return 1.0
-        norm = _global_norm(grads)
+    def _clipping(self, grads: list[Array]) -> Callable[[Array], Array]:
+        """Return the function that clips one of these gradients; it makes a new array."""
+        if self.clip_value is not None:
+            low, high = -self.clip_value, self.clip_value
+            return lambda grad: cuda.get_array_module(grad).clip(grad, low, high)
+        norm = _global_norm(grads) if self.clip_norm is not None else 0.0
         # Gradients that are infinite or NaN stay as they are: there is nothing to scale down to.
-        return self.clip_norm / norm if self.clip_norm < norm < math.inf else 1.0
+        if self.clip_norm is not None and self.clip_norm < norm < math.inf:
+            scale = self.clip_norm / norm
+            return lambda grad: grad * scale
+        return lambda grad: grad
 
     def _slots_of(self, name: str, param: Array) -> dict[str, Array]:
         """Return the state of one parameter, with its shape, device, dtype and memory layout."""
         if self._slots is None:
             self._slots = {}
-        xp = cuda.get_array_module(param)
         slots = self._slots.setdefault(name, {})
         for slot in self.slot_names:
             if slot not in slots:
-                slots[slot] = xp.zeros_like(param)
-            array = slots[slot]
-            if array.shape != param.shape:
-                raise ValueError(
-                    f"[{type(self).__name__}] expects {name!r} to keep the shape {array.shape} "
-                    f"of its state, got {param.shape}: use a new optimizer for a new model."
-                )
-            moved = xp is not cuda.get_array_module(array) or array.dtype != param.dtype
-            if moved or name in self._unplaced:
-                slots[slot] = xp.empty_like(param)
-                slots[slot][...] = cuda.to_cpu(array) if xp is np else xp.asarray(array)
+                slots[slot] = cuda.get_array_module(param).zeros_like(param)
+            slots[slot] = self._placed(slots[slot], name, param)
         self._unplaced -= {name}
         return slots
+
+    def _placed(self, array: Array, name: str, param: Array) -> Array:
+        """Return state of a parameter with its shape, device, dtype and memory layout."""
+        xp = cuda.get_array_module(param)
+        if array.shape != param.shape:
+            raise ValueError(
+                f"[{type(self).__name__}] expects {name!r} to keep the shape {array.shape} "
+                f"of its state, got {param.shape}: use a new optimizer for a new model."
+            )
+        moved = xp is not cuda.get_array_module(array) or array.dtype != param.dtype
+        if not moved and name not in self._unplaced:
+            return array
+        placed = xp.empty_like(param)
+        placed[...] = cuda.to_cpu(array) if xp is np else xp.asarray(array)
+        return placed
+
+    def _averages_of(
+        self, names: list[str], pairs: list[tuple[Array, Array]]
+    ) -> list[tuple[Array, Array]]:
+        """Return each parameter with its average, which begins as the parameter before its step.
+
+        Without `ema_decay` there are none.
+        """
+        if self.ema_decay is None:
+            return []
+        if self._averages is None:
+            self._averages = {}
+        for name, (param, _) in zip(names, pairs, strict=True):
+            if name not in self._averages:
+                self._averages[name] = param.copy(order="K")
+            self._averages[name] = self._placed(self._averages[name], name, param)
+        return [(param, self._averages[n]) for n, (param, _) in zip(names, pairs, strict=True)]
+
+    def _renew_averages(self, averaged: list[tuple[Array, Array]]) -> None:
+        """Let the averages follow the parameters by one step; see `configure`."""
+        if self.ema_decay is None:
+            return
+        self._average_steps += 1
+        share = (1 - self.ema_decay) / (1 - self.ema_decay**self._average_steps)
+        for param, average in averaged:
+            change = param - average
+            change *= share
+            average += change
+
+
+def _steps_as_ours(optimizer: Any) -> bool:
+    """Tell whether an optimizer's `step` is the base's, which honours settings and factors."""
+    return isinstance(optimizer, Optimizer) and type(optimizer).step is Optimizer.step
+
+
+def name_parameters(optimizer: Any, names: list[str], factors: list[float]) -> None:
+    """Tell an optimizer what the parameters are called, in the order of the pairs to come.
+
+    An optimizer without an attribute `param_names` is not told.
+
+    Parameters
+    ----------
+    optimizer
+        Any object with a `step`, or None.
+    names
+        The names of all parameters.
+    factors
+        What the learning rate of each is multiplied by.
+
+    Raises
+    ------
+    ValueError
+        For a factor that is not 1, where the optimizer is missing or has a `step` of its own,
+        which would not honour it.
+    """
+    lr_factors = {name: f for name, f in zip(names, factors, strict=True) if f != 1}
+    if lr_factors and not _steps_as_ours(optimizer):
+        name, factor = next(iter(lr_factors.items()))
+        owner, way_out = type(optimizer).__name__, "write update() in place of a step() of your own"
+        if optimizer is None:
+            owner, way_out = "Model", "compile() the model, which tells its optimizer"
+        rule = f"for {name!r} needs an optimizer that multiplies its rate by it: {way_out}"
+        raise checks.error(owner, "lr_factor", rule, factor)
+    if hasattr(optimizer, "param_names"):
+        optimizer.param_names = names
+    if _steps_as_ours(optimizer):
+        optimizer.lr_factors = lr_factors
+
+
+class Accumulator:
+    """Makes one step of the gradients of several batches, as of one batch of all their samples.
+
+    A large batch's gradient is the mean over its samples, and so the mean of the gradients of
+    its parts, each counted by its samples: `sum(n_i * grad_i) / sum(n_i)`. The parts need the
+    memory of one part. Layers that look at a whole batch, as batch normalisation does, still see
+    the parts.
+
+    Parameters
+    ----------
+    steps
+        The number of batches that make one step of the optimizer, at least 1.
+
+    Attributes
+    ----------
+    batches, samples : int
+        What has come since the last step.
+    sums : list of array
+        The gradients so far, each multiplied by the samples of its batch.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> weights, accumulator = np.zeros(1), Accumulator(2)
+    >>> accumulator.add([(weights, np.array([3.0]))], samples=4)
+    >>> accumulator.add([(weights, np.array([6.0]))], samples=2)
+    [(array([0.]), array([4.]))]
+    """
+
+    def __init__(self, steps: int = 1) -> None:
+        self.steps = checks.positive_int("Model.compile", "gradient_accumulation_steps", steps)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget what has come since the last step."""
+        self.batches, self.samples = 0, 0
+        self.sums: list[Array] = []
+
+    def add(
+        self, params_and_grads: list[tuple[Array, Array]], samples: int
+    ) -> list[tuple[Array, Array]] | None:
+        """Take in a batch; return the pairs for a step where it was the last one, else None.
+
+        Parameters
+        ----------
+        params_and_grads
+            The pairs of a batch. The gradients are not changed or kept.
+        samples
+            The number of samples in the batch.
+
+        Raises
+        ------
+        RuntimeError
+            Where other parameters are trained than in the batches before it.
+        """
+        if self.steps == 1:
+            return params_and_grads
+        params = [param for param, _ in params_and_grads]
+        parts = [grad * samples for _, grad in params_and_grads]
+        if self.batches and [total.shape for total in self.sums] != [p.shape for p in params]:
+            raise RuntimeError(
+                "[Model] other layers are trained than in the batches before, whose gradients "
+                "wait for 'gradient_accumulation_steps': call finish_step() before the change."
+            )
+        for total, part in zip(self.sums, parts, strict=False):  # none before the first batch
+            part += total
+        self.sums = parts
+        self.batches, self.samples = self.batches + 1, self.samples + samples
+        return self.finish(params) if self.batches == self.steps else None
+
+    def finish(self, params: list[Array]) -> list[tuple[Array, Array]]:
+        """Return each parameter with the mean gradient of what has come, and begin anew."""
+        means = [total / self.samples for total in self.sums]
+        self.clear()
+        return list(zip(params, means, strict=True))
 
 
 class SGD(Optimizer):
@@ -641,9 +890,9 @@ def get(optimizer: Any, **arguments: Any) -> Any:
         A name of `NAME2OPTIMIZER` in any case, or an object with a `step` method.
     **arguments
         What the class takes, such as `lr` (or `learning_rate`), `momentum`, `beta1`, and
-        `weight_decay` and `clip_norm` for `configure`. Those that are None count as not
-        given; an object keeps its own setting for each argument that is not given, and its
-        state in any case.
+        `weight_decay`, `clip_norm`, `clip_value` and `ema_decay` for `configure`. Those that
+        are None count as not given; an object keeps its own setting for each argument that is
+        not given, and its state in any case.
 
     Returns
     -------
@@ -664,8 +913,8 @@ def get(optimizer: Any, **arguments: Any) -> Any:
     0.1
     >>> get("adam", beta_1=0.8)
     Traceback (most recent call last):
-    ValueError: [Adam] 'argument' must be one of 'beta1', 'beta2', 'clip_norm', 'eps', 'lr', \
-'weight_decay', got 'beta_1': did you mean 'beta1'?
+    ValueError: [Adam] 'argument' must be one of 'beta1', 'beta2', 'clip_norm', 'clip_value', \
+'ema_decay', 'eps', 'lr', 'weight_decay', got 'beta_1': did you mean 'beta1'?
     """
     given = {name: value for name, value in arguments.items() if value is not None}
     if isinstance(optimizer, str):

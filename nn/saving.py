@@ -19,6 +19,9 @@ from .layers import layer_from_config
 if TYPE_CHECKING:
     from .model import Model
 
+# What the names of arrays begin with that stand beside the optimizer's in a file.
+_ASIDE, _ACCUMULATED = "set_aside/", "accumulated/"
+
 
 def to_file(model: "Model", include_optimizer: bool) -> io.ModelFile:
     """Return a built model as what a file holds."""
@@ -35,6 +38,11 @@ def to_file(model: "Model", include_optimizer: bool) -> io.ModelFile:
             "loss": _config_of(model.loss, losses),
             "optimizer": _config_of(model.optimizer, optim),
             "schedule": getattr(model.optimizer, "schedule", None) is not None,
+            "accumulation": {
+                "steps": model.accumulator.steps,
+                "batches": model.accumulator.batches,
+                "samples": model.accumulator.samples,
+            },
             "metrics": [
                 {"name": metric.label, "threshold": metric.threshold} for metric in model.metrics
             ],
@@ -43,10 +51,52 @@ def to_file(model: "Model", include_optimizer: bool) -> io.ModelFile:
             "split_seed": model.split_seed,
             "generators": [rng.bit_generator.state for rng in model.generators],
         }
+        arrays = waiting_arrays(model)
         if hasattr(model.optimizer, "get_state"):
-            state = model.optimizer.get_state()
-            content.optimizer_arrays = {name: cuda.to_cpu(array) for name, array in state.items()}
+            arrays.update(model.optimizer.get_state())
+        content.optimizer_arrays = {name: cuda.to_cpu(array) for name, array in arrays.items()}
     return content
+
+
+def waiting_arrays(model: "Model") -> dict[str, Any]:
+    """Return what training needs beside weights and optimizer, by names that go with its state.
+
+    These are the weights in training, where averages are saved in their place, and the
+    gradients that wait for the optimizer's step.
+    """
+    aside = {_ASIDE + name: array for name, array in (model.set_aside or {}).items()}
+    sums = model.accumulator.sums
+    waiting = zip(model.trained_names, sums, strict=True) if sums else ()
+    return aside | {_ACCUMULATED + name: array for name, array in waiting}
+
+
+def optimizer_state(content: io.ModelFile) -> dict[str, Any]:
+    """Return the arrays of a file that are the optimizer's own."""
+    arrays = content.optimizer_arrays
+    return {k: v for k, v in arrays.items() if not k.startswith((_ASIDE, _ACCUMULATED))}
+
+
+def _waiting(
+    model: "Model", content: io.ModelFile, prefix: str, path: str | os.PathLike
+) -> dict[str, Any]:
+    """Return `waiting_arrays` of one kind from a file, by the names of the model's parameters."""
+    arrays = content.optimizer_arrays
+    found = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+    own = model.get_arrays()
+    io.match_arrays({name: own[name] for name in found if name in own}, found, str(path))
+    return found
+
+
+def restore_waiting(model: "Model", content: io.ModelFile, path: str | os.PathLike) -> None:
+    """Take weights set aside and gradients that wait for a step from a file into the model."""
+    model.set_aside = _waiting(model, content, _ASIDE, path) or None
+    sums = _waiting(model, content, _ACCUMULATED, path)
+    if sums:
+        saved = (content.training or {})["accumulation"]
+        accumulator = model.accumulator
+        accumulator.batches, accumulator.samples = int(saved["batches"]), int(saved["samples"])
+        to_device = cuda.to_gpu if model.device == "gpu" else cuda.to_cpu
+        accumulator.sums = [to_device(sums[name]) for name in model.trained_names]
 
 
 def weights(model: "Model") -> dict[str, Any]:
@@ -107,9 +157,11 @@ def compile_as_saved(model: "Model", content: io.ModelFile, path: str | os.PathL
                 f"file cannot hold: it is {optimizer.lr} now, set optimizer.lr to the function.",
                 stacklevel=3,
             )
-        model.compile(loss, optimizer, metrics=chosen)
+        steps = saved.get("accumulation", {}).get("steps", 1)  # files of before have none
+        model.compile(loss, optimizer, metrics=chosen, gradient_accumulation_steps=steps)
         if content.optimizer_arrays:
-            optimizer.set_state(content.optimizer_arrays)
+            optimizer.set_state(optimizer_state(content))
+        restore_waiting(model, content, path)
 
 
 def read_training(path: str | os.PathLike) -> io.ModelFile:
@@ -151,8 +203,10 @@ def resume(model: "Model", content: io.ModelFile, path: str | os.PathLike) -> No
     if getattr(model.optimizer, "schedule", None) is None and not math.isnan(lr):
         model.optimizer.lr = lr
     with refusing_nonsense(path):
-        if content.optimizer_arrays and hasattr(model.optimizer, "set_state"):
-            model.optimizer.set_state(content.optimizer_arrays)
+        state = optimizer_state(content)
+        if state and hasattr(model.optimizer, "set_state"):
+            model.optimizer.set_state(state)
+        restore_waiting(model, content, path)
         restore_progress(model, content.training or {})
 
 

@@ -385,6 +385,7 @@ def schedule_callback(
     lr_min: float,
     min_delta: float,
     warmup_epochs: int,
+    accumulate: int = 1,
 ) -> list[cb.Callback]:
     """Return the callback for `lr_schedule`, a name or a function of the step.
 
@@ -394,6 +395,8 @@ def schedule_callback(
         The optimizer's own rate.
     params
         'epochs' and 'steps' (batches an epoch).
+    accumulate
+        Batches that make a step of the optimizer; the schedule counts these steps.
     """
     patience = checks.positive_int("Model", "lr_patience", patience)
     factor = checks.fraction("Model", "lr_factor", factor, include_one=True)
@@ -404,7 +407,8 @@ def schedule_callback(
     if warmup_epochs and (name != "cosine" or warmup_epochs >= params["epochs"]):
         rule = "goes with lr_schedule='cosine' and is below 'epochs'"
         raise checks.error("Model", "warmup_epochs", rule, warmup_epochs)
-    steps, total = params["steps"], params["epochs"] * params["steps"]
+    steps = optimizer_steps(params["steps"], accumulate)
+    total = params["epochs"] * steps
     makers: dict[str, Callable[[], schedules.Schedule]] = {
         "step": lambda: schedules.step_decay(lr, patience * steps, factor),
         "exponential": lambda: schedules.step_decay(lr, steps, factor),
@@ -422,11 +426,34 @@ def schedule_callback(
         return [cb.ReduceLROnPlateau(None, patience, factor, min_delta, lr_min)]
     if callable(name):
         check_steps(params)
-        return [cb.LearningRateScheduler(name)]
+        return [cb.LearningRateScheduler(by_optimizer_steps(name, params, accumulate))]
     if name not in makers:
         raise checks.unknown("Model", "lr_schedule", name, [*makers, "plateau"])
     check_steps(params)
-    return [cb.LearningRateScheduler(makers[name]())]
+    return [cb.LearningRateScheduler(by_optimizer_steps(makers[name](), params, accumulate))]
+
+
+def optimizer_steps(batches: Any, accumulate: int) -> Any:
+    """Return the optimizer's steps in an epoch of so many batches, perhaps infinitely many."""
+    return batches if batches == math.inf else -(-batches // accumulate)  # rounded up
+
+
+def by_optimizer_steps(
+    schedule: Callable[[int], float], params: dict[str, Any], accumulate: int
+) -> Callable[[int], float]:
+    """Return a function of the batch, counted over all epochs, for one of the optimizer's step.
+
+    Each `accumulate` batches are one step, and so are those that an epoch leaves over.
+    """
+    if accumulate == 1:
+        return schedule
+
+    def of_batch(batch: int) -> float:
+        epoch, batch = divmod(batch, params["steps"])
+        steps = optimizer_steps(params["steps"], accumulate)
+        return schedule(int(epoch * steps + batch // accumulate))
+
+    return of_batch
 
 
 def check_steps(params: dict[str, Any]) -> None:
@@ -456,6 +483,12 @@ def display_callback(verbose: int) -> list[cb.Callback]:
 # ----------------------------------------------------------------------------- the epochs
 
 
+def check_averages(model: "Model", wanted: bool) -> None:
+    """Raise where averaged weights are wanted and the optimizer keeps none."""
+    if wanted and getattr(model.optimizer, "ema_decay", None) is None:
+        raise checks.error("Model", "use_averages", "needs compile(ema_decay=...)", wanted)
+
+
 def run_epochs(
     model: "Model",
     loop: cb.CallbackList,
@@ -463,6 +496,7 @@ def run_epochs(
     train: Dataset | Stream,
     val: Dataset | Stream | None,
     epochs: range,
+    use_averages: bool = False,
 ) -> bool:
     """Run the epochs and tell whether all were run; Ctrl-C ends them, model and history kept."""
     model.stop_training = False
@@ -474,14 +508,15 @@ def run_epochs(
             loop.call("on_epoch_begin", epoch, {})
             lr = float(getattr(model.optimizer, "lr", math.nan))
             logs = run_epoch(model, loop, batches(), fresh_metrics(model, train.y), epoch)
-            if val is not None:
-                measured = model.evaluate(val, batch_size=_VAL_BATCH)
-                logs.update({f"val_{name}": value for name, value in measured.items()})
-            logs["lr"] = lr
-            model.epoch = epoch + 1
-            model.history.on_epoch_end(epoch, logs)  # first, so that a checkpoint holds it
-            own = set(logs)
-            loop.call("on_epoch_end", epoch, logs)
+            with model.averaged_weights() if use_averages else contextlib.nullcontext():
+                if val is not None:
+                    measured = model.evaluate(val, batch_size=_VAL_BATCH)
+                    logs.update({f"val_{name}": value for name, value in measured.items()})
+                logs["lr"] = lr
+                model.epoch = epoch + 1
+                model.history.on_epoch_end(epoch, logs)  # first, so that a checkpoint holds it
+                own = set(logs)
+                loop.call("on_epoch_end", epoch, logs)
             model.history.on_epoch_end(epoch, {k: v for k, v in logs.items() if k not in own})
         else:  # no epoch was left out
             return True
@@ -513,4 +548,5 @@ def run_epoch(
             total, samples = total + logs["loss"] * len(x), samples + len(x)
             logs["loss"] = total / samples
             loop.call("on_train_batch_end", index, logs)
+    model.finish_step()  # with the batches that the last full step left over
     return logs

@@ -446,6 +446,244 @@ def test_configure_keeps_what_is_none():
     assert (optimizer.weight_decay, optimizer.clip_norm) == (0.0, 2.0)
 
 
+def test_clipping_by_value_brings_every_number_into_the_range():
+    weights, bias = np.full((1, 3), 10.0), np.zeros(2)
+    optimizer = optim.SGD(lr=1.0).configure(clip_value=2.0, weight_decay=0.5)
+    grads = [np.array([[3.0, -1.0, -np.inf]]), np.array([-2.5, 2.0])]
+    kept = copy.deepcopy(grads)
+    optimizer.step([(weights, grads[0]), (bias, grads[1])])
+    # the decay, 0.5 * 10, comes after
+    assert np.array_equal(weights, [[10 - 2 - 5, 10 + 1 - 5, 10 + 2 - 5]])
+    assert np.array_equal(bias, [2.0, -2.0])
+    assert all(np.array_equal(a, b) for a, b in zip(grads, kept, strict=True))
+
+
+@pytest.mark.parametrize("cls", ALL)
+def test_clipping_by_value_is_the_rule_on_clipped_gradients(cls):
+    weights, gradients = line(-0.4, 0.6), [line(-0.6, 0.4), line(3, -2)]
+    clipped = [np.array([[max(-0.3, min(0.3, g)) for g in row] for row in k]) for k in gradients]
+    result = run(cls().configure(clip_value=0.3), weights, gradients)
+    assert np.array_equal(result, run(cls(), weights, clipped))
+
+
+def test_one_kind_of_clipping_at_a_time():
+    message = r"\[Adam\] 'clip_value' must not be set beside clip_norm=1\.0: .* got 0\.5"
+    with pytest.raises(ValueError, match=message):
+        optim.get("adam", clip_norm=1.0, clip_value=0.5)
+    optimizer = optim.Adam().configure(clip_norm=1.0)
+    with pytest.raises(ValueError, match=message):
+        optimizer.configure(clip_value=0.5, weight_decay=0.1)
+    assert (optimizer.clip_value, optimizer.weight_decay) == (None, 0.0)  # nothing was set
+    optimizer.clip_norm = None
+    assert optimizer.configure(clip_value=0.5).clip_value == 0.5
+    with pytest.raises(ValueError, match="beside clip_norm=2"):
+        optimizer.configure(clip_norm=2)
+
+
+# ------------------------------------------------------------------- a rate for each parameter
+
+
+@pytest.mark.parametrize("cls", ALL)
+@pytest.mark.parametrize("scheduled", [False, True])
+def test_factors_of_the_rate_are_optimizers_of_their_own(cls, scheduled):
+    """Two parameters with a factor each move as under an optimizer each, bit for bit."""
+    rng = np.random.default_rng(5)
+    gradients = rng.normal(size=(10, 2, 3, 4))
+    factors = (0.3, 7.0)
+
+    def rate(factor):
+        return (lambda step: 0.01 / (1 + step) * factor) if scheduled else 0.01 * factor
+
+    start = rng.normal(size=(2, 3, 4))
+    weights = start.copy()
+    optimizer = cls(lr=rate(1.0)).configure(weight_decay=0.1, ema_decay=0.5)
+    optimizer.param_names = ["a", "b"]
+    optimizer.lr_factors = {"a": factors[0], "b": factors[1]}
+    for a, b in gradients:
+        optimizer.step([(weights[0], a), (weights[1], b)])
+    for k, factor in enumerate(factors):
+        alone = cls(lr=rate(factor)).configure(weight_decay=0.1)
+        assert np.array_equal(weights[k], run(alone, start[k], gradients[:, k]))
+        moved = np.abs(weights[k] - start[k]).max()
+        assert moved > 0.001
+    assert optimizer.lr == pytest.approx(0.01 / 11 if scheduled else 0.01)
+
+
+def test_a_factor_is_not_a_scaled_gradient():
+    weights = np.zeros((1, 2))
+    optimizer = optim.Adam(lr=0.1)
+    optimizer.lr_factors = {"0": 0.01}  # by position, where there are no names
+    optimizer.step([(weights, np.array([[5.0, -3.0]]))])
+    assert weights == pytest.approx(np.array([[-0.001, 0.001]]), rel=1e-6)  # Adam's first step
+
+
+def test_the_decoupled_decay_has_the_multiplied_rate():
+    weights = np.full((1, 1), 2.0)
+    optimizer = optim.AdamW(lr=0.1, weight_decay=0.5)
+    optimizer.lr_factors = {"0": 0.2}
+    optimizer.step([(weights, np.zeros((1, 1)))])
+    assert weights[0, 0] == pytest.approx(2 * (1 - 0.1 * 0.2 * 0.5), rel=1e-15)
+
+
+def test_an_error_within_a_step_leaves_the_rate_as_it_was():
+    class Broken(optim.Optimizer):
+        def update(self, param, grad, slots):
+            raise ArithmeticError(self.lr)
+
+    optimizer = Broken(lr=0.5)
+    optimizer.lr_factors = {"0": 0.5}
+    with pytest.raises(ArithmeticError, match=r"0\.25"):
+        optimizer.step([(np.zeros(1), np.zeros(1))])
+    assert optimizer.lr == 0.5
+
+
+def test_factors_need_an_optimizer_that_honours_them():
+    for optimizer in (ByIdentity(0.1), Stranger()):
+        name = type(optimizer).__name__
+        optim.name_parameters(optimizer, ["W"], [1.0])
+        with pytest.raises(ValueError, match=rf"\[{name}\] 'lr_factor' for 'W' .* update\(\)"):
+            optim.name_parameters(optimizer, ["b", "W"], [1.0, 0.1])
+    with pytest.raises(ValueError, match=r"\[Model\] 'lr_factor' for 'W' .* compile\(\)"):
+        optim.name_parameters(None, ["W"], [0.1])
+    optim.name_parameters(None, ["W"], [1.0])
+    optimizer = Forgetful(0.1)
+    optim.name_parameters(optimizer, ["W", "b"], [0.1, 1.0])
+    assert (optimizer.param_names, optimizer.lr_factors) == (["W", "b"], {"W": 0.1})
+
+
+# --------------------------------------------------------------------------- averages of weights
+
+
+def average_reference(values, decay):
+    """The weighted mean of a number after each step, written out; the last counts 1."""
+    weights = [decay ** (len(values) - i) for i in range(1, len(values) + 1)]
+    return sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5, 0.9, 0.999])
+def test_averages_are_weighted_means_of_the_weights_after_each_step(decay):
+    rng = np.random.default_rng(6)
+    weights, bias = rng.normal(size=(2, 3)), rng.normal(size=2)
+    optimizer = optim.SGDMomentum(lr=0.1).configure(ema_decay=decay)
+    seen = []
+    assert optimizer.averages == {}
+    for _ in range(12):
+        optimizer.step([(weights, rng.normal(size=(2, 3))), (bias, rng.normal(size=2))])
+        seen.append((weights.copy(), bias.copy()))
+        for position, name in enumerate(("0", "1")):
+            average = optimizer.averages[name]
+            for index in np.ndindex(average.shape):
+                expected = average_reference([s[position][index] for s in seen], decay)
+                assert average[index] == pytest.approx(expected, rel=1e-12)
+
+
+def test_two_averages_by_hand():
+    weights = np.array([1.0])
+    optimizer = optim.SGD(lr=1.0).configure(ema_decay=0.9)
+    optimizer.step([(weights, np.array([-1.0]))])  # 2
+    assert optimizer.averages["0"] == pytest.approx(2.0)
+    optimizer.step([(weights, np.array([-1.0]))])  # 3
+    assert optimizer.averages["0"][0] == pytest.approx((0.9 * 2 + 3) / 1.9, rel=1e-15)
+
+
+def test_averages_leave_training_as_it_is():
+    rng = np.random.default_rng(7)
+    weights, gradients = rng.normal(size=(3, 2)), rng.normal(size=(5, 3, 2))
+    averaging = optim.Adam().configure(ema_decay=0.9)
+    assert np.array_equal(run(averaging, weights, gradients), run(optim.Adam(), weights, gradients))
+
+
+def test_a_parameter_that_joins_late_counts_with_its_old_value_before():
+    a, b = np.array([0.0]), np.array([5.0])
+    optimizer = optim.SGD(lr=1.0).configure(ema_decay=0.5)
+    optimizer.param_names = ["a"]
+    optimizer.step([(a, np.array([-1.0]))])
+    optimizer.step([(a, np.array([-1.0]))])
+    optimizer.param_names = ["a", "b"]
+    optimizer.step([(a, np.array([-1.0])), (b, np.array([-3.0]))])
+    assert optimizer.averages["a"][0] == pytest.approx(average_reference([1, 2, 3], 0.5))
+    assert optimizer.averages["b"][0] == pytest.approx(average_reference([5, 5, 8], 0.5))
+
+
+@pytest.mark.parametrize("cls", ALL)
+def test_averages_are_part_of_the_state(cls):
+    rng = np.random.default_rng(8)
+    weights, gradients = rng.normal(size=(3, 4)).astype("f4"), rng.normal(size=(9, 3, 4))
+    gradients = gradients.astype("f4")
+    first = cls().configure(ema_decay=0.7)
+    half = run(first, weights, gradients[:4])
+    state = first.get_state()
+    assert state["ema_steps"] == 4 and state["ema/0"].dtype == "float32"
+    whole = run(first, half, gradients[4:])
+    second = optim.from_config(json.loads(json.dumps(first.to_config())))
+    assert second.ema_decay == 0.7
+    second.set_state(state)
+    assert np.array_equal(run(second, half, gradients[4:]), whole)
+    assert np.array_equal(second.averages["0"], first.averages["0"])
+
+
+def test_averages_follow_the_dtype_of_their_parameter():
+    optimizer = optim.SGD().configure(ema_decay=0.5)
+    optimizer.set_state({"iterations": 1, "ema_steps": 1, "ema/0": np.ones((2, 2))})
+    optimizer.step([(np.zeros((2, 2), "f4"), np.zeros((2, 2), "f4"))])
+    assert optimizer.averages["0"].dtype == "float32"
+    assert optimizer.averages["0"] == pytest.approx(1 / 3)
+
+
+def test_averages_and_state_that_do_not_fit():
+    optimizer = optim.SGD().configure(ema_decay=0.5)
+    optimizer.step([(np.zeros(2), np.ones(2))])
+    state = optimizer.get_state()
+    with pytest.raises(ValueError, match=r"\[SGD\] 'state' holds averages .*ema_decay"):
+        optim.SGD().set_state(state)
+    with pytest.raises(ValueError, match=r"'0' to keep the shape \(2,\) .* got \(3,\)"):
+        optimizer.step([(np.zeros(3), np.zeros(3))])
+    # averages may begin where a training without them goes on
+    optimizer.set_state({"iterations": np.array(10)})
+    weights = np.zeros(2)
+    optimizer.step([(weights, np.ones(2))])
+    assert np.array_equal(optimizer.averages["0"], weights) and optimizer.iterations == 11
+    optimizer.ema_decay = None
+    assert set(optimizer.get_state()) == {"iterations"}
+
+
+# ------------------------------------------------------------------------ gradients added up
+
+
+def test_accumulated_gradients_are_the_mean_over_all_samples():
+    weights, bias = np.zeros((1, 2)), np.zeros(1)
+    accumulator = optim.Accumulator(3)
+    batches = [(5, [1.0, 2.0], 3.0), (1, [7.0, -2.0], 0.0), (2, [0.0, 1.0], -4.0)]
+    for samples, w, b in batches:
+        grads = [np.array([w]), np.array([b])]
+        kept = copy.deepcopy(grads)
+        pairs = accumulator.add([(weights, grads[0]), (bias, grads[1])], samples)
+        assert (pairs is None) == (samples != 2)
+        assert all(np.array_equal(x, y) for x, y in zip(grads, kept, strict=True))
+        for grad in grads:
+            grad[...] = np.nan  # a layer may use its memory again
+    assert [param for param, _ in pairs] == [weights, bias]
+    assert np.array_equal(pairs[0][1], [[(5 + 7) / 8, (10 - 2 + 2) / 8]])
+    assert np.array_equal(pairs[1][1], [(15 - 8) / 8])
+    assert (accumulator.batches, accumulator.samples, accumulator.sums) == (0, 0, [])
+
+
+def test_accumulating_one_batch_hands_the_pairs_on():
+    pairs = [(np.zeros(1), np.ones(1))]
+    assert optim.Accumulator().add(pairs, 4) is pairs
+
+
+def test_accumulating_other_parameters_is_an_error():
+    accumulator = optim.Accumulator(2)
+    accumulator.add([(np.zeros(2), np.ones(2))], 4)
+    with pytest.raises(RuntimeError, match=r"other layers are trained .* finish_step\(\)"):
+        accumulator.add([(np.zeros(2), np.ones(2)), (np.zeros(3), np.ones(3))], 4)
+    accumulator.clear()
+    assert accumulator.add([(np.zeros(3), np.ones(3))], 4) is None
+    with pytest.raises(ValueError, match=r"'gradient_accumulation_steps' .* got 0"):
+        optim.Accumulator(0)
+
+
 # ----------------------------------------------------------------------------- users' optimizers
 
 
@@ -493,6 +731,10 @@ def test_settings_that_a_step_of_ones_own_would_ignore_are_errors():
         ByIdentity(0.1).configure(clip_norm=1.0)
     with pytest.raises(ValueError, match=r"\[ByIdentity\] 'weight_decay' has no effect"):
         optim.get(ByIdentity(0.1), weight_decay=0.1)
+    with pytest.raises(ValueError, match=r"\[ByIdentity\] 'clip_value' has no effect .* got 0\.5"):
+        ByIdentity(0.1).configure(clip_value=0.5)
+    with pytest.raises(ValueError, match=r"\[ByIdentity\] 'ema_decay' has no effect"):
+        ByIdentity(0.1).configure(ema_decay=0.5)
     assert ByIdentity(0.1).configure() is not None
     assert ByIdentity(0.1).to_config() == {"class": "ByIdentity", "config": {"lr": 0.1}}
 
@@ -573,6 +815,8 @@ def test_get_takes_any_object_with_a_step():
     assert stranger.lr == 0.3
     with pytest.raises(ValueError, match=r"\[Stranger\] 'clip_norm' needs an optimizer with a con"):
         optim.get(stranger, clip_norm=1.0)
+    with pytest.raises(ValueError, match=r"\[Stranger\] 'clip_value' needs an optimizer with a co"):
+        optim.get(stranger, clip_value=1.0)
 
 
 @pytest.mark.parametrize(
@@ -600,6 +844,10 @@ def test_get_takes_any_object_with_a_step():
         (lambda: optim.AdamW(weight_decay=-1), ValueError, r"\[AdamW\] 'weight_decay' .* -1"),
         (lambda: optim.SGD().configure(weight_decay=-1), ValueError, r"\[SGD\] 'weight_decay'"),
         (lambda: optim.SGD().configure(clip_norm=0), ValueError, r"\[SGD\] 'clip_norm' .* got 0"),
+        (lambda: optim.SGD().configure(clip_value=0), ValueError, r"\[SGD\] 'clip_value' .* 0"),
+        (lambda: optim.SGD().configure(clip_value="1"), ValueError, r"'clip_value' .* got '1'"),
+        (lambda: optim.SGD().configure(ema_decay=1), ValueError, r"\[SGD\] 'ema_decay' .* got 1"),
+        (lambda: optim.SGD().configure(ema_decay=-0.1), ValueError, r"'ema_decay' .* got -0\.1"),
     ],
 )
 def test_wrong_arguments_are_errors(make, kind, message):

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, initializers, random
+from .. import checks, initializers, random, regularizers
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 Shape = tuple[int | None, ...]  # with the batch axis, which is None
 
 # What every layer takes.
-_COMMON = {"name", "input_shape", "trainable"}
+_COMMON = {"name", "input_shape", "trainable", "lr_factor"}
 
 #: Layers inside layers inside layers: no deeper than this.
 MAX_DEPTH = 100
@@ -44,12 +44,20 @@ class Layer:
         model build at once.
     trainable
         False keeps the parameters as they are during training.
+    lr_factor
+        What the optimizer's learning rate is multiplied by for the parameters of this layer,
+        and of those inside it, above 0: 0.1 for layers that have learned and are to change
+        little. It is the rate of the update that is multiplied (and of `AdamW`'s decay), not the
+        gradient, which Adam would not notice.
 
     Attributes
     ----------
     params, grads, buffers : dict
         Arrays by name: what training changes, its gradients, and what is saved with the
         layer without being trained (as the running statistics of batch normalisation).
+    regularizers : dict
+        The penalty on a parameter (see `nn.regularizers`) by the parameter's name. A file keeps
+        the kernel's, `kernel_regularizer`; for others `to_config` is to be written.
     output_shape : tuple
         Shape of the output with None for the batch axis, once the layer is built.
     rng : numpy.random.Generator
@@ -79,19 +87,31 @@ class Layer:
         name: str | None = None,
         input_shape: tuple[int, ...] | None = None,
         trainable: bool = True,
+        lr_factor: float = 1.0,
     ):
         self.name = name
         self.input_shape = None if input_shape is None else tuple(input_shape)
         self.trainable = trainable
+        self.lr_factor = lr_factor
         self.dtype = "float32"
         self.rng = random.new_generator()
         self.params: dict[str, Array] = {}
         self.grads: dict[str, Array] = {}
         self.buffers: dict[str, Array] = {}
+        self.regularizers: dict[str, regularizers.Regularizer] = {}
         self.built = False
         self.built_shape: Shape | None = None
         self.output_shape: Shape | None = None
         self._kept: tuple | None = None
+
+    @property
+    def lr_factor(self) -> float:
+        """What the learning rate is multiplied by for this layer's parameters."""
+        return self._lr_factor
+
+    @lr_factor.setter
+    def lr_factor(self, value: float) -> None:
+        self._lr_factor = checks.positive(type(self).__name__, "lr_factor", value)
 
     def build(self, input_shape: Shape) -> None:
         """Create the parameters for inputs of `input_shape` and set `output_shape`.
@@ -134,6 +154,15 @@ class Layer:
             Gradient of the loss with respect to the output, of the output's shape.
         """
         raise NotImplementedError(f"[{type(self).__name__}] needs a backward(grad) method.")
+
+    def penalty(self) -> float:
+        """Return what the `regularizers` of this layer add to the loss."""
+        total = 0.0
+        for name, rule in self.regularizers.items():
+            if name not in self.params:
+                raise checks.unknown(type(self).__name__, "regularizers", name, self.params)
+            total += rule.penalty(self.params[name])
+        return total
 
     def sublayers(self) -> "tuple[Layer, ...]":
         """Return the layers inside this one, as they are numbered in a file; most have none.
@@ -178,6 +207,8 @@ class Layer:
             common["input_shape"] = list(self.input_shape)
         if not self.trainable:
             common["trainable"] = False
+        if self.lr_factor != 1:
+            common["lr_factor"] = self.lr_factor
         return {"class": type(self).__name__, "config": {**arguments, **common}}
 
     def _check_input(self, x: Array) -> Array:
@@ -248,6 +279,7 @@ class WeightedLayer(Layer):
         use_bias: bool,
         activation: "str | Layer | None",
         kernel_initializer: "str | initializers.Initializer | None",
+        kernel_regularizer: "str | regularizers.Regularizer | None" = None,
         **common: Any,
     ):
         super().__init__(**common)
@@ -257,6 +289,19 @@ class WeightedLayer(Layer):
         if kernel_initializer is not None:
             initializers.get(kernel_initializer, owner)
         self.kernel_initializer = kernel_initializer
+        self.kernel_regularizer = kernel_regularizer
+
+    @property
+    def kernel_regularizer(self) -> regularizers.Regularizer | None:
+        """The penalty on the kernel, `regularizers['W']`; it may be set by name too."""
+        return self.regularizers.get("W")
+
+    @kernel_regularizer.setter
+    def kernel_regularizer(self, value: "str | regularizers.Regularizer | None") -> None:
+        rule = regularizers.get(value, type(self).__name__)
+        self.regularizers.pop("W", None)
+        if rule is not None:
+            self.regularizers["W"] = rule
 
     def default_initializer(self) -> str:
         """Return the name of the initializer that is used where none was given."""
@@ -331,6 +376,8 @@ class WeightedLayer(Layer):
         # A function of the user's has no place in a file; the weights that it drew are there.
         if rule in (name, initializers.NAME2INITIALIZER.get(str(name))) and rule is not None:
             config["kernel_initializer"] = name
+        if self.kernel_regularizer is not None:
+            config["kernel_regularizer"] = self.kernel_regularizer.to_config()
         return self._config(**config)
 
 
@@ -370,7 +417,7 @@ def layer_from_config(entry: dict[str, Any]) -> Layer:
     if name not in NAME2LAYER:
         message = str(checks.unknown("Model", "class", name, NAME2LAYER))
         raise ValueError(f"{message} A layer of your own must be registered first: @nn.register.")
-    # Ours take these three themselves; a user's __init__ may not.
+    # Ours take these themselves; a user's __init__ may not.
     taken = inspect.signature(NAME2LAYER[name].__init__).parameters
     takes_all = any(p.kind is p.VAR_KEYWORD for p in taken.values())
     common = {k: v for k, v in config.items() if k in _COMMON and not (takes_all or k in taken)}

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .. import checks, initializers, kernels
+from .. import checks, initializers, kernels, regularizers
 from .base import Array, Layer, Shape, WeightedLayer, register
 
 
@@ -40,8 +40,10 @@ class Conv2D(WeightedLayer):
         Step between the kernel's cells on the picture (Yu and Koltun 2016, arXiv 1511.07122).
     groups
         Number of parts of the channels that are convolved apart; divides C and F.
+    kernel_regularizer
+        A penalty on W in the loss: 'l1', 'l2', 'l1_l2', or an object (see `nn.regularizers`).
     **common
-        `name`, `input_shape` (C, H, W) and `trainable`, as every layer takes them.
+        `name`, `input_shape` (C, H, W), `trainable` and `lr_factor`, as every layer takes them.
 
     Attributes
     ----------
@@ -75,9 +77,10 @@ class Conv2D(WeightedLayer):
         kernel_initializer: str | initializers.Initializer | None = None,
         dilation: int | tuple[int, int] = 1,
         groups: int = 1,
+        kernel_regularizer: str | regularizers.Regularizer | None = None,
         **common: Any,
     ):
-        super().__init__(use_bias, activation, kernel_initializer, **common)
+        super().__init__(use_bias, activation, kernel_initializer, kernel_regularizer, **common)
         self.filters = checks.positive_int("Conv2D", "filters", filters)
         self.kernel_size = checks.pair("Conv2D", "kernel_size", kernel_size)
         self.stride = checks.pair("Conv2D", "stride", stride)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .. import checks, initializers, kernels
+from .. import checks, initializers, kernels, regularizers
 from .base import NAME2LAYER, Array, Layer, Shape, WeightedLayer, register
 
 
@@ -21,8 +21,10 @@ class Dense(WeightedLayer):
     kernel_initializer
         Name or function (see `nn.initializers`). By default 'he_normal' before an activation
         like ReLU, inside the layer or after it in the model, else 'glorot_uniform'.
+    kernel_regularizer
+        A penalty on W in the loss: 'l1', 'l2', 'l1_l2', or an object (see `nn.regularizers`).
     **common
-        `name`, `input_shape` (features,) and `trainable`, as every layer takes them.
+        `name`, `input_shape` (features,), `trainable` and `lr_factor`, as every layer takes them.
 
     Attributes
     ----------
@@ -53,9 +55,10 @@ class Dense(WeightedLayer):
         use_bias: bool = True,
         activation: str | Layer | None = None,
         kernel_initializer: str | initializers.Initializer | None = None,
+        kernel_regularizer: str | regularizers.Regularizer | None = None,
         **common: Any,
     ):
-        super().__init__(use_bias, activation, kernel_initializer, **common)
+        super().__init__(use_bias, activation, kernel_initializer, kernel_regularizer, **common)
         self.units = checks.positive_int("Dense", "units", units)
         #: Set by the model where the next activation is like ReLU.
         self.feeds_relu = False

@@ -1,0 +1,215 @@
+"""Penalties on large weights, which keep a network from fitting its training data too closely.
+
+A layer takes one as `kernel_regularizer`. The model adds the penalties of its layers to the
+loss that it reports (`Model.penalty`), and their gradients to those of the loss where it hands
+them to the optimizer (`Model.get_params_and_grads`), so that they are clipped and accumulated
+with them. Layers know nothing of it: their `grads` are those of the loss alone.
+
+It differs from an optimizer's `weight_decay`, which is no part of the loss and one number for
+all weights. Under plain SGD `L2(l2)` and `weight_decay = 2 * l2` make the same steps.
+
+`get` turns a name into a penalty, `from_config` restores one from `to_config`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import checks, cuda
+
+Array = Any  # a numpy or a cupy ndarray
+
+
+class Regularizer:
+    """Base of all penalties; subclass it to write your own.
+
+    A subclass needs `penalty` and `gradient`. One that is to be saved returns its `__init__`
+    arguments from `to_config` and is known by its name:
+    `nn.regularizers.NAME2REGULARIZER['Huge'] = Huge`.
+
+    Examples
+    --------
+    >>> class Huge(Regularizer):
+    ...     def penalty(self, w):
+    ...         return float((w**4).sum())
+    ...
+    ...     def gradient(self, w):
+    ...         return 4 * w**3
+    >>> Huge().penalty(np.array([1.0, -2.0])), Huge().gradient(np.array([1.0, -2.0]))
+    (17.0, array([  4., -32.]))
+    """
+
+    def penalty(self, w: Array) -> float:
+        """Return what weights, an array of any shape, add to the loss."""
+        raise NotImplementedError(f"[{type(self).__name__}] needs a penalty(w) method.")
+
+    def gradient(self, w: Array) -> Array:
+        """Return the gradient of `penalty` for w, a new array of its shape and dtype."""
+        raise NotImplementedError(f"[{type(self).__name__}] needs a gradient(w) method.")
+
+    def to_config(self) -> dict[str, Any]:
+        """Return `{'class': ..., 'config': {...}}`, the arguments that `from_config` takes."""
+        return {"class": type(self).__name__, "config": dict(vars(self))}
+
+    def __repr__(self) -> str:
+        arguments = ", ".join(f"{k}={v!r}" for k, v in vars(self).items())
+        return f"{type(self).__name__}({arguments})"
+
+
+class L1(Regularizer):
+    """`l1 * sum(abs(w))`: it drives weights to 0 that bring too little.
+
+    Its gradient is `l1 * sign(w)`, 0 at 0.
+
+    Tibshirani, "Regression Shrinkage and Selection via the Lasso", Journal of the Royal
+    Statistical Society B 58(1), 1996.
+
+    Parameters
+    ----------
+    l1
+        What the sum is multiplied by, at least 0.
+
+    Examples
+    --------
+    >>> L1(0.5).penalty(np.array([3.0, -4.0])), L1(0.5).gradient(np.array([3.0, -4.0]))
+    (3.5, array([ 0.5, -0.5]))
+    """
+
+    def __init__(self, l1: float = 0.01) -> None:
+        self.l1 = checks.non_negative(type(self).__name__, "l1", l1)
+
+    def penalty(self, w: Array) -> float:
+        """Return `l1 * sum(abs(w))`, summed in float64."""
+        return self.l1 * float(abs(w).sum(dtype=np.float64))
+
+    def gradient(self, w: Array) -> Array:
+        """Return `l1 * sign(w)`."""
+        return self.l1 * cuda.get_array_module(w).sign(w)
+
+
+class L2(Regularizer):
+    """`l2 * sum(w**2)`: it keeps all weights small. Its gradient is `2 * l2 * w`.
+
+    As in Keras; a factor of 1/2 that others write is in `l2`.
+
+    Krogh and Hertz, "A Simple Weight Decay Can Improve Generalization", NIPS 1991.
+
+    Parameters
+    ----------
+    l2
+        What the sum is multiplied by, at least 0.
+
+    Examples
+    --------
+    >>> L2(0.5).penalty(np.array([3.0, -4.0])), L2(0.5).gradient(np.array([3.0, -4.0]))
+    (12.5, array([ 3., -4.]))
+    """
+
+    def __init__(self, l2: float = 0.01) -> None:
+        self.l2 = checks.non_negative(type(self).__name__, "l2", l2)
+
+    def penalty(self, w: Array) -> float:
+        """Return `l2 * sum(w**2)`, summed in float64."""
+        return self.l2 * float((w * w).sum(dtype=np.float64))
+
+    def gradient(self, w: Array) -> Array:
+        """Return `2 * l2 * w`."""
+        return 2 * self.l2 * w
+
+
+class L1L2(Regularizer):
+    """Both: `l1 * sum(abs(w)) + l2 * sum(w**2)`.
+
+    Zou and Hastie, "Regularization and Variable Selection via the Elastic Net", Journal of the
+    Royal Statistical Society B 67(2), 2005.
+
+    Parameters
+    ----------
+    l1, l2
+        As for `L1` and `L2`; 0 leaves one out.
+
+    Examples
+    --------
+    >>> L1L2(l1=1.0, l2=0.5).penalty(np.array([3.0, -4.0]))
+    19.5
+    """
+
+    def __init__(self, l1: float = 0.0, l2: float = 0.0) -> None:
+        self.l1 = checks.non_negative(type(self).__name__, "l1", l1)
+        self.l2 = checks.non_negative(type(self).__name__, "l2", l2)
+
+    def penalty(self, w: Array) -> float:
+        """Return the sum of both penalties."""
+        return L1(self.l1).penalty(w) + L2(self.l2).penalty(w)
+
+    def gradient(self, w: Array) -> Array:
+        """Return the sum of both gradients."""
+        return L1(self.l1).gradient(w) + L2(self.l2).gradient(w)
+
+
+#: The classes by their names in a file.
+NAME2REGULARIZER: dict[str, type[Regularizer]] = {"L1": L1, "L2": L2, "L1L2": L1L2}
+
+# What a name stands for, as in Keras.
+_NAMED: dict[str, Callable[[], Regularizer]] = {
+    "l1": lambda: L1(0.01),
+    "l2": lambda: L2(0.01),
+    "l1_l2": lambda: L1L2(0.01, 0.01),
+}
+
+
+def get(
+    regularizer: Any, owner: str = "nn.regularizers", argument: str = "kernel_regularizer"
+) -> Regularizer | None:
+    """Return a penalty from its name, its configuration or an object; None for None.
+
+    Parameters
+    ----------
+    regularizer
+        'l1', 'l2' or 'l1_l2', with factors of 0.01, what `to_config` returned, or an object.
+    owner, argument
+        What an error names.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name or class, or something that is no penalty.
+
+    Examples
+    --------
+    >>> get("l2")
+    L2(l2=0.01)
+    """
+    if regularizer is None or isinstance(regularizer, Regularizer):
+        return regularizer
+    if isinstance(regularizer, dict):
+        return from_config(regularizer, owner, argument)
+    if isinstance(regularizer, str):
+        if regularizer.lower() not in _NAMED:
+            raise checks.unknown(owner, argument, regularizer, _NAMED)
+        return _NAMED[regularizer.lower()]()
+    rule = "must be 'l1', 'l2', 'l1_l2' or an object such as nn.regularizers.L2(0.001)"
+    raise checks.error(owner, argument, rule, regularizer)
+
+
+def from_config(
+    config: dict[str, Any], owner: str = "nn.regularizers", argument: str = "kernel_regularizer"
+) -> Regularizer:
+    """Return a new penalty as `Regularizer.to_config` described it.
+
+    Examples
+    --------
+    >>> from_config(L1L2(l1=0.1).to_config())
+    L1L2(l1=0.1, l2=0.0)
+    """
+    name, arguments = config.get("class"), config.get("config") or {}
+    if name not in NAME2REGULARIZER:
+        message = str(checks.unknown(owner, argument, name, NAME2REGULARIZER))
+        raise ValueError(f"{message} One of your own goes into nn.regularizers.NAME2REGULARIZER.")
+    try:
+        return NAME2REGULARIZER[name](**arguments)
+    except TypeError as error:
+        raise ValueError(
+            f"[{name}] cannot be made from the config {arguments}: {error}."
+        ) from error
