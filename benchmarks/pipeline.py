@@ -180,7 +180,8 @@ def fit_with_and_without(task):
 def report_fit(options, file):
     """Print what augmentation costs `fit`."""
     task = {"variant": "nn", "source": "fit", "batch": options.batch, "file": str(file)}
-    rates = run_worker(__file__, task | {"epochs": 2 * options.rounds}, sys.executable)
+    result = run_worker(__file__, task | {"epochs": 2 * options.rounds}, sys.executable)
+    rates = {name: result[name] for name in ("none", "usual")}
     middle = {name: statistics.median(rate) for name, rate in rates.items()}
     pairs = zip(rates["none"], rates["usual"], strict=True)
     costs = [100 * (1 - usual / none) for none, usual in pairs]
