@@ -176,6 +176,152 @@ def conv_cases(rng):
     )
 
 
+def transpose_function(stride, padding, output_padding=0, dilation=1):
+    """Return torch's transposed convolution for the arguments of Conv2DTranspose."""
+    stride, dilation = as_pair(stride), as_pair(dilation)
+
+    def function(x, params, buffers):
+        w, b = params["W"], params.get("b")
+        if not isinstance(padding, str):
+            return F.conv_transpose2d(x, w, b, stride, padding, output_padding, dilation=dilation)
+        # TensorFlow's sizes, cut out of (or zeros added to) all that the kernel reaches
+        y = F.conv_transpose2d(x, w, None, stride, dilation=dilation)
+        cuts = []
+        for n, k, s, d, whole in zip(
+            x.shape[2:], w.shape[2:], stride, dilation, y.shape[2:], strict=True
+        ):
+            reach = d * (k - 1) + 1
+            size = n * s if padding == "same" else n * s + max(reach - s, 0)
+            before = max(reach - s, 0) // 2 if padding == "same" else 0
+            cuts = [-before, size + before - whole, *cuts]  # the last axis comes first
+        y = F.pad(y, cuts)
+        return y if b is None else y + b[:, None, None]
+
+    return function
+
+
+def more_conv_cases(rng):
+    """Yield transposed and depthwise convolutions, in every combination of a few geometries."""
+    for kernel, stride, padding, dilation, memory in itertools.product(
+        (1, 3, 4, (2, 5)),
+        (1, 2, (1, 3)),
+        ("valid", "same", 1, (0, 1)),
+        (1, 2),
+        ("contiguous", "channels-last"),
+    ):
+        if kernel == 1 and padding == 1:
+            continue  # cuts off what a 1x1 kernel put there, and more
+        x = draw(rng, (3, 4, 10, 9), memory)
+        arguments = {"stride": stride, "padding": padding, "dilation": dilation}
+        yield (
+            f"Conv2DTranspose {kernel} stride={stride} padding={padding} | {dilation=} {memory}",
+            compare_layer(
+                nn.layers.Conv2DTranspose(5, kernel, **arguments),
+                transpose_function(**arguments),
+                x,
+            ),
+        )
+        yield (
+            f"DepthwiseConv2D {kernel} stride={stride} padding={padding} | {dilation=} {memory}",
+            compare_layer(
+                nn.layers.DepthwiseConv2D(kernel, **arguments),
+                conv_function(groups=4, **arguments),
+                x,
+            ),
+        )
+    for extra in (1, (1, 0)):
+        arguments = {"stride": 2, "padding": 1, "output_padding": extra}
+        yield (
+            f"Conv2DTranspose output_padding={extra}",
+            compare_layer(
+                nn.layers.Conv2DTranspose(5, 3, use_bias=False, **arguments),
+                transpose_function(**arguments),
+                draw(rng, (3, 4, 7, 6)),
+            ),
+        )
+    for shape, multiplier in (((8, 32, 16, 16), 1), ((4, 6, 9, 9), 3)):
+        yield (
+            f"DepthwiseConv2D {shape} depth_multiplier={multiplier}",
+            compare_layer(
+                nn.layers.DepthwiseConv2D(3, depth_multiplier=multiplier),
+                conv_function(groups=shape[1]),
+                draw(rng, shape, "channels-last"),
+            ),
+        )
+    yield (
+        "Conv2DTranspose (16, 64, 8, 8) to 32",
+        compare_layer(
+            nn.layers.Conv2DTranspose(32, 4, stride=2),
+            transpose_function(2, "same"),
+            draw(rng, (16, 64, 8, 8), "channels-last"),
+        ),
+    )
+    yield (
+        "Conv2DTranspose activation='tanh'",
+        compare_layer(
+            nn.layers.Conv2DTranspose(2, 3, stride=2, activation="tanh"),
+            lambda *a: torch.tanh(transpose_function(2, "same")(*a)),
+            draw(rng, (3, 4, 6, 5)),
+        ),
+    )
+
+
+def weight_norm_cases(rng):
+    """Yield each layer with a kernel under weight normalisation."""
+    for layer, function, axis, shape in (
+        (
+            nn.layers.Dense(5),
+            lambda x, p, b: x @ p["W"] + p["b"],
+            1,
+            (6, 7),
+        ),
+        (nn.layers.Conv2D(5, 3, use_bias=False), conv_function(), 0, (3, 4, 7, 6)),
+        (nn.layers.DepthwiseConv2D(3), conv_function(groups=4), 0, (3, 4, 7, 6)),
+        (nn.layers.Conv2DTranspose(5, 3, 2), transpose_function(2, "same"), 1, (3, 4, 7, 6)),
+    ):
+
+        def normalized(x, params, buffers, function=function, axis=axis):
+            v, g = params["v"], params["g"]
+            along = [-1 if k == axis else 1 for k in range(v.ndim)]
+            w = torch._weight_norm(v, g.reshape(along), axis)  # as its parametrization does
+            return function(x, {**params, "W": w}, buffers)
+
+        yield (
+            f"WeightNorm {type(layer).__name__}",
+            compare_layer(nn.layers.WeightNorm(layer), normalized, draw(rng, shape)),
+        )
+
+
+def resize_cases(rng):
+    """Yield larger pictures: repeated pixels, blended pixels, and margins."""
+    for memory, times, mode in itertools.product(
+        ("contiguous", "channels-last"), (2, (3, 1), (4, 5)), ("nearest", "bilinear")
+    ):
+        options = {} if mode == "nearest" else {"align_corners": False}
+        yield (
+            f"UpSample2D {times} {mode} | {memory}",
+            compare_layer(
+                nn.layers.UpSample2D(times, mode),
+                lambda x, p, b, t=times, m=mode, o=options: F.interpolate(
+                    x, scale_factor=as_pair(t), mode=m, **o
+                ),
+                draw(rng, (3, 4, 6, 5), memory),
+            ),
+        )
+    for memory, padding in itertools.product(
+        ("contiguous", "channels-last"), (2, (1, 3), ((0, 2), (3, 1)))
+    ):
+        rows, columns = nn.layers.ZeroPad2D(padding).padding
+        yield (
+            f"ZeroPad2D {padding} | {memory}",
+            compare_layer(
+                nn.layers.ZeroPad2D(padding),
+                lambda x, p, b, sides=(*columns, *rows): F.pad(x, sides),
+                draw(rng, (3, 4, 6, 5), memory),
+            ),
+        )
+
+
 def pool_cases(rng):
     """Yield window poolings with overlap, gaps and padding, and the global ones."""
     geometries = (
@@ -283,6 +429,49 @@ def batch_norm_cases(rng):
             )
 
 
+def sample_norm_cases(rng):
+    """Yield layer and group normalisation of vectors, sequences and pictures."""
+
+    def layer_norm(eps):
+        def function(x, params, buffers):
+            shape = x.shape[1:]
+            gamma, beta = (params[name].reshape(shape) for name in ("gamma", "beta"))
+            return F.layer_norm(x, shape, gamma, beta, eps)
+
+        return function
+
+    for shape, memory, eps in itertools.product(
+        ((1, 3), (16, 50), (6, 5, 8), (6, 5, 7, 9), (8, 32, 16, 16)),
+        ("contiguous", "channels-last"),
+        (1e-5, 1e-3),
+    ):
+        if memory == "channels-last" and len(shape) != 4:
+            continue
+        x = 3 * draw(rng, shape, memory) + 2
+        yield (
+            f"LayerNorm {shape} | eps={eps} {memory}",
+            compare_layer(nn.layers.LayerNorm(eps=eps), layer_norm(eps), x),
+        )
+    for shape, groups, memory in itertools.product(
+        ((16, 12), (6, 12, 8), (6, 12, 7, 9), (8, 24, 16, 16)),
+        (1, 3, 12),
+        ("contiguous", "channels-last"),
+    ):
+        if memory == "channels-last" and len(shape) != 4:
+            continue
+        if len(shape) == 2 and groups == shape[1]:
+            continue  # groups of one number: nn gives 0, PyTorch rounding errors over sqrt(eps)
+        x = 3 * draw(rng, shape, memory) + 2
+        yield (
+            f"GroupNorm {shape} groups={groups} | {memory}",
+            compare_layer(
+                nn.layers.GroupNorm(groups),
+                lambda x, p, b, g=groups: F.group_norm(x, g, p["gamma"], p["beta"]),
+                x,
+            ),
+        )
+
+
 def dense_cases(rng):
     """Yield Dense with and without bias and activation, and Flatten from both memory layouts."""
     for shape, units, arguments in (
@@ -320,8 +509,18 @@ def activation_cases(rng):
         ("Sigmoid", nn.layers.Sigmoid(), torch.sigmoid),
         ("Tanh", nn.layers.Tanh(), torch.tanh),
         ("Softmax", nn.layers.Softmax(), lambda x: F.softmax(x, dim=-1)),
+        ("ReLU6", nn.layers.ReLU6(), F.relu6),
+        ("SELU", nn.layers.SELU(), F.selu),
+        ("SiLU", nn.layers.SiLU(), F.silu),
+        ("Mish", nn.layers.Mish(), F.mish),
+        ("Softplus", nn.layers.Softplus(), F.softplus),
+        ("Softsign", nn.layers.Softsign(), F.softsign),
+        ("HardSigmoid", nn.layers.HardSigmoid(), F.hardsigmoid),
+        ("Exponential", nn.layers.Exponential(), torch.exp),
     ):
         for scale in (1, 30):
+            if (name, scale) == ("Exponential", 30):
+                continue  # exp(90) is infinite in float32
             yield (
                 f"{name} x{scale}",
                 compare_layer(layer, lambda x, p, b, f=function: f(x), scale * draw(rng, (32, 10))),
@@ -471,14 +670,70 @@ def optimizer_cases(rng):
     )
 
 
+def training_cases(rng):
+    """Yield a network of many kinds of layers, trained by both on the same batches."""
+    model = nn.Model(
+        [
+            nn.Conv2D(8, 3, stride=2),
+            nn.GroupNorm(4),
+            nn.SiLU(),
+            nn.DepthwiseConv2D(3, depth_multiplier=2),
+            nn.UpSample2D(2, "bilinear"),
+            nn.ZeroPad2D(((0, 1), (1, 0))),
+            nn.Conv2DTranspose(4, 3, padding=1, activation="softplus"),
+            nn.LayerNorm(),
+            nn.Flatten(),
+            nn.WeightNorm(nn.Dense(5)),
+        ],
+        seed=0,
+    )
+    model.build((None, 3, 10, 8))
+    model.compile("cce", "sgd", lr=0.05)
+    tensors = {name: leaf(array) for name, array in model.get_arrays().items()}
+    optimizer = torch.optim.SGD(tensors.values(), lr=0.05)
+
+    def params(layer):
+        start = f"{layer}_"
+        return {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
+
+    def forward(x):
+        x = conv_function(stride=2)(x, params("0_Conv2D"), None)
+        norm = params("1_GroupNorm")
+        x = F.silu(F.group_norm(x, 4, norm["gamma"], norm["beta"]))
+        x = conv_function(groups=8)(x, params("3_DepthwiseConv2D"), None)
+        x = F.pad(F.interpolate(x, scale_factor=2, mode="bilinear"), (1, 0, 0, 1))
+        x = F.softplus(transpose_function(1, 1)(x, params("6_Conv2DTranspose"), None))
+        norm = {name: t.reshape(x.shape[1:]) for name, t in params("7_LayerNorm").items()}
+        x = F.layer_norm(x, x.shape[1:], norm["gamma"], norm["beta"]).flatten(1)
+        dense = params("9_WeightNorm")
+        return x @ torch._weight_norm(dense["v"], dense["g"][None], 1) + dense["b"]
+
+    for _ in range(STEPS):
+        x, y = draw(rng, (16, 3, 10, 8)), rng.integers(0, 5, 16)
+        model.train_step(x, y)
+        optimizer.zero_grad()
+        F.cross_entropy(forward(torch.from_numpy(x)), torch.from_numpy(y)).backward()
+        optimizer.step()
+    ours = model.get_arrays()
+    yield (
+        f"a network of ten layers after {STEPS} steps",
+        {name: (ours[name], tensor) for name, tensor in tensors.items()},
+    )
+
+
 CASES = (
     conv_cases,
+    more_conv_cases,
+    weight_norm_cases,
     pool_cases,
+    resize_cases,
     batch_norm_cases,
+    sample_norm_cases,
     dense_cases,
     activation_cases,
     loss_cases,
     optimizer_cases,
+    training_cases,
 )
 
 

@@ -193,6 +193,8 @@ def conv2d(
     groups: int = 1,
 ) -> Array:
     """Return the cross-correlation of x (N, C, H, W) with w (F, C/G, KH, KW), plus b (F,)."""
+    if is_depthwise(w.shape, groups):
+        return _depthwise(repeated_channels(x, len(w)), w, b, stride, padding, dilation)
     xp = cuda.get_array_module(x)
     x = channels_last(x)
     n, f, kernel = x.shape[0], w.shape[0], w.shape[2:]
@@ -224,6 +226,11 @@ def conv2d_input_grad(
     groups: int = 1,
 ) -> Array:
     """Return the gradient for x of `conv2d`, given that for its result (N, F, OH, OW)."""
+    f = grad.shape[1]
+    if is_depthwise(w.shape, groups) and f > x_shape[1]:
+        of_copies = (x_shape[0], f, *x_shape[2:])
+        dx = conv2d_input_grad(grad, w, of_copies, stride, padding, dilation, groups=f)
+        return repeated_channels_grad(dx, x_shape[1])
     spread, turned, around = turned_round(grad, w, x_shape, stride, padding, dilation, groups)
     return conv2d(spread, turned, None, (1, 1), around, dilation, groups)
 
@@ -278,6 +285,9 @@ def conv2d_weight_grad(
     groups: int = 1,
 ) -> Array:
     """Return the gradient for w of `conv2d`, given that for its result (N, F, OH, OW)."""
+    if is_depthwise(w_shape, groups):
+        x = repeated_channels(x, grad.shape[1])
+        return _depthwise_weight_grad(grad, x, w_shape, stride, padding, dilation)
     xp = cuda.get_array_module(grad)
     grad, x = channels_last(grad), channels_last(x)
     f, c_per_group, *kernel = w_shape
@@ -297,6 +307,75 @@ def conv2d_weight_grad(
     dw = dmatrices.sum(axis=0).reshape(groups, *kernel, c_per_group, f // groups)
     # (G, KH, KW, C/G, F/G) -> (G, F/G, C/G, KH, KW) -> (F, C/G, KH, KW)
     return xp.ascontiguousarray(dw.transpose(0, 4, 3, 1, 2)).reshape(w_shape)
+
+
+def is_depthwise(w_shape: tuple[int, ...], groups: int) -> bool:
+    """Tell whether each of several channels is convolved alone: then matrices would be vectors."""
+    return groups > 1 and w_shape[1] == 1
+
+
+def repeated_channels(x: Array, filters: int) -> Array:
+    """Return x with each channel once for each of its filters: (N, C, H, W) -> (N, F, H, W)."""
+    times = filters // x.shape[1]
+    xp = cuda.get_array_module(x)
+    return x if times == 1 else channels_first(xp.repeat(channels_last(x), times, axis=3))
+
+
+def repeated_channels_grad(grad: Array, channels: int) -> Array:
+    """Return the gradient for x of `repeated_channels`: the sum over a channel's copies."""
+    grad, times = channels_last(grad), grad.shape[1] // channels
+    dx = grad[..., ::times].copy()
+    for k in range(1, times):
+        dx += grad[..., k::times]
+    return channels_first(dx)
+
+
+def by_cell(w: Array) -> Array:
+    """Return kernels of one channel with the filters side by side, (KH, KW, F)."""
+    # (F, 1, KH, KW) -> (F, KH, KW) -> (KH, KW, F)
+    return cuda.get_array_module(w).ascontiguousarray(w[:, 0].transpose(1, 2, 0))
+
+
+def _depthwise(
+    x: Array, w: Array, b: Array | None, stride: Pair, padding: Padding, dilation: Pair
+) -> Array:
+    """Return the convolution of each channel of x (N, F, H, W) with its own kernel in w."""
+    xp = cuda.get_array_module(x)
+    x, cells = channels_last(x), by_cell(w)
+    n, f, kernel = x.shape[0], w.shape[0], w.shape[2:]
+    out = output_size(x.shape[1:3], kernel, stride, padding, dilation)
+    y = _empty(xp, (n, *out, f), x.dtype)
+
+    def convolve(tile: slice, part: int) -> None:
+        xs, ys = _pad(x[tile], padding), y[tile]
+        ys[...] = 0 if b is None else b
+        for i, j, rows, columns in _windows(kernel, stride, dilation, out):
+            ys += xs[:, rows, columns] * cells[i, j]
+
+    _for_each_tile(convolve, x, (1, f), out)
+    return channels_first(y)
+
+
+def _depthwise_weight_grad(
+    grad: Array, x: Array, w_shape: tuple[int, ...], stride: Pair, padding: Padding, dilation: Pair
+) -> Array:
+    """Return the gradient for w of `_depthwise`."""
+    xp = cuda.get_array_module(grad)
+    grad, x = channels_last(grad), channels_last(x)
+    f, _, kh, kw = w_shape
+    out = grad.shape[1:3]
+    dcells = xp.zeros((_parts(x), kh, kw, f), dtype=grad.dtype)
+
+    def add(tile: slice, part: int) -> None:
+        xs, gs = _pad(x[tile], padding), grad[tile]
+        ones = xp.ones(gs.size // f, dtype=grad.dtype)
+        for i, j, rows, columns in _windows((kh, kw), stride, dilation, out):
+            products = (xs[:, rows, columns] * gs).reshape(-1, f)  # (n, OH, OW, F) -> (M, F)
+            dcells[part, i, j] += ones @ products
+
+    _for_each_tile(add, x, (1, f), out)
+    # (KH, KW, F) -> (F, KH, KW) -> (F, 1, KH, KW)
+    return xp.ascontiguousarray(dcells.sum(axis=0).transpose(2, 0, 1)).reshape(w_shape)
 
 
 def _weight_matrices(w: Array, groups: int) -> Array:
@@ -518,6 +597,96 @@ def _cells(size: tuple[int, ...], pool: Pair, stride: Pair, padding: Padding) ->
     return np.maximum(np.outer(*counts), 1)[:, :, np.newaxis]
 
 
+# ------------------------------------------------------------------------- larger pictures
+
+
+def zero_pad2d(x: Array, padding: Padding) -> Array:
+    """Return x (N, C, H, W) with rows and columns of zeros around each picture."""
+    return channels_first(_pad(channels_last(x), padding))
+
+
+def zero_pad2d_grad(grad: Array, padding: Padding) -> Array:
+    """Return the gradient for x of `zero_pad2d`: the inner part."""
+    return channels_first(_unpad(channels_last(grad), padding))
+
+
+def repeat_pixels(x: Array, times: Pair) -> Array:
+    """Return x (N, C, H, W) with each pixel `times` (down, right): (N, C, H*down, W*right)."""
+    xp = cuda.get_array_module(x)
+    x = channels_last(x)
+    n, h, w, c = x.shape
+    y = _empty(xp, (n, h, times[0], w, times[1], c), x.dtype)
+
+    def repeat(part: int, lo: int, hi: int) -> None:
+        y[lo:hi] = x[lo:hi, :, xp.newaxis, :, xp.newaxis]  # (n, H, W, C) -> (n, H, 1, W, 1, C)
+
+    _share_samples(repeat, y)
+    return channels_first(y.reshape(n, h * times[0], w * times[1], c))
+
+
+def repeat_pixels_grad(grad: Array, times: Pair) -> Array:
+    """Return the gradient for x of `repeat_pixels`: the sum over each pixel's copies."""
+    xp = cuda.get_array_module(grad)
+    grad = channels_last(grad)
+    n, oh, ow, c = grad.shape
+    dx = xp.zeros((n, oh // times[0], ow // times[1], c), dtype=grad.dtype)
+
+    def add(part: int, lo: int, hi: int) -> None:
+        for i in range(times[0]):
+            for j in range(times[1]):
+                dx[lo:hi] += grad[lo:hi, i :: times[0], j :: times[1]]
+
+    _share_samples(add, grad)
+    return channels_first(dx)
+
+
+def interpolate_pixels(x: Array, times: Pair) -> Array:
+    """Return x (N, C, H, W) `times` (down, right) as large, pixels blended by `blending`."""
+    down, right = blending(x.shape[2], times[0]), blending(x.shape[3], times[1])
+    return _blend(x, down, right)
+
+
+def interpolate_pixels_grad(grad: Array, times: Pair) -> Array:
+    """Return the gradient for x of `interpolate_pixels`: the same matrices, transposed."""
+    down = blending(grad.shape[2] // times[0], times[0])
+    right = blending(grad.shape[3] // times[1], times[1])
+    return _blend(grad, down.T, right.T)
+
+
+def blending(size: int, times: int) -> np.ndarray:
+    """Return the matrix (size * times, size) that makes an axis longer by linear interpolation.
+
+    Pixels are squares: the centre of output i lies at (i + 1/2) / times - 1/2 on the input's axis.
+
+    Examples
+    --------
+    >>> blending(2, 2)
+    array([[1.  , 0.  ],
+           [0.75, 0.25],
+           [0.25, 0.75],
+           [0.  , 1.  ]])
+    """
+    centres = np.clip((np.arange(size * times) + 0.5) / times - 0.5, 0, size - 1)
+    return np.maximum(0, 1 - np.abs(centres[:, np.newaxis] - np.arange(size)))
+
+
+def _blend(x: Array, down: np.ndarray, right: np.ndarray) -> Array:
+    """Return x (N, C, H, W) with one matrix along H and another along W."""
+    xp = cuda.get_array_module(x)
+    down, right = (xp.asarray(matrix, dtype=x.dtype) for matrix in (down, right))
+    x = channels_last(x)
+    n, h, w, c = x.shape
+    y = _empty(xp, (n, len(down), len(right), c), x.dtype)
+
+    def blend(part: int, lo: int, hi: int) -> None:
+        # (n, H, W, C) -> (n, H, W*C) -> (n, OH, W*C) -> (n, OH, W, C) -> (n, OH, OW, C)
+        rows = xp.matmul(down, x[lo:hi].reshape(hi - lo, h, w * c))
+        xp.matmul(right, rows.reshape(hi - lo, len(down), w, c), out=y[lo:hi])
+
+    _share_samples(blend, y)
+    return channels_first(y)
+
+
 # --------------------------------------------------------------------- batch normalisation
 
 
@@ -576,7 +745,95 @@ def batch_norm_inference(
     return y.reshape(x.shape)
 
 
+# ----------------------------------------------- normalisation of samples, and of weights
+
+
+def normalize_samples(x: Array, groups: int, eps: float) -> tuple[Array, Array]:
+    """Bring each of the groups of channels of each sample in x (N, P, C) to mean 0, variance 1.
+
+    Returns x_hat = (x - mean) / std, and 1 / std as (N, 1, C), alike within a group. The variance
+    is the biased one (Wu and He 2018, arXiv 1803.08494, equations 2 to 4).
+    """
+    xp = cuda.get_array_module(x)
+    x_hat = xp.subtract(x, _group_means(x, groups), out=_empty_like(x))
+    squares = xp.multiply(x_hat, x_hat, out=_empty_like(x))
+    inv_std = 1 / xp.sqrt(_group_means(squares, groups) + eps)
+    x_hat *= inv_std
+    return x_hat, inv_std
+
+
+def normalize_samples_grad(grad: Array, x_hat: Array, inv_std: Array, groups: int) -> Array:
+    """Return the gradient for x of `normalize_samples`, given that for x_hat (N, P, C).
+
+    As for batch normalisation: dx = (g - mean(g) - x_hat * mean(g * x_hat)) / std.
+    """
+    xp = cuda.get_array_module(grad)
+    products = xp.multiply(grad, x_hat, out=_empty_like(grad))
+    dx = xp.multiply(x_hat, -_group_means(products, groups), out=products)
+    dx += grad
+    dx -= _group_means(grad, groups)
+    dx *= inv_std
+    return dx
+
+
+def _group_means(x: Array, groups: int) -> Array:
+    """Return the mean of each group of channels over all positions: (N, P, C) -> (N, 1, C)."""
+    xp = cuda.get_array_module(x)
+    n, p, c = x.shape
+    # Over P as a product with ones, as in `column_sums`: (N, P, C) -> (N, 1, C)
+    sums = x if p == 1 else xp.matmul(xp.ones((1, p), x.dtype), x)
+    sums = sums.reshape(n, 1, groups, c // groups).sum(axis=3, dtype=xp.float64)
+    means = sums / (p * (c // groups))
+    return xp.repeat(means.astype(x.dtype), c // groups, axis=2)  # (N, 1, G) -> (N, 1, C)
+
+
+def lengths(v: Array, axis: int) -> Array:
+    """Return the Euclidean length of v at each place along an axis, with the other axes kept as 1.
+
+    Examples
+    --------
+    >>> lengths(np.array([[3.0, 1.0], [4.0, 0.0]]), axis=1)
+    array([[5., 1.]])
+    """
+    others = tuple(k for k in range(v.ndim) if k != axis)
+    return cuda.get_array_module(v).sqrt((v * v).sum(axis=others, keepdims=True))
+
+
+def weight_norm(v: Array, g: Array, axis: int) -> Array:
+    """Return v with the lengths g (F,) along an axis: g * v / ||v||.
+
+    Salimans and Kingma 2016, arXiv 1602.07868, equation 2.
+    """
+    length = lengths(v, axis)
+    return v * (g.reshape(length.shape) / length)
+
+
+def weight_norm_grad(grad: Array, v: Array, g: Array, axis: int) -> tuple[Array, Array]:
+    """Return the gradients for v and g of `weight_norm` (equation 3 there).
+
+    dg = sum(grad * v) / ||v|| and dv = g / ||v|| * (grad - dg * v / ||v||).
+    """
+    length = lengths(v, axis)
+    others = tuple(k for k in range(v.ndim) if k != axis)
+    dg = (grad * v).sum(axis=others, keepdims=True) / length
+    dv = (grad - dg * (v / length)) * (g.reshape(length.shape) / length)
+    return dv, dg.reshape(g.shape)
+
+
 # ------------------------------------------------------------------- elementwise functions
+
+
+def normal_noise(x: Array, rng: np.random.Generator) -> Array:
+    """Return standard normal numbers in the shape, dtype and memory layout of x.
+
+    On the GPU they are drawn there, from a seed that `rng` gives.
+    """
+    xp = cuda.get_array_module(x)
+    source = rng if xp is np else xp.random.default_rng(int(rng.integers(2**63)))
+    noise = source.standard_normal(x.size, dtype=x.dtype)
+    if x.ndim < 3:
+        return noise.reshape(x.shape)
+    return from_rows(noise.reshape(-1, x.shape[1]), x.shape)
 
 
 def dropout_mask(x: Array, rate: float, rng: np.random.Generator) -> Array:
@@ -645,6 +902,18 @@ def sigmoid(x: Array) -> Array:
     xp = cuda.get_array_module(x)
     small = xp.exp(-xp.abs(x))
     return xp.where(x >= 0, 1, small) / (1 + small)
+
+
+def softplus(x: Array) -> Array:
+    """Return log(1 + exp(x)) as max(x, 0) + log(1 + exp(-|x|)), which cannot overflow.
+
+    Examples
+    --------
+    >>> softplus(np.array([-1000.0, 1000.0]))
+    array([   0., 1000.])
+    """
+    xp = cuda.get_array_module(x)
+    return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
 
 
 def softmax(x: Array) -> Array:

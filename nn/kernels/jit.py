@@ -49,6 +49,8 @@ def conv2d(
     groups: int = 1,
 ) -> Array:
     """See `array.conv2d`."""
+    if array.is_depthwise(w.shape, groups):
+        return _depthwise(array.repeated_channels(x, len(w)), w, b, stride, padding, dilation)
     if not products.is_dense(dilation, groups):
         return array.conv2d(x, w, b, stride, padding, dilation, groups)
     kernel = (w.shape[2], w.shape[3])
@@ -69,6 +71,11 @@ def conv2d_input_grad(
     groups: int = 1,
 ) -> Array:
     """See `array.conv2d_input_grad`."""
+    f = grad.shape[1]
+    if array.is_depthwise(w.shape, groups) and f > x_shape[1]:
+        of_copies = (x_shape[0], f, *x_shape[2:])
+        dx = conv2d_input_grad(grad, w, of_copies, stride, padding, dilation, groups=f)
+        return array.repeated_channels_grad(dx, x_shape[1])
     spread, turned, around = array.turned_round(grad, w, x_shape, stride, padding, dilation, groups)
     return conv2d(spread, turned, None, (1, 1), around, dilation, groups)
 
@@ -83,6 +90,9 @@ def conv2d_weight_grad(
     groups: int = 1,
 ) -> Array:
     """See `array.conv2d_weight_grad`."""
+    if array.is_depthwise(w_shape, groups):
+        x = array.repeated_channels(x, grad.shape[1])
+        return _depthwise_weight_grad(grad, x, w_shape, stride, padding, dilation)
     if not products.is_dense(dilation, groups) or 0 in grad.shape:
         return array.conv2d_weight_grad(grad, x, w_shape, stride, padding, dilation, groups)
     kernel = (w_shape[2], w_shape[3])
@@ -90,6 +100,85 @@ def conv2d_weight_grad(
     if winograd.suits(x, w_shape[0], kernel, stride, grad.shape[1:3]):
         return winograd.conv2d_weight_grad(grad, x, padding)
     return products.conv2d_weight_grad(grad, x, kernel, stride, padding)
+
+
+@compile_kernel
+def _depthwise_samples(x, cells, b, y, stride, dilation, before, part, lo, hi):
+    """Convolve each channel of the samples lo..hi with its own kernel; padding is skipped."""
+    _, h, w, c = x.shape
+    for n in range(lo, hi):
+        for row in range(y.shape[1]):
+            for column in range(y.shape[2]):
+                pixel = y[n, row, column]
+                pixel[:] = b
+                for i in range(cells.shape[0]):
+                    down = row * stride[0] - before[0] + i * dilation[0]
+                    if down < 0 or down >= h:
+                        continue
+                    for j in range(cells.shape[1]):
+                        right = column * stride[1] - before[1] + j * dilation[1]
+                        if right < 0 or right >= w:
+                            continue
+                        cell, weights = x[n, down, right], cells[i, j]
+                        for k in range(c):
+                            pixel[k] += cell[k] * weights[k]
+
+
+@compile_kernel
+def _depthwise_sums(grad, x, sums, stride, dilation, before, part, lo, hi):
+    """Add grad times what each cell of the kernel met, over the samples lo..hi, in float64."""
+    _, h, w, c = x.shape
+    sums[part] = 0
+    sample = np.empty(sums.shape[1:], dtype=x.dtype)
+    for n in range(lo, hi):
+        sample[:] = 0
+        for row in range(grad.shape[1]):
+            for column in range(grad.shape[2]):
+                pixel = grad[n, row, column]
+                for i in range(sample.shape[0]):
+                    down = row * stride[0] - before[0] + i * dilation[0]
+                    if down < 0 or down >= h:
+                        continue
+                    for j in range(sample.shape[1]):
+                        right = column * stride[1] - before[1] + j * dilation[1]
+                        if right < 0 or right >= w:
+                            continue
+                        cell, total = x[n, down, right], sample[i, j]
+                        for k in range(c):
+                            total[k] += cell[k] * pixel[k]
+        sums[part] += sample
+
+
+def _depthwise(
+    x: Array, w: Array, b: Array | None, stride: Pair, padding: Padding, dilation: Pair
+) -> Array:
+    """See `array._depthwise`."""
+    x, cells = channels_last(x), array.by_cell(w)
+    n, f = x.shape[0], len(w)
+    out = array.output_size(x.shape[1:3], w.shape[2:], stride, padding, dilation)
+    y = memory.empty((n, *out, f), x.dtype)
+    b = np.zeros(f, x.dtype) if b is None else b
+    before = (padding[0][0], padding[1][0])
+    grain = _samples(w.shape[2] * w.shape[3] * y[:1].size)
+    threads.run(_depthwise_samples, n, x, cells, b, y, stride, dilation, before, grain=grain)
+    return channels_first(y)
+
+
+def _depthwise_weight_grad(
+    grad: Array, x: Array, w_shape: tuple[int, ...], stride: Pair, padding: Padding, dilation: Pair
+) -> Array:
+    """See `array._depthwise_weight_grad`."""
+    grad, x = channels_last(grad), channels_last(x)
+    f, _, *kernel = w_shape
+    sums = np.empty((threads.NUM_THREADS, *kernel, f))
+    before = (padding[0][0], padding[1][0])
+    grain = _samples(kernel[0] * kernel[1] * grad[:1].size)
+    parts = threads.run(
+        _depthwise_sums, len(x), grad, x, sums, stride, dilation, before, grain=grain
+    )
+    dcells = sums[:parts].sum(axis=0).astype(grad.dtype)
+    # (KH, KW, F) -> (F, KH, KW) -> (F, 1, KH, KW)
+    return np.ascontiguousarray(dcells.transpose(2, 0, 1)).reshape(w_shape)
 
 
 # --------------------------------------------------------------------------------- pooling

@@ -7,23 +7,44 @@ in `nn.kernels`.
 from .activations import (
     ELU,
     GELU,
+    SELU,
     Activation,
+    Exponential,
+    HardSigmoid,
     LeakyReLU,
+    Mish,
     ReLU,
+    ReLU6,
     Sigmoid,
+    SiLU,
     Softmax,
+    Softplus,
+    Softsign,
+    Swish,
     Tanh,
 )
 from .base import NAME2ACTIVATION, NAME2LAYER, Layer, layer_from_config, register
 from .containers import Residual, Sequential
-from .conv import Conv2D
+from .conv import Conv2D, Conv2DTranspose, DepthwiseConv2D
 from .dense import Affine, Dense
-from .dropout import Dropout
-from .normalization import BatchNorm, BatchNorm1D, BatchNorm2D
+from .dropout import Dropout, GaussianNoise, SpatialDropout2D
+from .normalization import (
+    BatchNorm,
+    BatchNorm1D,
+    BatchNorm2D,
+    BatchNormalization,
+    GroupNorm,
+    GroupNormalization,
+    LayerNorm,
+    LayerNormalization,
+)
 from .pooling import (
+    AveragePooling2D,
     AvgPool2D,
+    GlobalAveragePooling2D,
     GlobalAvgPool2D,
     GlobalMaxPool2D,
+    GlobalMaxPooling2D,
     MaxPool2D,
     MaxPooling,
     MaxPooling2D,
@@ -31,39 +52,67 @@ from .pooling import (
 )
 from .preprocessing import Rescale, Standardize
 from .reshaping import Flatten, Reshape
+from .resizing import UpSample2D, UpSampling2D, ZeroPad2D, ZeroPadding2D
+from .weight_norm import WeightNorm
 
 __all__ = [
     "ELU",
     "GELU",
     "NAME2ACTIVATION",
     "NAME2LAYER",
+    "SELU",
     "Activation",
     "Affine",
+    "AveragePooling2D",
     "AvgPool2D",
     "BatchNorm",
     "BatchNorm1D",
     "BatchNorm2D",
+    "BatchNormalization",
     "Conv2D",
+    "Conv2DTranspose",
     "Dense",
+    "DepthwiseConv2D",
     "Dropout",
+    "Exponential",
     "Flatten",
+    "GaussianNoise",
+    "GlobalAveragePooling2D",
     "GlobalAvgPool2D",
     "GlobalMaxPool2D",
+    "GlobalMaxPooling2D",
+    "GroupNorm",
+    "GroupNormalization",
+    "HardSigmoid",
     "Layer",
+    "LayerNorm",
+    "LayerNormalization",
     "LeakyReLU",
     "MaxPool2D",
     "MaxPooling",
     "MaxPooling2D",
+    "Mish",
     "Pooling2D",
     "ReLU",
+    "ReLU6",
     "Rescale",
     "Reshape",
     "Residual",
     "Sequential",
+    "SiLU",
     "Sigmoid",
     "Softmax",
+    "Softplus",
+    "Softsign",
+    "SpatialDropout2D",
     "Standardize",
+    "Swish",
     "Tanh",
+    "UpSample2D",
+    "UpSampling2D",
+    "WeightNorm",
+    "ZeroPad2D",
+    "ZeroPadding2D",
     "layer_from_config",
     "register",
 ]

@@ -7,7 +7,15 @@ weighted layer (`Dense(64, activation='relu')`).
 from typing import Any
 
 from .. import checks, cuda, kernels
-from .base import NAME2ACTIVATION, Array, Layer, activation_config, get_activation, register
+from .base import (
+    NAME2ACTIVATION,
+    NAME2LAYER,
+    Array,
+    Layer,
+    activation_config,
+    get_activation,
+    register,
+)
 
 # Below this a probability, or the slope of a sigmoid, counts as this much in a backward
 # pass. It changes no digit elsewhere, and a saturated output still passes on the gradient
@@ -249,13 +257,183 @@ class Softmax(ElementwiseLayer):
         return logits_grad / self._probabilities()
 
 
+class Formula(ElementwiseLayer):
+    """y = f(x) for each number x: a subclass gives f and its derivative."""
+
+    def f(self, x: Array) -> Array:
+        """Return f(x)."""
+        raise NotImplementedError
+
+    def derivative(self, x: Array) -> Array:
+        """Return f'(x)."""
+        raise NotImplementedError
+
+    def forward(self, x: Array, training: bool | None = False) -> Array:
+        """Return f(x)."""
+        x = self._check_input(x)
+        self._keep(training, x)
+        return self.f(x)
+
+    def backward(self, grad: Array) -> Array:
+        """Return the gradient times f'(x)."""
+        (x,) = self._recall()
+        return grad * self.derivative(x)
+
+
+@register
+class ReLU6(Formula):
+    """min(max(x, 0), 6): a ReLU with a ceiling; its slope is 0 at both corners.
+
+    Krizhevsky 2010, "Convolutional deep belief networks on CIFAR-10".
+    """
+
+    relu_like = True
+
+    def f(self, x: Array) -> Array:
+        """Return min(max(x, 0), 6)."""
+        return cuda.get_array_module(x).clip(x, 0, 6)
+
+    def derivative(self, x: Array) -> Array:
+        """Return 1 between 0 and 6, 0 elsewhere."""
+        return (x > 0) & (x < 6)
+
+
+@register
+class SELU(Formula):
+    """scale * x where positive, scale * alpha * (exp(x) - 1) elsewhere.
+
+    With these two constants layers of standard normal inputs, whose weights have the variance
+    1 / fan_in (`kernel_initializer='lecun_normal'`), give outputs of mean 0 and variance 1
+    (Klambauer, Unterthiner, Mayr and Hochreiter 2017, arXiv 1706.02515, equation 2 and section 2).
+    """
+
+    alpha = 1.6732632423543772
+    scale = 1.0507009873554805
+
+    def f(self, x: Array) -> Array:
+        """Return scale * x or scale * alpha * (exp(x) - 1)."""
+        xp = cuda.get_array_module(x)
+        return self.scale * xp.where(x > 0, x, self.alpha * xp.expm1(xp.minimum(x, 0)))
+
+    def derivative(self, x: Array) -> Array:
+        """Return scale or scale * alpha * exp(x)."""
+        xp = cuda.get_array_module(x)
+        return self.scale * xp.where(x > 0, 1, self.alpha * xp.exp(xp.minimum(x, 0)))
+
+
+@register
+class Softplus(Formula):
+    """log(1 + exp(x)), a smooth ReLU.
+
+    Dugas et al. 2001, "Incorporating second-order functional knowledge for better option pricing".
+    """
+
+    def f(self, x: Array) -> Array:
+        """Return log(1 + exp(x))."""
+        return kernels.softplus(x)
+
+    def derivative(self, x: Array) -> Array:
+        """Return sigmoid(x)."""
+        return kernels.sigmoid(x)
+
+
+@register
+class SiLU(Formula):
+    """x * sigmoid(x), also called swish.
+
+    Elfwing, Uchibe and Doya 2018, arXiv 1702.03118, section 2; Ramachandran, Zoph and Le 2017,
+    arXiv 1710.05941.
+    """
+
+    relu_like = True
+
+    def f(self, x: Array) -> Array:
+        """Return x * sigmoid(x)."""
+        return x * kernels.sigmoid(x)
+
+    def derivative(self, x: Array) -> Array:
+        """Return s + x * s * (1 - s), with s = sigmoid(x)."""
+        s = kernels.sigmoid(x)
+        return s + x * s * (1 - s)
+
+
+@register
+class Mish(Formula):
+    """x * tanh(softplus(x)) (Misra 2019, arXiv 1908.08681, equation 3)."""
+
+    relu_like = True
+
+    def f(self, x: Array) -> Array:
+        """Return x * tanh(softplus(x))."""
+        return x * cuda.get_array_module(x).tanh(kernels.softplus(x))
+
+    def derivative(self, x: Array) -> Array:
+        """Return t + x * (1 - t^2) * sigmoid(x), with t = tanh(softplus(x))."""
+        t = cuda.get_array_module(x).tanh(kernels.softplus(x))
+        return t + x * (1 - t * t) * kernels.sigmoid(x)
+
+
+@register
+class Softsign(Formula):
+    """x / (1 + |x|) (Bergstra et al. 2009): like tanh, with longer tails."""
+
+    def f(self, x: Array) -> Array:
+        """Return x / (1 + |x|)."""
+        return x / (1 + abs(x))
+
+    def derivative(self, x: Array) -> Array:
+        """Return 1 / (1 + |x|)^2."""
+        return 1 / (1 + abs(x)) ** 2
+
+
+@register
+class HardSigmoid(Formula):
+    """min(max(x + 3, 0), 6) / 6: three straight lines in the place of a sigmoid.
+
+    As in Keras 3 and PyTorch (Howard et al. 2019, arXiv 1905.02244, section 5.2).
+    """
+
+    def f(self, x: Array) -> Array:
+        """Return min(max(x + 3, 0), 6) / 6."""
+        return cuda.get_array_module(x).clip(x + 3, 0, 6) / 6
+
+    def derivative(self, x: Array) -> Array:
+        """Return 1/6 between -3 and 3, 0 elsewhere."""
+        return ((x > -3) & (x < 3)) * x.dtype.type(1 / 6)
+
+
+@register
+class Exponential(Formula):
+    """exp(x): outputs that are positive, as rates are."""
+
+    def f(self, x: Array) -> Array:
+        """Return exp(x)."""
+        return cuda.get_array_module(x).exp(x)
+
+    def derivative(self, x: Array) -> Array:
+        """Return exp(x), its own derivative."""
+        return cuda.get_array_module(x).exp(x)
+
+
+Swish = SiLU
+NAME2LAYER["Swish"] = SiLU
+
 NAME2ACTIVATION.update(
     relu=ReLU,
+    relu6=ReLU6,
     leaky_relu=LeakyReLU,
     elu=ELU,
+    selu=SELU,
     gelu=GELU,
+    silu=SiLU,
+    swish=SiLU,
+    mish=Mish,
+    softplus=Softplus,
     sigmoid=Sigmoid,
+    hard_sigmoid=HardSigmoid,
     tanh=Tanh,
+    softsign=Softsign,
+    exponential=Exponential,
     softmax=Softmax,
 )
 
@@ -267,8 +445,9 @@ class Activation(ElementwiseLayer):
     Parameters
     ----------
     activation
-        'relu', 'leaky_relu', 'elu', 'gelu', 'sigmoid', 'tanh', 'softmax', 'linear', or an
-        activation layer.
+        'relu', 'relu6', 'leaky_relu', 'elu', 'selu', 'gelu', 'silu' (or 'swish'), 'mish',
+        'softplus', 'sigmoid', 'hard_sigmoid', 'tanh', 'softsign', 'exponential', 'softmax',
+        'linear', or an activation layer.
     **common
         `name` and `input_shape`, as every layer takes them.
     """

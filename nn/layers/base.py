@@ -274,6 +274,9 @@ class Layer:
 class WeightedLayer(Layer):
     """A layer with a kernel `W`, an optional bias `b` and an optional activation after them."""
 
+    #: The axis of W along which the outputs lie.
+    output_axis = 0
+
     def __init__(
         self,
         use_bias: bool,
@@ -342,8 +345,9 @@ class WeightedLayer(Layer):
         """
         x = self._check_input(x)
         w = self.params["W"]
-        # (F, C, KH, KW) or (features, F)
-        w = w * (scale.reshape(-1, 1, 1, 1) if w.ndim == 4 else scale)
+        along = [1] * w.ndim
+        along[self.output_axis] = -1
+        w = w * scale.reshape(along)  # (F,) -> (F, 1, 1, 1) for (F, C, KH, KW)
         return self.linear(x, w, self.params["b"] * scale + shift if self.use_bias else shift)
 
     def _activate(self, z: Array, training: bool | None) -> Array:
@@ -520,12 +524,12 @@ def check_distinct(owner: str, layers: Iterable[Layer], present: Iterable[Layer]
 
 
 def _parts(layer: Layer) -> Iterator[Layer]:
-    """Yield a layer, all layers inside it, and their activations."""
+    """Yield a layer, all layers inside it, their activations, and what a `WeightNorm` wraps."""
     for _, part in walk([layer]):
         yield part
-        inner = getattr(part, "activation", None)
-        if isinstance(inner, Layer):
-            yield inner
+        for inner in (getattr(part, "activation", None), getattr(part, "layer", None)):
+            if isinstance(inner, Layer):
+                yield inner
 
 
 def set_generator(layer: Layer, rng: np.random.Generator) -> None:

@@ -28,6 +28,7 @@ from .conv import Conv2D
 from .dense import Dense
 from .dropout import Dropout
 from .normalization import BatchNorm
+from .weight_norm import WeightNorm
 
 # Called with an array, the layer that made it, and 'output' or 'gradient'.
 Watch = Callable[[Array, Layer, str], Any]
@@ -137,24 +138,30 @@ def choose_initializers(layers: Sequence[Layer]) -> None:
     """
     chain = flat(layers)
     for index, layer in enumerate(chain):
-        if not isinstance(layer, Dense) or layer.feeds_relu:
+        dense = layer.layer if isinstance(layer, WeightNorm) else layer
+        if not isinstance(dense, Dense) or dense.feeds_relu:
             continue
         after = (k for k in chain[index + 1 :] if not isinstance(k, BatchNorm | Dropout))
         if getattr(next(after, None), "relu_like", False):
-            _feed_relu(layer)
+            _feed_relu(layer, dense)
 
 
-def _feed_relu(layer: Dense) -> None:
-    """Choose the start that suits a ReLU, also where the layer has drawn its weights."""
+def _feed_relu(layer: Layer, dense: Dense) -> None:
+    """Choose the start that suits a ReLU, also where the layer has drawn its weights.
+
+    `layer` is the dense layer itself, or the `WeightNorm` around it.
+    """
     if not layer.built:
-        layer.feeds_relu = True
+        dense.feeds_relu = True
         return
-    w = layer.params["W"]
-    untouched = np.array_equal(cuda.to_cpu(w), layer.draw_kernel(w.shape).astype(w.dtype))
-    layer.feeds_relu = True
+    w = layer.params["v" if isinstance(layer, WeightNorm) else "W"]
+    untouched = np.array_equal(cuda.to_cpu(w), dense.draw_kernel(w.shape).astype(w.dtype))
+    dense.feeds_relu = True
     if untouched:
-        drawn = layer.draw_kernel(w.shape).astype(w.dtype)
+        drawn = dense.draw_kernel(w.shape).astype(w.dtype)
         w[...] = cuda.get_array_module(w).asarray(drawn)
+        if isinstance(layer, WeightNorm):
+            layer.measure_lengths()
 
 
 def flat(layers: Sequence[Layer]) -> list[Layer]:

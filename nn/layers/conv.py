@@ -1,4 +1,4 @@
-"""Convolution: the same small kernel at every place of a picture."""
+"""Convolutions: the same small kernel at every place of a picture."""
 
 from typing import Any
 
@@ -15,8 +15,99 @@ def check_padding(owner: str, padding: Any) -> str | tuple[int, int]:
     return checks.pair(owner, "padding", padding, minimum=0)
 
 
+class ConvLayer(WeightedLayer):
+    """What the convolutions share: the kernel's size, and how it moves over a picture."""
+
+    input_ndim = (4,)
+    input_hint = "pictures are (N, C, H, W); add Reshape((C, H, W)) before it."
+
+    #: Number of parts of the channels that are convolved apart.
+    groups = 1
+
+    def __init__(
+        self,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int],
+        padding: str | int | tuple[int, int],
+        use_bias: bool,
+        activation: str | Layer | None,
+        kernel_initializer: str | initializers.Initializer | None,
+        dilation: int | tuple[int, int],
+        **common: Any,
+    ):
+        super().__init__(use_bias, activation, kernel_initializer, **common)
+        owner = type(self).__name__
+        self.kernel_size = checks.pair(owner, "kernel_size", kernel_size)
+        self.stride = checks.pair(owner, "stride", stride)
+        self.padding = check_padding(owner, padding)
+        self.dilation = checks.pair(owner, "dilation", dilation)
+
+    def _build_filters(self, input_shape: Shape, filters: int) -> None:
+        """Create W and b of a convolution with so many filters, and find the output's size."""
+        size = (int(input_shape[2] or 0), int(input_shape[3] or 0))
+        out = kernels.output_size(
+            size, self.kernel_size, self.stride, self._padding(size), self.dilation
+        )
+        if min(out) < 1:
+            raise checks.error(
+                type(self).__name__,
+                "kernel_size",
+                f"must not be larger than the padded input {input_shape}",
+                self.kernel_size,
+            )
+        channels = int(input_shape[1] or 0)
+        self._build_weights((filters, channels // self.groups, *self.kernel_size), filters)
+        self._built(input_shape, (None, filters, *out))
+
+    def _fixed(self, shape: Shape) -> Shape:
+        return shape[1:]
+
+    def _padding(self, size: tuple[int, int]) -> kernels.Padding:
+        return kernels.resolve_padding(
+            self.padding, size, self.kernel_size, self.stride, self.dilation
+        )
+
+    def forward(self, x: Array, training: bool | None = False) -> Array:
+        """Return the convolution of x (N, C, H, W), as (N, F, OH, OW)."""
+        x = self._check_input(x)
+        y = self.linear(x, self.params["W"], self.params.get("b"))
+        self._keep(training, x)
+        return self._activate(y, training)
+
+    def linear(self, x: Array, w: Array, b: Array | None) -> Array:
+        """Return the convolution of x with w, plus b."""
+        return kernels.conv2d(x, w, b, *self._geometry(x))
+
+    def _geometry(self, x: Array) -> tuple:
+        return self.stride, self._padding(x.shape[2:]), self.dilation, self.groups
+
+    def backward(self, grad: Array) -> Array:
+        """Fill the gradients of W and b; return the input's."""
+        (x,) = self._recall()
+        geometry = self._geometry(x)
+        grad = self._activation_grad(grad)
+        w = self.params["W"]
+        if self.trainable:
+            self.grads["W"] = kernels.conv2d_weight_grad(grad, x, w.shape, *geometry)
+            if self.use_bias:
+                self.grads["b"] = kernels.column_sums(kernels.to_rows(grad))
+        if not self.wants_input_grad:
+            return None
+        return kernels.conv2d_input_grad(grad, w, x.shape, *geometry)
+
+    def _conv_config(self, **arguments: Any) -> dict[str, Any]:
+        """Return `_weighted_config` with the arguments of every convolution."""
+        return self._weighted_config(
+            **arguments,
+            kernel_size=self.kernel_size,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+        )
+
+
 @register
-class Conv2D(WeightedLayer):
+class Conv2D(ConvLayer):
     """Two-dimensional convolution, as the field uses the word: the kernel is not turned round.
 
     Parameters
@@ -63,9 +154,6 @@ class Conv2D(WeightedLayer):
     ((None, 8, 16, 16), (8, 3, 3, 3))
     """
 
-    input_ndim = (4,)
-    input_hint = "pictures are (N, C, H, W); add Reshape((C, H, W)) before it."
-
     def __init__(
         self,
         filters: int,
@@ -80,12 +168,18 @@ class Conv2D(WeightedLayer):
         kernel_regularizer: str | regularizers.Regularizer | None = None,
         **common: Any,
     ):
-        super().__init__(use_bias, activation, kernel_initializer, kernel_regularizer, **common)
+        super().__init__(
+            kernel_size,
+            stride,
+            padding,
+            use_bias,
+            activation,
+            kernel_initializer,
+            dilation,
+            kernel_regularizer=kernel_regularizer,
+            **common,
+        )
         self.filters = checks.positive_int("Conv2D", "filters", filters)
-        self.kernel_size = checks.pair("Conv2D", "kernel_size", kernel_size)
-        self.stride = checks.pair("Conv2D", "stride", stride)
-        self.padding = check_padding("Conv2D", padding)
-        self.dilation = checks.pair("Conv2D", "dilation", dilation)
         self.groups = checks.positive_int("Conv2D", "groups", groups)
         if self.filters % self.groups:
             raise checks.error("Conv2D", "groups", f"must divide the {filters} filters", groups)
@@ -98,65 +192,214 @@ class Conv2D(WeightedLayer):
             raise checks.error(
                 "Conv2D", "groups", f"must divide the {channels} input channels", self.groups
             )
-        size = (int(input_shape[2] or 0), int(input_shape[3] or 0))
-        out = kernels.output_size(
-            size, self.kernel_size, self.stride, self._padding(size), self.dilation
+        self._build_filters(input_shape, self.filters)
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the layer's class and arguments."""
+        return self._conv_config(filters=self.filters, groups=self.groups)
+
+
+@register
+class DepthwiseConv2D(ConvLayer):
+    """Convolution of each channel by itself: no output sees more than one channel.
+
+    It is `Conv2D` with as many groups as channels. Together with a 1x1 `Conv2D`, which mixes the
+    channels, it does nearly what a full convolution does at a fraction of its cost (Howard et al.
+    2017, "MobileNets", arXiv 1704.04861, section 3.1).
+
+    Parameters
+    ----------
+    kernel_size, stride, padding, use_bias, activation, kernel_initializer, dilation
+        As for `Conv2D`.
+    depth_multiplier
+        Number of outputs M that each channel gives; those of one channel lie side by side.
+    **common
+        `name`, `input_shape` (C, H, W) and `trainable`, as every layer takes them.
+
+    Attributes
+    ----------
+    params : dict
+        'W' of shape (C * M, 1, KH, KW) and 'b' of shape (C * M,).
+
+    Raises
+    ------
+    ValueError
+        For an input that is not (N, C, H, W), or a kernel larger than the padded input.
+
+    Examples
+    --------
+    >>> layer = DepthwiseConv2D(3, depth_multiplier=2)
+    >>> layer.build((None, 4, 32, 32))
+    >>> layer.output_shape, layer.params["W"].shape
+    ((None, 8, 32, 32), (8, 1, 3, 3))
+    """
+
+    def __init__(
+        self,
+        kernel_size: int | tuple[int, int] = (3, 3),
+        stride: int | tuple[int, int] = 1,
+        padding: str | int | tuple[int, int] = "same",
+        depth_multiplier: int = 1,
+        use_bias: bool = True,
+        activation: str | Layer | None = None,
+        kernel_initializer: str | initializers.Initializer | None = None,
+        dilation: int | tuple[int, int] = 1,
+        **common: Any,
+    ):
+        super().__init__(
+            kernel_size,
+            stride,
+            padding,
+            use_bias,
+            activation,
+            kernel_initializer,
+            dilation,
+            **common,
         )
+        owner = "DepthwiseConv2D"
+        self.depth_multiplier = checks.positive_int(owner, "depth_multiplier", depth_multiplier)
+
+    def build(self, input_shape: Shape) -> None:
+        """Create W and b for inputs (None, C, H, W)."""
+        self._check_shape(input_shape)
+        self.groups = int(input_shape[1] or 0)
+        self._build_filters(input_shape, self.groups * self.depth_multiplier)
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the layer's class and arguments."""
+        return self._conv_config(depth_multiplier=self.depth_multiplier)
+
+
+@register
+class Conv2DTranspose(ConvLayer):
+    """Convolution backwards, from the outputs' size to the inputs': makes pictures larger.
+
+    Its forward pass is what a `Conv2D` of the same kernel does to gradients in its backward pass,
+    and its backward pass is that convolution (Dumoulin and Visin 2016, arXiv 1603.07285,
+    section 4). Each pixel puts down the kernel, scaled by its value, `stride` apart from the next;
+    where they overlap they add up. Also called fractionally-strided convolution.
+
+    Parameters
+    ----------
+    filters
+        Number of output channels F.
+    kernel_size, stride, use_bias, activation, kernel_initializer, dilation
+        As for `Conv2D`.
+    padding
+        What the convolution that it undoes would have padded, so that more of it means fewer
+        outputs: 'same' gives size * stride outputs, 'valid' all that the kernel reaches (at least
+        size * stride, as in Keras), a number or a pair P gives
+        (size - 1) * stride - 2 * P + dilation * (kernel - 1) + 1, as in PyTorch.
+    output_padding
+        Rows and columns to add at the end of the output, fewer than the stride: convolutions of
+        several sizes give one size, and this says which it was. 0 with 'same', which says it.
+    **common
+        `name`, `input_shape` (C, H, W) and `trainable`, as every layer takes them.
+
+    Attributes
+    ----------
+    params : dict
+        'W' of shape (C, F, KH, KW), the convolution's that it undoes, and 'b' of shape (F,).
+
+    Raises
+    ------
+    ValueError
+        For an input that is not (N, C, H, W), or a padding that leaves no output.
+
+    Examples
+    --------
+    >>> layer = Conv2DTranspose(8, 3, stride=2)
+    >>> layer.build((None, 16, 7, 7))
+    >>> layer.output_shape, layer.params["W"].shape
+    ((None, 8, 14, 14), (16, 8, 3, 3))
+    """
+
+    output_axis = 1
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int | tuple[int, int] = (3, 3),
+        stride: int | tuple[int, int] = 1,
+        padding: str | int | tuple[int, int] = "same",
+        use_bias: bool = True,
+        activation: str | Layer | None = None,
+        kernel_initializer: str | initializers.Initializer | None = None,
+        dilation: int | tuple[int, int] = 1,
+        output_padding: int | tuple[int, int] = 0,
+        **common: Any,
+    ):
+        super().__init__(
+            kernel_size,
+            stride,
+            padding,
+            use_bias,
+            activation,
+            kernel_initializer,
+            dilation,
+            **common,
+        )
+        owner = "Conv2DTranspose"
+        self.filters = checks.positive_int(owner, "filters", filters)
+        self.output_padding = checks.pair(owner, "output_padding", output_padding, minimum=0)
+        if self.padding == "same" and any(self.output_padding):
+            rule = "must be 0 with padding 'same', which gives size * stride outputs"
+            raise checks.error(owner, "output_padding", rule, output_padding)
+        if any(extra >= s for extra, s in zip(self.output_padding, self.stride, strict=True)):
+            rule = f"must be below the stride {self.stride}"
+            raise checks.error(owner, "output_padding", rule, output_padding)
+
+    def build(self, input_shape: Shape) -> None:
+        """Create W and b for inputs (None, C, H, W)."""
+        self._check_shape(input_shape)
+        out = self._output_size((int(input_shape[2] or 0), int(input_shape[3] or 0)))
         if min(out) < 1:
-            raise checks.error(
-                "Conv2D",
-                "kernel_size",
-                f"must not be larger than the padded input {input_shape}",
-                self.kernel_size,
-            )
-        self._build_weights(
-            (self.filters, channels // self.groups, *self.kernel_size), self.filters
-        )
+            rule = f"must leave an output of inputs {input_shape}"
+            raise checks.error("Conv2DTranspose", "padding", rule, self.padding)
+        channels = int(input_shape[1] or 0)
+        self._build_weights((channels, self.filters, *self.kernel_size), self.filters)
         self._built(input_shape, (None, self.filters, *out))
 
-    def _fixed(self, shape: Shape) -> Shape:
-        return shape[1:]
-
-    def _padding(self, size: tuple[int, int]) -> kernels.Padding:
-        return kernels.resolve_padding(
-            self.padding, size, self.kernel_size, self.stride, self.dilation
-        )
-
-    def forward(self, x: Array, training: bool | None = False) -> Array:
-        """Return the convolution of x (N, C, H, W), as (N, F, OH, OW)."""
-        x = self._check_input(x)
-        y = self.linear(x, self.params["W"], self.params.get("b"))
-        self._keep(training, x)
-        return self._activate(y, training)
+    def _output_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return (OH, OW), the size of which the convolution makes `size`."""
+        if self.padding == "same":
+            return size[0] * self.stride[0], size[1] * self.stride[1]
+        padding = (0, 0) if isinstance(self.padding, str) else self.padding
+        height, width = (
+            (n - 1) * s - 2 * p + d * (k - 1) + 1 + extra
+            for n, s, p, d, k, extra in zip(
+                size, self.stride, padding, self.dilation, self.kernel_size, self.output_padding,
+                strict=True,
+            )
+        )  # fmt: skip
+        if self.padding == "valid":
+            return max(height, size[0] * self.stride[0]), max(width, size[1] * self.stride[1])
+        return height, width
 
     def linear(self, x: Array, w: Array, b: Array | None) -> Array:
-        """Return the convolution of x with w, plus b."""
-        return kernels.conv2d(x, w, b, *self._geometry(x))
+        """Return what the convolution with w would pass back to its input, plus b."""
+        shape = (x.shape[0], self.filters, *self._output_size(x.shape[2:]))
+        y = kernels.conv2d_input_grad(x, w, shape, *self._geometry(x))
+        if b is not None:
+            y += b.reshape(-1, 1, 1)  # (F,) -> (F, 1, 1)
+        return y
 
     def _geometry(self, x: Array) -> tuple:
-        return self.stride, self._padding(x.shape[2:]), self.dilation, self.groups
+        padding = self._padding(self._output_size(x.shape[2:]))
+        return self.stride, padding, self.dilation
 
     def backward(self, grad: Array) -> Array:
-        """Fill the gradients of W and b; return the input's."""
+        """Fill the gradients of W and b; return the input's, the convolution of the output's."""
         (x,) = self._recall()
         geometry = self._geometry(x)
         grad = self._activation_grad(grad)
         w = self.params["W"]
         if self.trainable:
-            self.grads["W"] = kernels.conv2d_weight_grad(grad, x, w.shape, *geometry)
+            self.grads["W"] = kernels.conv2d_weight_grad(x, grad, w.shape, *geometry)
             if self.use_bias:
                 self.grads["b"] = kernels.column_sums(kernels.to_rows(grad))
-        if not self.wants_input_grad:
-            return None
-        return kernels.conv2d_input_grad(grad, w, x.shape, *geometry)
+        return kernels.conv2d(grad, w, None, *geometry) if self.wants_input_grad else None
 
     def to_config(self) -> dict[str, Any]:
         """Return the layer's class and arguments."""
-        return self._weighted_config(
-            filters=self.filters,
-            kernel_size=self.kernel_size,
-            stride=self.stride,
-            padding=self.padding,
-            dilation=self.dilation,
-            groups=self.groups,
-        )
+        return self._conv_config(filters=self.filters, output_padding=self.output_padding)

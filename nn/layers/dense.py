@@ -48,6 +48,7 @@ class Dense(WeightedLayer):
 
     input_ndim = (2,)
     input_hint = "add Flatten() before it."
+    output_axis = 1
 
     def __init__(
         self,

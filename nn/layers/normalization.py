@@ -1,11 +1,17 @@
-"""Batch normalisation: each channel brought to mean 0 and variance 1, then scaled and shifted."""
+"""Normalisation: values brought to mean 0 and variance 1, then scaled and shifted.
 
+They differ in what the mean and the variance are taken over. `BatchNorm` takes a channel over the
+whole batch, so that a sample's output depends on those beside it; `LayerNorm` and `GroupNorm` stay
+within a sample, and are the same in training and elsewhere.
+"""
+
+import math
 from typing import Any
 
 import numpy as np
 
 from .. import checks, cuda, kernels
-from .base import Array, Layer, Shape, register
+from .base import NAME2LAYER, Array, Layer, Shape, register
 
 
 @register
@@ -127,3 +133,184 @@ class BatchNorm1D(BatchNorm):
 
     input_ndim = (2, 3)
     input_hint = "use BatchNorm2D for pictures (N, C, H, W)."
+
+
+class SampleNorm(Layer):
+    """What layer and group normalisation share: the groups of a sample's values, and the passes.
+
+    A subclass says in `groups` how many parts of the channels are normalised apart, and how
+    gamma and beta are laid out.
+    """
+
+    input_ndim = (2, 3, 4)
+    input_hint = "the channels lie along axis 1."
+
+    #: Number of parts of the channels.
+    groups = 1
+
+    def __init__(self, eps: float, **common: Any):
+        super().__init__(**common)
+        self.eps = checks.positive(type(self).__name__, "eps", eps)
+
+    def _build_scales(self, input_shape: Shape, count: int) -> None:
+        self._set_param("gamma", np.ones(count))
+        self._set_param("beta", np.zeros(count))
+        self._built(input_shape, input_shape)
+
+    def forward(self, x: Array, training: bool | None = False) -> Array:
+        """Return x (N, C, ...) normalised, times gamma, plus beta."""
+        x = self._check_input(x)
+        x_hat, inv_std = kernels.normalize_samples(_pixels(x), self.groups, self.eps)
+        self._keep(training, x_hat, inv_std, x.shape)
+        y = x_hat * self._by_pixel(self.params["gamma"], x.shape)
+        y += self._by_pixel(self.params["beta"], x.shape)
+        return kernels.from_rows(y, x.shape)
+
+    def backward(self, grad: Array) -> Array:
+        """Fill the gradients of gamma and beta; return the input's."""
+        x_hat, inv_std, shape = self._recall()
+        grad = _pixels(grad)
+        if self.trainable:
+            self.grads["gamma"] = self._summed(grad * x_hat)
+            self.grads["beta"] = self._summed(grad)
+        grad = grad * self._by_pixel(self.params["gamma"], shape)
+        dx = kernels.normalize_samples_grad(grad, x_hat, inv_std, self.groups)
+        return kernels.from_rows(dx, shape)
+
+    def _by_pixel(self, values: Array, shape: Shape) -> Array:
+        """Return gamma or beta in a shape that meets (N, P, C)."""
+        raise NotImplementedError
+
+    def _summed(self, values: Array) -> Array:
+        """Undo `_by_pixel` for gradients: sum (N, P, C) over what shares a gamma."""
+        raise NotImplementedError
+
+
+@register
+class LayerNorm(SampleNorm):
+    """Layer normalisation: each sample over all its axes.
+
+    Ba, Kiros and Hinton 2016, arXiv 1607.06450, section 3. It does not look at the batch, so it
+    is the same in training and elsewhere and works with batches of one. (Keras' normalises the
+    last axis alone unless it is told otherwise, which for (N, features) is the same.)
+
+    Parameters
+    ----------
+    eps
+        Added to the variance, above 0.
+    **common
+        `name`, `input_shape` and `trainable`, as every layer takes them.
+
+    Attributes
+    ----------
+    params : dict
+        'gamma' and 'beta', a number for each value of a sample in the order of `Flatten`, of shape
+        (C*H*W,) for pictures. One axis keeps weight decay off them.
+
+    Raises
+    ------
+    ValueError
+        For an input that is not (N, features), (N, C, L) or (N, C, H, W).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> LayerNorm().forward(np.array([[1.0, 3.0], [10.0, 30.0]])).round(3)
+    array([[-1.,  1.],
+           [-1.,  1.]])
+    """
+
+    def __init__(self, eps: float = 1e-5, **common: Any):
+        super().__init__(eps, **common)
+
+    def build(self, input_shape: Shape) -> None:
+        """Create a scale and a shift for each value of a sample."""
+        self._check_shape(input_shape)
+        self._build_scales(input_shape, math.prod(int(n or 0) for n in input_shape[1:]))
+
+    def _fixed(self, shape: Shape) -> Shape:
+        return shape[1:]
+
+    def _by_pixel(self, values: Array, shape: Shape) -> Array:
+        xp = cuda.get_array_module(values)
+        # (C*P,) -> (C, P) -> (P, C)
+        return xp.ascontiguousarray(values.reshape(int(shape[1] or 0), -1).T)
+
+    def _summed(self, values: Array) -> Array:
+        return values.sum(axis=0).T.reshape(-1)  # (N, P, C) -> (P, C) -> (C, P) -> (C*P,)
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the layer's class and arguments."""
+        return self._config(eps=self.eps)
+
+
+@register
+class GroupNorm(SampleNorm):
+    """Group normalisation: in each sample, each of several groups of neighbouring channels.
+
+    Wu and He 2018, arXiv 1803.08494, section 3. For pictures in batches too small for batch
+    normalisation. One group is a sample at a time (but with one gamma a channel, unlike
+    `LayerNorm`), as many as there are channels is instance normalisation.
+
+    Parameters
+    ----------
+    groups
+        Number of groups, which divides the channels.
+    eps
+        Added to the variance, above 0.
+    **common
+        `name`, `input_shape` and `trainable`, as every layer takes them.
+
+    Attributes
+    ----------
+    params : dict
+        'gamma' and 'beta' of shape (C,).
+
+    Raises
+    ------
+    ValueError
+        Where the number of channels is no multiple of `groups`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> GroupNorm(groups=2).forward(np.array([[1.0, 3.0, 10.0, 30.0]])).round(3)
+    array([[-1.,  1., -1.,  1.]])
+    """
+
+    def __init__(self, groups: int = 32, eps: float = 1e-5, **common: Any):
+        super().__init__(eps, **common)
+        self.groups = checks.positive_int("GroupNorm", "groups", groups)
+
+    def build(self, input_shape: Shape) -> None:
+        """Create a scale and a shift for each channel."""
+        self._check_shape(input_shape)
+        channels = int(input_shape[1] or 0)
+        if channels % self.groups:
+            rule = f"must divide the {channels} input channels"
+            raise checks.error("GroupNorm", "groups", rule, self.groups)
+        self._build_scales(input_shape, channels)
+
+    def _fixed(self, shape: Shape) -> Shape:
+        return shape[1:2]
+
+    def _by_pixel(self, values: Array, shape: Shape) -> Array:
+        return values  # (C,)
+
+    def _summed(self, values: Array) -> Array:
+        return kernels.column_sums(values.reshape(-1, values.shape[2]))  # (N, P, C) -> (N*P, C)
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the layer's class and arguments."""
+        return self._config(groups=self.groups, eps=self.eps)
+
+
+def _pixels(x: Array) -> Array:
+    """Return (N, C, ...) as (N, P, C), P positions with their channels side by side."""
+    return kernels.to_rows(x).reshape(len(x), math.prod(x.shape[2:]), x.shape[1])
+
+
+BatchNormalization, LayerNormalization, GroupNormalization = BatchNorm, LayerNorm, GroupNorm
+NAME2LAYER.update(
+    BatchNormalization=BatchNorm, LayerNormalization=LayerNorm, GroupNormalization=GroupNorm
+)

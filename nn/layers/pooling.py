@@ -183,4 +183,13 @@ class GlobalMaxPool2D(GlobalPool):
 
 
 MaxPooling2D = Pooling2D = MaxPooling = MaxPool2D
-NAME2LAYER.update(MaxPooling2D=MaxPool2D, Pooling2D=MaxPool2D, MaxPooling=MaxPool2D)
+AveragePooling2D, GlobalAveragePooling2D = AvgPool2D, GlobalAvgPool2D
+GlobalMaxPooling2D = GlobalMaxPool2D
+NAME2LAYER.update(
+    MaxPooling2D=MaxPool2D,
+    Pooling2D=MaxPool2D,
+    MaxPooling=MaxPool2D,
+    AveragePooling2D=AvgPool2D,
+    GlobalAveragePooling2D=GlobalAvgPool2D,
+    GlobalMaxPooling2D=GlobalMaxPool2D,
+)

@@ -1,0 +1,140 @@
+"""Weight normalisation: a layer's weights as directions and lengths, which are learned apart."""
+
+from typing import Any
+
+import numpy as np
+
+from .. import checks, cuda, kernels
+from .base import Array, Layer, Shape, WeightedLayer, layer_from_config, register
+
+
+@register
+class WeightNorm(Layer):
+    """A layer whose kernel is W = g * v / ||v||, for each of its outputs.
+
+    Salimans and Kingma 2016, "Weight normalization", arXiv 1602.07868, section 2, equation 2. It
+    learns the length g of each output's weights apart from their direction v. It begins as the
+    layer itself would: v is the kernel that the layer draws or has, g its length. (The start from
+    the data of section 3 is left out.)
+
+    Parameters
+    ----------
+    layer
+        A layer with a kernel `W`: `Dense`, `Conv2D`, `DepthwiseConv2D` or `Conv2DTranspose`. From
+        now on it belongs to this one, and is not to be used by itself.
+    **common
+        `name`, `input_shape` and `trainable`, as every layer takes them. The layer's own
+        `input_shape` and `trainable` count where they are not given.
+
+    Attributes
+    ----------
+    layer : Layer
+        The layer inside; its W is made from v and g at each forward pass.
+    params : dict
+        'v' in the shape of W, 'g' of shape (outputs,), and 'b' where the layer has one.
+
+    Raises
+    ------
+    TypeError
+        For something that is no layer with a kernel.
+    ValueError
+        For a kernel that begins with an output all of whose weights are 0.
+
+    Examples
+    --------
+    >>> from nn.layers import Dense
+    >>> layer = WeightNorm(Dense(3))
+    >>> layer.build((None, 5))
+    >>> {name: param.shape for name, param in layer.params.items()}
+    {'v': (5, 3), 'g': (3,), 'b': (3,)}
+    """
+
+    def __init__(self, layer: Layer | dict[str, Any], trainable: bool | None = None, **common: Any):
+        inner = layer_from_config(layer) if isinstance(layer, dict) else layer
+        if not isinstance(inner, WeightedLayer):
+            raise TypeError(
+                "[WeightNorm] 'layer' must be a layer object with a kernel W, as Dense(3) or "
+                f"Conv2D(8), got {layer!r}."
+            )
+        self.layer = inner
+        super().__init__(trainable=inner.trainable if trainable is None else trainable, **common)
+        if self.input_shape is None:
+            self.input_shape = inner.input_shape
+        self._had_weights = inner.built
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the layer inside is trained."""
+        return self.layer.trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self.layer.trainable = value
+
+    @property
+    def activation(self) -> Layer | None:
+        """The activation of the layer inside, which makes the output."""
+        return self.layer.activation
+
+    def build(self, input_shape: Shape) -> None:
+        """Build the layer inside, and take v and g from its kernel."""
+        if not self._had_weights:
+            self.layer.dtype, self.layer.rng = self.dtype, self.rng
+            self.layer.build(input_shape)
+        elif self.layer.built_shape is not None and self.layer.built_shape[1:] != input_shape[1:]:
+            raise ValueError(
+                f"[WeightNorm] 'layer' is built for {self.layer.built_shape}, "
+                f"got inputs {input_shape}."
+            )
+        w = cuda.to_cpu(self.layer.params["W"])
+        self._set_param("v", w)
+        self._set_param("g", np.zeros(w.shape[self.layer.output_axis]))
+        if self.layer.use_bias:
+            self._set_param("b", cuda.to_cpu(self.layer.params["b"]))
+        self.measure_lengths()
+        self._built(input_shape, self.layer.output_shape or input_shape)
+
+    def measure_lengths(self) -> None:
+        """Set g to the lengths of v, so that W is v."""
+        g = self.params["g"]
+        g[...] = kernels.lengths(self.params["v"], self.layer.output_axis).reshape(g.shape)
+        if not bool((g > 0).all()):
+            rule = "must not draw an output's weights all 0, which have no direction"
+            raise checks.error("WeightNorm", "kernel_initializer", rule, self.layer)
+
+    def _fixed(self, shape: Shape) -> Shape:
+        return shape[1:]
+
+    def forward(self, x: Array, training: bool | None = False) -> Array:
+        """Return the layer's output with W = g * v / ||v||."""
+        x = self._check_input(x)
+        v, g = self.params["v"], self.params["g"]
+        self.layer.params["W"] = kernels.weight_norm(v, g, self.layer.output_axis)
+        if self.layer.use_bias:
+            self.layer.params["b"] = self.params["b"]
+        self._keep(training, None)
+        return self.layer.forward(x, training)
+
+    def backward(self, grad: Array) -> Array:
+        """Fill the gradients of v, g and b from the layer's own; return the input's."""
+        self._recall()
+        self.layer.wants_input_grad = self.wants_input_grad
+        dx = self.layer.backward(grad)
+        if self.trainable:
+            dw = self.layer.grads["W"]
+            v, g = self.params["v"], self.params["g"]
+            self.grads["v"], self.grads["g"] = kernels.weight_norm_grad(
+                dw, v, g, self.layer.output_axis
+            )
+            if self.layer.use_bias:
+                self.grads["b"] = self.layer.grads["b"]
+        return dx
+
+    def forget(self) -> None:
+        """Drop what the last forward pass kept, here and in the layer inside."""
+        super().forget()
+        self.layer.forget()
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the class and the configuration of the layer inside."""
+        return self._config(layer=self.layer.to_config())
