@@ -350,3 +350,10 @@ def test_built_layer_norm_refuses_other_shapes():
     layer = built(nn.LayerNorm(), (3, 4))
     with pytest.raises(ValueError, match=r"was built for inputs of shape \(None, 3, 4\)"):
         layer.forward(np.zeros((2, 4, 3)))
+
+
+@pytest.mark.parametrize("arguments", [{"kernel_regularizer": "l2"}, {"lr_factor": 0.5}])
+def test_weight_norm_refuses_what_it_could_not_honour(arguments):
+    with pytest.raises(ValueError, match=r"\[WeightNorm\] 'layer' must have no kernel_regularizer"):
+        nn.WeightNorm(nn.Dense(2, **arguments))
+    assert nn.WeightNorm(nn.Dense(2), lr_factor=0.5).lr_factor == 0.5

@@ -56,6 +56,11 @@ class WeightNorm(Layer):
                 "[WeightNorm] 'layer' must be a layer object with a kernel W, as Dense(3) or "
                 f"Conv2D(8), got {layer!r}."
             )
+        if inner.kernel_regularizer is not None or inner.lr_factor != 1:
+            raise ValueError(
+                "[WeightNorm] 'layer' must have no kernel_regularizer, as its kernel is computed "
+                f"from v and g, and no lr_factor, which goes to WeightNorm itself, got {inner!r}."
+            )
         self.layer = inner
         super().__init__(trainable=inner.trainable if trainable is None else trainable, **common)
         if self.input_shape is None:
