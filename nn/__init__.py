@@ -37,6 +37,7 @@ from . import (
     zoo,
 )
 from .data import Dataset
+from .ensemble import Ensemble
 from .gradcheck import check_gradients
 from .layers import (
     ELU,
@@ -96,6 +97,7 @@ from .layers import (
     ZeroPadding2D,
     register,
 )
+from .lr_finder import LRCurve, find_lr
 from .model import Model
 from .random import seed
 
@@ -119,6 +121,7 @@ __all__ = [
     "Dense",
     "DepthwiseConv2D",
     "Dropout",
+    "Ensemble",
     "Exponential",
     "Flatten",
     "GaussianNoise",
@@ -129,6 +132,7 @@ __all__ = [
     "GroupNorm",
     "GroupNormalization",
     "HardSigmoid",
+    "LRCurve",
     "Layer",
     "LayerNorm",
     "LayerNormalization",
@@ -163,6 +167,7 @@ __all__ = [
     "check_gradients",
     "cuda",
     "data",
+    "find_lr",
     "gradcheck",
     "initializers",
     "io",

@@ -25,6 +25,7 @@ from . import (
     optim,
     random,
     saving,
+    trace,
     training,
     validation,
 )
@@ -98,6 +99,9 @@ class Model:
         Epochs run so far.
     stop_training : bool
         Set to True by a callback to end training after the epoch.
+    watch : function or None
+        Called with (array, layer, 'output' or 'gradient') for whatever a layer makes in `forward`
+        and `backward`, by `nn.callbacks.LayerStats` for example; containers' parts included.
     split_seed : int
         Seed of `validation_split`: the same rows are held out at every `fit`.
 
@@ -138,10 +142,11 @@ class Model:
         self.history = cb.History()
         self.epoch = 0
         self.stop_training = False
+        self.watch: Callable[[Array, Layer, str], Any] | None = None
         self._rng = random.new_generator(seed)
         self._data_rng = self._rng.spawn(1)[0]
         self.split_seed = int(self._rng.integers(2**63))  # the same split at every fit
-        self._pending: tuple[dict[str, np.ndarray], str, bool] | None = None  # set when it is built
+        self._pending: tuple[Any, ...] | None = None  # set when it is built
         self._forward_shape: tuple[int, ...] | None = None
         self._to_device: Callable[[Array], Array] = cuda.to_gpu if cuda.USE_CUDA else cuda.to_cpu
         for layer in layers or ():
@@ -176,6 +181,39 @@ class Model:
         except Exception:
             self.layers.pop()
             raise
+
+    def pop(self) -> Layer:
+        """Remove the last layer and return it, as for a new head on trained layers.
+
+        Its state in the optimizer goes with it. The loss stays as it was compiled.
+
+        Raises
+        ------
+        ValueError
+            For a model without layers.
+
+        Examples
+        --------
+        >>> from nn.layers import Dense, ReLU
+        >>> model = Model([Dense(8, input_shape=(2,)), ReLU(), Dense(10)], seed=0)
+        >>> model.pop()
+        Dense(units=10, use_bias=True)
+        >>> model.add(Dense(3))
+        >>> model.output_shape
+        (None, 3)
+        """
+        if not self.layers:
+            raise ValueError("[Model] has no layers: there is none to pop().")
+        index, layer = len(self.layers) - 1, self.layers.pop()
+        saving.forget_layer(self.optimizer, f"{index}_{type(layer).__name__}")
+        if not self.layers:
+            self.input_shape = self.output_shape = None
+        elif self.built:
+            self.output_shape = self.layers[-1].output_shape
+        outputs = validation.classes_of(self.output_shape)
+        if self.class_names and outputs not in (None, len(self.class_names)):
+            self.class_names = None  # they were those of the layer
+        return layer
 
     def _append(self, layer: "Layer | Model") -> None:
         if isinstance(layer, Model) and layer.built and layer.dtype != self.dtype:
@@ -220,9 +258,9 @@ class Model:
     def _build_if_known(self) -> None:
         """Build the layers that are not, where the input's shape is known."""
         if self.input_shape is None:
-            if not self.layers or self.layers[0].input_shape is None:
-                return
-            self.build((None, *self.layers[0].input_shape))
+            shape = _known_shape(self.layers[0]) if self.layers else None
+            if shape is not None:
+                self.build((None, *shape))
             return
         self._build_layers(self.input_shape)
 
@@ -447,7 +485,7 @@ class Model:
                 f"[Model] backward() expects a gradient of the output's shape "
                 f"{self._forward_shape}, got {grad.shape}."
             )
-        watch = self._watch if _DEBUG else None
+        watch = self._watch if _DEBUG or self.watch else None
         with telling(self.layers, watch=watch):
             return backward_through(self.layers, grad, watch=watch)
 
@@ -532,7 +570,7 @@ class Model:
         return x
 
     def _forward(self, x: Array, training: bool | None) -> Array:
-        watch = self._watch if _DEBUG else None
+        watch = self._watch if _DEBUG or self.watch else None
         with telling(self.layers, watch=watch):
             y = forward_through(self.layers, x, training, watch)
         if training is not None:  # else nothing was kept for backward
@@ -540,10 +578,14 @@ class Model:
         return y
 
     def _watch(self, array: Array, layer: Layer, what: str) -> None:
-        """With NN_DEBUG=1, stop where a layer makes NaN or infinite values."""
-        if array is not None and not _all_finite(array):
+        """Tell `watch` of an array; with NN_DEBUG=1, stop where it is NaN or infinite."""
+        if array is None:
+            return
+        if _DEBUG and not _all_finite(array):
             label = self._label(layer)
             raise FloatingPointError(f"[Model] NN_DEBUG: the {what} of {label} is not finite.")
+        if self.watch is not None:
+            self.watch(array, layer, what)
 
     def _label(self, layer: Layer) -> str:
         """Return what messages call a layer: 'layer 7 (Dense)', or its path inside another."""
@@ -564,7 +606,7 @@ class Model:
         What a layer kept of the forward pass is dropped as soon as it was used, so that its
         memory serves the layers before it.
         """
-        watch = self._watch if _DEBUG else None
+        watch = self._watch if _DEBUG or self.watch else None
         with telling(self.layers, watch=watch, forgets=True):
             backward_through(self.layers, grad, wants_input_grad=False, forget=True, watch=watch)
 
@@ -654,7 +696,8 @@ class Model:
             gain, not below `lr_min`. 'step' does so every `lr_patience` epochs, 'exponential'
             each epoch. 'cosine' falls to `lr_min` over `epochs` after `warmup_epochs`,
             'warm_restarts' begins anew after `lr_patience` epochs and then after twice as
-            many each time, 'one_cycle' rises and falls once. Or any function of the step.
+            many each time, 'one_cycle' rises and falls once. Or any function of the step, or a
+            callback: `ReduceLROnPlateau('val_f1')`, `LearningRateScheduler(f, by='epoch')`.
             All but 'plateau' need to know the steps of an epoch: from a source without `len`,
             by `steps_per_epoch`.
         callbacks
@@ -691,6 +734,12 @@ class Model:
         History
             `{'loss': [...], 'acc': [...], 'val_loss': [...], 'val_acc': [...], 'lr': [...]}`,
             a figure an epoch, weighted by the sizes of the batches.
+
+        Notes
+        -----
+        Ctrl-C ends the training after the present batch: a line says so, callbacks are told of
+        the end (early stopping restores its best weights), and the history of the finished epochs
+        is returned as ever. A second Ctrl-C is a KeyboardInterrupt at once.
 
         Raises
         ------
@@ -943,6 +992,27 @@ class Model:
 
     # -------------------------------------------------------------------- looking and moving
 
+    def trace(self, x: Any, y: Any = None) -> None:
+        """Print what each layer does with one batch: shapes, times, memory and gradients.
+
+        The model stays as it is. `nn.trace.measure` returns the same as numbers.
+
+        Parameters
+        ----------
+        x
+            A batch of inputs, as `fit` takes them.
+        y
+            Its targets. Without them the gradient is that of half the mean square of the outputs.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from nn.layers import Dense
+        >>> Model([Dense(2, input_shape=(3,))], seed=0).trace(np.ones((8, 3)))  # doctest: +ELLIPSIS
+        Layer    Output shape  Forward ms  ...
+        """
+        print(trace.table(trace.measure(self, x, y)))
+
     def summary(self) -> str:
         """Return a table of the layers, their output shapes and parameters."""
         rows = [("Layer", "Output shape", "Parameters")]
@@ -1013,9 +1083,18 @@ class Model:
         }
 
     def set_arrays(
-        self, arrays: dict[str, Array], where: str = "arrays", strict: bool = True
-    ) -> None:
+        self,
+        arrays: dict[str, Array],
+        where: str = "arrays",
+        strict: bool = True,
+        report: io.LoadReport | None = None,
+    ) -> io.LoadReport:
         """Copy arrays into the parameters and buffers of the same names.
+
+        Returns
+        -------
+        LoadReport
+            What was copied, what was not, and why: `report`, filled in, or a new one.
 
         Raises
         ------
@@ -1023,10 +1102,11 @@ class Model:
             Where `strict` and they do not match; nothing is changed then.
         """
         own = self.get_arrays()
-        names = io.match_arrays(own, arrays, where, strict)
+        report = io.match_arrays(own, arrays, where, strict, report)
         self.use_training_weights()
-        for name in names:
+        for name in report.loaded:
             own[name][...] = self._to_device(arrays[name].astype(self.dtype))
+        return report
 
     def save(self, path: str | os.PathLike, include_optimizer: bool = True) -> None:
         """Write the whole model to one file, HDF5 or, where the name ends in .npz, NPZ.
@@ -1081,7 +1161,7 @@ class Model:
             raise RuntimeError("[Model] has no weights to save: build() or fit() it first.")
         io.write(path, io.ModelFile(None, saving.weights(self)))
 
-    def load_weights(self, path: str | os.PathLike, strict: bool = True) -> None:
+    def load_weights(self, path: str | os.PathLike, strict: bool = True) -> io.LoadReport:
         """Read parameters and buffers into this model.
 
         Parameters
@@ -1091,15 +1171,29 @@ class Model:
         strict
             Whether a missing, extra or wrongly shaped array is an error; else what fits is
             loaded.
+
+        Returns
+        -------
+        LoadReport
+            The names that were loaded, and those that were skipped with the reason; printed, it
+            is a list. For a model that is not built yet it is filled in when it is.
         """
         arrays = io.read(path).arrays
+        report = io.LoadReport(str(path))
         if self.built:
-            self.set_arrays(arrays, str(path), strict)
-        else:
-            self._pending = (arrays, str(path), strict)
+            return self.set_arrays(arrays, str(path), strict, report)
+        self._pending = (arrays, str(path), strict, report)
+        return report
 
 
 # ------------------------------------------------------------------------------- helpers
+
+
+def _known_shape(first: Layer) -> Shape | None:
+    """Return the shape of a sample that a first layer is made or built for, or None."""
+    if first.input_shape is None and first.built and first.built_shape is not None:
+        return first.built_shape[1:]  # a layer out of another model
+    return first.input_shape
 
 
 class _FoundNaN(Exception):  # noqa: N818 - it is an answer

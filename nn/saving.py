@@ -222,6 +222,18 @@ def restore_progress(model: "Model", saved: dict[str, Any]) -> None:
     model.split_seed = int(saved["split_seed"])
 
 
+def forget_layer(optimizer: Any, path: str) -> None:
+    """Drop an optimizer's state for a layer that is taken away: of '7_Dense' that of '7_Dense_W'.
+
+    A layer that takes its place may have the same name.
+    """
+    if getattr(optimizer, "iterations", 0) and hasattr(optimizer, "get_state"):
+        state = optimizer.get_state()  # keys as 'm/7_Dense_W' and 'm/7_Residual/0_Conv2D_W'
+        gone = (f"{path}_", f"{path}/")
+        kept = {k: v for k, v in state.items() if not k.partition("/")[2].startswith(gone)}
+        optimizer.set_state(kept)
+
+
 @contextlib.contextmanager
 def refusing_nonsense(path: str | os.PathLike) -> Iterator[None]:
     """Turn what nonsense in a file raises, a missing key or a wrong type, into one clear error."""

@@ -3,8 +3,8 @@
 Each function here takes the shape of a curve and returns the curve itself, `step -> lr`,
 with steps counted from 0. Hand one to any optimizer as its `lr`; the optimizer calls it with
 the number of steps it has taken. What a step is belongs to the caller: one batch for an
-optimizer, one epoch for `Model.fit(lr_schedule=...)` by name. A schedule remembers nothing,
-so training that is resumed at step 1000 gets the rate of step 1000.
+optimizer and for `Model.fit(lr_schedule=...)`; `by_epoch` makes it an epoch. A schedule remembers
+nothing, so training that is resumed at step 1000 gets the rate of step 1000.
 
 The rates between two values follow half a cosine wave in `cosine`, `warm_restarts` and
 `one_cycle`; `_half_cosine` is that one formula.
@@ -322,3 +322,42 @@ def one_cycle(max_lr: float, total_steps: int) -> Schedule:
         return _half_cosine(max_lr, end, min(progress, 1.0))
 
     return schedule
+
+
+def by_epoch(schedule: Schedule, steps_per_epoch: int) -> Schedule:
+    """Let a schedule count epochs where its caller counts batches.
+
+    An optimizer counts batches, so `compile(lr=by_epoch(schedule, 500))` keeps the rate for 500 of
+    them, `schedule(0)`, and then takes `schedule(1)`.
+
+    Parameters
+    ----------
+    schedule
+        A function epoch -> lr, such as those above.
+    steps_per_epoch
+        The number of batches in an epoch.
+
+    Returns
+    -------
+    function
+        `step -> schedule(step // steps_per_epoch)`.
+
+    Raises
+    ------
+    ValueError
+        Where the schedule is no function or the number is not positive.
+
+    Examples
+    --------
+    >>> lr = by_epoch(step_decay(0.8, every=2, factor=0.5), steps_per_epoch=100)
+    >>> lr(0), lr(199), lr(200), lr(400)
+    (0.8, 0.8, 0.4, 0.2)
+    """
+    if not callable(schedule):
+        raise checks.error("by_epoch", "schedule", "must be a function epoch -> lr", schedule)
+    steps = checks.positive_int("by_epoch", "steps_per_epoch", steps_per_epoch)
+
+    def of_step(step: int) -> float:
+        return schedule(step // steps)
+
+    return of_step

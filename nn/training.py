@@ -20,6 +20,7 @@ from . import callbacks as cb
 from . import checks, cuda, losses, metrics, schedules, validation
 from .data import Dataset
 from .data.stream import Stream, are_inputs, are_pairs, hands_out_batches
+from .interrupts import CtrlC
 from .layers.preprocessing import adapt_first
 
 if TYPE_CHECKING:
@@ -387,7 +388,7 @@ def schedule_callback(
     warmup_epochs: int,
     accumulate: int = 1,
 ) -> list[cb.Callback]:
-    """Return the callback for `lr_schedule`, a name or a function of the step.
+    """Return the callback for `lr_schedule`: a name, a function of the step, or a callback.
 
     Parameters
     ----------
@@ -424,6 +425,8 @@ def schedule_callback(
         )
     if name == "plateau":
         return [cb.ReduceLROnPlateau(None, patience, factor, min_delta, lr_min)]
+    if isinstance(name, cb.Callback):
+        return user_callbacks(name, params)
     if callable(name):
         check_steps(params)
         return [cb.LearningRateScheduler(by_optimizer_steps(name, params, accumulate))]
@@ -468,7 +471,7 @@ def check_steps(params: dict[str, Any]) -> None:
 def user_callbacks(callbacks: Any, params: dict[str, Any]) -> list[cb.Callback]:
     """Return the user's callbacks as a list; one may stand without a list, or None for none."""
     chosen = [callbacks] if isinstance(callbacks, cb.Callback) else list(callbacks or ())
-    if any(isinstance(callback, cb.LearningRateScheduler) for callback in chosen):
+    if any(isinstance(c, cb.LearningRateScheduler) and c.by == "step" for c in chosen):
         check_steps(params)
     return chosen
 
@@ -498,33 +501,83 @@ def run_epochs(
     epochs: range,
     use_averages: bool = False,
 ) -> bool:
-    """Run the epochs and tell whether all were run; Ctrl-C ends them, model and history kept."""
+    """Run the epochs and tell whether all were run; Ctrl-C ends them, model and history kept.
+
+    Ctrl-C is obeyed after the batch, or after the epoch once its last batch is through. A second
+    one is obeyed at once, and goes on to the caller.
+    """
     model.stop_training = False
-    loop.call("on_train_begin", {})
-    try:
-        for epoch in epochs:
-            if model.stop_training:
-                break
-            loop.call("on_epoch_begin", epoch, {})
-            lr = float(getattr(model.optimizer, "lr", math.nan))
-            logs = run_epoch(model, loop, batches(), fresh_metrics(model, train.y), epoch)
-            with model.averaged_weights() if use_averages else contextlib.nullcontext():
-                if val is not None:
-                    measured = model.evaluate(val, batch_size=_VAL_BATCH)
-                    logs.update({f"val_{name}": value for name, value in measured.items()})
-                logs["lr"] = lr
-                model.epoch = epoch + 1
-                model.history.on_epoch_end(epoch, logs)  # first, so that a checkpoint holds it
-                own = set(logs)
-                loop.call("on_epoch_end", epoch, logs)
-            model.history.on_epoch_end(epoch, {k: v for k, v in logs.items() if k not in own})
-        else:  # no epoch was left out
-            return True
-    except KeyboardInterrupt:
-        print("Interrupted: training ends here; the model and its history are kept.")
-    finally:
-        loop.call("on_train_end", {})
+    epoch, interrupted = epochs.start, False
+    with CtrlC() as ctrl_c:
+        loop.call("on_train_begin", {})
+        try:
+            for epoch in epochs:
+                if model.stop_training:
+                    break
+                loop.call("on_epoch_begin", epoch, {})
+                lr = float(getattr(model.optimizer, "lr", math.nan))
+                measured = fresh_metrics(model, train.y)
+                logs = run_epoch(model, loop, batches(), measured, epoch, ctrl_c)
+                end_epoch(model, loop, val, epoch, logs, lr, use_averages)
+                ctrl_c.check()
+            else:  # no epoch was left out
+                return True
+        except KeyboardInterrupt:
+            interrupted = True
+            if ctrl_c.pressed > 1:
+                raise
+        except FloatingPointError as error:
+            terminators = [c for c in loop.callbacks if isinstance(c, cb.TerminateOnNaN)]
+            if not terminators:
+                raise
+            terminators[0].terminate(str(error).removeprefix("[Model] "))
+        finally:
+            loop.call("on_train_end", {})
+            if interrupted or ctrl_c.pressed:
+                print(what_is_kept(model, loop, epoch))
     return False
+
+
+def end_epoch(
+    model: "Model",
+    loop: cb.CallbackList,
+    val: Dataset | Stream | None,
+    epoch: int,
+    logs: dict[str, float],
+    lr: float,
+    use_averages: bool,
+) -> None:
+    """Validate, note the epoch's figures and tell the callbacks; with averages where wanted."""
+    with model.averaged_weights() if use_averages else contextlib.nullcontext():
+        if val is not None:
+            logs.update(validate(model, loop, val))
+        logs["lr"] = lr
+        model.epoch = epoch + 1
+        model.history.on_epoch_end(epoch, logs)  # first, so that a checkpoint holds it
+        own = set(logs)
+        loop.call("on_epoch_end", epoch, logs)
+    model.history.on_epoch_end(epoch, {k: v for k, v in logs.items() if k not in own})
+
+
+def validate(model: "Model", loop: cb.CallbackList, val: Dataset | Stream) -> dict[str, float]:
+    """Return the figures of the validation data, 'val_loss' and so on."""
+    loop.call("on_test_begin", {})
+    figures = model.evaluate(val, batch_size=_VAL_BATCH)
+    loop.call("on_test_end", figures)
+    return {f"val_{name}": value for name, value in figures.items()}
+
+
+def what_is_kept(model: "Model", loop: cb.CallbackList, epoch: int) -> str:
+    """Return the line that an interrupted training ends with."""
+    finished = len(model.history.get("loss", ()))
+    kept = "the model"
+    for callback in loop.callbacks:
+        if isinstance(callback, cb.EarlyStopping) and callback.restored:
+            kept = f"the weights of epoch {(callback.best_epoch or 0) + 1}, the best,"
+    return (
+        f"Interrupted in epoch {epoch + 1}: training ends here; {kept} and the history of "
+        f"{finished} finished epoch{'s' * (finished != 1)} are kept."
+    )
 
 
 def run_epoch(
@@ -533,6 +586,7 @@ def run_epoch(
     batches: Generator[tuple, None, None],
     measured: list[metrics.Metric],
     epoch: int,
+    ctrl_c: CtrlC,
 ) -> dict[str, float]:
     """Train on every batch once; return the epoch's loss and metrics."""
     logs: dict[str, float] = {}
@@ -548,5 +602,6 @@ def run_epoch(
             total, samples = total + logs["loss"] * len(x), samples + len(x)
             logs["loss"] = total / samples
             loop.call("on_train_batch_end", index, logs)
+            ctrl_c.check()
     model.finish_step()  # with the batches that the last full step left over
     return logs

@@ -1,5 +1,10 @@
 """Callbacks: when they are called, and what each of them does."""
 
+import csv
+import sys
+import threading
+import time
+
 import numpy as np
 import pytest
 
@@ -275,3 +280,421 @@ def test_history_keeps_its_type_through_a_copy():
     for again in (copy.deepcopy(history), pickle.loads(pickle.dumps(history))):
         assert dict(again) == dict(history)
         assert isinstance(again, callbacks.History)
+
+
+# ---------------------------------------------------------------- methods as Keras has them
+
+
+def test_methods_of_keras_under_all_their_names_with_or_without_logs():
+    calls = []
+
+    class New(callbacks.Callback):
+        def set_model(self, model):
+            super().set_model(model)
+            calls.append("model")
+
+        def set_params(self, params):
+            super().set_params(params)
+            calls.append(("params", params["epochs"]))
+
+        def on_train_begin(self, logs=None):
+            calls.append(("begin", logs))
+
+        def on_epoch_begin(self, epoch):
+            calls.append(("epoch", epoch))
+
+        def on_train_batch_begin(self, *arguments):
+            calls.append(("batch", arguments))
+
+        def on_batch_begin(self, batch, logs=None):
+            raise AssertionError("the newer name goes before")
+
+        def on_test_begin(self):
+            calls.append("test")
+
+        def on_test_end(self, logs=None):
+            calls.append(("tested", sorted(logs)))
+
+        def on_epoch_end(self):
+            calls.append("epoch end")
+
+    class Old(callbacks.Callback):
+        def on_batch_begin(self, batch, logs=None):
+            calls.append(("old begin", batch, logs))
+
+        def on_batch_end(self, batch):
+            calls.append(("old end", batch))
+
+    x, y = data()
+    model().fit(x, y, val_data=(x, y), callbacks=[New(), Old()], verbose=0)
+    assert calls == [
+        ("params", 1),
+        "model",
+        ("begin", {}),
+        ("epoch", 0),
+        ("batch", (0, {})),
+        ("old begin", 0, {}),
+        ("old end", 0),
+        "test",
+        ("tested", ["acc", "loss"]),
+        "epoch end",
+    ]
+
+
+def test_lambda_callback():
+    calls = []
+    callback = callbacks.LambdaCallback(
+        on_train_begin=lambda logs: calls.append("begin"),
+        on_epoch_end=lambda epoch, logs: calls.append((epoch, sorted(logs))),
+        on_batch_end=lambda batch: calls.append(batch),
+        on_train_end=None,
+    )
+    model().fit(*data(), batch_size=10, callbacks=callback, verbose=0)
+    assert calls == ["begin", 0, 1, (0, ["acc", "loss", "lr"])]
+    with pytest.raises(ValueError, match="did you mean 'on_epoch_end'"):
+        callbacks.LambdaCallback(on_epoch_ends=print)
+    with pytest.raises(ValueError, match=r"\[LambdaCallback\] 'on_epoch_end' must be a function"):
+        callbacks.LambdaCallback(on_epoch_end=3)
+
+
+# ------------------------------------------------------------------ rates, by step and epoch
+
+
+def test_scheduler_by_epoch_with_and_without_the_rate_before():
+    x, y = data()
+    seen = []
+    by_epoch = callbacks.LearningRateScheduler(lambda epoch: (epoch + 1) / 100, by="epoch")
+    spy = callbacks.LambdaCallback(on_batch_end=lambda: seen.append(trained.optimizer.lr))
+    trained = model(lr=0.1)
+    history = trained.fit(x, y, epochs=2, batch_size=10, callbacks=[by_epoch, spy], verbose=0)
+    assert history["lr"] == [0.01, 0.02]
+    assert seen == [0.01, 0.01, 0.02, 0.02]
+    assert trained.optimizer.lr == 0.1
+
+    def with_default(epoch, factor=0.5):
+        return factor / (1 + epoch)
+
+    keras = callbacks.LearningRateScheduler(lambda epoch, lr: lr * 0.5, by="epoch")
+    assert model(lr=0.8).fit(x, y, epochs=3, lr_schedule=keras, verbose=0)["lr"] == [0.4, 0.2, 0.1]
+    plain = callbacks.LearningRateScheduler(with_default, by="epoch")
+    assert model().fit(x, y, epochs=2, callbacks=plain, verbose=0)["lr"] == [0.5, 0.25]
+    with pytest.raises(ValueError, match=r"\[LearningRateScheduler\] 'by' must be one of"):
+        callbacks.LearningRateScheduler(with_default, by="batch")
+
+
+def test_scheduler_by_epoch_goes_on_from_a_checkpoint(tmp_path):
+    def train(epochs, **more):
+        trained = model(lr=0.8)
+        halve = callbacks.LearningRateScheduler(lambda epoch, lr: lr / 2, by="epoch")
+        keep = callbacks.ModelCheckpoint(
+            tmp_path / "{epoch}.npz", save_best_only=False, save_state=True
+        )
+        trained.fit(*data(), epochs=epochs, callbacks=[halve, keep], verbose=0, **more)
+        return trained
+
+    whole = train(4)
+    resumed = train(4, resume=tmp_path / "2.npz")
+    assert whole.history["lr"] == [0.4, 0.2, 0.1, 0.05]
+    assert resumed.history == whole.history
+
+
+def test_scheduler_by_epoch_needs_no_count_of_the_batches():
+    x, y = data()
+    by_epoch = callbacks.LearningRateScheduler(lambda epoch: 0.3, by="epoch")
+    history = model().fit(lambda: iter([(x, y)]), callbacks=by_epoch, verbose=0)
+    assert history["lr"] == [0.3]
+
+
+def test_plateau_on_any_figure_in_place_of_a_name():
+    values = iter([1.0, 2.0, 2.0, 2.0, 2.0])
+
+    def mine(y_true, y_pred):
+        return 0.0
+
+    plateau = callbacks.ReduceLROnPlateau("mine", patience=2, factor=0.1, mode="max")
+
+    class Measure(callbacks.Callback):
+        def on_train_batch_end(self, batch, logs):
+            logs["mine"] = next(values)
+
+    trained = model(lr=1.0, metrics=["accuracy", mine])
+    history = trained.fit(*data(), epochs=5, lr_schedule=plateau, callbacks=Measure(), verbose=0)
+    assert history["lr"] == pytest.approx([1, 1, 1, 1, 0.1])
+    with pytest.raises(ValueError, match="did you mean 'mine'"):
+        plateau = callbacks.ReduceLROnPlateau("mien")
+        model(metrics=[mine]).fit(*data(), lr_schedule=plateau, verbose=0)
+
+
+# -------------------------------------------------------------------------- checkpoints
+
+
+def test_checkpoint_every_n_epochs_or_batches(tmp_path):
+    x, _ = data()
+
+    def written(folder, **arguments):
+        (tmp_path / folder).mkdir()
+        name = str(tmp_path / folder / "{epoch:02d}-{loss:.0f}") + arguments.pop("more", "")
+        keep = callbacks.ModelCheckpoint(name + ".npz", save_best_only=False, **arguments)
+        trained = model(lr=0.0, loss="mse", metrics=())
+        trained.fit(x, np.zeros((20, 2)), epochs=5, batch_size=8, callbacks=keep, verbose=0)
+        return sorted(path.stem for path in (tmp_path / folder).iterdir())
+
+    loss = f"{model(loss='mse').evaluate(x, np.zeros((20, 2)))['loss']:.0f}"
+    assert written("a", every_n_epochs=2) == [f"02-{loss}", f"04-{loss}"]
+    # Three batches an epoch: every fourth is the first of the second, the second of the third ...
+    by_batch = written("b", save_freq=4, more="-{batch}")
+    assert [(name[:2], name[-1]) for name in by_batch] == [("02", "1"), ("03", "2"), ("04", "3")]
+
+
+def test_checkpoint_within_an_epoch_can_be_resumed(tmp_path):
+    path = tmp_path / "{epoch}-{batch}.npz"
+    keep = callbacks.ModelCheckpoint(path, save_best_only=False, save_state=True, save_freq=2)
+    model().fit(*data(), epochs=3, batch_size=8, callbacks=keep, verbose=0)
+    resumed = model()
+    history = resumed.fit(*data(), epochs=3, resume=tmp_path / "2-1.npz", verbose=0)
+    assert len(history["loss"]) == resumed.epoch == 3
+
+
+def test_checkpoint_of_weights_alone(tmp_path):
+    keep = callbacks.ModelCheckpoint(tmp_path / "w.npz", "loss", save_weights_only=True)
+    trained = model()
+    trained.fit(*data(), callbacks=keep, verbose=0)
+    assert sorted(np.load(tmp_path / "w.npz").files) == ["0_Dense_W", "0_Dense_b"]
+    other = model()
+    other.load_weights(tmp_path / "w.npz")
+    np.testing.assert_array_equal(other.predict(data()[0]), trained.predict(data()[0]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"save_freq": 5}, "'save_freq' in batches goes with save_best_only=False"),
+        ({"save_freq": 0, "save_best_only": False}, "'save_freq' must be a positive integer"),
+        ({"save_freq": "batch"}, "'save_freq' must be a positive integer, got 'batch'"),
+        ({"every_n_epochs": 0}, "'every_n_epochs' must be a positive integer, got 0"),
+        ({"save_state": True, "save_weights_only": True}, "'save_state' cannot be had with"),
+    ],
+)
+def test_checkpoint_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        callbacks.ModelCheckpoint("x.npz", **arguments)
+
+
+def test_early_stopping_may_leave_the_last_weights():
+    values = iter([0.9, 0.1, 0.1])
+    last = {}
+
+    class Measure(callbacks.Callback):
+        def on_epoch_end(self, epoch, logs):
+            logs["mine"] = next(values)
+            last.update({k: v.copy() for k, v in self.model.get_arrays().items()})
+
+    for restore in (True, False):
+        values = iter([0.9, 0.1, 0.1])
+        stopping = callbacks.EarlyStopping("mine", 2, mode="max", restore_best_weights=restore)
+        trained = model()
+        trained.fit(*data(), epochs=9, callbacks=[Measure(), stopping], verbose=0)
+        assert (stopping.best_epoch, stopping.restored) == (0, restore)
+        same = np.array_equal(trained.get_arrays()["0_Dense_W"], last["0_Dense_W"])
+        assert same != restore
+
+
+# ------------------------------------------------------------------------- NaN in training
+
+
+class Poison(callbacks.Callback):
+    """Makes a weight infinite before the given batch of the given epoch, or after the epoch."""
+
+    def __init__(self, epoch, batch):
+        self.at = epoch, batch
+
+    def on_epoch_begin(self, epoch):
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, batch):
+        if (self.epoch, batch) == self.at:
+            self.model.layers[0].params["W"][0, 0] = np.nan
+
+    def on_test_begin(self):
+        self.on_train_batch_begin("validation")
+
+
+@pytest.mark.parametrize("early_stopping", [True, False])
+def test_terminate_on_nan_keeps_the_history_and_the_best_weights(early_stopping, capsys):
+    x, y = data()
+    watcher, ended = callbacks.TerminateOnNaN(), []
+    trained = model()
+    history = trained.fit(
+        x,
+        y,
+        epochs=9,
+        batch_size=5,
+        early_stopping=early_stopping,
+        callbacks=[
+            Poison(2, 1),
+            watcher,
+            callbacks.LambdaCallback(on_train_end=lambda: ended.append(1)),
+        ],
+        verbose=0,
+    )
+    assert len(history["loss"]) == trained.epoch == 2
+    assert ended == [1]
+    assert watcher.reason.startswith("epoch 3, batch 1: the loss is nan: layer 0 (Dense)")
+    assert f"[TerminateOnNaN] {watcher.reason}" in capsys.readouterr().out
+    assert np.isfinite(trained.get_arrays()["0_Dense_W"]).all() == early_stopping
+    if early_stopping:
+        best = int(np.argmax(history["acc"]))
+        again = model()
+        again.fit(x, y, epochs=best + 1, batch_size=5, verbose=0)
+        np.testing.assert_array_equal(
+            trained.get_arrays()["0_Dense_W"], again.get_arrays()["0_Dense_W"]
+        )
+
+
+def test_terminate_on_nan_in_the_validation_alone():
+    x, y = data()
+    watcher = callbacks.TerminateOnNaN()
+    history = model().fit(
+        x, y, epochs=9, val_data=(x, y), callbacks=[Poison(1, "validation"), watcher], verbose=0
+    )
+    assert len(history["loss"]) == 2
+    assert watcher.reason == "epoch 2: 'val_loss' is nan."
+
+
+def test_without_the_callback_nan_stays_an_error():
+    with pytest.raises(FloatingPointError, match="epoch 1, batch 0"):
+        model().fit(*data(), callbacks=Poison(0, 0), verbose=0)
+
+
+# ---------------------------------------------------------------------------- CSV and clock
+
+
+def read_csv(path, separator=","):
+    with path.open(newline="") as file:
+        return list(csv.reader(file, delimiter=separator))
+
+
+def test_csv_logger_writes_the_history(tmp_path):
+    path = tmp_path / "log.csv"
+    x, y = data()
+    history = model().fit(
+        x, y, epochs=3, val_data=(x, y), callbacks=callbacks.CSVLogger(path), verbose=0
+    )
+    head, *lines = read_csv(path)
+    assert head == ["epoch", "loss", "acc", "val_loss", "val_acc", "lr"]
+    for epoch, line in enumerate(lines):
+        expected = [epoch, *(history[name][epoch] for name in head[1:])]
+        assert [float(value) for value in line] == expected
+    assert len(lines) == 3
+
+
+def test_csv_logger_is_on_disk_after_each_epoch_and_replaces_an_old_file(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("something else")
+    counts = []
+    logger = callbacks.CSVLogger(path, separator=";")
+    look = callbacks.LambdaCallback(on_epoch_end=lambda: counts.append(len(read_csv(path))))
+    trained = model()
+    for _ in range(2):  # the callback may be used again
+        trained.fit(*data(), epochs=2, callbacks=[logger, look], verbose=0)
+    assert counts == [2, 3, 2, 3]
+    assert read_csv(path, ";")[0] == ["epoch", "loss", "acc", "lr"]
+
+
+@pytest.mark.parametrize("cut_off", [False, True])
+def test_csv_logger_goes_on_in_the_columns_of_an_old_file(cut_off, tmp_path):
+    path = tmp_path / "log.csv"
+    x, y = data()
+    trained = model()
+    trained.fit(x, y, epochs=2, callbacks=callbacks.CSVLogger(path, append=True), verbose=0)
+    if cut_off:
+        path.write_text(path.read_text()[:-3])
+    trained.fit(
+        x,
+        y,
+        epochs=3,
+        initial_epoch=2,
+        val_data=(x, y),
+        callbacks=callbacks.CSVLogger(path, append=True),
+        verbose=0,
+    )
+    head, *lines = read_csv(path)
+    assert head == ["epoch", "loss", "acc", "lr"]
+    assert [line[0] for line in lines] == ["0", "1", "2"]
+    assert [float(value) for value in lines[2][1:]] == [trained.history[k][0] for k in head[1:]]
+
+
+def test_csv_logger_figures_that_come_and_go(tmp_path):
+    class Sometimes(callbacks.Callback):
+        def on_epoch_end(self, epoch, logs):
+            logs["odd" if epoch % 2 else 'even, "quoted"'] = np.float32(epoch)
+
+    path = tmp_path / "log.csv"
+    chosen = [Sometimes(), callbacks.CSVLogger(path)]
+    model(metrics=()).fit(*data(), epochs=2, callbacks=chosen, verbose=0)
+    head, first, second = read_csv(path)
+    assert head == ["epoch", "loss", "lr", 'even, "quoted"']
+    assert (first[-1], second[-1]) == ("0.0", "NA")
+
+
+def test_csv_logger_errors(tmp_path):
+    with pytest.raises(ValueError, match=r"\[CSVLogger\] 'separator' must be one character"):
+        callbacks.CSVLogger("x.csv", separator="::")
+    with pytest.raises(FileNotFoundError):
+        model().fit(*data(), callbacks=callbacks.CSVLogger(tmp_path / "no" / "x.csv"), verbose=0)
+    path = tmp_path / "log.csv"
+    path.write_text("epoch;loss\n0;1.5\n")
+    with pytest.raises(ValueError, match="must begin with the column 'epoch' to be appended"):
+        model().fit(*data(), callbacks=callbacks.CSVLogger(path, append=True), verbose=0)
+    assert path.read_text() == "epoch;loss\n0;1.5\n"
+
+
+def test_timer_measures_epochs_and_steps():
+    pause = callbacks.LambdaCallback(
+        on_epoch_begin=lambda: time.sleep(0.03), on_batch_begin=lambda: time.sleep(0.005)
+    )
+    timer = callbacks.Timer()
+    history = model().fit(*data(), epochs=2, batch_size=4, callbacks=[timer, pause], verbose=0)
+    for seconds, step_seconds in zip(history["seconds"], history["step_seconds"], strict=True):
+        assert step_seconds >= 0.005
+        assert 5 * step_seconds + 0.03 <= seconds
+
+
+# ----------------------------------------------------------------------------- TensorBoard
+
+
+def test_tensorboard_writes_what_its_own_reader_reads(tmp_path):
+    reason = "needs tensorboardX and tensorboard (python -m pip install tensorboardX tensorboard)"
+    pytest.importorskip("tensorboardX", reason=reason)
+    reader = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator", reason=reason
+    )
+    x, y = data()
+    threads = threading.active_count()
+    board = callbacks.TensorBoard(tmp_path / "logs", histogram_freq=2)
+    trained = model()
+    history = trained.fit(x, y, epochs=3, val_data=(x, y), callbacks=board, verbose=0)
+    deadline = time.monotonic() + 10  # tensorboardX's thread ends a moment after its writer
+    while threading.active_count() > threads and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() == threads
+    runs = {}
+    for run in ("train", "validation"):
+        runs[run] = reader.EventAccumulator(str(tmp_path / "logs" / run)).Reload()
+        prefix = "val_" if run == "validation" else ""
+        for tag in runs[run].Tags()["scalars"]:
+            name = prefix + tag.removeprefix("epoch_")
+            events = runs[run].Scalars(tag)
+            assert [event.step for event in events] == [0, 1, 2]
+            np.testing.assert_allclose([e.value for e in events], history[name], rtol=1e-6)
+    assert set(runs["train"].Tags()["scalars"]) == {"epoch_loss", "epoch_acc", "epoch_lr"}
+    assert set(runs["validation"].Tags()["scalars"]) == {"epoch_loss", "epoch_acc"}
+    assert set(runs["train"].Tags()["histograms"]) == {"0_Dense_W", "0_Dense_b"}
+    (event,) = runs["train"].Histograms("0_Dense_W")  # after the second epoch alone
+    assert (event.step, event.histogram_value.num) == (1, 4)
+
+
+def test_tensorboard_without_its_package_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with pytest.raises(ImportError, match=r"\[TensorBoard\] needs tensorboardX .* pip install"):
+        callbacks.TensorBoard()

@@ -77,6 +77,11 @@ def test_one_cycle_rises_then_falls():
     assert rates[50] == lr(10**6) == pytest.approx(0.5 / 25 / 1e4, rel=1e-12)
 
 
+def test_by_epoch_keeps_the_rate_for_so_many_steps():
+    lr = schedules.by_epoch(schedules.multi_step(1.0, [1, 3], factor=0.5), steps_per_epoch=2)
+    assert [lr(step) for step in range(8)] == [1, 1, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25]
+
+
 @pytest.mark.parametrize("total_steps", [1, 2, 3, 4])
 def test_one_cycle_of_few_steps(total_steps):
     lr = schedules.one_cycle(0.5, total_steps)
@@ -115,6 +120,8 @@ def test_a_schedule_is_a_pure_function():
         (lambda: schedules.warm_restarts(0.1, 5, 2, 0.3), r"\[warm_restarts\] 'lr_min'"),
         (lambda: schedules.one_cycle(0, 5), r"\[one_cycle\] 'max_lr'"),
         (lambda: schedules.one_cycle(0.1, True), r"\[one_cycle\] 'total_steps'"),
+        (lambda: schedules.by_epoch(0.1, 5), r"\[by_epoch\] 'schedule' must be a function"),
+        (lambda: schedules.by_epoch(abs, 0), r"\[by_epoch\] 'steps_per_epoch' must be a positive"),
     ],
 )
 def test_arguments_out_of_range_are_errors(make, message):

@@ -1,0 +1,55 @@
+"""What happens around training: each callback is told of every epoch and batch.
+
+`Model.fit` writes its history, shows its progress, lowers the learning rate and stops early
+through these classes and nothing else. They use the model's public attributes only, so your
+own can do the same.
+
+- `base`: `Callback`, which yours subclasses, and how `fit` calls it;
+- `control`: callbacks that change the course of training, or save the model on its way;
+- `recording`: callbacks that write down figures and show them;
+- `layer_stats`: what goes on in each layer, with warnings of dead ReLUs and exploding gradients.
+
+A callback takes the names of Keras' methods; a method may leave out the arguments at its end
+that it does not need:
+
+>>> class Shout(Callback):
+...     def on_epoch_end(self, epoch):
+...         print(f"EPOCH {epoch + 1}!")
+>>> import numpy as np, nn
+>>> model = nn.Model([nn.Dense(1, input_shape=(2,))], seed=0)
+>>> model.compile("mse", "sgd")
+>>> history = model.fit(np.ones((4, 2)), np.ones((4, 1)), epochs=2, callbacks=Shout(), verbose=0)
+EPOCH 1!
+EPOCH 2!
+"""
+
+from .base import Callback, History, LambdaCallback
+from .base import CallbackList as CallbackList  # these four are what `fit` needs
+from .base import Logs as Logs
+from .base import score as score
+from .control import (
+    EarlyStopping,
+    LearningRateScheduler,
+    ModelCheckpoint,
+    ReduceLROnPlateau,
+    TerminateOnNaN,
+)
+from .layer_stats import LayerStats
+from .recording import CSVLogger, ProgressBar, TensorBoard, Timer
+from .recording import format_logs as format_logs
+
+__all__ = [
+    "CSVLogger",
+    "Callback",
+    "EarlyStopping",
+    "History",
+    "LambdaCallback",
+    "LayerStats",
+    "LearningRateScheduler",
+    "ModelCheckpoint",
+    "ProgressBar",
+    "ReduceLROnPlateau",
+    "TensorBoard",
+    "TerminateOnNaN",
+    "Timer",
+]

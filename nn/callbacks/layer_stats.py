@@ -1,0 +1,174 @@
+"""LayerStats: what goes on in each layer while the model trains.
+
+The loss says that something is wrong, seldom where. Here the outputs of every layer and the
+gradients of its weights are measured on their way, batch by batch.
+"""
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+
+from .. import checks, cuda
+from ..layers import Layer, ReLU
+from ..layers.base import walk
+from .base import Callback, Logs
+
+Array = Any  # numpy.ndarray or cupy.ndarray
+
+
+class LayerStats(Callback):
+    """Measure outputs and gradients of each layer; warn of dead ReLUs and exploding gradients.
+
+    A unit of a ReLU (a channel after a convolution) is dead where its output is 0 for every
+    sample of an epoch: no gradient passes it, so it does not learn and seldom comes back (Lu,
+    Shin, Su and Karniadakis 2019, "Dying ReLU and initialization", arXiv 1903.06733, section 1).
+    Gradients explode where their length grows from layer to layer on the way back (Pascanu,
+    Mikolov and Bengio 2013, "On the difficulty of training recurrent neural networks", section
+    2); a step of that length throws the weights away.
+
+    Measuring reads every layer's output once more, which makes an epoch longer.
+
+    Parameters
+    ----------
+    max_dead
+        The share of a layer's units, in [0, 1), that may be dead before it warns.
+    max_norm
+        The length of all gradients of a layer's weights, for one batch, above which it warns.
+
+    Attributes
+    ----------
+    stats : dict
+        `{layer: {figure: [one number an epoch]}}`, with the layers' names in a file. The figures
+        are 'mean' and 'std' of the layer's outputs while training, 'dead', the share of dead
+        units of a ReLU, and 'grad_norm', the largest length of the gradient of its weights.
+
+    Warns
+    -----
+    UserWarning
+        At the end of an epoch for dead ReLUs, once for each layer of them; at the first batch of
+        an epoch for gradients that are too long, infinite or NaN.
+
+    Examples
+    --------
+    >>> import numpy as np, nn
+    >>> model = nn.Model([nn.Dense(3, input_shape=(2,)), nn.ReLU(), nn.Dense(1)], seed=0)
+    >>> model.compile("mse", "sgd")
+    >>> watcher = LayerStats(max_dead=0.9)
+    >>> h = model.fit(np.eye(2), np.ones((2, 1)), callbacks=[watcher], verbose=0)
+    >>> [round(share, 2) for share in watcher.stats["1_ReLU"]["dead"]]  # of its three units
+    [0.33]
+    >>> sorted(watcher.stats["2_Dense"])
+    ['grad_norm', 'mean', 'std']
+    """
+
+    def __init__(self, max_dead: float = 0.1, max_norm: float = 1000.0):
+        self.max_dead = checks.fraction("LayerStats", "max_dead", max_dead)
+        self.max_norm = checks.positive("LayerStats", "max_norm", max_norm)
+        self.stats: dict[str, dict[str, list[float]]] = {}
+        self._outputs: dict[int, _Outputs] = {}  # by the layer's id
+        self._norms: dict[str, float] = {}
+        self._told: set[str] = set()
+
+    def on_train_begin(self, logs: Logs) -> None:
+        """Start afresh."""
+        self.stats, self._told = {}, set()
+
+    def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
+        """Begin the epoch's sums."""
+        self._outputs, self._norms, self._warned_of_norm = {}, {}, False
+
+    def on_train_batch_begin(self, batch: int, logs: Logs) -> None:
+        """Ask the model for the layers' outputs, until the batch's end."""
+        self.model.watch = self._watch
+
+    def _watch(self, array: Array, layer: Layer, what: str) -> None:
+        if what == "output":
+            self._outputs.setdefault(id(layer), _Outputs(layer)).add(array)
+
+    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
+        """Measure the gradients, which the layers still hold."""
+        self.model.watch = None
+        norms = {
+            path: length(layer.grads.values())
+            for path, layer in walk(self.model.layers)
+            if layer.grads and layer.trainable
+        }
+        for path, norm in norms.items():
+            worst = max(norm, self._norms.get(path, 0.0))
+            self._norms[path] = norm if math.isnan(norm) else worst
+        too_long = {path: norm for path, norm in norms.items() if not norm <= self.max_norm}
+        if too_long and not self._warned_of_norm:
+            self._warned_of_norm = True
+            listed = ", ".join(f"{path} {norm:.3g}" for path, norm in too_long.items())
+            warnings.warn(
+                f"[LayerStats] batch {batch}: exploding gradients, longer than {self.max_norm:g}: "
+                f"{listed}: set clip_norm, lower the learning rate, or scale the inputs.",
+                stacklevel=2,
+            )
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        """Add the epoch's figures to `stats`, and warn of dead ReLUs."""
+        dead = {}
+        for path, layer in walk(self.model.layers):
+            figures = {}
+            if id(layer) in self._outputs:
+                figures.update(self._outputs[id(layer)].figures())
+            if path in self._norms:
+                figures["grad_norm"] = self._norms[path]
+            for name, value in figures.items():
+                self.stats.setdefault(path, {}).setdefault(name, []).append(value)
+            if figures.get("dead", 0.0) > self.max_dead and path not in self._told:
+                dead[path] = figures["dead"]
+        self._outputs = {}
+        if dead:
+            self._told |= set(dead)
+            listed = ", ".join(f"{share:.0%} of {path}" for path, share in dead.items())
+            warnings.warn(
+                f"[LayerStats] epoch {epoch + 1}: dead ReLUs, 0 for every sample: {listed}: lower "
+                "the learning rate, or use LeakyReLU.",
+                stacklevel=2,
+            )
+
+    def on_train_end(self, logs: Logs) -> None:
+        """Watch no longer, also where a batch was broken off."""
+        self.model.watch = None
+        self._outputs = {}
+
+
+class _Outputs:
+    """The outputs of one layer over an epoch, as sums."""
+
+    def __init__(self, layer: Layer):
+        inner = getattr(layer, "activation", None)
+        self.is_relu = isinstance(layer, ReLU) or isinstance(inner, ReLU)
+        self.count, self.total, self.squares = 0, 0.0, 0.0
+        self.alive: Array = False  # (units,), which of them were above 0 for any sample
+
+    def add(self, y: Array) -> None:
+        """Take in a batch of outputs (N, units, ...)."""
+        self.count += y.size
+        self.total += float(y.sum(dtype=np.float64))
+        self.squares += float(cuda.get_array_module(y).square(y, dtype=np.float64).sum())
+        if self.is_relu:
+            # A dense layer's units are axis 1, a convolution's channels as well.
+            samples = tuple(axis for axis in range(y.ndim) if axis != 1)
+            self.alive = self.alive | (y != 0).any(axis=samples)
+
+    def figures(self) -> dict[str, float]:
+        """Return mean and standard deviation, and the share of dead units of a ReLU."""
+        mean = self.total / self.count
+        variance = max(self.squares / self.count - mean**2, 0.0)  # rounding may go below 0
+        figures = {"mean": mean, "std": math.sqrt(variance)}
+        if self.is_relu:
+            figures["dead"] = 1 - float(self.alive.mean())
+        return figures
+
+
+def length(arrays: Any) -> float:
+    """Return the Euclidean length of arrays taken as one vector, summed in float64."""
+    total = 0.0
+    for array in arrays:
+        total += float(cuda.get_array_module(array).square(array, dtype=np.float64).sum())
+    return math.sqrt(total)

@@ -1,0 +1,256 @@
+"""Callbacks that write down what happens: a bar, a CSV file, TensorBoard's files, a clock.
+
+None of them changes anything in the training.
+"""
+
+import csv
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from .. import checks, cuda
+from .base import Callback, Logs
+
+
+class ProgressBar(Callback):
+    """Show each epoch: a bar with the images a second in a terminal, else one line.
+
+    Parameters
+    ----------
+    verbose
+        1 draws a bar where standard error is a terminal; 2 writes one line an epoch.
+    """
+
+    def __init__(self, verbose: int = 1):
+        self.bar_wanted = verbose == 1 and sys.stderr.isatty()
+        self._bar: Any = None
+
+    def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
+        """Start the epoch's bar and its clock."""
+        self._start, self._images, self._seconds = time.perf_counter(), 0, 0.0
+        self._title = f"Epoch {epoch + 1}/{self.params['epochs']}"
+        if self.bar_wanted:
+            from tqdm import tqdm
+
+            # A terminal that gives its size as 0 x 0 would get no bar.
+            columns, lines = shutil.get_terminal_size(fallback=(100, 24))
+            self._bar = tqdm(
+                total=self.params["samples"],
+                desc=self._title,
+                unit=" images",
+                mininterval=0.2,
+                ncols=columns,
+                nrows=lines,
+            )
+
+    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
+        """Move the bar on by the batch."""
+        images = min(self.params["batch_size"], self.params["samples"] - self._images)
+        self._images += images
+        self._seconds = time.perf_counter() - self._start
+        if self._bar is not None:
+            self._bar.set_postfix(format_logs(logs), refresh=False)
+            self._bar.update(images)
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        """Write the epoch's figures and close the bar."""
+        if self._bar is not None:
+            self._bar.set_postfix(format_logs(logs))
+            self._close()
+            return
+        speed = self._images / self._seconds if self._seconds else 0.0
+        figures = ", ".join(f"{name} {text}" for name, text in format_logs(logs).items())
+        print(f"{self._title}: {figures}, {speed:,.0f} images/s", flush=True)
+
+    def on_train_end(self, logs: Logs) -> None:
+        """Close a bar that an interruption left open."""
+        self._close()
+
+    def _close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def format_logs(logs: Logs) -> dict[str, str]:
+    """Return figures as short texts.
+
+    Examples
+    --------
+    >>> format_logs({"loss": 0.123456, "lr": 0.0005})
+    {'loss': '0.1235', 'lr': '0.0005'}
+    """
+    return {k: f"{v:.4f}" if abs(v) >= 1e-3 or v == 0 else f"{v:.3g}" for k, v in logs.items()}
+
+
+class CSVLogger(Callback):
+    """Write a line of figures an epoch to a file that tables and spreadsheets read.
+
+    The columns are 'epoch', counted from 0 as Keras does, and the figures of the first epoch; a
+    figure that an epoch lacks is 'NA' in its line, and one that comes later is left out.
+
+    Parameters
+    ----------
+    path
+        The file. It is closed after each line, so that others can read it meanwhile.
+    separator
+        What stands between two columns, one character.
+    append
+        Whether to go on with an old file, in its columns, rather than to replace it.
+
+    Raises
+    ------
+    ValueError
+        For a separator that is not one character; where training begins, for an old file that
+        has no such table.
+    OSError
+        Where training begins and the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np, nn
+    >>> model = nn.Model([nn.Dense(1, use_bias=False, input_shape=(1,))], seed=0)
+    >>> model.compile("mse", "sgd", lr=0.5)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     log = CSVLogger(f"{folder}/log.csv")
+    ...     h = model.fit(np.ones((4, 1)), np.ones((4, 1)), epochs=2, callbacks=[log], verbose=0)
+    ...     print([line.split(",")[::2] for line in log.path.read_text().split()])
+    [['epoch', 'lr'], ['0', '0.5'], ['1', '0.5']]
+    """
+
+    def __init__(self, path: str | os.PathLike, separator: str = ",", append: bool = False):
+        if not isinstance(separator, str) or len(separator) != 1 or separator in '\r\n"':
+            raise checks.error("CSVLogger", "separator", "must be one character", separator)
+        self.path, self.separator, self.append = Path(path), separator, bool(append)
+        self._columns: list[str] = []
+
+    def on_train_begin(self, logs: Logs) -> None:
+        """Begin the file; learn the columns of an old one."""
+        self._columns = self._old_columns() if self.append else []
+        cut_off = self._columns and not self.path.read_bytes().endswith(b"\n")
+        with self.path.open("a" if self.append else "w", encoding="utf-8") as file:
+            file.write("\n" if cut_off else "")
+
+    def _old_columns(self) -> list[str]:
+        """Return the columns of the file that is there; none for no file or an empty one."""
+        if not self.path.exists() or self.path.stat().st_size == 0:
+            return []
+        with self.path.open(newline="", encoding="utf-8") as file:
+            columns = next(csv.reader(file, delimiter=self.separator))
+        if columns[:1] != ["epoch"]:
+            rule = f"must begin with the column 'epoch' to be appended to with {self.separator!r}"
+            raise checks.error("CSVLogger", "path", rule, str(self.path))
+        return columns
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        """Write the epoch's line, after that of the names for the first one."""
+        is_first = not self._columns
+        if is_first:
+            self._columns = ["epoch", *logs]
+        figures = [float(logs[name]) if name in logs else "NA" for name in self._columns[1:]]
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, delimiter=self.separator, lineterminator="\n")
+            if is_first:
+                writer.writerow(self._columns)
+            writer.writerow([epoch, *figures])
+
+
+class TensorBoard(Callback):
+    """Write the figures of every epoch as TensorBoard reads them (`tensorboard --logdir logs`).
+
+    As Keras' callback it makes two runs, so that both curves of a figure share a diagram:
+    `train`, and `validation` where there are validation data. A figure is the scalar
+    'epoch_<name>', 'epoch_loss' for example, with the epoch, counted from 0, as its step.
+
+    Parameters
+    ----------
+    log_dir
+        The folder that the two runs are written to; it is made where it is missing.
+    histogram_freq
+        Write a histogram of each array of weights every so many epochs; 0 for never.
+
+    Raises
+    ------
+    ImportError
+        Where tensorboardX is not installed.
+    """
+
+    def __init__(self, log_dir: str | os.PathLike = "logs", histogram_freq: int = 0):
+        try:
+            import tensorboardX  # noqa: F401
+        except ImportError as error:
+            raise ImportError(
+                "[TensorBoard] needs tensorboardX to write its files: python -m pip install "
+                "tensorboardX."
+            ) from error
+        self.log_dir = Path(log_dir)
+        self.histogram_freq = checks.non_negative_int(
+            "TensorBoard", "histogram_freq", histogram_freq
+        )
+        self._writers: dict[str, Any] = {}
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        """Write the epoch's figures, and the histograms where it is their turn."""
+        for name, value in logs.items():
+            run = "validation" if name.startswith("val_") else "train"
+            tag = f"epoch_{name.removeprefix('val_')}"
+            self._writer(run).add_scalar(tag, float(value), epoch)
+        if self.histogram_freq and (epoch + 1) % self.histogram_freq == 0:
+            for name, array in self.model.get_arrays().items():
+                values = cuda.to_cpu(array).ravel()
+                self._writer("train").add_histogram(name, values, epoch)
+        for writer in self._writers.values():
+            writer.flush()
+
+    def _writer(self, run: str) -> Any:
+        """Return the writer of a run, made when its first figure comes."""
+        from tensorboardX import SummaryWriter
+
+        if run not in self._writers:
+            self._writers[run] = SummaryWriter(str(self.log_dir / run))
+        return self._writers[run]
+
+    def on_train_end(self, logs: Logs) -> None:
+        """Close the files and end the writers' threads."""
+        for writer in self._writers.values():
+            writer.close()
+        self._writers = {}
+
+
+class Timer(Callback):
+    """Add the time of each epoch and of a step in it to the history, in seconds.
+
+    'seconds' is the whole epoch, validation and the waiting for data included, up to this
+    callback's turn at its end; 'step_seconds' is the mean of its batches, without the waiting.
+
+    Examples
+    --------
+    >>> import numpy as np, nn
+    >>> model = nn.Model([nn.Dense(1, input_shape=(2,))], seed=0)
+    >>> model.compile("mse", "sgd")
+    >>> h = model.fit(np.ones((4, 2)), np.ones((4, 1)), callbacks=[Timer()], verbose=0)
+    >>> h["seconds"][0] >= h["step_seconds"][0] > 0
+    True
+    """
+
+    def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
+        """Start the epoch's clock."""
+        self._epoch_start = time.perf_counter()
+        self._in_steps, self._steps = 0.0, 0
+
+    def on_train_batch_begin(self, batch: int, logs: Logs) -> None:
+        """Start the step's clock."""
+        self._step_start = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
+        """Add the step to the epoch's."""
+        self._in_steps += time.perf_counter() - self._step_start
+        self._steps += 1
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        """Write both times into the epoch's figures."""
+        logs["seconds"] = time.perf_counter() - self._epoch_start
+        logs["step_seconds"] = self._in_steps / self._steps
