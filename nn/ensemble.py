@@ -73,7 +73,7 @@ class Ensemble:
         self.models = [m if isinstance(m, Model) else Model.load(m) for m in models]
         if activation is not None and activation not in _CHOICES:
             raise checks.unknown("Ensemble", "activation", activation, _CHOICES)
-        for what in ("input_shape", "output_shape", "class_names"):
+        for what in ("input_shape", "output_shape", "class_names", "input_scale"):
             found = [getattr(model, what) for model in self.models]
             if any(value != found[0] for value in found):
                 rule = f"must all have the same {what}"

@@ -204,8 +204,9 @@ class Model:
         """
         if not self.layers:
             raise ValueError("[Model] has no layers: there is none to pop().")
-        index, layer = len(self.layers) - 1, self.layers.pop()
-        saving.forget_layer(self.optimizer, f"{index}_{type(layer).__name__}")
+        layer = self.layers[-1]
+        saving.forget_layer(self, f"{len(self.layers) - 1}_{type(layer).__name__}")
+        self.layers.pop()
         if not self.layers:
             self.input_shape = self.output_shape = None
         elif self.built:
@@ -232,6 +233,7 @@ class Model:
         They are the same objects, with the parameters that they have. The loss and the
         optimizer stay behind, and layers added later are not in it.
         """
+        self.use_training_weights()
         shape = None if self.input_shape is None else self.input_shape[1:]
         return Sequential(self.layers, name=self.name, input_shape=shape)
 
@@ -553,6 +555,7 @@ class Model:
         `train_step` may; the mean is over the samples that have come.
         """
         if self.accumulator.batches:
+            self.use_training_weights()
             factors = [factor for *_, factor in self._trained()]
             optim.name_parameters(self.optimizer, self.trained_names, factors)
             params = [layer.params[key] for _, layer, key, _ in self._trained()]

@@ -538,6 +538,11 @@ class Accumulator:
 
     def finish(self, params: list[Array]) -> list[tuple[Array, Array]]:
         """Return each parameter with the mean gradient of what has come, and begin anew."""
+        if len(params) != len(self.sums):
+            raise RuntimeError(
+                f"[Model] {len(params)} parameters are trained, and the gradients of "
+                f"{len(self.sums)} wait: call finish_step() before a layer is frozen or freed."
+            )
         means = [total / self.samples for total in self.sums]
         self.clear()
         return list(zip(params, means, strict=True))

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from . import callbacks as cb
-from . import cuda, io, losses, metrics, optim
+from . import cuda, io, losses, metrics, optim, validation
 from .layers import layer_from_config
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def to_file(model: "Model", include_optimizer: bool) -> io.ModelFile:
         "name": model.name,
         "dtype": model.dtype,
         "input_shape": model.input_shape,
-        "class_names": model.class_names,
+        "class_names": _fitting_names(model, model.class_names),
         "layers": [layer.to_config() for layer in model.layers],
     }
     content = io.ModelFile(architecture, weights(model))
@@ -66,7 +66,10 @@ def waiting_arrays(model: "Model") -> dict[str, Any]:
     """
     aside = {_ASIDE + name: array for name, array in (model.set_aside or {}).items()}
     sums = model.accumulator.sums
-    waiting = zip(model.trained_names, sums, strict=True) if sums else ()
+    names = model.trained_names
+    if len(names) != len(sums):  # layers were frozen meanwhile: no step can be made of the sums
+        sums = []
+    waiting = zip(names, sums, strict=False)
     return aside | {_ACCUMULATED + name: array for name, array in waiting}
 
 
@@ -91,7 +94,7 @@ def restore_waiting(model: "Model", content: io.ModelFile, path: str | os.PathLi
     """Take weights set aside and gradients that wait for a step from a file into the model."""
     model.set_aside = _waiting(model, content, _ASIDE, path) or None
     sums = _waiting(model, content, _ACCUMULATED, path)
-    if sums:
+    if sums.keys() >= set(model.trained_names) and sums:  # else other layers are trained now
         saved = (content.training or {})["accumulation"]
         accumulator = model.accumulator
         accumulator.batches, accumulator.samples = int(saved["batches"]), int(saved["samples"])
@@ -122,8 +125,15 @@ def model_of(content: io.ModelFile, path: str | os.PathLike, make: type["Model"]
         )
         if architecture.get("input_shape") is not None:
             model.build(architecture["input_shape"])
-        model.class_names = architecture.get("class_names")
+        model.class_names = _fitting_names(model, architecture.get("class_names"))
     return model
+
+
+def _fitting_names(model: "Model", names: Any) -> Any:
+    """Return names of classes, or None where the last layer tells another number of them apart."""
+    outputs = validation.classes_of(model.output_shape)
+    has_other_number = outputs is not None and isinstance(names, list) and len(names) != outputs
+    return None if has_other_number else names
 
 
 def compile_as_saved(model: "Model", content: io.ModelFile, path: str | os.PathLike) -> None:
@@ -205,14 +215,23 @@ def resume(model: "Model", content: io.ModelFile, path: str | os.PathLike) -> No
     with refusing_nonsense(path):
         state = optimizer_state(content)
         if state and hasattr(model.optimizer, "set_state"):
+            model.optimizer.param_names = None  # another set of layers may have been trained there
             model.optimizer.set_state(state)
         restore_waiting(model, content, path)
         restore_progress(model, content.training or {})
+        if model.class_names is None:
+            names = (content.architecture or {}).get("class_names")
+            model.class_names = _fitting_names(model, names)
 
 
 def restore_progress(model: "Model", saved: dict[str, Any]) -> None:
     """Set history, epoch, the seed of the split and every generator as they were."""
     history = {str(name): [float(v) for v in values] for name, values in saved["history"].items()}
+    epochs = len(history.get("loss", ()))
+    for (
+        values
+    ) in history.values():  # a callback after the checkpoint may have added its figure late
+        values += [math.nan] * (epochs - len(values))
     states = saved["generators"]
     if len(states) != len(model.generators):
         raise TypeError(f"'generators' holds {len(states)} states for {len(model.generators)}")
@@ -222,15 +241,21 @@ def restore_progress(model: "Model", saved: dict[str, Any]) -> None:
     model.split_seed = int(saved["split_seed"])
 
 
-def forget_layer(optimizer: Any, path: str) -> None:
-    """Drop an optimizer's state for a layer that is taken away: of '7_Dense' that of '7_Dense_W'.
+def forget_layer(model: "Model", path: str) -> None:
+    """Drop what is kept for a layer that is taken away: of '7_Dense' that of '7_Dense_W'.
 
-    A layer that takes its place may have the same name.
+    That is its state in the optimizer, its weights set aside, and all gradients that wait for a
+    step. A layer that takes its place may have the same name.
     """
+    optimizer, gone = model.optimizer, (f"{path}_", f"{path}/")
+    model.accumulator.clear()
+    if model.set_aside is not None:
+        aside = model.set_aside.items()
+        model.set_aside = {name: array for name, array in aside if not name.startswith(gone)}
     if getattr(optimizer, "iterations", 0) and hasattr(optimizer, "get_state"):
         state = optimizer.get_state()  # keys as 'm/7_Dense_W' and 'm/7_Residual/0_Conv2D_W'
-        gone = (f"{path}_", f"{path}/")
         kept = {k: v for k, v in state.items() if not k.partition("/")[2].startswith(gone)}
+        optimizer.param_names = None  # layers that are frozen now keep their state
         optimizer.set_state(kept)
 
 

@@ -96,6 +96,7 @@ def measure(model: "Model", x: Any, y: Any = None) -> list[LayerTrace]:
         model.build((None, *np.shape(x)[1:]))
     rows: dict[int, LayerTrace] = {}
     for path, layer in walk(model.layers):
+        layer.grads.clear()  # the copy brought those of the last batch along
         count = sum(int(param.size) for param in layer.params.values())
         rows[id(layer)] = LayerTrace(path, parameters=count)
     # In the first pass kernels are compiled, and arrays weighed; the second is timed.
@@ -202,7 +203,7 @@ def _observed_backward(layer: Layer, row: LayerTrace) -> Callable[..., Array]:
         start = _now(grad)
         input_grad = backward(grad)
         row.backward_seconds = _now(grad) - start
-        if layer.params:
+        if layer.params and layer.trainable:
             row.weight_grad_norm = length(layer.grads.values())
         return input_grad
 

@@ -62,6 +62,7 @@ def as_inputs(model: "Model", x: Any) -> Stream | None:
 
     def check(x: Array, y: None, weights: None) -> None:
         validation.check_shape(x, model.input_shape)
+        validation.check_scaled_once(x, model.input_scale)
 
     return Stream(x, "x", check=check, with_targets=False)
 
@@ -214,9 +215,9 @@ def learn_from_data(model: "Model", train: Any, resumes: bool) -> None:
     These are the mean and std of a `Standardize` at its beginning, which come from the file
     where the model resumes, and the names of the classes.
     """
-    if not resumes:
-        adapt_first(model.layers, train)
     source = train.source if isinstance(train, Stream) else train
+    if not resumes:
+        adapt_first(model.layers, source)
     names = getattr(source, "class_names", None)
     if names is not None and len(names) == validation.classes_of(model.output_shape):
         model.class_names = names
@@ -554,9 +555,10 @@ def end_epoch(
         logs["lr"] = lr
         model.epoch = epoch + 1
         model.history.on_epoch_end(epoch, logs)  # first, so that a checkpoint holds it
-        own = set(logs)
-        loop.call("on_epoch_end", epoch, logs)
-    model.history.on_epoch_end(epoch, {k: v for k, v in logs.items() if k not in own})
+        noted = set(logs)
+        for _ in loop.each("on_epoch_end", epoch, logs):  # may add figures of its own
+            model.history.on_epoch_end(epoch, {k: v for k, v in logs.items() if k not in noted})
+            noted = set(logs)
 
 
 def validate(model: "Model", loop: cb.CallbackList, val: Dataset | Stream) -> dict[str, float]:

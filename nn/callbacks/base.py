@@ -5,7 +5,7 @@ place that calls them. `score` decides what the callbacks that watch a figure ta
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import checks
@@ -223,8 +223,14 @@ class CallbackList:
 
     def call(self, method: str, *arguments: Any) -> None:
         """Call `method` of every callback, with as many of the arguments as it takes."""
+        for _ in self.each(method, *arguments):
+            pass
+
+    def each(self, method: str, *arguments: Any) -> Iterator[None]:
+        """Do as `call`, one callback at each turn of a loop."""
         for function, count in self._methods[method]:
             function(*arguments[:count])
+            yield
 
 
 def _written(callback: Callback, name: str | None) -> Callable | None:
