@@ -1,5 +1,6 @@
 """What all tests share: the devices, the sample of digits, and quiet property-based tests."""
 
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -52,3 +53,9 @@ def sample():
     from nn.data import load_mnist_sample
 
     return load_mnist_sample(SAMPLE)
+
+
+def pytest_configure(config):
+    """Let Ctrl-C be heard, which tests send: a shell's background jobs are born deaf to it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
