@@ -125,7 +125,7 @@ def model_of(content: io.ModelFile, path: str | os.PathLike, make: type["Model"]
         )
         if architecture.get("input_shape") is not None:
             model.build(architecture["input_shape"])
-        model.class_names = _fitting_names(model, architecture.get("class_names"))
+        model.class_names = architecture.get("class_names")
     return model
 
 
