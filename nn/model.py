@@ -211,9 +211,8 @@ class Model:
             self.input_shape = self.output_shape = None
         elif self.built:
             self.output_shape = self.layers[-1].output_shape
-        outputs = validation.classes_of(self.output_shape)
-        if self.class_names and outputs not in (None, len(self.class_names)):
-            self.class_names = None  # they were those of the layer
+        # Names of another number of classes were those of the layer.
+        self.class_names = validation.fitting_class_names(self.class_names, self.output_shape)
         return layer
 
     def _append(self, layer: "Layer | Model") -> None:
@@ -249,7 +248,7 @@ class Model:
     @property
     def input_scale(self) -> float | None:
         """What a `Rescale` at the model's beginning multiplies by; None without one."""
-        first = next(iter(flat(self.layers)), None)
+        first = next(iter(flat(self.layers[:1])), None)
         return first.scale if isinstance(first, Rescale) else None
 
     @property
@@ -556,9 +555,10 @@ class Model:
         """
         if self.accumulator.batches:
             self.use_training_weights()
-            factors = [factor for *_, factor in self._trained()]
-            optim.name_parameters(self.optimizer, self.trained_names, factors)
-            params = [layer.params[key] for _, layer, key, _ in self._trained()]
+            trained = list(self._trained())
+            names, factors = [name for name, *_ in trained], [factor for *_, factor in trained]
+            optim.name_parameters(self.optimizer, names, factors)
+            params = [layer.params[key] for _, layer, key, _ in trained]
             self.optimizer.step(self.accumulator.finish(params))
 
     def _inputs(self, x: Any) -> Array:

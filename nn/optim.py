@@ -39,10 +39,17 @@ def _arguments(cls: type) -> list[str]:
     return list(inspect.signature(cls).parameters)
 
 
-def _global_norm(grads: list[Array]) -> float:
-    """Return the Euclidean length of all gradients taken as one vector, summed in float64."""
-    xp = cuda.get_array_module(*grads)
-    return math.sqrt(sum(xp.square(grad, dtype=np.float64).sum() for grad in grads))
+def global_norm(arrays: Iterable[Array]) -> float:
+    """Return the Euclidean length of arrays taken as one vector, summed in float64.
+
+    Examples
+    --------
+    >>> global_norm([np.array([3.0]), np.array([[0.0, 4.0]])])
+    5.0
+    """
+    arrays = list(arrays)
+    xp = cuda.get_array_module(*arrays)
+    return math.sqrt(sum(xp.square(array, dtype=np.float64).sum() for array in arrays))
 
 
 class Optimizer:
@@ -364,7 +371,7 @@ class Optimizer:
         if self.clip_value is not None:
             low, high = -self.clip_value, self.clip_value
             return lambda grad: cuda.get_array_module(grad).clip(grad, low, high)
-        norm = _global_norm(grads) if self.clip_norm is not None else 0.0
+        norm = global_norm(grads) if self.clip_norm is not None else 0.0
         # Gradients that are infinite or NaN stay as they are: there is nothing to scale down to.
         if self.clip_norm is not None and self.clip_norm < norm < math.inf:
             scale = self.clip_norm / norm

@@ -29,7 +29,7 @@ def to_file(model: "Model", include_optimizer: bool) -> io.ModelFile:
         "name": model.name,
         "dtype": model.dtype,
         "input_shape": model.input_shape,
-        "class_names": _fitting_names(model, model.class_names),
+        "class_names": validation.fitting_class_names(model.class_names, model.output_shape),
         "layers": [layer.to_config() for layer in model.layers],
     }
     content = io.ModelFile(architecture, weights(model))
@@ -129,13 +129,6 @@ def model_of(content: io.ModelFile, path: str | os.PathLike, make: type["Model"]
     return model
 
 
-def _fitting_names(model: "Model", names: Any) -> Any:
-    """Return names of classes, or None where the last layer tells another number of them apart."""
-    outputs = validation.classes_of(model.output_shape)
-    has_other_number = outputs is not None and isinstance(names, list) and len(names) != outputs
-    return None if has_other_number else names
-
-
 def compile_as_saved(model: "Model", content: io.ModelFile, path: str | os.PathLike) -> None:
     """Compile a loaded model as it was, where all of it is nn's own; ask for the user's parts."""
     saved = content.training
@@ -221,7 +214,7 @@ def resume(model: "Model", content: io.ModelFile, path: str | os.PathLike) -> No
         restore_progress(model, content.training or {})
         if model.class_names is None:
             names = (content.architecture or {}).get("class_names")
-            model.class_names = _fitting_names(model, names)
+            model.class_names = validation.fitting_class_names(names, model.output_shape)
 
 
 def restore_progress(model: "Model", saved: dict[str, Any]) -> None:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import cuda
-from .callbacks.layer_stats import length
+from . import cuda, optim
 from .layers import Layer
 from .layers.base import walk
 from .layers.containers import backward_through
@@ -199,12 +198,12 @@ def _observed_backward(layer: Layer, row: LayerTrace) -> Callable[..., Array]:
     backward = layer.backward
 
     def observed(grad: Array) -> Array:
-        row.output_grad_norm = length([grad])
+        row.output_grad_norm = optim.global_norm([grad])
         start = _now(grad)
         input_grad = backward(grad)
         row.backward_seconds = _now(grad) - start
         if layer.params and layer.trainable:
-            row.weight_grad_norm = length(layer.grads.values())
+            row.weight_grad_norm = optim.global_norm(layer.grads.values())
         return input_grad
 
     return observed

@@ -137,6 +137,21 @@ def check_class_names(names: Any, output_shape: tuple[int | None, ...] | None) -
     return [str(text) for text in texts]  # NumPy's texts too
 
 
+def fitting_class_names(names: Any, output_shape: tuple[int | None, ...] | None) -> Any:
+    """Return names of classes, or None where the outputs tell another number of them apart.
+
+    What is no list is returned as it is, for `check_class_names` to refuse.
+
+    Examples
+    --------
+    >>> fitting_class_names(["cat", "dog"], (None, 2)), fitting_class_names(["cat"], (None, 2))
+    (['cat', 'dog'], None)
+    """
+    outputs = classes_of(output_shape)
+    has_other_number = outputs is not None and isinstance(names, list) and len(names) != outputs
+    return None if has_other_number else names
+
+
 def classes_of(output_shape: tuple[int | None, ...] | None) -> int | None:
     """Return how many classes a model's output tells apart, two for a single number.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, cuda
+from .. import checks, cuda, optim
 from ..layers import Layer, ReLU
 from ..layers.base import walk
 from .base import Callback, Logs
@@ -91,7 +91,7 @@ class LayerStats(Callback):
         """Measure the gradients, which the layers still hold."""
         self.model.watch = None
         norms = {
-            path: length(layer.grads.values())
+            path: optim.global_norm(layer.grads.values())
             for path, layer in walk(self.model.layers)
             if layer.grads and layer.trainable
         }
@@ -164,11 +164,3 @@ class _Outputs:
         if self.is_relu:
             figures["dead"] = 1 - float(self.alive.mean())
         return figures
-
-
-def length(arrays: Any) -> float:
-    """Return the Euclidean length of arrays taken as one vector, summed in float64."""
-    total = 0.0
-    for array in arrays:
-        total += float(cuda.get_array_module(array).square(array, dtype=np.float64).sum())
-    return math.sqrt(total)
