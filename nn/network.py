@@ -1,0 +1,436 @@
+"""A stack of layers as one thing: built for a shape, run forward and backward, moved, looked at.
+
+`Model` is a `Network` with a loss and an optimizer. What knows only layers and arrays stands here;
+what trains them, in `model.py`.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from . import checks, cuda, io, random, validation
+from .layers import Layer, Rescale, Residual, Sequential
+from .layers.base import check_distinct, move_to_device, set_generator, walk
+from .layers.containers import (
+    as_layer,
+    backward_through,
+    build_layers,
+    flat,
+    forward_through,
+    telling,
+)
+
+Array = Any  # numpy.ndarray or cupy.ndarray
+Shape = tuple[int | None, ...]
+
+# With NN_DEBUG=1 every layer's output and gradient is looked at for NaN and infinity.
+_DEBUG = os.environ.get("NN_DEBUG") == "1"
+
+
+class Network:
+    """The layers of a model, without loss and optimizer; see `nn.Model` for its parameters."""
+
+    def __init__(
+        self,
+        layers: Sequence[Layer] | None = None,
+        dtype: str = "float32",
+        seed: int | None = None,
+        name: str | None = None,
+    ):
+        self.dtype = str(getattr(dtype, "__name__", dtype))  # numpy.float64 is 'float64'
+        if self.dtype not in ("float32", "float64"):
+            raise checks.error("Model", "dtype", "must be 'float32' or 'float64'", dtype)
+        self.name = name
+        self.layers: list[Layer] = []
+        self.set_aside: dict[str, Array] | None = None
+        self.input_shape: Shape | None = None
+        self.output_shape: Shape | None = None
+        self._class_names: list[str] | None = None
+        self.watch: Callable[[Array, Layer, str], Any] | None = None
+        self._rng = random.new_generator(seed)
+        self._data_rng = self._rng.spawn(1)[0]
+        self.split_seed = int(self._rng.integers(2**63))  # the same split at every fit
+        self._pending: tuple[Any, ...] | None = None  # arrays of a file, for when it is built
+        self._forward_shape: tuple[int, ...] | None = None
+        self._to_device: Callable[[Array], Array] = cuda.to_gpu if cuda.USE_CUDA else cuda.to_cpu
+        for layer in layers or ():
+            self._append(layer)
+        self._build_if_known()
+
+    # ------------------------------------------------------------------------------ building
+
+    @property
+    def built(self) -> bool:
+        """Whether the layers have their parameters."""
+        return self.input_shape is not None
+
+    def add(self, layer: "Layer | Network") -> None:
+        """Append a layer or a model; it is built at once where the input's shape is known.
+
+        Raises
+        ------
+        TypeError
+            For something that is not a layer object.
+        ValueError
+            For a layer that is in the model already, or does not fit the one before.
+        """
+        self._append(layer)
+        try:
+            self._build_if_known()
+        except Exception:
+            self.layers.pop()
+            raise
+
+    def _append(self, layer: "Layer | Network") -> None:
+        if isinstance(layer, Network) and layer.built and layer.dtype != self.dtype:
+            raise ValueError(
+                f"[Model] 'layers' holds a model that is built in {layer.dtype}, got it in a model "
+                f"of dtype {self.dtype}: make both with the same dtype."
+            )
+        layer = as_layer(layer, "Model")
+        check_distinct("Model", [layer], self.layers)
+        set_generator(layer, self._rng.spawn(1)[0])
+        self.layers.append(layer)
+
+    def as_layer(self) -> Sequential:
+        """Return the model's layers as one layer, for use in another model.
+
+        They are the same objects, with the parameters that they have. The loss and the
+        optimizer stay behind, and layers added later are not in it.
+        """
+        self.use_training_weights()
+        shape = None if self.input_shape is None else self.input_shape[1:]
+        return Sequential(self.layers, name=self.name, input_shape=shape)
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """Names of the classes, in the order of the labels; None where there are none."""
+        return self._class_names
+
+    @class_names.setter
+    def class_names(self, names: Sequence[str] | None) -> None:
+        self._class_names = validation.check_class_names(names, self.output_shape)
+
+    @property
+    def input_scale(self) -> float | None:
+        """What a `Rescale` at the model's beginning multiplies by; None without one."""
+        first = next(iter(flat(self.layers[:1])), None)
+        return first.scale if isinstance(first, Rescale) else None
+
+    @property
+    def generators(self) -> list[np.random.Generator]:
+        """Every generator of random numbers that the model draws from."""
+        return [self._rng, self._data_rng, *(layer.rng for _, layer in walk(self.layers))]
+
+    def _build_if_known(self) -> None:
+        """Build the layers that are not, where the input's shape is known."""
+        if self.input_shape is None:
+            shape = _known_shape(self.layers[0]) if self.layers else None
+            if shape is not None:
+                self.build((None, *shape))
+            return
+        self._build_layers(self.input_shape)
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        """Create all parameters for inputs of a shape.
+
+        Parameters
+        ----------
+        input_shape
+            With the batch axis, as in (1, 5) or (None, 3, 32, 32).
+
+        Raises
+        ------
+        ValueError
+            For a model without layers, a shape that a layer cannot take (the message names
+            the layer), or a model that is built for another shape.
+        """
+        if not self.layers:
+            raise ValueError(
+                "[Model] has no layers: add() some before build(), fit() or predict()."
+            )
+        shape = tuple(input_shape)
+        if len(shape) < 2 or not all(
+            n is not None and checks.is_integer(n) and n >= 1 for n in shape[1:]
+        ):
+            raise checks.error(
+                "Model",
+                "input_shape",
+                "must be positive sizes after a batch axis, as in (None, 3, 32, 32)",
+                input_shape,
+            )
+        shape = (None, *(int(n) for n in shape[1:] if n is not None))
+        if self.input_shape is not None and shape != self.input_shape:
+            raise ValueError(f"[Model] is built for inputs {self.input_shape}, got {shape}.")
+        unbuilt = [layer for _, layer in walk(self.layers) if not layer.built]
+        try:
+            self._build_layers(shape)
+            if self._pending is not None:
+                self.set_arrays(*self._pending)
+        except Exception:
+            for layer in unbuilt:  # so that the next shape finds them as they were
+                layer.built, layer.built_shape = False, None
+            raise
+        self.input_shape, self._pending = shape, None
+
+    def _build_layers(self, shape: Shape) -> None:
+        unbuilt = [layer for layer in self.layers if not layer.built]
+        self.output_shape = build_layers(self.layers, shape, self.dtype)
+        for layer in unbuilt:
+            move_to_device(layer, self._to_device)
+
+    # ------------------------------------------------------------------ forward and backward
+
+    def forward(self, x: Array, training: bool | None = False) -> Array:
+        """Return the output for a batch; `training` as in `Layer.forward`."""
+        return self._forward(self._inputs(x), training)
+
+    def backward(self, grad: Array) -> Array:
+        """Fill every layer's `grads` and return the gradient for the input.
+
+        Parameters
+        ----------
+        grad
+            Gradient of the loss for the output of the last `forward`, as `loss.backward()`
+            returns it.
+        """
+        if self._forward_shape is not None and grad.shape != self._forward_shape:
+            raise ValueError(
+                f"[Model] backward() expects a gradient of the output's shape "
+                f"{self._forward_shape}, got {grad.shape}."
+            )
+        watch = self._watch if _DEBUG or self.watch else None
+        with telling(self.layers, watch=watch):
+            return backward_through(self.layers, grad, watch=watch)
+
+    def _inputs(self, x: Any) -> Array:
+        """Return checked inputs in the model's dtype and on its device, building it if need be."""
+        x = validation.check_inputs(x, self.input_shape)
+        validation.check_scaled_once(x, self.input_scale)
+        if not self.built:
+            self.build((None, *x.shape[1:]))
+        with np.errstate(over="ignore"):  # too large for the dtype: infinite, and refused below
+            x = self._to_device(_scaled(x, self.dtype))
+        validation.check_finite(x, "x")
+        return x
+
+    def _forward(self, x: Array, training: bool | None) -> Array:
+        watch = self._watch if _DEBUG or self.watch else None
+        with telling(self.layers, watch=watch):
+            y = forward_through(self.layers, x, training, watch)
+        if training is not None:  # else nothing was kept for backward
+            self._forward_shape = y.shape
+        return y
+
+    def _backward_to_weights(self, grad: Array) -> None:
+        """Go backward as far as there are weights to train; nobody reads what lies below.
+
+        What a layer kept of the forward pass is dropped as soon as it was used, so that its
+        memory serves the layers before it.
+        """
+        watch = self._watch if _DEBUG or self.watch else None
+        with telling(self.layers, watch=watch, forgets=True):
+            backward_through(self.layers, grad, wants_input_grad=False, forget=True, watch=watch)
+
+    def _output_activation(self) -> Layer | None:
+        """Return the activation that makes the model's output, or None."""
+        last = self.layers[-1] if self.layers else None
+        while isinstance(last, Sequential):
+            last = last.layers[-1]
+        inner = getattr(last, "activation", None)
+        if isinstance(inner, Layer):
+            return inner
+        return last if getattr(last, "logits_of", None) else None
+
+    # ---------------------------------------------------------------------------- parameters
+
+    @property
+    def trained_names(self) -> list[str]:
+        """Names in a file of the parameters of `get_params_and_grads`, in their order."""
+        return [name for name, *_ in self._trained()]
+
+    def _trained(self) -> Iterator[tuple[str, Layer, str, float]]:
+        """Yield each trained parameter: its name in a file, its layer and key, its lr_factor."""
+        factors = {"": 1.0}  # of each layer, times those of the layers around it
+        for path, layer in walk(self.layers):
+            factors[path] = factors[path.rpartition("/")[0]] * layer.lr_factor
+            if layer.trainable:
+                for key in layer.params:
+                    yield f"{path}_{key}", layer, key, factors[path]
+
+    def penalty(self) -> float:
+        """Return the sum of the penalties on weights, of the layers that are trained.
+
+        `fit`, `train_step` and `evaluate` have it in the loss that they report, as Keras has. In
+        a loop written by hand it is to be added to `loss.forward`'s value; its gradient is in
+        `get_params_and_grads`.
+        """
+        return sum((k.penalty() for _, k in walk(self.layers) if k.trainable), 0.0)
+
+    def get_arrays(self) -> dict[str, Array]:
+        """Return all parameters and buffers by their names in a file; not copies.
+
+        They are '7_Dense_W', and '3_Residual/0_Conv2D_W' inside another layer.
+        """
+        return {
+            f"{path}_{key}": array
+            for path, layer in walk(self.layers)
+            for arrays in (layer.params, layer.buffers)
+            for key, array in arrays.items()
+        }
+
+    def set_arrays(
+        self,
+        arrays: dict[str, Array],
+        where: str = "arrays",
+        strict: bool = True,
+        report: io.LoadReport | None = None,
+    ) -> io.LoadReport:
+        """Copy arrays into the parameters and buffers of the same names.
+
+        Returns
+        -------
+        LoadReport
+            What was copied, what was not, and why: `report`, filled in, or a new one.
+
+        Raises
+        ------
+        ValueError
+            Where `strict` and they do not match; nothing is changed then.
+        """
+        own = self.get_arrays()
+        report = io.match_arrays(own, arrays, where, strict, report)
+        self.use_training_weights()
+        for name in report.loaded:
+            own[name][...] = self._to_device(arrays[name].astype(self.dtype))
+        return report
+
+    def use_training_weights(self) -> None:
+        """Put the weights in training back where averaged weights stand in their place."""
+        if self.set_aside is not None:
+            own = self.get_arrays()
+            for name, array in self.set_aside.items():
+                own[name][...] = self._to_device(array)
+            self.set_aside = None
+
+    # ------------------------------------------------------------------ looking for mistakes
+
+    def _watch(self, array: Array, layer: Layer, what: str) -> None:
+        """Tell `watch` of an array; with NN_DEBUG=1, stop where it is NaN or infinite."""
+        if array is None:
+            return
+        if _DEBUG and not _all_finite(array):
+            label = self._label(layer)
+            raise FloatingPointError(f"[Model] NN_DEBUG: the {what} of {label} is not finite.")
+        if self.watch is not None:
+            self.watch(array, layer, what)
+
+    def _label(self, layer: Layer) -> str:
+        """Return what messages call a layer: 'layer 7 (Dense)', or its path inside another."""
+        path = next(path for path, part in walk(self.layers) if part is layer)
+        if "/" in path:
+            return f"layer {path}"
+        index, _, kind = path.partition("_")
+        return f"layer {index} ({kind})"
+
+    def _find_nan(self, x: Array) -> str:
+        """Say in which layer a NaN or an infinity first appears for the batch x."""
+        advice = "lower the learning rate, or set clip_norm."
+
+        def look(array: Array, layer: Layer, _: str) -> None:
+            for name, param in layer.params.items():
+                if not _all_finite(param):
+                    label = self._label(layer)
+                    raise _FoundNaN(f"{label} has NaN or infinite values in '{name}': {advice}")
+            if not _all_finite(array):
+                raise _FoundNaN(f"{self._label(layer)} put out NaN or infinite values: {advice}")
+
+        try:
+            with telling(self.layers, watch=look):
+                forward_through(self.layers, x, None, look)
+        except _FoundNaN as found:
+            return str(found)
+        return f"all layers are finite, so the loss itself overflowed: {advice}"
+
+    # -------------------------------------------------------------------- looking and moving
+
+    def summary(self) -> str:
+        """Return a table of the layers, their output shapes and parameters."""
+        rows = [("Layer", "Output shape", "Parameters")]
+        total = trained = 0
+        on_shortcut = {
+            id(part)
+            for _, layer in walk(self.layers)
+            if isinstance(layer, Residual)
+            for part in layer.shortcut
+        }
+        for path, layer in walk(self.layers):
+            count = sum(int(param.size) for param in layer.params.values())
+            total, trained = total + count, trained + count * bool(layer.trainable)
+            shape = str(layer.output_shape) if layer.built else "not built"
+            label = "  " * path.count("/") + (layer.name or type(layer).__name__)
+            label += " (shortcut)" * (id(layer) in on_shortcut)
+            rows.append((label, shape, "" if layer.sublayers() else f"{count:,}"))
+        widths = [max(len(row[k]) for row in rows) for k in range(3)]
+        lines = [
+            f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}".rstrip() for a, b, c in rows
+        ]
+        rule = "-" * len(lines[0])
+        end = f"{total:,} parameters, {trained:,} of them trainable"
+        return "\n".join([self.name or "Model", rule, lines[0], rule, *lines[1:], rule, end])
+
+    def __repr__(self) -> str:
+        return f"Model([{', '.join(repr(layer) for layer in self.layers)}])"
+
+    @property
+    def device(self) -> str:
+        """'gpu' or 'cpu': where the parameters are, or will be."""
+        return "gpu" if self._to_device is cuda.to_gpu else "cpu"
+
+    def to_gpu(self) -> Self:
+        """Move the parameters to the GPU and return the model.
+
+        Raises
+        ------
+        RuntimeError
+            Where there is none.
+        """
+        cuda.to_gpu(np.zeros(1))  # raises before anything is moved
+        return self._move(cuda.to_gpu)
+
+    def to_cpu(self) -> Self:
+        """Move the parameters to the CPU and return the model."""
+        return self._move(cuda.to_cpu)
+
+    def _move(self, to_device: Callable[[Array], Array]) -> Self:
+        self._to_device = to_device
+        for layer in self.layers:
+            move_to_device(layer, to_device)
+        return self
+
+
+# ------------------------------------------------------------------------------- helpers
+
+
+def _known_shape(first: Layer) -> Shape | None:
+    """Return the shape of a sample that a first layer is made or built for, or None."""
+    if first.input_shape is None and first.built and first.built_shape is not None:
+        return first.built_shape[1:]  # a layer out of another model
+    return first.input_shape
+
+
+class _FoundNaN(Exception):  # noqa: N818 - it is an answer
+    """Where `Model._find_nan` found what it looks for."""
+
+
+def _scaled(x: Array, dtype: str) -> Array:
+    """Return inputs in the model's dtype; uint8 pictures scaled to [0, 1]."""
+    if x.dtype == np.uint8:
+        return x.astype(dtype) / 255
+    return x.astype(dtype, copy=False)
+
+
+def _all_finite(array: Array) -> bool:
+    return bool(cuda.get_array_module(array).isfinite(array).all())
