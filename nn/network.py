@@ -19,6 +19,7 @@ from .layers.containers import (
     build_layers,
     flat,
     forward_through,
+    in_segments,
     telling,
 )
 
@@ -38,11 +39,14 @@ class Network:
         dtype: str = "float32",
         seed: int | None = None,
         name: str | None = None,
+        recompute: bool = False,
     ):
         self.dtype = str(getattr(dtype, "__name__", dtype))  # numpy.float64 is 'float64'
         if self.dtype not in ("float32", "float64"):
             raise checks.error("Model", "dtype", "must be 'float32' or 'float64'", dtype)
         self.name = name
+        self.recompute = bool(recompute)
+        self._segments: list[Layer] = []  # with recompute, the layers in pieces
         self.layers: list[Layer] = []
         self.set_aside: dict[str, Array] | None = None
         self.input_shape: Shape | None = None
@@ -201,9 +205,9 @@ class Network:
                 f"[Model] backward() expects a gradient of the output's shape "
                 f"{self._forward_shape}, got {grad.shape}."
             )
-        watch = self._watch if _DEBUG or self.watch else None
-        with telling(self.layers, watch=watch):
-            return backward_through(self.layers, grad, watch=watch)
+        stack, watch = self._stack(), self._watcher()
+        with telling(stack, watch=watch):
+            return backward_through(stack, grad, watch=watch)
 
     def _inputs(self, x: Any) -> Array:
         """Return checked inputs in the model's dtype and on its device, building it if need be."""
@@ -217,9 +221,9 @@ class Network:
         return x
 
     def _forward(self, x: Array, training: bool | None) -> Array:
-        watch = self._watch if _DEBUG or self.watch else None
-        with telling(self.layers, watch=watch):
-            y = forward_through(self.layers, x, training, watch)
+        stack, watch = self._stack(), self._watcher()
+        with telling(stack, watch=watch):
+            y = forward_through(stack, x, training, watch)
         if training is not None:  # else nothing was kept for backward
             self._forward_shape = y.shape
         return y
@@ -230,9 +234,17 @@ class Network:
         What a layer kept of the forward pass is dropped as soon as it was used, so that its
         memory serves the layers before it.
         """
-        watch = self._watch if _DEBUG or self.watch else None
-        with telling(self.layers, watch=watch, forgets=True):
-            backward_through(self.layers, grad, wants_input_grad=False, forget=True, watch=watch)
+        stack, watch = self._stack(), self._watcher()
+        with telling(stack, watch=watch, forgets=True):
+            backward_through(stack, grad, wants_input_grad=False, forget=True, watch=watch)
+
+    def _stack(self) -> Sequence[Layer]:
+        """Return what a batch goes through: the layers, with `recompute` in segments of them."""
+        if not self.recompute or not self.built:
+            return self.layers
+        if [layer for segment in self._segments for layer in segment.sublayers()] != self.layers:
+            self._segments = in_segments(self.layers)
+        return self._segments
 
     def _output_activation(self) -> Layer | None:
         """Return the activation that makes the model's output, or None."""
@@ -317,9 +329,13 @@ class Network:
 
     # ------------------------------------------------------------------ looking for mistakes
 
+    def _watcher(self) -> Callable[[Array, Layer, str], None] | None:
+        """Return what is to be called with each array that a layer makes, if anything is."""
+        return self._watch if _DEBUG or self.watch else None
+
     def _watch(self, array: Array, layer: Layer, what: str) -> None:
         """Tell `watch` of an array; with NN_DEBUG=1, stop where it is NaN or infinite."""
-        if array is None:
+        if array is None or layer in self._segments:
             return
         if _DEBUG and not _all_finite(array):
             label = self._label(layer)
@@ -405,7 +421,7 @@ class Network:
         return self._move(cuda.to_cpu)
 
     def _move(self, to_device: Callable[[Array], Array]) -> Self:
-        self._to_device = to_device
+        self._to_device, self._segments = to_device, []
         for layer in self.layers:
             move_to_device(layer, to_device)
         return self

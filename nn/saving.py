@@ -30,6 +30,7 @@ def to_file(model: "Model", include_optimizer: bool) -> io.ModelFile:
         "dtype": model.dtype,
         "input_shape": model.input_shape,
         "class_names": validation.fitting_class_names(model.class_names, model.output_shape),
+        "recompute": model.recompute,
         "layers": [layer.to_config() for layer in model.layers],
     }
     content = io.ModelFile(architecture, weights(model))
@@ -122,6 +123,7 @@ def model_of(content: io.ModelFile, path: str | os.PathLike, make: type["Model"]
             [layer_from_config(entry) for entry in entries],
             dtype=architecture.get("dtype", "float32"),
             name=architecture.get("name"),
+            recompute=bool(architecture.get("recompute", False)),
         )
         if architecture.get("input_shape") is not None:
             model.build(architecture["input_shape"])

@@ -42,6 +42,7 @@ ARGUMENTS = {
     "filters": 4,
     "groups": 2,
     "layer": lambda: nn.Conv2D(3, 2, activation="tanh"),
+    "layers": lambda: [nn.Conv2D(4, 3, use_bias=False), nn.BatchNorm2D(), nn.Tanh()],
     "rate": 0.4,
     "stddev": 0.5,
     "units": 4,

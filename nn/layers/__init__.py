@@ -24,7 +24,7 @@ from .activations import (
     Tanh,
 )
 from .base import NAME2ACTIVATION, NAME2LAYER, Layer, layer_from_config, register
-from .containers import Residual, Sequential
+from .containers import Recompute, Residual, Sequential
 from .conv import Conv2D, Conv2DTranspose, DepthwiseConv2D
 from .dense import Affine, Dense
 from .dropout import Dropout, GaussianNoise, SpatialDropout2D
@@ -95,6 +95,7 @@ __all__ = [
     "Pooling2D",
     "ReLU",
     "ReLU6",
+    "Recompute",
     "Rescale",
     "Reshape",
     "Residual",

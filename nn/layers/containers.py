@@ -7,6 +7,7 @@ and a container for its own, so that a batch takes the same way at any depth.
 """
 
 import contextlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -165,11 +166,12 @@ def _feed_relu(layer: Layer, dense: Dense) -> None:
 
 
 def flat(layers: Sequence[Layer]) -> list[Layer]:
-    """Return the layers with what is inside each `Sequential` in its place."""
+    """Return the layers with what is inside each stack in its place."""
     chain: list[Layer] = []
     for layer in layers:
-        # exactly this class: a subclass may compute something else
-        chain += flat(layer.layers) if type(layer) is Sequential else [layer]
+        # exactly these classes: another may compute something else
+        is_stack = type(layer) in (Sequential, Recompute)
+        chain += flat(layer.sublayers()) if is_stack else [layer]
     return chain
 
 
@@ -205,15 +207,17 @@ def as_layer(entry: Any, owner: str, argument: str = "layers") -> Layer:
 @contextlib.contextmanager
 def telling(layers: Sequence[Layer], **settings: Any) -> Iterator[None]:
     """Set attributes of every container among the layers for a while: `watch` or `forgets`."""
-    told = [layer for _, layer in walk(layers) if isinstance(layer, Container)]
-    for container in told:
+    containers = [layer for _, layer in walk(layers) if isinstance(layer, Container)]
+    before = [{name: vars(c)[name] for name in settings if name in vars(c)} for c in containers]
+    for container in containers:
         vars(container).update(settings)
     try:
         yield
     finally:
-        for container in told:
+        for container, values in zip(containers, before, strict=True):
             for name in settings:
-                vars(container).pop(name, None)  # what the class says holds again
+                vars(container).pop(name, None)  # what the class says holds again,
+            vars(container).update(values)  # or what it was told by somebody before
 
 
 # --------------------------------------------------------------------------- the containers
@@ -344,6 +348,105 @@ class Sequential(Container):
     def to_config(self) -> dict[str, Any]:
         """Return the class and the configurations of the layers."""
         return self._config(layers=[layer.to_config() for layer in self.layers])
+
+
+@register
+class Recompute(Sequential):
+    """A stack that runs its forward pass again in the backward pass, to keep less meanwhile.
+
+    Of a forward pass it keeps its input and nothing else; `backward` computes from that what the
+    layers inside need. A pass costs one more forward pass, and the gradients are the same bit
+    for bit, as dropout draws the same numbers again and the running statistics of batch
+    normalisation take in a batch once. Of n equal layers in segments of sqrt(n), about
+    2 sqrt(n) outputs are in memory in place of n: `Model(recompute=True)` cuts them so.
+
+    A layer of your own may be inside if its `forward` depends on nothing but its input, `params`,
+    `buffers` and `rng`.
+
+    Chen, Xu, Zhang and Guestrin 2016, "Training deep nets with sublinear memory cost",
+    arXiv 1604.06174, section 4.1.
+
+    Parameters
+    ----------
+    layers
+        The layers, in order; models among them count as layers.
+    **common
+        `name`, `input_shape` and `trainable`, as every layer takes them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nn.layers import Dense, Tanh
+    >>> layers = [Dense(4), Tanh(), Dense(3)]
+    >>> plain, segment = Sequential(layers), Recompute(layers)
+    >>> x, grad = np.ones((2, 5)), np.ones((2, 3))
+    >>> y = plain.forward(x, training=True)
+    >>> expected = plain.backward(grad)
+    >>> np.array_equal(segment.forward(x, training=True), y)
+    True
+    >>> np.array_equal(segment.backward(grad), expected)
+    True
+    """
+
+    def forward(self, x: Array, training: bool | None = False) -> Array:
+        """Return the output of the last layer, and drop what the layers kept."""
+        x = self._check_input(x)
+        if training is None:
+            return self.forward_through(self.layers, x, None)
+        self._keep(training, x, training, self._generator_states())
+        y = self.forward_through(self.layers, x, training)
+        self._forget_inside()
+        return y
+
+    def backward(self, grad: Array) -> Array:
+        """Run forward again, then return the gradient for the input of the first layer."""
+        x, training, states = self._recall()
+        self._forward_again(x, training, states)
+        return backward_through(self.layers, grad, self.wants_input_grad, True, self.watch)
+
+    def _forward_again(self, x: Array, training: bool, states: list[Any]) -> None:
+        """Let the layers keep what backward needs, and leave all else as it is."""
+        now = self._generator_states()
+        buffers = [
+            (layer.buffers, name, array.copy())
+            for _, layer in walk(self.layers)
+            for name, array in layer.buffers.items()
+        ]
+        self._set_generators(states)
+        with telling(self.layers, watch=None):  # whoever watches has seen it
+            forward_through(self.layers, x, training)
+        self._set_generators(now)
+        for owner, name, array in buffers:
+            owner[name][...] = array
+
+    def _generator_states(self) -> list[Any]:
+        return [layer.rng.bit_generator.state for _, layer in walk(self.layers)]
+
+    def _set_generators(self, states: list[Any]) -> None:
+        for (_, layer), state in zip(walk(self.layers), states, strict=True):
+            layer.rng.bit_generator.state = state
+
+    def _forget_inside(self) -> None:
+        for layer in self.layers:
+            layer.forget()
+
+
+def in_segments(layers: Sequence[Layer]) -> list[Layer]:
+    """Return built layers in `Recompute` segments, each of about the root of their number.
+
+    Examples
+    --------
+    >>> from nn.layers import Dense, ReLU
+    >>> layers = [ReLU() for _ in range(5)]
+    >>> shape = build_layers(layers, (None, 2), "float32")
+    >>> [len(segment.layers) for segment in in_segments(layers)]
+    [3, 2]
+    """
+    length = math.ceil(math.sqrt(len(layers)))
+    starts = range(0, len(layers), length)
+    segments: list[Layer] = [Recompute(layers[start : start + length]) for start in starts]
+    build_layers(segments, layers[0].built_shape or (), layers[0].dtype)
+    return segments
 
 
 @register
