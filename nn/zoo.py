@@ -1,9 +1,10 @@
-"""The zoo: ready architectures, from a multilayer perceptron to a residual network.
+"""The zoo: ready architectures, from a single neuron to a residual network.
 
-Each function writes down the layers of one network, builds it for pictures of a shape and returns
-the `Model`, not compiled: loss, optimizer and training are yours. All end in logits, one for each
-class, as the cross-entropy `'cce'` takes them. The parameter counts in the docstrings are those of
-the default arguments; `model.summary()` shows where they are.
+Each function writes down the layers of one network, builds it for inputs of a shape and returns
+the `Model`, not compiled: loss, optimizer and training are yours. The classifiers end in logits,
+one for each class, as the cross-entropy `'cce'` takes them; `logistic_regression` and
+`conv_autoencoder` end in a sigmoid and go with `'bce'` or `'mse'`. The parameter counts in the
+docstrings are those of the default arguments; `model.summary()` shows where they are.
 
 >>> model = lenet5(seed=0)
 >>> model.compile(loss="cce", optimizer="adam")
@@ -28,8 +29,12 @@ from .layers import (
     MaxPool2D,
     ReLU,
     Residual,
+    Sequential,
+    Sigmoid,
     Tanh,
+    UpSample2D,
 )
+from .layers.base import get_activation
 from .model import Model
 
 Shape = Sequence[int]  # of one input, without the batch axis: (C, H, W)
@@ -54,6 +59,43 @@ def _check_shape(owner: str, shape: Any) -> None:
 # --------------------------------------------------------------------------- without convolutions
 
 
+def logistic_regression(input_shape: Shape = (2,), seed: int | None = None) -> Model:
+    """Return one neuron: the probability `sigmoid(x @ W + b)` of one class against another.
+
+    Under `'bce'` it is logistic regression. It puts a straight line between the classes, and is
+    the last layer of every deeper network that answers yes or no. 3 parameters.
+
+    Cox 1958, "The regression analysis of binary sequences"; as a neuron that learns, with a step
+    in place of the sigmoid, Rosenblatt 1958, "The perceptron".
+
+    Parameters
+    ----------
+    input_shape
+        Shape of one input, without the batch axis; pictures are flattened.
+    seed
+        As for `mlp`.
+
+    Returns
+    -------
+    Model
+        Built, not compiled. Its output is (N, 1); its targets may be labels (N,).
+
+    Examples
+    --------
+    >>> from nn.data import make_blobs
+    >>> model = logistic_regression(seed=0)
+    >>> model.compile(loss="bce", optimizer="sgd", lr=1.0)
+    >>> data = make_blobs(100, seed=0, centers=2)
+    >>> history = model.fit(data, epochs=20, batch_size=len(data), verbose=0)
+    >>> history["acc"][-1] > 0.95
+    True
+    """
+    _check_shape("logistic_regression", input_shape)
+    stack: list[Layer] = [Flatten()] if len(input_shape) > 1 else []
+    stack += [Dense(1), Sigmoid()]
+    return _model("logistic_regression", stack, input_shape, seed)
+
+
 def mlp(
     hidden_dims: Sequence[int] = (128,),
     dropout: float = 0.0,
@@ -61,11 +103,15 @@ def mlp(
     input_shape: Shape = (1, 28, 28),
     num_classes: int = 10,
     seed: int | None = None,
+    activation: str = "relu",
 ) -> Model:
     """Return a multilayer perceptron: dense layers with ReLU between them.
 
     Each hidden layer is Dense, batch normalisation where it is wanted, ReLU, and Dropout where it
     is wanted; a last Dense gives the logits. 101,770 parameters.
+
+    Layers of the sizes [n0, n1, ..., nL], as courses write them, are
+    `mlp((n1, ...), input_shape=(n0,), num_classes=nL)`; a single logit goes with `'bce'`.
 
     Parameters
     ----------
@@ -74,13 +120,16 @@ def mlp(
     dropout
         Share of the units that is dropped after each hidden layer, in [0, 1).
     use_batchnorm
-        Whether each hidden layer is normalised before its ReLU.
+        Whether each hidden layer is normalised before its activation.
     input_shape
         Shape of one input, without the batch axis; pictures are flattened.
     num_classes
         Number of logits.
     seed
         Seed of the model; None takes the next seed of `nn.seed`.
+    activation
+        Name of the activation after each hidden layer, as `Activation` takes it: 'tanh' or
+        'sigmoid' for the classics. With 'linear' all layers together are a linear one.
 
     Returns
     -------
@@ -90,22 +139,31 @@ def mlp(
     Raises
     ------
     ValueError
-        For sizes that are not positive integers, or a dropout that is no share.
+        For sizes that are not positive integers, a dropout that is no share, or an unknown
+        activation.
 
     Examples
     --------
     >>> model = mlp((64, 32), dropout=0.5, use_batchnorm=True, input_shape=(20,))
     >>> [type(layer).__name__ for layer in model.layers[:4]]
     ['Dense', 'BatchNorm', 'ReLU', 'Dropout']
+    >>> sizes = [2, 16, 8, 1]
+    >>> model = mlp(sizes[1:-1], input_shape=sizes[:1], num_classes=sizes[-1], activation="tanh")
+    >>> [layer.params["W"].shape for layer in model.layers if layer.params]
+    [(2, 16), (16, 8), (8, 1)]
     """
     _check_shape("mlp", input_shape)
     dropout = checks.fraction("mlp", "dropout", dropout)
+    if not isinstance(activation, str):  # one object cannot stand after several layers
+        raise checks.error("mlp", "activation", "must be a name, as 'relu'", activation)
     stack: list[Layer] = [Flatten()] if len(input_shape) > 1 else []
     for units in hidden_dims:
         stack.append(Dense(units))
         if use_batchnorm:
             stack.append(BatchNorm())
-        stack.append(ReLU())
+        bend = get_activation(activation, "mlp")
+        if bend is not None:  # 'linear' is none
+            stack.append(bend)
         if dropout:
             stack.append(Dropout(dropout))
     stack.append(Dense(num_classes))
@@ -390,6 +448,76 @@ def large_cnn(
         stack += [*_conv_bn_relu(filters), MaxPool2D()]
     stack += [Flatten(), Dense(480), ReLU(), Dense(num_classes)]
     return _model("large_cnn", stack, input_shape, seed)
+
+
+# ------------------------------------------------------------------------ from pictures to pictures
+
+
+def conv_autoencoder(
+    input_shape: Shape = (1, 28, 28), filters: Sequence[int] = (16, 4), seed: int | None = None
+) -> Model:
+    """Return a convolutional autoencoder, which draws its input from a code: 1,625 parameters.
+
+    The encoder has a stage for each number of filters, Conv2D, ReLU and MaxPool2D; what comes out
+    is the code, (4, 7, 7) for digits, a quarter of their numbers. The last stage has no ReLU: the
+    channels of the code are few, and one that is always 0 would be missed. The decoder does the
+    same in reverse, UpSample2D in the place of the pooling, and ends in a sigmoid. Its loss is
+    `'mse'` or `'bce'`, with the pictures themselves as targets, floats in [0, 1]:
+
+        model.fit(x, x)
+
+    Both are a layer: `model.layers[0]` is the encoder, `nn.Model([model.layers[0]]).predict(x)`
+    the code.
+
+    Masci, Meier, Cireşan and Schmidhuber 2011, "Stacked convolutional auto-encoders for
+    hierarchical feature extraction". Pixels repeated and then convolved, in place of a transposed
+    convolution, leave no checkerboard: Odena, Dumoulin and Olah 2016, "Deconvolution and
+    checkerboard artifacts", https://distill.pub/2016/deconv-checkerboard/
+
+    Parameters
+    ----------
+    input_shape
+        (C, H, W); H and W must be divisible by 2 once for each stage.
+    filters
+        Filters of each stage on the way down. The last are the channels of the code.
+    seed
+        As for `mlp`.
+
+    Returns
+    -------
+    Model
+        Built, not compiled. Output and input have the same shape.
+
+    Raises
+    ------
+    ValueError
+        For no stages, or a shape that cannot be halved so many times.
+
+    Examples
+    --------
+    >>> model = conv_autoencoder(seed=0)
+    >>> model.layers[0].output_shape, model.output_shape
+    ((None, 4, 7, 7), (None, 1, 28, 28))
+    """
+    owner = "conv_autoencoder"
+    _check_shape(owner, input_shape)
+    filters = [checks.positive_int(owner, "filters", number) for number in filters]
+    if not filters:
+        raise checks.error(owner, "filters", "must name at least one stage", filters)
+    halved = 2 ** len(filters)
+    if len(input_shape) != 3 or input_shape[1] % halved or input_shape[2] % halved:
+        rule = f"must be (C, H, W) with H and W divisible by {halved}, for {len(filters)} stages"
+        raise checks.error(owner, "input_shape", rule, tuple(input_shape))
+    encoder: list[Layer] = []
+    for number in filters[:-1]:
+        encoder += [Conv2D(number), ReLU(), MaxPool2D()]
+    encoder += [Conv2D(filters[-1]), MaxPool2D()]
+    decoder: list[Layer] = []
+    for number in reversed(filters):
+        decoder += [Conv2D(number), ReLU(), UpSample2D()]
+    decoder += [Conv2D(input_shape[0]), Sigmoid()]
+    stack: list[Layer] = [Sequential(encoder, name="encoder"), Sequential(decoder, name="decoder")]
+    return _model(owner, stack, input_shape, seed)
 
 
 # --------------------------------------------------------------------------------- their parts

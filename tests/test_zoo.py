@@ -23,6 +23,7 @@ NAMES = [
     "resnet20",
     "large_cnn",
 ]
+NO_CLASSIFIERS = ["logistic_regression", "conv_autoencoder"]  # they take no num_classes
 
 
 def count(model):
@@ -41,25 +42,31 @@ def test_every_network_is_tested_here():
         if function.__module__ == "nn.zoo" and not name.startswith("_")
     }
     tested = {name if isinstance(name, str) else name.values[0] for name in NAMES}
-    assert made_here == tested | {"fully_connected_net"}
+    assert made_here == tested | {*NO_CLASSIFIERS, "fully_connected_net"}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *NO_CLASSIFIERS])
 def test_the_docstring_says_how_many_parameters_there_are(name):
     make = getattr(zoo, name)
-    said = re.search(r"([\d,]{5,})\s+parameters", inspect.getdoc(make)).group(1)
+    said = re.search(r"([\d,]+)\s+parameters", inspect.getdoc(make)).group(1)
     assert f"{count(make(seed=0)):,}" == said
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_a_classifier_has_an_output_for_each_class(name):
+    make = getattr(zoo, name)
+    classes = inspect.signature(make).parameters["num_classes"].default
+    assert make(seed=1).output_shape == (None, classes)
+
+
+@pytest.mark.parametrize("name", [*NAMES, *NO_CLASSIFIERS])
 def test_a_network_is_built_named_not_compiled_and_fixed_by_its_seed(name):
     make = getattr(zoo, name)
     first, second, other = make(seed=1), make(seed=1), make(seed=2)
     assert first.name == name
     assert first.loss is None and first.optimizer is None
     shape = inspect.signature(make).parameters["input_shape"].default
-    classes = inspect.signature(make).parameters["num_classes"].default
-    assert first.input_shape == (None, *shape) and first.output_shape == (None, classes)
+    assert first.input_shape == (None, *shape)
     weights = first.get_arrays()
     for key, array in second.get_arrays().items():
         np.testing.assert_array_equal(weights[key], array)
@@ -112,7 +119,91 @@ def test_other_wrong_arguments_are_errors():
         zoo.vgg6(input_shape=(3, 4, 4))
 
 
+@pytest.mark.parametrize("name", NO_CLASSIFIERS)
+def test_a_network_without_classes_is_the_same_once_saved_and_loaded(name, rng, tmp_path):
+    shape = (2, 8, 12)
+    model = getattr(zoo, name)(input_shape=shape, seed=0)
+    x = rng.random((3, *shape), dtype="float32")
+    model.save(tmp_path / "model.npz")
+    loaded = nn.Model.load(tmp_path / "model.npz")
+    np.testing.assert_array_equal(loaded.predict(x), model.predict(x))
+    assert [layer.name for layer in loaded.layers] == [layer.name for layer in model.layers]
+
+
 # ------------------------------------------------------------------------ each on its own
+
+
+def test_logistic_regression_is_the_formula(rng):
+    model = zoo.logistic_regression(input_shape=(3, 2), seed=0)
+    w, b = model.layers[1].params["W"], model.layers[1].params["b"]
+    b[:] = 0.5
+    x = rng.normal(size=(5, 3, 2)).astype("float32")
+    expected = [[1 / (1 + np.exp(-(sum(row.ravel() * w[:, 0]) + 0.5)))] for row in x]
+    np.testing.assert_allclose(model.predict(x), expected, rtol=1e-5)
+    assert kinds(zoo.logistic_regression()) == ["Dense", "Sigmoid"]
+    assert count(zoo.logistic_regression((64, 64, 3))) == 64 * 64 * 3 + 1
+    with pytest.raises(ValueError, match=r"\[logistic_regression\] 'input_shape' must be positive"):
+        zoo.logistic_regression(2)
+
+
+def test_mlp_takes_an_activation():
+    assert kinds(zoo.mlp((4, 4), input_shape=(2,), activation="tanh")) == [
+        *("Dense", "Tanh", "Dense", "Tanh", "Dense")
+    ]
+    assert kinds(zoo.mlp((4, 4), input_shape=(2,), activation="linear")) == ["Dense"] * 3
+    with pytest.raises(
+        ValueError, match=r"\[mlp\] 'activation' must be one of .*: did you mean 't"
+    ):
+        zoo.mlp(activation="tang")
+    with pytest.raises(ValueError, match=r"\[mlp\] 'activation' must be a name, as 'relu', got"):
+        zoo.mlp((4, 4), activation=nn.Tanh())
+
+
+def test_linear_layers_together_are_a_linear_one(rng):
+    model = zoo.mlp((5, 4), input_shape=(3,), num_classes=2, activation="linear", seed=0)
+    x = rng.normal(size=(6, 3)).astype("float32")
+    first, second, third = (layer.params["W"] for layer in model.layers)
+    np.testing.assert_allclose(model.predict(x), x @ (first @ second @ third), rtol=1e-4, atol=1e-5)
+
+
+def test_conv_autoencoder_halves_and_doubles():
+    model = zoo.conv_autoencoder((3, 16, 24), filters=(8, 6, 5), seed=0)
+    encoder, decoder = model.layers
+    assert [type(layer).__name__ for layer in encoder.layers[-3:]] == [
+        *("MaxPool2D", "Conv2D", "MaxPool2D")
+    ]
+    assert encoder.output_shape == (None, 5, 2, 3)
+    assert decoder.output_shape == model.output_shape == (None, 3, 16, 24)
+    steps = [(3, 8), (8, 6), (6, 5), (5, 5), (5, 6), (6, 8), (8, 3)]
+    assert count(model) == sum(9 * a * b + b for a, b in steps)
+
+
+@pytest.mark.parametrize("loss", ["mse", "bce"])
+def test_conv_autoencoder_learns_to_draw(loss, sample):
+    x, _ = sample[0].arrays()
+    x, new = x[:256], x[256:320]
+    model = zoo.conv_autoencoder(seed=0)
+    model.compile(loss, "adam", lr=3e-3, metrics=["mse"])
+    history = model.fit(x, x, epochs=15, batch_size=16, verbose=0)
+    assert history["loss"][-1] < 0.7 * history["loss"][0]
+    drawn = model.predict(new)
+    assert drawn.min() >= 0 and drawn.max() <= 1
+    assert ((drawn - new) ** 2).mean() < 0.6 * ((x.mean(axis=0) - new) ** 2).mean()
+    code = nn.Model([model.layers[0]]).predict(new)
+    np.testing.assert_allclose(nn.Model([model.layers[1]]).predict(code), drawn, atol=1e-5)
+
+
+def test_conv_autoencoder_refuses_what_cannot_be_halved():
+    with pytest.raises(
+        ValueError, match=r"H and W divisible by 8, for 3 stages, got \(1, 28, 28\)"
+    ):
+        zoo.conv_autoencoder(filters=(8, 8, 4))
+    with pytest.raises(ValueError, match=r"\[conv_autoencoder\] 'input_shape' must be \(C, H, W\)"):
+        zoo.conv_autoencoder((28, 28))
+    with pytest.raises(ValueError, match=r"'filters' must name at least one stage, got \[\]"):
+        zoo.conv_autoencoder(filters=())
+    with pytest.raises(ValueError, match=r"'filters' must be a positive integer, got 0"):
+        zoo.conv_autoencoder(filters=(8, 0))
 
 
 def test_mlp_has_the_layers_asked_for():

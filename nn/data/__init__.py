@@ -4,8 +4,8 @@
 way `augment` may change them. The other files bring samples into it: `idx` reads the file format
 of MNIST, `idx_sets` knows the sets in it, `mnist` MNIST itself and the small sample of it,
 `cifar10` the colour pictures of CIFAR, whose Python files `pickles` reads, `image_folder` decodes
-folders of pictures, `npz` reads NumPy's archives. `download` fetches files from mirrors, and
-`python -m nn.data` does so from the command line.
+folders of pictures, `npz` reads NumPy's archives, `toy` makes points in the plane. `download`
+fetches files from mirrors, and `python -m nn.data` does so from the command line.
 """
 
 from . import augment
@@ -30,6 +30,7 @@ from .mnist import (
     load_mnist_sample,
 )
 from .npz import load_npz
+from .toy import make_blobs, make_circles, make_moons, make_spirals, make_xor
 
 __all__ = [
     "Dataset",
@@ -53,6 +54,11 @@ __all__ = [
     "load_mnist_or_sample",
     "load_mnist_sample",
     "load_npz",
+    "make_blobs",
+    "make_circles",
+    "make_moons",
+    "make_spirals",
+    "make_xor",
     "read_idx",
     "write_idx",
 ]

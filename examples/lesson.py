@@ -1,0 +1,125 @@
+"""What the lessons share: digits, options that are checked, and pictures where matplotlib is."""
+
+import argparse
+from pathlib import Path
+
+from nn.data import load_mnist, load_mnist_sample
+
+SAMPLE_DIR = Path(__file__).resolve().parent.parent / "mnist_dataset"
+PICTURES = (".pdf", ".png", ".svg")
+
+
+# ------------------------------------------------------------------------------- options
+
+
+def whole(text):
+    """Return an option as an integer of at least 1."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got '{text}'")
+    return number
+
+
+def at_least_0(text):
+    """Return an option as a finite number of at least 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number of at least 0, got '{text}'")
+    return number
+
+
+def positive(text):
+    """Return an option as a finite number above 0."""
+    number = at_least_0(text)
+    if number == 0:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, got '{text}'")
+    return number
+
+
+def seed(text):
+    """Return an option as an integer of at least 0."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 0, got '{text}'")
+    return number
+
+
+def file_to_write(text):
+    """Return an option as the path of a file, in a folder that is there."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"'{path}' is a folder: name a file")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"the folder '{path.parent}' does not exist")
+    return path
+
+
+def picture(text):
+    """Return an option as the path of a picture to draw."""
+    path = file_to_write(text)
+    if path.suffix.lower() not in PICTURES:
+        raise argparse.ArgumentTypeError(f"'{path}' must end in {', '.join(PICTURES)}")
+    return path
+
+
+def add_common(parser, out):
+    """Add the options that every lesson on digits has."""
+    parser.add_argument(
+        "--data-dir", metavar="DIR", help="folder of the full MNIST, in place of the sample"
+    )
+    parser.add_argument("--seed", type=seed, default=0, help="of all that is drawn at random")
+    parser.add_argument(
+        "--out", type=picture, default=Path(out), help="file for the picture: .png, .pdf or .svg"
+    )
+
+
+def check_finished(history, epochs):
+    """End the lesson where Ctrl-C has ended a training, which `fit` does not make an error."""
+    if len(history.get("loss", ())) < epochs:
+        raise SystemExit("Stopped.")
+
+
+# -------------------------------------------------------------------------------- digits
+
+
+def load_digits(folder):
+    """Return digits to train on and to test on: the shipped sample, or those of a folder."""
+    try:
+        if folder is None:
+            name, (train, test) = "the sample of MNIST", load_mnist_sample(SAMPLE_DIR)
+        else:
+            name, (train, test) = f"MNIST from '{folder}'", load_mnist(folder, download=False)
+    except (OSError, ValueError) as error:
+        raise SystemExit(str(error)) from error
+    print(f"Data: {name}, {len(train):,} + {len(test):,} digits")
+    return train, test
+
+
+# ------------------------------------------------------------------------------ pictures
+
+
+def new_figure(width, height):
+    """Return an empty matplotlib figure, (width, height) in inches; None without matplotlib."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        print("No picture is drawn without matplotlib: python -m pip install matplotlib")
+        return None
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save_figure(figure, path):
+    try:
+        figure.savefig(path, dpi=120)
+    except OSError as error:
+        raise SystemExit(f"The picture cannot be written: {error}") from error
+    print(f"Picture: {path}")

@@ -1,0 +1,198 @@
+"""What a network has learned from the digits 0 to 4 helps it to learn 5 to 9 from a few pictures.
+
+    python examples/transfer.py
+    python examples/transfer.py --shots 1 2 5 --draws 10 --epochs 60
+
+A network learns to tell 0 to 4 apart, and is saved. Then others learn 5 to 9 from a few pictures of
+each, the same ones for all:
+
+  scratch     the convolutions and a new last layer, none of which has seen anything
+  frozen      the saved convolutions, which stay as they are, and a new last layer
+  tuned       the same, but the convolutions are trained too, at a tenth of the rate
+  all frozen  the saved network as it is, but for its last layer: its layer of 64 units as well
+
+The first layers have learned to see strokes, of which all digits are made; the layer of 64 units
+tells 0 to 4 apart, and has forgotten the rest. How layers go from general to special: Yosinski,
+Clune, Bengio and Lipson 2014, "How transferable are features in deep neural networks?"
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from lesson import (
+    add_common,
+    check_finished,
+    file_to_write,
+    load_digits,
+    new_figure,
+    save_figure,
+    whole,
+)
+
+import nn
+
+OLD, NEW = range(5), range(5, 10)
+CLASSES = 10  # outputs of the new last layer; that of the saved network has 5
+HEAD = 3  # layers of small_cnn behind its convolutions: Dense, ReLU, Dense
+SLOWER = 0.1  # rate of the layers that have learned, in parts of the last layer's
+
+
+def parse_arguments(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--shots",
+        type=whole,
+        nargs="+",
+        default=[1, 2, 5, 10, 20],
+        help="pictures of each new digit to learn from, a row of the table each",
+    )
+    parser.add_argument("--draws", type=whole, default=5, help="times that they are drawn anew")
+    parser.add_argument("--epochs", type=whole, default=40, help="with the few pictures")
+    parser.add_argument("--first-epochs", type=whole, default=5, help="with the digits 0 to 4")
+    parser.add_argument(
+        "--model-file", type=file_to_write, default=Path("transfer_model.hdf5"), help="for 0 to 4"
+    )
+    add_common(parser, "transfer.png")
+    return parser.parse_args(arguments)
+
+
+def only(data, digits):
+    """Return the pictures of some of the digits."""
+    rows = np.isin(data.y, digits)
+    return nn.Dataset(data.x[rows], data.y[rows])
+
+
+def few(data, shots, rng):
+    """Return so many pictures of each class, drawn at random."""
+    rows = [rng.permutation(np.flatnonzero(data.y == label))[:shots] for label in np.unique(data.y)]
+    rows = np.concatenate(rows)
+    return nn.Dataset(data.x[rows], data.y[rows])
+
+
+# -------------------------------------------------------------------------- the networks
+
+
+def with_new_head(model, layers):
+    """Return the model with a new last layer in place of so many layers at its end."""
+    for _ in range(layers):
+        model.pop()
+    model.add(nn.Dense(CLASSES))
+    return model
+
+
+def frozen(model):
+    """Return the model with all its layers but the last kept as they are."""
+    for layer in model.layers[:-1]:
+        layer.trainable = False
+    return model
+
+
+def from_scratch(path, seed):
+    return with_new_head(nn.zoo.small_cnn(seed=seed), HEAD)
+
+
+def with_saved_convolutions(path, seed):
+    model = from_scratch(path, seed)
+    model.load_weights(path, strict=False)  # what fits: the report of it is printed by `main`
+    return model
+
+
+def with_frozen_convolutions(path, seed):
+    return frozen(with_saved_convolutions(path, seed))
+
+
+def fine_tuned(path, seed):
+    model = with_saved_convolutions(path, seed)
+    for layer in model.layers[:-1]:
+        layer.lr_factor = SLOWER
+    return model
+
+
+def with_all_frozen(path, seed):
+    return frozen(with_new_head(nn.Model.load(path), 1))
+
+
+WAYS = {
+    "scratch": from_scratch,
+    "frozen": with_frozen_convolutions,
+    "tuned": fine_tuned,
+    "all frozen": with_all_frozen,
+}
+
+
+def learn(way, train, test, options, seed):
+    """Return the accuracy on the test digits of one network after it has seen a few pictures."""
+    model = WAYS[way](options.model_file, seed)
+    model.compile(loss="cce", optimizer="adam", lr=3e-3)
+    history = model.fit(train, epochs=options.epochs, batch_size=10, verbose=0)
+    check_finished(history, options.epochs)
+    return model.evaluate(test)["acc"]
+
+
+# --------------------------------------------------------------------------------- the lesson
+
+
+def learn_first_digits(train, test, options):
+    """Train a network on the digits 0 to 4 and save it."""
+    model = nn.zoo.small_cnn(num_classes=len(OLD), seed=options.seed)
+    model.compile(loss="cce", optimizer="adam", lr=3e-3)
+    train, test = only(train, OLD), only(test, OLD)
+    history = model.fit(train, epochs=options.first_epochs, batch_size=64, verbose=0)
+    check_finished(history, options.first_epochs)
+    print(f"Digits 0 to 4, {len(train):,} pictures: {model.evaluate(test)['acc']:.1%} right")
+    try:
+        model.save(options.model_file)
+    except OSError as error:
+        raise SystemExit(f"The model cannot be saved: {error}") from error
+
+
+def draw(table, path):
+    """Draw the mean of each way over the number of pictures, and the draws themselves."""
+    figure = new_figure(7, 4.5)
+    if figure is None:
+        return
+    axes = figure.subplots()
+    shots = sorted(table)
+    for number, way in enumerate(WAYS):
+        colour = f"C{number}"
+        axes.plot(shots, [table[k][way].mean() for k in shots], "o-", color=colour, label=way)
+        for k in shots:
+            axes.plot([k] * len(table[k][way]), table[k][way], ".", color=colour, alpha=0.4)
+    axes.set_xscale("log")
+    axes.set_xticks(shots, [str(k) for k in shots])
+    axes.set_xticks([], minor=True)
+    axes.set(xlabel="pictures of each new digit", ylabel="test accuracy, digits 5 to 9")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    save_figure(figure, path)
+
+
+def main(arguments=None):
+    options = parse_arguments(arguments)
+    train, test = load_digits(options.data_dir)
+    learn_first_digits(train, test, options)
+    network = from_scratch(options.model_file, options.seed)
+    print(network.load_weights(options.model_file, strict=False))  # what fits, and what does not
+
+    train, test = only(train, NEW), only(test, NEW)
+    rng = np.random.default_rng(options.seed)
+    print(f"Digits 5 to 9, accuracy on {len(test):,} pictures, mean of {options.draws} draws:")
+    print("  pictures of each", *(f"{way:>10}" for way in WAYS))
+    table = {}
+    for shots in dict.fromkeys(options.shots):
+        found = {way: [] for way in WAYS}
+        for draw_number in range(options.draws):
+            seen = few(train, shots, rng)
+            for way in WAYS:
+                accuracy = learn(way, seen, test, options, options.seed + draw_number)
+                found[way].append(accuracy)
+        table[shots] = {way: np.array(found[way]) for way in WAYS}
+        means = (f"{table[shots][way].mean():10.1%}" for way in WAYS)
+        print(f"  {shots:16}", *means, flush=True)
+    draw(table, options.out)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
