@@ -7,7 +7,8 @@ optimizer and for `Model.fit(lr_schedule=...)`; `by_epoch` makes it an epoch. A 
 nothing, so training that is resumed at step 1000 gets the rate of step 1000.
 
 The rates between two values follow half a cosine wave in `cosine`, `warm_restarts` and
-`one_cycle`; `_half_cosine` is that one formula.
+`one_cycle`; `_half_cosine` is that one formula. `docs/schedules.md` shows all curves side by side
+and says when to use which.
 """
 
 import bisect
@@ -66,6 +67,10 @@ def step_decay(lr: float, every: int, factor: float = 0.1) -> Schedule:
     ValueError
         Where an argument is out of its range.
 
+    References
+    ----------
+    Szegedy et al., "Going Deeper with Convolutions", section 6, https://arxiv.org/abs/1409.4842
+
     Examples
     --------
     >>> lr = step_decay(0.8, every=10, factor=0.5)
@@ -105,6 +110,11 @@ def multi_step(lr: float, milestones: Sequence[int], factor: float = 0.1) -> Sch
     ValueError
         Where an argument is out of its range or the milestones do not ascend.
 
+    References
+    ----------
+    He et al., "Deep Residual Learning for Image Recognition", section 4.2,
+    https://arxiv.org/abs/1512.03385
+
     Examples
     --------
     >>> lr = multi_step(0.8, milestones=[30, 40], factor=0.5)
@@ -143,6 +153,11 @@ def exponential(lr: float, rate: float) -> Schedule:
     ------
     ValueError
         Where an argument is not positive.
+
+    References
+    ----------
+    Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", section 8,
+    https://arxiv.org/abs/1512.00567
 
     Examples
     --------

@@ -1,9 +1,19 @@
-"""Slow and obvious references: what the kernels must compute, in nothing but loops."""
+"""Slow and obvious references: what the kernels must compute, in the loops of `nn.naive`."""
 
-import itertools
 import math
 
 import numpy as np
+
+from nn.naive import (
+    avg_pool2d_backward_naive,
+    avg_pool2d_naive,
+    conv2d_backward_naive,
+    conv2d_naive,
+    max_pool2d_backward_naive,
+    max_pool2d_naive,
+)
+
+conv2d = conv2d_naive
 
 
 def linspace(a, b, shape):
@@ -11,83 +21,27 @@ def linspace(a, b, shape):
     return np.linspace(a, b, math.prod(shape)).reshape(shape)
 
 
-def cells(x, padding, kernel, stride, dilation, out):
-    """Yield every (n, oh, ow, i, j, h, w) whose cell (h, w) lies on the picture."""
-    (top, _), (left, _) = padding
-    ranges = [range(k) for k in (x.shape[0], *out, *kernel)]
-    for n, oh, ow, i, j in itertools.product(*ranges):
-        h = oh * stride[0] + i * dilation[0] - top
-        w = ow * stride[1] + j * dilation[1] - left
-        if 0 <= h < x.shape[2] and 0 <= w < x.shape[3]:
-            yield n, oh, ow, i, j, h, w
-
-
-def out_size(x, kernel, stride, padding, dilation=(1, 1)):
-    return tuple(
-        (n + p[0] + p[1] - ((k - 1) * d + 1)) // s + 1
-        for n, k, s, p, d in zip(x.shape[2:], kernel, stride, padding, dilation, strict=True)
-    )
-
-
-def conv2d(x, w, b, stride, padding, dilation, groups):
-    """Convolution in seven nested loops."""
-    filters, channels_per_group, *kernel = w.shape
-    out = out_size(x, kernel, stride, padding, dilation)
-    y = np.zeros((x.shape[0], filters, *out)) + (0 if b is None else b[:, None, None])
-    for n, oh, ow, i, j, h, wi in cells(x, padding, kernel, stride, dilation, out):
-        for f in range(filters):
-            first = f // (filters // groups) * channels_per_group
-            for c in range(channels_per_group):
-                y[n, f, oh, ow] += x[n, first + c, h, wi] * w[f, c, i, j]
-    return y
-
-
 def conv2d_grads(grad, x, w, stride, padding, dilation, groups):
-    """The gradients of `conv2d` for x and w, in the same loops."""
-    filters, channels_per_group, *kernel = w.shape
-    dx, dw = np.zeros_like(x), np.zeros_like(w)
-    for n, oh, ow, i, j, h, wi in cells(x, padding, kernel, stride, dilation, grad.shape[2:]):
-        for f in range(filters):
-            first = f // (filters // groups) * channels_per_group
-            for c in range(channels_per_group):
-                dx[n, first + c, h, wi] += grad[n, f, oh, ow] * w[f, c, i, j]
-                dw[f, c, i, j] += grad[n, f, oh, ow] * x[n, first + c, h, wi]
-    return dx, dw
+    """The gradients of `conv2d` for x and w."""
+    return conv2d_backward_naive(grad, x, w, stride, padding, dilation, groups)[:2]
 
 
 def max_pool2d(x, pool, stride, padding):
-    """The maxima, and for each the (h, w) of the first cell that holds it."""
-    out = out_size(x, pool, stride, padding)
-    y = np.full((*x.shape[:2], *out), -np.inf)
-    winner = np.zeros((*y.shape, 2), dtype=int)
-    for n, oh, ow, _, _, h, w in cells(x, padding, pool, stride, (1, 1), out):
-        for c in range(x.shape[1]):
-            if x[n, c, h, w] > y[n, c, oh, ow]:
-                y[n, c, oh, ow] = x[n, c, h, w]
-                winner[n, c, oh, ow] = h, w
-    return y, winner
+    """The maxima, and what `max_pool2d_grad` needs to know of the windows."""
+    y, index = max_pool2d_naive(x, pool, stride, padding)
+    return y, (index, pool, stride, padding)
 
 
-def max_pool2d_grad(grad, winner, x):
-    dx = np.zeros_like(x)
-    for n, c, oh, ow in np.ndindex(grad.shape):
-        h, w = winner[n, c, oh, ow]
-        dx[n, c, h, w] += grad[n, c, oh, ow]
-    return dx
+def max_pool2d_grad(grad, windows, x):
+    index, *geometry = windows
+    return max_pool2d_backward_naive(grad, index, x.shape, *geometry)
 
 
 def avg_pool2d(x, pool, stride, padding):
-    """The means over real cells, and how many there are in each window."""
-    out = out_size(x, pool, stride, padding)
-    y, count = np.zeros((*x.shape[:2], *out)), np.zeros(out)
-    for n, oh, ow, _, _, h, w in cells(x, padding, pool, stride, (1, 1), out):
-        y[n, :, oh, ow] += x[n, :, h, w]
-        count[oh, ow] += n == 0
-    return y / count, count
+    """The means, and the geometry of the windows."""
+    return avg_pool2d_naive(x, pool, stride, padding), (pool, stride, padding)
 
 
-def avg_pool2d_grad(grad, x, pool, stride, padding, count):
-    dx = np.zeros_like(x)
-    for n, oh, ow, _, _, h, w in cells(x, padding, pool, stride, (1, 1), grad.shape[2:]):
-        dx[n, :, h, w] += grad[n, :, oh, ow] / count[oh, ow]
-    return dx
+def avg_pool2d_grad(grad, x, pool, stride, padding, geometry):
+    assert (pool, stride, padding) == geometry
+    return avg_pool2d_backward_naive(grad, x.shape, pool, stride, padding)

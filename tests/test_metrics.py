@@ -183,6 +183,35 @@ def test_distances_never_broadcast(function):
         function(np.zeros(4), np.zeros((4, 1)))
 
 
+# ------------------------------------------------------------------------ published vectors
+
+
+def test_the_examples_in_scikit_learns_documentation():
+    y_true, y_pred = np.array([0, 1, 2, 0, 1, 2]), np.array([0, 2, 1, 0, 0, 1])
+    assert metrics.precision(y_true, y_pred) == pytest.approx(2 / 9)  # 0.22
+    assert metrics.recall(y_true, y_pred) == pytest.approx(1 / 3)  # 0.33
+    assert metrics.f1(y_true, y_pred) == pytest.approx(0.8 / 3)  # 0.26
+    assert metrics.accuracy([0, 1, 2, 3], [0, 2, 1, 3]) == 0.5
+    table = metrics.confusion_matrix([2, 0, 2, 2, 0, 1], [0, 0, 2, 2, 0, 2])
+    assert table.tolist() == [[2, 0, 0], [0, 0, 1], [1, 0, 2]]
+    scores = [[0.5, 0.2, 0.2], [0.3, 0.4, 0.2], [0.2, 0.4, 0.3], [0.7, 0.2, 0.1]]
+    assert metrics.top_k_accuracy([0, 1, 2, 2], scores, k=2) == 0.75
+    assert metrics.auc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]) == 0.75
+
+
+def test_the_examples_of_distances_in_scikit_learns_documentation():
+    y_true, y_pred = np.array([3, -0.5, 2, 7]), np.array([2.5, 0.0, 2, 8])
+    assert metrics.mse(y_true, y_pred) == 0.375
+    assert metrics.mae(y_true, y_pred) == 0.5
+    assert metrics.r2(y_true, y_pred) == pytest.approx(0.948608137)
+    y_true, y_pred = np.array([[0.5, 1], [-1, 1], [7, -6]]), np.array([[0, 2], [-1, 2], [8, -5]])
+    assert metrics.mse(y_true, y_pred * 1.0) == pytest.approx(4.25 / 6)  # 0.708
+    assert metrics.mae(y_true, y_pred * 1.0) == 0.75
+    # by hand: of the first output the squares less those of the mean, of the second 98 / 3
+    first = 1 - 1.25 / (0.25 + 1 + 49 - 3 * (6.5 / 3) ** 2)
+    assert metrics.r2(y_true, y_pred * 1.0) == pytest.approx((first + 1 - 9 / 98) / 2)
+
+
 # ------------------------------------------------------------------------------ streaming
 
 STREAMS = [

@@ -12,6 +12,8 @@ batch: the patches of a few samples at a time, so that they stay in the processo
 and memory does not grow with the batch. The patches are made again in the backward pass
 instead of being kept.
 
+`nn.naive` has the same functions in plain loops, to be read first.
+
 Letters: N samples, C channels, H and W height and width, F filters, G groups, KH and KW
 the kernel's, OH and OW the output's height and width, M = N*OH*OW rows.
 """
