@@ -2,6 +2,7 @@
 
 import numpy as np
 
+import nn
 from nn.metrics import confusion_matrix
 
 
@@ -35,23 +36,9 @@ def print_class_accuracies(labels, predicted, class_names):
 def save_curves(history, path):
     """Draw loss, accuracy and learning rate over the epochs into a PNG file."""
     try:
-        from matplotlib.figure import Figure
+        figure = nn.plot.learning_curves(history)
     except ImportError:
         print("No curves are drawn without matplotlib: python -m pip install matplotlib")
         return
-    figure = Figure(figsize=(12, 3.5), layout="constrained")
-    panels = {
-        "loss": {"loss": "training", "val_loss": "validation"},
-        "accuracy": {"acc": "training", "val_acc": "validation"},
-        "learning rate": {"lr": "at the start of the epoch"},
-    }
-    for axes, (title, curves) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
-        for key, label in curves.items():
-            epochs = range(1, len(history[key]) + 1)
-            axes.plot(epochs, history[key], label=label, marker=".")
-        axes.set_title(title)
-        axes.set_xlabel("epoch")
-        axes.grid(alpha=0.3)
-        axes.legend()
     figure.savefig(path, dpi=120)
     print(f"Curves: {path}")

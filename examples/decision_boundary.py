@@ -1,0 +1,167 @@
+"""Watch a small network learn where one class ends and the next begins.
+
+    python examples/decision_boundary.py
+    python examples/decision_boundary.py --data spirals --arms 3 --out spirals.gif
+    python examples/decision_boundary.py --live
+
+Points of the plane in two moons, or in spirals, are all that it learns. After each epoch its
+decision for every point of the plane is drawn, and the pictures are joined to an animated GIF, or
+shown in a window as it learns with `--live`.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+import nn
+from nn.callbacks import LambdaCallback
+
+INCHES, DPI = (4.8, 4.0), 75
+COLOURS = 128  # in a picture of the GIF: fewer make it smaller
+RESOLUTION = 80  # points of the plane along each axis
+SEED = 0
+
+
+def make_moons(n, noise=0.15, seed=SEED):
+    """Return points of two half circles that reach into one another, and which they are of."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % 2
+    angle = rng.uniform(0, np.pi, n)
+    x = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    x[y == 1] = [1, 0.5] - x[y == 1]  # the other one upside down, its tip in the middle
+    return (x + rng.normal(0, noise, x.shape)).astype("float32"), y
+
+
+def make_spirals(n, arms=3, noise=0.04, seed=SEED):
+    """Return points of spirals that wind around the origin, and which they are of."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % arms
+    radius = rng.uniform(0.1, 1, n)
+    angle = 4.5 * radius + 2 * np.pi * y / arms
+    x = radius[:, np.newaxis] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return (x + rng.normal(0, noise, x.shape)).astype("float32"), y
+
+
+def make_model(classes, seed=SEED):
+    layers = [nn.Dense(32, activation="tanh", input_shape=(2,)), nn.Dense(32, activation="tanh")]
+    model = nn.Model([*layers, nn.Dense(classes)], seed=seed)
+    model.compile("categorical_crossentropy", "adam", lr=0.01)
+    return model
+
+
+class Film:
+    """Draws the boundary after each epoch, into the pictures of a film or into a window."""
+
+    def __init__(self, model, x, y, window=None):
+        self.model, self.x, self.y, self.window = model, x, y, window
+        figure = nn.plot.decision_boundary(model, x, y, resolution=2)  # raises without matplotlib
+        if window is not None:
+            figure = window.figure(figsize=INCHES, dpi=DPI, layout="constrained")
+        figure.clear()
+        figure.set_size_inches(INCHES)
+        figure.set_dpi(DPI)
+        self.figure, self.ax = figure, figure.subplots()
+        self.pictures = []
+
+    def draw(self, epoch, logs):
+        self.ax.clear()
+        nn.plot.decision_boundary(self.model, self.x, self.y, resolution=RESOLUTION, ax=self.ax)
+        self.ax.set_title(f"epoch {epoch + 1}: loss {logs['loss']:.3f}, accuracy {logs['acc']:.0%}")
+        if self.window is None:
+            self.pictures.append(self.picture())
+        else:
+            self.window.pause(0.01)
+
+    def picture(self):
+        """Return what is drawn as a picture of Pillow, which comes with matplotlib."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from PIL import Image
+
+        canvas = FigureCanvasAgg(self.figure)
+        canvas.draw()
+        picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+        # This method keeps the points' colours, however few pixels they have.
+        return picture.quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+
+    def save(self, path, fps):
+        first, *others = self.pictures
+        ends = 1000 / fps
+        lengths = [ends] * len(others) + [2000]  # the last one stays for a while
+        first.save(path, save_all=True, append_images=others, duration=lengths, loop=0)
+
+
+def open_window():
+    """Return pyplot where it can open windows."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        message = "--live needs matplotlib: python -m pip install matplotlib."
+        raise SystemExit(message) from error
+    from matplotlib import pyplot
+
+    try:
+        figure = pyplot.figure()
+    except ImportError:  # a toolkit was asked for that is not there, or has no screen
+        toolkit = None
+    else:
+        toolkit = figure.canvas.required_interactive_framework  # None for files alone
+        pyplot.close(figure)
+    if toolkit is None:
+        raise SystemExit(
+            "--live needs a screen and a toolkit for windows (Tk, Qt, GTK), and matplotlib found "
+            "none: leave --live out to write a GIF."
+        )
+    return pyplot
+
+
+def parse_arguments(arguments):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", choices=("moons", "spirals"), default="spirals")
+    parser.add_argument("--arms", type=int, default=3, help="how many spirals, 2 to 8")
+    parser.add_argument("--samples", type=int, default=300)
+    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--fps", type=float, default=8, help="epochs shown a second")
+    parser.add_argument("--out", type=Path, default="decision_boundary.gif", help="file to write")
+    parser.add_argument("--live", action="store_true", help="show a window, and write no file")
+    parser.add_argument("--seed", type=int, default=SEED)
+    options = parser.parse_args(arguments)
+    if not 2 <= options.arms <= 8:
+        parser.error("--arms must be 2 to 8: there are colours for so many")
+    for name in ("samples", "epochs", "fps"):
+        if getattr(options, name) <= 0:
+            parser.error(f"--{name} must be positive")
+    return options
+
+
+def main(arguments=None):
+    options = parse_arguments(arguments)
+    if options.data == "moons":
+        x, y = make_moons(options.samples, seed=options.seed)
+    else:
+        x, y = make_spirals(options.samples, options.arms, seed=options.seed)
+    window = open_window() if options.live else None
+    model = make_model(int(y.max()) + 1, options.seed)
+    try:
+        film = Film(model, x, y, window)
+    except ImportError as error:
+        raise SystemExit(str(error)) from error
+    model.fit(
+        x,
+        y,
+        epochs=options.epochs,
+        batch_size=16,
+        callbacks=LambdaCallback(on_epoch_end=film.draw),
+        verbose=2 if options.live else 0,
+    )
+    print(f"Accuracy on the points it learned from: {model.evaluate(x, y)['acc']:.1%}")
+    if window is not None:
+        window.show()  # until it is closed
+        return 0
+    film.save(options.out, options.fps)
+    print(f"Animation: {options.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
