@@ -87,7 +87,7 @@ def column_sums(rows: Array) -> Array:
     def add(part: int, lo: int, hi: int) -> None:
         xp.matmul(ones, blocks[lo:hi], out=sums[lo:hi])
 
-    _share_samples(add, blocks)
+    share_samples(add, blocks)
     total = sums.sum(axis=0, dtype=xp.float64) + rows[whole:].sum(axis=0, dtype=xp.float64)
     return total.astype(rows.dtype)
 
@@ -164,7 +164,7 @@ def _windows(kernel: Pair, stride: Pair, dilation: Pair, out: Pair) -> Iterator[
             )
 
 
-def _pad(x: Array, padding: Padding, value: float = 0.0) -> Array:
+def pad(x: Array, padding: Padding, value: float = 0.0) -> Array:
     """Return (N, H, W, C) with `value` around it; the array itself where nothing is to be added."""
     (top, bottom), (left, right) = padding
     if not (top or bottom or left or right):
@@ -176,7 +176,7 @@ def _pad(x: Array, padding: Padding, value: float = 0.0) -> Array:
     return padded
 
 
-def _unpad(x: Array, padding: Padding) -> Array:
+def unpad(x: Array, padding: Padding) -> Array:
     """Undo `_pad`: the inner part of (N, H, W, C), a view."""
     (top, bottom), (left, right) = padding
     return x[:, top : x.shape[1] - bottom, left : x.shape[2] - right]
@@ -201,11 +201,11 @@ def conv2d(
     x = channels_last(x)
     n, f, kernel = x.shape[0], w.shape[0], w.shape[2:]
     out = output_size(x.shape[1:3], kernel, stride, padding, dilation)
-    y = _empty(xp, (n, *out, f), x.dtype)
+    y = empty(xp, (n, *out, f), x.dtype)
     matrices = _weight_matrices(w, groups)
 
     def convolve(tile: slice, part: int) -> None:
-        xs = _pad(x[tile], padding)
+        xs = pad(x[tile], padding)
         ys = y[tile].reshape(-1, f)  # (n, OH, OW, F) -> (M, F), a view
         for group, matrix in enumerate(matrices):
             patches = _im2col(xs, group, groups, kernel, stride, dilation, out)
@@ -299,7 +299,7 @@ def conv2d_weight_grad(
     )
 
     def add(tile: slice, part: int) -> None:
-        xs = _pad(x[tile], padding)
+        xs = pad(x[tile], padding)
         gs = grad[tile].reshape(-1, f)  # (n, OH, OW, F) -> (M, F)
         for group in range(groups):
             patches = _im2col(xs, group, groups, kernel, stride, dilation, out)
@@ -346,10 +346,10 @@ def _depthwise(
     x, cells = channels_last(x), by_cell(w)
     n, f, kernel = x.shape[0], w.shape[0], w.shape[2:]
     out = output_size(x.shape[1:3], kernel, stride, padding, dilation)
-    y = _empty(xp, (n, *out, f), x.dtype)
+    y = empty(xp, (n, *out, f), x.dtype)
 
     def convolve(tile: slice, part: int) -> None:
-        xs, ys = _pad(x[tile], padding), y[tile]
+        xs, ys = pad(x[tile], padding), y[tile]
         ys[...] = 0 if b is None else b
         for i, j, rows, columns in _windows(kernel, stride, dilation, out):
             ys += xs[:, rows, columns] * cells[i, j]
@@ -369,7 +369,7 @@ def _depthwise_weight_grad(
     dcells = xp.zeros((_parts(x), kh, kw, f), dtype=grad.dtype)
 
     def add(tile: slice, part: int) -> None:
-        xs, gs = _pad(x[tile], padding), grad[tile]
+        xs, gs = pad(x[tile], padding), grad[tile]
         ones = xp.ones(gs.size // f, dtype=grad.dtype)
         for i, j, rows, columns in _windows((kh, kw), stride, dilation, out):
             products = (xs[:, rows, columns] * gs).reshape(-1, f)  # (n, OH, OW, F) -> (M, F)
@@ -389,13 +389,13 @@ def _weight_matrices(w: Array, groups: int) -> Array:
     return xp.ascontiguousarray(w).reshape(groups, kh * kw * c_per_group, f // groups)
 
 
-def _empty(xp: Any, shape: tuple[int, ...], dtype: Any) -> Array:
+def empty(xp: Any, shape: tuple[int, ...], dtype: Any) -> Array:
     """Return an array of any content; large ones on the CPU from memory that was used before."""
     return memory.empty(shape, dtype) if xp is np else xp.empty(shape, dtype=dtype)
 
 
 def _empty_like(x: Array) -> Array:
-    """Return an array of x's shape, dtype and order of memory, as `_empty` does."""
+    """Return an array of x's shape, dtype and order of memory, as `empty` does."""
     xp = cuda.get_array_module(x)
     return memory.empty_like(x) if xp is np else xp.empty_like(x)
 
@@ -405,7 +405,7 @@ def _parts(x: Array) -> int:
     return threads.NUM_THREADS if cuda.get_array_module(x) is np else 1
 
 
-def _share_samples(work: Callable[[int, int, int], None], x: Array) -> None:
+def share_samples(work: Callable[[int, int, int], None], x: Array) -> None:
     """Call `work(part, lo, hi)` for parts of the batch x, on the CPU each on its own thread.
 
     NumPy lets go of Python's global lock while it works on large arrays.
@@ -500,13 +500,13 @@ def max_pool2d(
     xp = cuda.get_array_module(x)
     out = output_size(x.shape[2:], pool, stride, padding)
     x = channels_last(x)
-    y = _empty(xp, (x.shape[0], *out, x.shape[3]), x.dtype)
+    y = empty(xp, (x.shape[0], *out, x.shape[3]), x.dtype)
     cells = np.min_scalar_type(pool[0] * pool[1] - 1)
-    index = _empty(xp, y.shape, cells) if keep_index else None
+    index = empty(xp, y.shape, cells) if keep_index else None
 
     def take_largest(part: int, lo: int, hi: int) -> None:
         windows = _windows(pool, stride, (1, 1), out)
-        padded, largest = _pad(x[lo:hi], padding, -math.inf), y[lo:hi]
+        padded, largest = pad(x[lo:hi], padding, -math.inf), y[lo:hi]
         _, _, rows, columns = next(windows)
         largest[...] = padded[:, rows, columns]
         won = None if index is None else index[lo:hi]
@@ -520,7 +520,7 @@ def max_pool2d(
                 xp.maximum(won, (candidate > largest) * cell, out=won)
             xp.maximum(largest, candidate, out=largest)
 
-    _share_samples(take_largest, x)
+    share_samples(take_largest, x)
     return channels_first(y), index
 
 
@@ -541,7 +541,7 @@ def avg_pool2d(x: Array, pool: Pair, stride: Pair, padding: Padding) -> Array:
     xp = cuda.get_array_module(x)
     size = x.shape[2:]
     out = output_size(size, pool, stride, padding)
-    x = _pad(channels_last(x), padding)
+    x = pad(channels_last(x), padding)
     y = xp.zeros((x.shape[0], *out, x.shape[3]), dtype=x.dtype)
     for _, _, rows, columns in _windows(pool, stride, (1, 1), out):
         y += x[:, rows, columns]
@@ -574,7 +574,7 @@ def _add_windows(
     xp = cuda.get_array_module(grad)
     n, c, h, w = x_shape
     (top, bottom), (left, right) = padding
-    dx = _empty(xp, (n, h + top + bottom, w + left + right, c), grad.dtype)
+    dx = empty(xp, (n, h + top + bottom, w + left + right, c), grad.dtype)
     overlap = stride[0] < pool[0] or stride[1] < pool[1]
 
     def add(part: int, lo: int, hi: int) -> None:
@@ -586,8 +586,8 @@ def _add_windows(
             else:
                 own[:, rows, columns] = cell_grad(slice(lo, hi), i, j)
 
-    _share_samples(add, dx)
-    return channels_first(_unpad(dx, padding))
+    share_samples(add, dx)
+    return channels_first(unpad(dx, padding))
 
 
 def _cells(size: tuple[int, ...], pool: Pair, stride: Pair, padding: Padding) -> np.ndarray:
@@ -597,96 +597,6 @@ def _cells(size: tuple[int, ...], pool: Pair, stride: Pair, padding: Padding) ->
         starts = np.arange(0, n + before + after - k + 1, s) - before
         counts.append(np.minimum(starts + k, n) - np.maximum(starts, 0))
     return np.maximum(np.outer(*counts), 1)[:, :, np.newaxis]
-
-
-# ------------------------------------------------------------------------- larger pictures
-
-
-def zero_pad2d(x: Array, padding: Padding) -> Array:
-    """Return x (N, C, H, W) with rows and columns of zeros around each picture."""
-    return channels_first(_pad(channels_last(x), padding))
-
-
-def zero_pad2d_grad(grad: Array, padding: Padding) -> Array:
-    """Return the gradient for x of `zero_pad2d`: the inner part."""
-    return channels_first(_unpad(channels_last(grad), padding))
-
-
-def repeat_pixels(x: Array, times: Pair) -> Array:
-    """Return x (N, C, H, W) with each pixel `times` (down, right): (N, C, H*down, W*right)."""
-    xp = cuda.get_array_module(x)
-    x = channels_last(x)
-    n, h, w, c = x.shape
-    y = _empty(xp, (n, h, times[0], w, times[1], c), x.dtype)
-
-    def repeat(part: int, lo: int, hi: int) -> None:
-        y[lo:hi] = x[lo:hi, :, xp.newaxis, :, xp.newaxis]  # (n, H, W, C) -> (n, H, 1, W, 1, C)
-
-    _share_samples(repeat, y)
-    return channels_first(y.reshape(n, h * times[0], w * times[1], c))
-
-
-def repeat_pixels_grad(grad: Array, times: Pair) -> Array:
-    """Return the gradient for x of `repeat_pixels`: the sum over each pixel's copies."""
-    xp = cuda.get_array_module(grad)
-    grad = channels_last(grad)
-    n, oh, ow, c = grad.shape
-    dx = xp.zeros((n, oh // times[0], ow // times[1], c), dtype=grad.dtype)
-
-    def add(part: int, lo: int, hi: int) -> None:
-        for i in range(times[0]):
-            for j in range(times[1]):
-                dx[lo:hi] += grad[lo:hi, i :: times[0], j :: times[1]]
-
-    _share_samples(add, grad)
-    return channels_first(dx)
-
-
-def interpolate_pixels(x: Array, times: Pair) -> Array:
-    """Return x (N, C, H, W) `times` (down, right) as large, pixels blended by `blending`."""
-    down, right = blending(x.shape[2], times[0]), blending(x.shape[3], times[1])
-    return _blend(x, down, right)
-
-
-def interpolate_pixels_grad(grad: Array, times: Pair) -> Array:
-    """Return the gradient for x of `interpolate_pixels`: the same matrices, transposed."""
-    down = blending(grad.shape[2] // times[0], times[0])
-    right = blending(grad.shape[3] // times[1], times[1])
-    return _blend(grad, down.T, right.T)
-
-
-def blending(size: int, times: int) -> np.ndarray:
-    """Return the matrix (size * times, size) that makes an axis longer by linear interpolation.
-
-    Pixels are squares: the centre of output i lies at (i + 1/2) / times - 1/2 on the input's axis.
-
-    Examples
-    --------
-    >>> blending(2, 2)
-    array([[1.  , 0.  ],
-           [0.75, 0.25],
-           [0.25, 0.75],
-           [0.  , 1.  ]])
-    """
-    centres = np.clip((np.arange(size * times) + 0.5) / times - 0.5, 0, size - 1)
-    return np.maximum(0, 1 - np.abs(centres[:, np.newaxis] - np.arange(size)))
-
-
-def _blend(x: Array, down: np.ndarray, right: np.ndarray) -> Array:
-    """Return x (N, C, H, W) with one matrix along H and another along W."""
-    xp = cuda.get_array_module(x)
-    down, right = (xp.asarray(matrix, dtype=x.dtype) for matrix in (down, right))
-    x = channels_last(x)
-    n, h, w, c = x.shape
-    y = _empty(xp, (n, len(down), len(right), c), x.dtype)
-
-    def blend(part: int, lo: int, hi: int) -> None:
-        # (n, H, W, C) -> (n, H, W*C) -> (n, OH, W*C) -> (n, OH, W, C) -> (n, OH, OW, C)
-        rows = xp.matmul(down, x[lo:hi].reshape(hi - lo, h, w * c))
-        xp.matmul(right, rows.reshape(hi - lo, len(down), w, c), out=y[lo:hi])
-
-    _share_samples(blend, y)
-    return channels_first(y)
 
 
 # --------------------------------------------------------------------- batch normalisation
@@ -891,135 +801,6 @@ def relu(x: Array, keep_mask: bool = True) -> tuple[Array, Array | None]:
 def relu_grad(grad: Array, mask: Array) -> Array:
     """Return the gradient for x of `relu`: that for its result where the mask is true."""
     return cuda.get_array_module(grad).multiply(grad, mask, out=_empty_like(grad))
-
-
-def sigmoid(x: Array) -> Array:
-    """Return 1 / (1 + exp(-x)), through exp(-|x|), which cannot overflow.
-
-    Examples
-    --------
-    >>> sigmoid(np.array([-1000.0, 0.0, 1000.0]))
-    array([0. , 0.5, 1. ])
-    """
-    xp = cuda.get_array_module(x)
-    small = xp.exp(-xp.abs(x))
-    return xp.where(x >= 0, 1, small) / (1 + small)
-
-
-def softplus(x: Array) -> Array:
-    """Return log(1 + exp(x)) as max(x, 0) + log(1 + exp(-|x|)), which cannot overflow.
-
-    Examples
-    --------
-    >>> softplus(np.array([-1000.0, 1000.0]))
-    array([   0., 1000.])
-    """
-    xp = cuda.get_array_module(x)
-    return xp.maximum(x, 0) + xp.log1p(xp.exp(-xp.abs(x)))
-
-
-def softmax(x: Array) -> Array:
-    """Return exp(x) / sum(exp(x)) over the last axis, the largest subtracted first.
-
-    Examples
-    --------
-    >>> softmax(np.array([[1000.0, 1000.0]]))
-    array([[0.5, 0.5]])
-    """
-    xp = cuda.get_array_module(x)
-    exponentials = xp.exp(x - x.max(axis=-1, keepdims=True))
-    exponentials /= exponentials.sum(axis=-1, keepdims=True)
-    return exponentials
-
-
-def log_softmax(x: Array) -> Array:
-    """Return log(softmax(x)) over the last axis without ever taking the log of a rounded 0.
-
-    Examples
-    --------
-    >>> log_softmax(np.array([[1000.0, 0.0]]))
-    array([[    0., -1000.]])
-    """
-    xp = cuda.get_array_module(x)
-    shifted = x - x.max(axis=-1, keepdims=True)
-    return shifted - xp.log(xp.exp(shifted).sum(axis=-1, keepdims=True))
-
-
-def normal_pdf(x: Array) -> Array:
-    """Return the density of the standard normal distribution at x."""
-    xp = cuda.get_array_module(x)
-    return xp.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
-
-
-# Rational approximations of erf on [0, 1] and of erfc(z) exp(z^2) on [1, 8], highest power
-# first: S. L. Moshier, Cephes Mathematical Library, ndtr.c.
-_ERF_TOP = (
-    9.60497373987051638749e0,
-    9.00260197203842689217e1,
-    2.23200534594684319226e3,
-    7.00332514112805075473e3,
-    5.55923013010394962768e4,
-)
-_ERF_BOTTOM = (
-    1.0,
-    3.35617141647503099647e1,
-    5.21357949780152679795e2,
-    4.59432382970980127987e3,
-    2.26290000613890934246e4,
-    4.92673942608635921086e4,
-)
-_ERFC_TOP = (
-    2.46196981473530512524e-10,
-    5.64189564831068821977e-1,
-    7.46321056442269912687e0,
-    4.86371970985681366614e1,
-    1.96520832956077098242e2,
-    5.26445194995477358631e2,
-    9.34528527171957607540e2,
-    1.02755188689515710272e3,
-    5.57535335369399327526e2,
-)
-_ERFC_BOTTOM = (
-    1.0,
-    1.32281951154744992508e1,
-    8.67072140885989742329e1,
-    3.54937778887819891062e2,
-    9.75708501743205489753e2,
-    1.82390916687909736289e3,
-    2.24633760818710981792e3,
-    1.65666309194161350182e3,
-    5.57535340817727675546e2,
-)
-
-
-def normal_cdf(x: Array) -> Array:
-    """Return the distribution function of the standard normal, 0.5 * erfc(-x / sqrt(2)).
-
-    Far to the left it is taken from erfc itself: 1 + erf would cancel to nothing.
-
-    Examples
-    --------
-    >>> normal_cdf(np.array([0.0, 1.959963984540054]))
-    array([0.5  , 0.975])
-    """
-    xp = cuda.get_array_module(x)
-    z = xp.abs(x) * math.sqrt(0.5)
-    near, far = xp.minimum(z, 1), xp.clip(z, 1, 14)
-    half_erf = 0.5 * near * _ratio(near * near, _ERF_TOP, _ERF_BOTTOM)
-    # Beyond 14 the tail is 0 in either precision; the bound keeps the powers finite.
-    tail = xp.where(z > 14, 0, 0.5 * xp.exp(-far * far) * _ratio(far, _ERFC_TOP, _ERFC_BOTTOM))
-    left = xp.where(z <= 1, 0.5 - half_erf, tail)  # at -|x|
-    return xp.where(x < 0, left, 1 - left)
-
-
-def _ratio(x: Array, top: tuple[float, ...], bottom: tuple[float, ...]) -> Array:
-    """Return the quotient of two polynomials at x, by Horner's rule."""
-    numerator, denominator = x * 0 + top[0], x * 0 + bottom[0]
-    for a in top[1:]:
-        numerator = numerator * x + a
-    for b in bottom[1:]:
-        denominator = denominator * x + b
-    return numerator / denominator
 
 
 # --------------------------------------------------------------- the updates of optimizers
