@@ -13,6 +13,7 @@ import numpy as np
 
 from . import checks, cuda, kernels, losses, metrics, training
 from .layers import Sigmoid, Softmax
+from .layers.containers import output_activation
 from .model import Model
 
 Array = Any  # numpy.ndarray or cupy.ndarray
@@ -158,7 +159,7 @@ class Ensemble:
 
 def _kind(model: Model) -> str | None:
     """Return the activation that makes probabilities of a model's outputs; see `Ensemble`."""
-    if isinstance(model._output_activation(), Softmax | Sigmoid):
+    if isinstance(output_activation(model.layers), Softmax | Sigmoid):
         return None
     if model.loss is None:
         raise ValueError(

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import checks, cuda
-from .layers import Layer, Sequential, Sigmoid, Softmax
+from .layers import Layer, Sigmoid, Softmax
 from .layers.base import walk
-from .layers.containers import flat
+from .layers.containers import flat, output_activation
 from .layers.conv import ConvLayer
 
 if TYPE_CHECKING:
@@ -345,10 +345,7 @@ def _input_gradient(owner: str, twin: "Model", x: Any, class_index: Any) -> Arra
 
 def _drop_output_activation(layers: Sequence[Layer]) -> bool:
     """Let a Softmax or Sigmoid at the end of a copy hand on its logits; tell whether there is."""
-    last = layers[-1]
-    while isinstance(last, Sequential):
-        last = last.layers[-1]
-    last = getattr(last, "activation", None) or last
+    last = output_activation(layers)
     if not isinstance(last, Softmax | Sigmoid):
         return False
     vars(last).update(forward=lambda x, training=False: x, backward=lambda grad: grad)

@@ -30,6 +30,7 @@ from . import (
 )
 from .data import Dataset
 from .layers import Layer, Sigmoid
+from .layers.containers import output_activation
 from .metrics import Metric
 from .network import Array, Network
 
@@ -209,7 +210,7 @@ class Model(Network):
         """Let a cross-entropy see the logits where the model ends in its own activation."""
         pair = getattr(self.loss, "paired_activation", None)
         if pair is not None:
-            last = self._output_activation()
+            last = output_activation(self.layers)
             kind = type(last).__name__
             if kind != pair and kind in ("Softmax", "Sigmoid"):
                 raise ValueError(
@@ -222,7 +223,7 @@ class Model(Network):
     def threshold(self) -> float:
         """Return the output above which a single unit says yes: 0 for logits, else 0.5."""
         is_logit = self.loss is None or isinstance(self.loss, losses.BinaryCrossentropy)
-        return 0.0 if is_logit and not isinstance(self._output_activation(), Sigmoid) else 0.5
+        return 0.0 if is_logit and not isinstance(output_activation(self.layers), Sigmoid) else 0.5
 
     def _require_compiled(self, caller: str) -> None:
         if not self.layers:

@@ -46,7 +46,8 @@ class Network:
             raise checks.error("Model", "dtype", "must be 'float32' or 'float64'", dtype)
         self.name = name
         self.recompute = bool(recompute)
-        self._segments: list[Layer] = []  # with recompute, the layers in pieces
+        self._segments: list[Layer] = []  # with recompute, what a batch goes through
+        self._cut_layers: list[Layer] = []  # and the layers that it was made of
         self.layers: list[Layer] = []
         self.set_aside: dict[str, Array] | None = None
         self.input_shape: Shape | None = None
@@ -242,19 +243,9 @@ class Network:
         """Return what a batch goes through: the layers, with `recompute` in segments of them."""
         if not self.recompute or not self.built:
             return self.layers
-        if [layer for segment in self._segments for layer in segment.sublayers()] != self.layers:
-            self._segments = in_segments(self.layers)
+        if self._cut_layers != self.layers:
+            self._cut_layers, self._segments = list(self.layers), in_segments(self.layers)
         return self._segments
-
-    def _output_activation(self) -> Layer | None:
-        """Return the activation that makes the model's output, or None."""
-        last = self.layers[-1] if self.layers else None
-        while isinstance(last, Sequential):
-            last = last.layers[-1]
-        inner = getattr(last, "activation", None)
-        if isinstance(inner, Layer):
-            return inner
-        return last if getattr(last, "logits_of", None) else None
 
     # ---------------------------------------------------------------------------- parameters
 
@@ -335,7 +326,7 @@ class Network:
 
     def _watch(self, array: Array, layer: Layer, what: str) -> None:
         """Tell `watch` of an array; with NN_DEBUG=1, stop where it is NaN or infinite."""
-        if array is None or layer in self._segments:
+        if array is None or (layer in self._segments and layer not in self.layers):
             return
         if _DEBUG and not _all_finite(array):
             label = self._label(layer)
@@ -421,7 +412,7 @@ class Network:
         return self._move(cuda.to_cpu)
 
     def _move(self, to_device: Callable[[Array], Array]) -> Self:
-        self._to_device, self._segments = to_device, []
+        self._to_device, self._cut_layers = to_device, []
         for layer in self.layers:
             move_to_device(layer, to_device)
         return self

@@ -70,6 +70,23 @@ def test_backward_by_hand_returns_the_gradient_for_the_input_and_can_be_repeated
     np.testing.assert_array_equal(*found)
 
 
+@pytest.mark.parametrize("loss", ["cce", "mse"])
+@pytest.mark.parametrize(
+    "last", [lambda: [nn.Softmax()], lambda: [nn.Dense(4, activation="softmax")]]
+)
+def test_probabilities_at_the_end(last, loss):
+    """The loss reads what the Softmax kept, within a segment too."""
+    found = []
+    for stack in (nn.Sequential, nn.Recompute):
+        last = [nn.Dense(4, activation="softmax")] if inside else [nn.Dense(4), nn.Softmax()]
+        model = nn.Model([nn.Flatten(), stack([nn.Dense(4), *last])], seed=2)
+        model.compile(loss, "sgd", lr=0.1)
+        y = Y if loss == "cce" else np.eye(4, dtype="float32")[Y]
+        model.fit(X, y, epochs=2, batch_size=4, verbose=0)
+        found.append(model.predict(X))
+    np.testing.assert_array_equal(*found)
+
+
 def test_one_segment_among_other_layers():
     found = []
     for stack in (nn.Sequential, nn.Recompute):
@@ -145,7 +162,7 @@ def test_layers_added_and_taken_away_after_training():
     model.pop()
     model.add(nn.Dense(4))
     model.train_step(X, Y)
-    assert [k for segment in model._stack() for k in segment.layers] == model.layers
+    assert nn.layers.containers.flat(model._stack()) == nn.layers.containers.flat(model.layers)
 
 
 def test_a_file_says_it(tmp_path):

@@ -175,6 +175,29 @@ def flat(layers: Sequence[Layer]) -> list[Layer]:
     return chain
 
 
+def output_activation(layers: Sequence[Layer]) -> Layer | None:
+    """Return the activation that makes the output of layers, or None.
+
+    It may be a layer of its own, or inside the last layer. One that no loss could be paired with
+    counts only in the latter case.
+
+    Examples
+    --------
+    >>> from nn.layers import Dense, ReLU, Softmax
+    >>> output_activation([Dense(3), Sequential([Softmax()])])
+    Softmax()
+    >>> output_activation([Dense(3)]) is None
+    True
+    """
+    last = layers[-1] if layers else None
+    while isinstance(last, Sequential):
+        last = last.layers[-1]
+    inner = getattr(last, "activation", None)
+    if isinstance(inner, Layer):
+        return inner
+    return last if getattr(last, "logits_of", None) else None
+
+
 def as_layers(entries: Any, owner: str, argument: str = "layers") -> list[Layer]:
     """Return layers, models and saved configurations, one or several, as a list of layers.
 
@@ -427,26 +450,34 @@ class Recompute(Sequential):
             layer.rng.bit_generator.state = state
 
     def _forget_inside(self) -> None:
+        """Drop what the layers kept, but for that of an output activation, which the loss reads."""
+        last = output_activation(self.layers)
+        kept = None if last is None else last._kept
         for layer in self.layers:
             layer.forget()
+        if last is not None:
+            last._kept = kept
 
 
 def in_segments(layers: Sequence[Layer]) -> list[Layer]:
     """Return built layers in `Recompute` segments, each of about the root of their number.
+
+    The last ones stay as they are: their turn in the backward pass comes at once.
 
     Examples
     --------
     >>> from nn.layers import Dense, ReLU
     >>> layers = [ReLU() for _ in range(5)]
     >>> shape = build_layers(layers, (None, 2), "float32")
-    >>> [len(segment.layers) for segment in in_segments(layers)]
-    [3, 2]
+    >>> [type(layer).__name__ for layer in in_segments(layers)]
+    ['Recompute', 'ReLU', 'ReLU']
     """
     length = math.ceil(math.sqrt(len(layers)))
-    starts = range(0, len(layers), length)
-    segments: list[Layer] = [Recompute(layers[start : start + length]) for start in starts]
-    build_layers(segments, layers[0].built_shape or (), layers[0].dtype)
-    return segments
+    starts = range(0, len(layers) - length, length)
+    stack: list[Layer] = [Recompute(layers[start : start + length]) for start in starts]
+    stack += layers[len(starts) * length :]
+    build_layers(stack, layers[0].built_shape or (), layers[0].dtype)
+    return stack
 
 
 @register
