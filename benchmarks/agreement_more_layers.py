@@ -7,6 +7,7 @@ import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from agreement_common import draw
 from agreement_layers import conv_function
 from agreement_torch import compare_layer
+from torch.utils.checkpoint import checkpoint
 
 import nn
 
@@ -192,6 +193,16 @@ def container_cases(rng):
         compare_layer(
             nn.layers.Sequential([nn.Dense(7), nn.Tanh(), nn.Dense(4)]),
             lambda x, p, b: dense(torch.tanh(dense(x, p, 0)), p, 2),
+            draw(rng, (6, 5)),
+        ),
+    )
+    yield (
+        "Recompute",
+        compare_layer(
+            nn.layers.Recompute([nn.Dense(7), nn.Tanh(), nn.Dense(4)]),
+            lambda x, p, b: checkpoint(
+                lambda x: dense(torch.tanh(dense(x, p, 0)), p, 2), x, use_reentrant=False
+            ),
             draw(rng, (6, 5)),
         ),
     )

@@ -30,6 +30,7 @@ COUNTERPARTS = {
         "Mish": "torch mish",
         "ReLU": "torch relu",
         "ReLU6": "torch relu6",
+        "Recompute": "torch checkpoint",
         "Rescale": "torch arithmetic, as Keras' Rescaling",
         "Reshape": "torch reshape",
         "Residual": "torch x + layers(x)",

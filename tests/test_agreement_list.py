@@ -39,7 +39,7 @@ def own(module, kind):
     return {
         value.__name__
         for name, value in vars(module).items()
-        if kind(value) and value.__module__ == module.__name__ and not name.startswith("_")
+        if kind(value) and value.__module__.startswith(module.__name__) and not name.startswith("_")
     }
 
 
