@@ -1,7 +1,8 @@
 """Model files: one HDF5 or NPZ file holds the architecture, the arrays and the training state.
 
 This module knows files, dictionaries and arrays, and nothing of models: `Model.save` hands
-it a `ModelFile` and `Model.load` gets one back.
+it a `ModelFile` and `Model.load` gets one back. The two formats are in `hdf5_files` and
+`npz_files`, and how a file is put in its place in `whole_files`.
 
 An HDF5 file holds
     architecture                  JSON: dtype, name, input_shape, class_names, and {"class",
@@ -17,20 +18,22 @@ An older layout is read too: the arrays in `weights.hdf5`, beside a `weights.jso
 the layers.
 """
 
-import contextlib
 import json
 import os
-import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from . import hdf5_files, npz_files
 from .checks import FileFormatError
+from .hdf5_files import write as _write_hdf5
+from .npz_files import write as _write_npz
+from .whole_files import write_whole
 
 __all__ = [
+    "MAX_TEXT",
     "FileFormatError",
     "LoadReport",
     "ModelFile",
@@ -43,6 +46,11 @@ __all__ = [
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _ZIP_SIGNATURE = b"PK\x03\x04"
 _OPTIMIZER = "optimizer/"
+_TEXTS = frozenset(["architecture", "training"])
+
+#: Characters of JSON that a file may hold at most.
+MAX_TEXT = 1 << 24
+_MAX_DEPTH = 400  # layers inside layers take three levels each, see nn.layers.base.MAX_DEPTH
 
 
 @dataclass
@@ -72,27 +80,32 @@ def write(path: str | os.PathLike, content: ModelFile) -> None:
     """Write a model file: NPZ where the name ends in .npz, else HDF5.
 
     The file is written beside its place and moved there whole, so that an interruption leaves
-    the old file as it was.
+    the old file as it was; see `nn.whole_files`.
 
     Raises
     ------
     OSError
-        Where the folder does not exist or cannot be written.
+        Where the file cannot be written: the folder does not exist or may not be written to, the
+        disk is full. The message says which, and the old file is whole.
     """
     path = Path(path)
     datasets: dict[str, Any] = dict(content.arrays)
-    for name in ("architecture", "training"):
+    for name in sorted(_TEXTS):
         value = getattr(content, name)
         if value is not None:
-            datasets[name] = json.dumps(value, default=_plain)
+            datasets[name] = _to_text(name, value)
     for name, array in content.optimizer_arrays.items():
         datasets[_OPTIMIZER + name] = array
     save = _write_npz if path.suffix.lower() == ".npz" else _write_hdf5
-    _replace_whole(path, lambda stream: save(stream, datasets))
+    write_whole(path, lambda stream: save(stream, datasets), "io")
 
 
 def read(path: str | os.PathLike) -> ModelFile:
     """Read a model file, whatever it is called.
+
+    Nothing in it is run, no other file is opened, and no more memory is taken than a small
+    multiple of its size. What is not as `write` makes it is refused; docs/files.md has the list.
+    Not a number and infinity are numbers here: weights may hold them.
 
     Raises
     ------
@@ -102,20 +115,26 @@ def read(path: str | os.PathLike) -> ModelFile:
         For a truncated, damaged or foreign file.
     """
     path = Path(path)
-    with path.open("rb") as stream:
+    with _open(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
         head = stream.read(8)
-    if head == _HDF5_SIGNATURE:
-        datasets = _read_hdf5(path)
-    elif head[:4] == _ZIP_SIGNATURE:
-        datasets = _read_npz(path)
-    else:
-        raise FileFormatError(f"[io] '{path}' is neither an HDF5 nor an NPZ file.")
-    architecture = _parse(datasets.pop("architecture", None), path)
-    training = _parse(datasets.pop("training", None), path)
+        stream.seek(0)
+        if head == _HDF5_SIGNATURE:
+            reader = hdf5_files.read
+        elif head[:4] == _ZIP_SIGNATURE:
+            reader = npz_files.read
+        else:
+            raise FileFormatError(f"[io] '{path}' is neither an HDF5 nor an NPZ file.")
+        try:
+            datasets = reader(stream, size, _TEXTS)
+        except Exception as error:  # damage makes the libraries fail in any way at all
+            reason = str(error) or type(error).__name__
+            raise FileFormatError(
+                f"[io] '{path}' is damaged or truncated, or no model file: {reason}."
+            ) from error
+    architecture, training = (_parse(datasets.pop(name, None), path) for name in sorted(_TEXTS))
     arrays, optimizer_arrays = {}, {}
     for name, value in datasets.items():
-        if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiub":
-            raise FileFormatError(f"[io] '{path}': '{name}' is not an array of numbers.")
         if name.startswith(_OPTIMIZER):
             optimizer_arrays[name.removeprefix(_OPTIMIZER)] = value
         else:
@@ -131,7 +150,15 @@ def read_layers_beside(path: str | os.PathLike) -> dict[str, Any] | None:
     beside = Path(path).with_suffix(".json")
     if not beside.is_file():
         return None
-    return {"layers": _parse(beside.read_bytes(), beside)}
+    with _open(beside) as stream:
+        return {"layers": _parse(stream.read(MAX_TEXT + 1), beside)}
+
+
+def _open(path: Path) -> BinaryIO:
+    """Open a file; a pipe or a device, which may have no end, is refused."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise FileFormatError(f"[io] '{path}' is no ordinary file.")
+    return path.open("rb")
 
 
 @dataclass
@@ -216,67 +243,45 @@ def match_arrays(
     return report
 
 
-# ------------------------------------------------------------------------ the two formats
+# -------------------------------------------------------------------------------- the texts
 
 
-def _write_hdf5(stream: BinaryIO, datasets: dict[str, Any]) -> None:
-    import h5py  # imported where it is used, so that `import nn` stays light
-
-    with h5py.File(stream, "w") as file:
-        for name, value in datasets.items():
-            file.create_dataset(name, data=value)
-
-
-def _read_hdf5(path: Path) -> dict[str, Any]:
-    import h5py
-
-    datasets: dict[str, Any] = {}
-
-    def visit(name: str, item: Any) -> None:
-        if not isinstance(name, str):  # h5py's answer to a name that is no text
-            raise ValueError(f"it holds the name {name!r}")
-        if isinstance(item, h5py.Dataset):
-            is_text = h5py.check_string_dtype(item.dtype) is not None
-            datasets[name] = item.asstr()[()] if is_text else item[()]
-
-    try:
-        with h5py.File(path, "r") as file:
-            file.visititems(visit)
-    except Exception as error:  # damage makes the library fail in any way at all
-        raise FileFormatError(f"[io] '{path}' is damaged or truncated: {error}.") from error
-    return {name: _as_array(value) for name, value in datasets.items()}
+def _to_text(name: str, value: Any) -> str:
+    """Return a value as JSON that `_parse` takes back."""
+    text = json.dumps(value, default=_plain)
+    if len(text) > MAX_TEXT:
+        raise ValueError(
+            f"[io] '{name}' must take at most {MAX_TEXT:,} characters in a file, got {len(text):,}."
+        )
+    return text
 
 
-def _as_array(value: Any) -> Any:
-    """Return h5py's scalars as arrays of no axes; text stays text."""
-    return value if isinstance(value, str) else np.asarray(value)
-
-
-def _write_npz(stream: BinaryIO, datasets: dict[str, Any]) -> None:
-    np.savez(stream, **datasets)
-
-
-def _read_npz(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            datasets = {name: file[name] for name in file.files}
-            if not all(isinstance(value, np.ndarray) for value in datasets.values()):
-                raise ValueError("it holds files that are no arrays")
-    except Exception as error:  # damage makes the library fail in any way at all
-        raise FileFormatError(f"[io] '{path}' is damaged or truncated: {error}.") from error
-    return {
-        name: str(value) if value.dtype.kind == "U" else value for name, value in datasets.items()
-    }
-
-
-def _parse(text: Any, path: Path) -> Any:
+def _parse(text: str | bytes | None, path: Path) -> Any:
     """Return the value of a JSON text, or None for None."""
     if text is None:
         return None
+    if len(text) > MAX_TEXT:
+        raise FileFormatError(
+            f"[io] '{path}' holds {len(text):,} characters of JSON, more than the {MAX_TEXT:,} "
+            "that a model takes."
+        )
     try:
-        return json.loads(text)
-    except (TypeError, ValueError, RecursionError) as error:  # the last: brackets without end
+        value = json.loads(text)
+        _check_depth(value)
+    except (ValueError, RecursionError) as error:  # the latter: brackets without end
         raise FileFormatError(f"[io] '{path}' holds broken JSON: {error}.") from error
+    return value
+
+
+def _check_depth(value: Any) -> None:
+    """Refuse lists in lists that are deeper than any model: who walks through them may recurse."""
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(_MAX_DEPTH):
+        inner = (v.values() if isinstance(v, dict) else v for v in level)
+        level = [v for values in inner for v in values if isinstance(v, dict | list)]
+        if not level:
+            return
+    raise ValueError(f"it is nested more than {_MAX_DEPTH} deep")
 
 
 def _plain(value: Any) -> Any:
@@ -287,30 +292,3 @@ def _plain(value: Any) -> Any:
         f"[io] a configuration must hold numbers, texts and lists, got {type(value).__name__} "
         f"{value!r}: return from to_config() what JSON can write."
     )
-
-
-def _replace_whole(path: Path, save: Callable[[BinaryIO], None]) -> None:
-    """Let `save` write a temporary file beside `path`, and move it there once it is on disk."""
-    path = Path(os.path.realpath(path))  # a link stays, what it points to is replaced
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"[io] cannot save '{path}': there is no folder '{path.parent}'.")
-    handle, temporary = tempfile.mkstemp(prefix=".nn-", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w+b") as stream:
-            save(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        mode = path.stat().st_mode if path.exists() else 0o666 & ~_umask()
-        Path(temporary).chmod(mode)
-        Path(temporary).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise
-
-
-def _umask() -> int:
-    """Return the process's mask for new files; it can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -4,15 +4,16 @@
 what trains them, in `model.py`.
 """
 
+import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
 
 from . import checks, cuda, io, random, validation
 from .layers import Layer, Rescale, Residual, Sequential
-from .layers.base import check_distinct, move_to_device, set_generator, walk
+from .layers.base import check_distinct, move_to_device, room_for, set_generator, walk
 from .layers.containers import (
     as_layer,
     backward_through,
@@ -60,8 +61,7 @@ class Network:
         self._pending: tuple[Any, ...] | None = None  # arrays of a file, for when it is built
         self._forward_shape: tuple[int, ...] | None = None
         self._to_device: Callable[[Array], Array] = cuda.to_gpu if cuda.USE_CUDA else cuda.to_cpu
-        for layer in layers or ():
-            self._append(layer)
+        self._append(layers or ())
         self._build_if_known()
 
     # ------------------------------------------------------------------------------ building
@@ -81,23 +81,26 @@ class Network:
         ValueError
             For a layer that is in the model already, or does not fit the one before.
         """
-        self._append(layer)
+        self._append([layer])
         try:
             self._build_if_known()
         except Exception:
             self.layers.pop()
             raise
 
-    def _append(self, layer: "Layer | Network") -> None:
-        if isinstance(layer, Network) and layer.built and layer.dtype != self.dtype:
-            raise ValueError(
-                f"[Model] 'layers' holds a model that is built in {layer.dtype}, got it in a model "
-                f"of dtype {self.dtype}: make both with the same dtype."
-            )
-        layer = as_layer(layer, "Model")
-        check_distinct("Model", [layer], self.layers)
-        set_generator(layer, self._rng.spawn(1)[0])
-        self.layers.append(layer)
+    def _append(self, entries: "Iterable[Layer | Network]") -> None:
+        added = []
+        for entry in entries:
+            if isinstance(entry, Network) and entry.built and entry.dtype != self.dtype:
+                raise ValueError(
+                    f"[Model] 'layers' holds a model that is built in {entry.dtype}, got it in a "
+                    f"model of dtype {self.dtype}: make both with the same dtype."
+                )
+            added.append(as_layer(entry, "Model"))
+        check_distinct("Model", added, self.layers)
+        for layer in added:
+            set_generator(layer, self._rng.spawn(1)[0])
+        self.layers += added
 
     def as_layer(self) -> Sequential:
         """Return the model's layers as one layer, for use in another model.
@@ -171,7 +174,10 @@ class Network:
             raise ValueError(f"[Model] is built for inputs {self.input_shape}, got {shape}.")
         unbuilt = [layer for _, layer in walk(self.layers) if not layer.built]
         try:
-            self._build_layers(shape)
+            # An architecture of its own beside a file's arrays is not to ask for more than they do.
+            arrays, _, strict, *_ = self._pending or (None, None, False)
+            with room_for(arrays) if arrays and strict else contextlib.nullcontext():
+                self._build_layers(shape)
             if self._pending is not None:
                 self.set_arrays(*self._pending)
         except Exception:

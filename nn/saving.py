@@ -15,9 +15,13 @@ from typing import TYPE_CHECKING, Any
 from . import callbacks as cb
 from . import cuda, io, losses, metrics, optim, validation
 from .layers import layer_from_config
+from .layers.base import check_nesting, room_for
 
 if TYPE_CHECKING:
     from .model import Model
+
+# Figures that a history may hold: a file can name more than there is memory for.
+_MAX_FIGURES = 10_000_000
 
 # What the names of arrays begin with that stand beside the optimizer's in a file.
 _ASIDE, _ACCUMULATED = "set_aside/", "accumulated/"
@@ -33,6 +37,7 @@ def to_file(model: "Model", include_optimizer: bool) -> io.ModelFile:
         "recompute": model.recompute,
         "layers": [layer.to_config() for layer in model.layers],
     }
+    check_nesting(architecture["layers"])
     content = io.ModelFile(architecture, weights(model))
     if include_optimizer:
         content.training = {
@@ -119,14 +124,16 @@ def model_of(content: io.ModelFile, path: str | os.PathLike, make: type["Model"]
         entries = architecture["layers"]
         if not isinstance(entries, list) or not entries:
             raise TypeError("'layers' is no list of layers")
-        model = make(
-            [layer_from_config(entry) for entry in entries],
-            dtype=architecture.get("dtype", "float32"),
-            name=architecture.get("name"),
-            recompute=bool(architecture.get("recompute", False)),
-        )
-        if architecture.get("input_shape") is not None:
-            model.build(architecture["input_shape"])
+        check_nesting(entries)
+        with room_for(content.arrays):
+            model = make(
+                [layer_from_config(entry) for entry in entries],
+                dtype=architecture.get("dtype", "float32"),
+                name=architecture.get("name"),
+                recompute=bool(architecture.get("recompute", False)),
+            )
+            if architecture.get("input_shape") is not None:
+                model.build(architecture["input_shape"])
         model.class_names = architecture.get("class_names")
     return model
 
@@ -186,6 +193,7 @@ def read_training(path: str | os.PathLike) -> io.ModelFile:
     with refusing_nonsense(path):
         content.training["split_seed"] = int(content.training["split_seed"])
         content.training["epoch"] = int(content.training["epoch"])
+        _saved_rate(content.training)
     return content
 
 
@@ -197,8 +205,14 @@ def rate(model: "Model", content: io.ModelFile | None) -> float:
     own = float(getattr(model.optimizer, "lr", math.nan))
     if content is None or getattr(model.optimizer, "schedule", None) is not None:
         return own
-    config = ((content.training or {}).get("optimizer") or {}).get("config", {})
-    return float(config.get("lr", own))
+    saved = _saved_rate(content.training or {})
+    return own if saved is None else saved
+
+
+def _saved_rate(training: dict[str, Any]) -> float | None:
+    """Return the optimizer's learning rate in a file's training state, where it has one."""
+    lr = ((training.get("optimizer") or {}).get("config") or {}).get("lr")
+    return None if lr is None else float(lr)
 
 
 def resume(model: "Model", content: io.ModelFile, path: str | os.PathLike) -> None:
@@ -223,6 +237,8 @@ def restore_progress(model: "Model", saved: dict[str, Any]) -> None:
     """Set history, epoch, the seed of the split and every generator as they were."""
     history = {str(name): [float(v) for v in values] for name, values in saved["history"].items()}
     epochs = len(history.get("loss", ()))
+    if epochs * len(history) > _MAX_FIGURES:
+        raise ValueError(f"'history' has {len(history):,} figures in {epochs:,} epochs")
     for (
         values
     ) in history.values():  # a callback after the checkpoint may have added its figure late
@@ -254,12 +270,19 @@ def forget_layer(model: "Model", path: str) -> None:
         optimizer.set_state(kept)
 
 
+# What nonsense in a file raises where it is used; the last two where it is very large or deep.
+_NONSENSE = (
+    *(KeyError, TypeError, AttributeError, IndexError, ArithmeticError, ValueError),
+    *(MemoryError, RecursionError),
+)
+
+
 @contextlib.contextmanager
 def refusing_nonsense(path: str | os.PathLike) -> Iterator[None]:
     """Turn what nonsense in a file raises, a missing key or a wrong type, into one clear error."""
     try:
         yield
-    except (KeyError, TypeError, AttributeError, IndexError, OverflowError, ValueError) as error:
+    except _NONSENSE as error:
         if isinstance(error, ValueError) and str(error).startswith("["):
             raise  # one of ours, which names what is wrong
         raise io.FileFormatError(

@@ -1,5 +1,6 @@
 """What all tests share: the devices, the sample of digits, and quiet property-based tests."""
 
+import importlib.util
 import signal
 from pathlib import Path
 
@@ -20,6 +21,14 @@ hypothesis.settings.load_profile("nn")
 
 NO_GPU = "needs an NVIDIA GPU and CuPy (requirements-cuda12.txt or -cuda13.txt)"
 DEVICES = ["cpu", pytest.param("gpu", marks=pytest.mark.gpu)]
+
+
+def pytest_collection_modifyitems(items):
+    """Skip the examples in `nn.plot`'s docstrings where matplotlib is not installed."""
+    if importlib.util.find_spec("matplotlib") is None:
+        for item in items:
+            if ROOT / "nn" / "plot" in item.path.parents:
+                item.add_marker(pytest.mark.skip(reason="needs matplotlib, the extra 'plot'"))
 
 
 @pytest.fixture(params=DEVICES)

@@ -7,6 +7,7 @@ the optimizer's `lr`, the arrays of weights.
 import inspect
 import math
 import os
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -287,6 +288,12 @@ class ModelCheckpoint(Callback):
     ValueError
         For arguments that contradict each other; while training, for a figure in `monitor` or
         `path` that is not measured.
+
+    Warns
+    -----
+    RuntimeWarning
+        Where a file cannot be written, the disk being full for example. Training goes on, and the
+        next epoch (or batch) to be saved is tried again; the file of before is whole.
     """
 
     def __init__(
@@ -345,11 +352,12 @@ class ModelCheckpoint(Callback):
             value = score(logs, self.monitor, self.mode)
             if not value > self._best:
                 return
+        saved = self._save({"epoch": epoch + 1, **logs})
+        if saved and self.save_best_only:
             self._best = value
-        self._save({"epoch": epoch + 1, **logs})
 
-    def _save(self, names: dict[str, Any]) -> None:
-        """Write the file whose name these names and figures make."""
+    def _save(self, names: dict[str, Any]) -> bool:
+        """Write the file whose name these names and figures make; tell whether that was done."""
         try:
             path = self.path.format(**names)
         except (KeyError, IndexError, ValueError) as error:
@@ -357,10 +365,23 @@ class ModelCheckpoint(Callback):
                 f"[ModelCheckpoint] 'path' may hold {{name}} of {', '.join(names)}, got "
                 f"{self.path!r}: {type(error).__name__} {error}."
             ) from error
-        if self.save_weights_only:
-            self.model.save_weights(path)
-        else:
-            self.model.save(path, include_optimizer=self.save_state)
+        try:
+            if self.save_weights_only:
+                self.model.save_weights(path)
+            else:
+                self.model.save(path, include_optimizer=self.save_state)
+        except OSError as error:
+            when = ", ".join(
+                f"{name} {names[name]}" for name in ("epoch", "batch") if name in names
+            )
+            warnings.warn(
+                f"[ModelCheckpoint] did not save {when} to '{path}': {error} Training goes on, and "
+                "the next one is tried again.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            return False
+        return True
 
 
 class TerminateOnNaN(Callback):

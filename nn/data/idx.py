@@ -20,11 +20,13 @@ import math
 import os
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from .. import checks
 from ..checks import FileFormatError
+from ..whole_files import write_whole
 
 _DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -32,13 +34,15 @@ _MAX_AXES = 32  # more than any data has, and what every NumPy can hold
 _CHUNK = 1 << 20  # bytes
 
 
-def read_idx(path: str | os.PathLike) -> np.ndarray:
+def read_idx(path: str | os.PathLike, max_bytes: int = 1 << 33) -> np.ndarray:
     """Return the array in an IDX file; gzip is recognised by its content, not by its name.
 
     Parameters
     ----------
     path
         The file.
+    max_bytes
+        How much the array may take: a small file can unpack to any size.
 
     Returns
     -------
@@ -50,8 +54,8 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
     FileNotFoundError
         Where there is no such file.
     nn.io.FileFormatError
-        For a file that is no IDX file, is truncated, holds more than its header announces,
-        or whose gzip data is damaged; the message names the file.
+        For a file that is no IDX file, is truncated, holds more than its header announces or
+        more than `max_bytes`, or whose gzip data is damaged; the message names the file.
 
     Examples
     --------
@@ -62,20 +66,20 @@ def read_idx(path: str | os.PathLike) -> np.ndarray:
     ...     read_idx(path)
     array([5, 0, 4], dtype=uint8)
     """
-    path = Path(path)
+    path, max_bytes = Path(path), checks.positive_int("read_idx", "max_bytes", max_bytes)
     with path.open("rb") as raw:
         compressed = raw.read(2) == _GZIP_MAGIC
         raw.seek(0)
         if not compressed:
-            return _read_array(raw, path)
+            return _read_array(raw, path, max_bytes)
         try:
             with gzip.GzipFile(fileobj=raw) as file:
-                return _read_array(file, path)
+                return _read_array(file, path, max_bytes)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise _damaged(path, f"its gzip data is damaged ({error})") from error
 
 
-def _read_array(file: io.BufferedIOBase, path: Path) -> np.ndarray:
+def _read_array(file: io.BufferedIOBase, path: Path, max_bytes: int) -> np.ndarray:
     magic = file.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _DTYPES:
         raise _damaged(path, f"it does not begin as an IDX file does, but with {magic!r}")
@@ -90,7 +94,10 @@ def _read_array(file: io.BufferedIOBase, path: Path) -> np.ndarray:
         raise _damaged(path, f"its header announces the shape {shape}, without any element")
 
     size = math.prod(shape) * dtype.itemsize
-    content = _read_at_most(file, size + 1)  # one byte more, to see whether more follow
+    # One byte more, to see whether more follow.
+    content = _read_at_most(file, min(size, max_bytes) + 1)
+    if len(content) > max_bytes:
+        raise _damaged(path, f"it holds more than {max_bytes:,} bytes, the 'max_bytes'")
     if len(content) < size:
         raise _damaged(
             path, f"it is truncated: the shape {shape} takes {size} bytes, it has {len(content)}"
@@ -136,6 +143,8 @@ def write_idx(path: str | os.PathLike, array: Any) -> None:
     ------
     ValueError
         For an array that the format cannot hold.
+    OSError
+        Where the file cannot be written; the one that was there is whole.
     """
     array, path = np.asarray(array), Path(path)
     codes = {np.dtype(dtype).newbyteorder("="): code for code, dtype in _DTYPES.items()}
@@ -152,11 +161,15 @@ def write_idx(path: str | os.PathLike, array: Any) -> None:
         )
     header = bytes([0, 0, code, array.ndim]) + np.array(array.shape, ">u4").tobytes()
     content = header + array.astype(_DTYPES[code]).tobytes()
-    if path.suffix != ".gz":
-        path.write_bytes(content)
-        return
-    with (
-        path.open("wb") as raw,
-        gzip.GzipFile(filename="", mode="wb", compresslevel=9, fileobj=raw, mtime=0) as file,
-    ):
+    save = _write_packed if path.suffix == ".gz" else _write_plain
+    write_whole(path, lambda stream: save(stream, content), "write_idx")
+
+
+def _write_plain(stream: BinaryIO, content: bytes) -> None:
+    stream.write(content)
+
+
+def _write_packed(stream: BinaryIO, content: bytes) -> None:
+    """Write content inside gzip, without a name and a time, which would be other bytes."""
+    with gzip.GzipFile("", "wb", compresslevel=9, fileobj=stream, mtime=0) as file:
         file.write(content)

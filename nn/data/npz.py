@@ -1,6 +1,5 @@
 """NumPy's archives as data: `.npz` files, as `numpy.savez` and Keras' data sets have them."""
 
-import math
 import os
 import zipfile
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from .. import checks
+from .. import checks, npz_files
 from .dataset import Dataset
 
 _NPZ_PAIR = ("x_train", "y_train", "x_test", "y_test")
@@ -71,7 +70,7 @@ def load_npz(
 def _read_npz(stream: BinaryIO, max_bytes: int) -> dict[str, np.ndarray]:
     """Return the arrays of known names in an NPZ file; any exception says what is wrong with it."""
     with zipfile.ZipFile(stream) as file:
-        members = {info.filename.removesuffix(".npy"): info for info in file.infolist()}
+        members = npz_files.members(file)
         names = [name for name in ("x", "y", *_NPZ_PAIR) if name in members]
         if names not in (["x"], ["x", "y"], list(_NPZ_PAIR)):
             known = "x and y, or x_train, y_train, x_test and y_test"
@@ -83,26 +82,4 @@ def _read_npz(stream: BinaryIO, max_bytes: int) -> dict[str, np.ndarray]:
                 f"unpacks to {total:,} bytes, more than the {max_bytes:,} of 'max_bytes': raise "
                 "it for a file that you trust"
             )
-        return {name: _read_member(file, members[name], name) for name in names}
-
-
-def _read_member(file: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> np.ndarray:
-    """Return one array; memory is taken only once the header agrees with the size of the member."""
-    readers = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }
-    with file.open(info) as stream:
-        version = np.lib.format.read_magic(stream)
-        if version not in readers:
-            raise ValueError(f"'{name}' has the version {version} of the format, not 1.0 or 2.0")
-        shape, _, dtype = readers[version](stream)
-        if dtype.kind not in "fiub":
-            raise ValueError(f"'{name}' must hold real numbers, got the dtype {dtype}")
-        size = math.prod(shape) * dtype.itemsize
-        if info.file_size != stream.tell() + size:
-            raise ValueError(
-                f"'{name}' must take {size} bytes by its shape {shape}, which it does not"
-            )
-    with file.open(info) as stream:
-        return np.lib.format.read_array(stream, allow_pickle=False)
+        return {name: npz_files.read_array(file, members[name], name) for name in names}

@@ -6,7 +6,11 @@ will need; `backward` takes the gradient of the loss with respect to the output,
 backpropagation: the model calls the one in order and the other in reverse.
 """
 
+import contextlib
+import contextvars
 import inspect
+import math
+import reprlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -22,6 +26,13 @@ _COMMON = {"name", "input_shape", "trainable", "lr_factor"}
 
 #: Layers inside layers inside layers: no deeper than this.
 MAX_DEPTH = 100
+
+#: All layers of a saved model, those inside others included: no more than this.
+MAX_LAYERS = 10_000
+
+# How many numbers layers may still create, while what a file describes is built; else None.
+_room: contextvars.ContextVar[list[int] | None] = contextvars.ContextVar("room", default=None)
+_MAX_SAMPLE = 1 << 26  # numbers in a sample that is sent through a layer to learn its output
 
 #: Every layer class by the names under which models are saved and loaded.
 NAME2LAYER: dict[str, type["Layer"]] = {}
@@ -127,7 +138,10 @@ class Layer:
         of a sample of zeros. A subclass that creates parameters sets `self.output_shape` and
         `self.built = True` itself, or calls `super().build(input_shape)` at its end.
         """
-        sample = np.zeros([1, *(n or 1 for n in input_shape[1:])], dtype=self.dtype)
+        shape = [1, *(n or 1 for n in input_shape[1:])]
+        if _room.get() is not None and math.prod(shape) > _MAX_SAMPLE:
+            raise _no_room(type(self).__name__, math.prod(shape), _MAX_SAMPLE)
+        sample = np.zeros(shape, dtype=self.dtype)
         self.output_shape = (None, *self.forward(sample, training=False).shape[1:])
         self.built = True
 
@@ -325,6 +339,7 @@ class WeightedLayer(Layer):
         return kernel
 
     def _build_weights(self, shape: tuple[int, ...], outputs: int) -> None:
+        take_room(type(self).__name__, math.prod(shape) + outputs)
         self._set_param("W", self.draw_kernel(shape))
         if self.use_bias:
             self._set_param("b", np.zeros(outputs))
@@ -415,9 +430,12 @@ def layer_from_config(entry: dict[str, Any]) -> Layer:
         layers inside layers that are nested too deeply.
     """
     if not isinstance(entry, dict) or not isinstance(entry.get("class"), str):
-        raise checks.error("Model", "layers", "must be {'class': ..., 'config': {...}}", entry)
-    _check_nesting(entry)
+        rule = "must be {'class': ..., 'config': {...}}"
+        raise checks.error("Model", "layers", rule, reprlib.repr(entry))
+    check_nesting(entry)
     name, config = entry["class"], entry.get("config") or {}
+    if not isinstance(config, dict):
+        raise checks.error("Model", "config", f"of a {name} must be a dict", reprlib.repr(config))
     if name not in NAME2LAYER:
         message = str(checks.unknown("Model", "class", name, NAME2LAYER))
         raise ValueError(f"{message} A layer of your own must be registered first: @nn.register.")
@@ -430,23 +448,27 @@ def layer_from_config(entry: dict[str, Any]) -> Layer:
         layer = NAME2LAYER[name](**arguments)
     except TypeError as error:
         raise ValueError(
-            f"[{name}] cannot be made from the config {config}: {error}. Its to_config() must "
-            "return the arguments of its __init__."
+            f"[{name}] cannot be made from the config {reprlib.repr(config)}: {error}. Its "
+            "to_config() must return the arguments of its __init__."
         ) from error
     for key, value in common.items():
         setattr(layer, key, _as_tuple(value))
     return layer
 
 
-def _check_nesting(entry: dict[str, Any]) -> None:
-    """Raise where configurations within a configuration are too deep to be followed.
+def check_nesting(entries: Any) -> None:
+    """Raise where configurations within configurations are too deep to be followed, or too many.
 
-    It looks ahead, a level at a time: making the layers would end in a RecursionError.
+    It looks ahead, a level at a time: making the layers would end in a RecursionError, or never.
     """
-    level: list[Any] = [entry]
+    level: list[Any] = [entries]
+    count = 0
     # A layer's dictionary, its config, the list of its layers, and so on; the last has arguments.
     for _ in range(3 * MAX_DEPTH + 10):
         inner = (v.values() if isinstance(v, dict) else v for v in level)
+        count += sum(isinstance(v, dict) and "class" in v for v in level)
+        if count > MAX_LAYERS:
+            raise ValueError(f"[Model] 'layers' must not be more than {MAX_LAYERS:,} in all.")
         level = [v for values in inner for v in values if isinstance(v, dict | list | tuple)]
         if not level:
             return
@@ -456,6 +478,54 @@ def _check_nesting(entry: dict[str, Any]) -> None:
 def nested_too_deeply(owner: str) -> ValueError:
     """Return the error for layers inside layers beyond `MAX_DEPTH`."""
     return ValueError(f"[{owner}] 'layers' must not be nested more than {MAX_DEPTH} deep.")
+
+
+@contextlib.contextmanager
+def limited_room(numbers: int) -> Iterator[None]:
+    """Let layers create so many numbers, parameters and buffers together, and no more.
+
+    It is for building what a file describes: `Dense(10**12)` is refused before memory is taken.
+    A layer of your own that creates its arrays itself is not held to it.
+
+    Examples
+    --------
+    >>> from nn.layers import Dense
+    >>> with limited_room(1000):
+    ...     Dense(10**12).build((None, 3))
+    Traceback (most recent call last):
+        ...
+    nn.checks.FileFormatError: [Dense] needs 4000000000000 numbers, more than the 1000 there can be.
+    """
+    token = _room.set([numbers])
+    try:
+        yield
+    finally:
+        _room.reset(token)
+
+
+def room_for(arrays: dict[str, Any]) -> contextlib.AbstractContextManager[None]:
+    """Hold the layers that are built in a `with` block to the room that a file's arrays suggest.
+
+    It is four times their numbers and a little more, so that layers which nearly fit are built,
+    and the message that lists the differences can be given.
+    """
+    return limited_room(4 * sum(array.size for array in arrays.values()) + (1 << 20))
+
+
+def take_room(owner: str, numbers: int) -> None:
+    """Raise where a layer is about to create more numbers than `limited_room` leaves it."""
+    left = _room.get()
+    if left is None:
+        return
+    if numbers > left[0]:
+        raise _no_room(owner, numbers, left[0])
+    left[0] -= numbers
+
+
+def _no_room(owner: str, numbers: int, left: int) -> checks.FileFormatError:
+    return checks.FileFormatError(
+        f"[{owner}] needs {numbers} numbers, more than the {left} there can be."
+    )
 
 
 def _as_tuple(value: Any) -> Any:

@@ -591,4 +591,7 @@ def _stride(given: int | None, wanted: int | None) -> int | None:
     (2, 2, None)
     """
     given, wanted = int(given or 0), int(wanted or 0)
-    return next((s for s in range(1, given + 1) if -(-given // s) == wanted), None)
+    if min(given, wanted) < 1:
+        return None
+    step = -(-given // wanted)  # smaller ones meet more rows
+    return step if -(-given // step) == wanted else None

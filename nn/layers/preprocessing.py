@@ -13,7 +13,7 @@ import numpy as np
 from .. import checks, cuda
 from ..data import Dataset
 from .activations import ElementwiseLayer
-from .base import Array, Layer, Shape, register, walk
+from .base import Array, Layer, Shape, register, take_room, walk
 from .containers import flat, forward_through
 
 _SAMPLES_AT_ONCE = 256
@@ -142,6 +142,7 @@ class Standardize(ElementwiseLayer):
             if len(given) not in (1, channels):
                 rule = f"must be a number, or one for each of {channels} channels"
                 raise checks.error("Standardize", name, rule, list(given))
+            take_room("Standardize", channels)
             self.buffers[name] = np.full(channels, given, dtype=self.dtype)
         self._built(input_shape, input_shape)
 

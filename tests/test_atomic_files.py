@@ -1,0 +1,428 @@
+"""Files are there whole or not at all: killed processes, full disks, folders that take nothing."""
+
+import argparse
+import errno
+import gc
+import os
+import random
+import resource
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT)] if __name__ == "__main__" else []
+
+import nn  # noqa: E402
+from nn import callbacks, whole_files  # noqa: E402
+from nn.data import read_idx, write_idx  # noqa: E402
+from nn.whole_files import write_whole  # noqa: E402
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and modes are POSIX's")
+AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
+
+SAVER = """
+import sys, time, nn
+model = nn.Model([nn.Dense(300, input_shape=(300,)), nn.Dense(10)], seed=0)
+model.compile("cce")
+start = time.perf_counter()
+model.save(sys.argv[1] + ".first")
+print(time.perf_counter() - start, flush=True)  # how long a save takes now
+number = 0
+while True:
+    number += 1
+    for array in model.get_arrays().values():
+        array[...] = number
+    model.save(sys.argv[1])
+"""
+
+
+def model(value=1.0):
+    made = nn.Model([nn.Dense(300, input_shape=(300,)), nn.Dense(10)], seed=0)
+    for array in made.get_arrays().values():
+        array[...] = value
+    return made
+
+
+def value_in(path):
+    """Load a file, and return the one number that all its arrays must be full of."""
+    values = {
+        float(v) for a in nn.Model.load(path).get_arrays().values() for v in (a.min(), a.max())
+    }
+    assert len(values) == 1, f"a mixture of {values}"
+    return values.pop()
+
+
+def leftovers(folder):
+    return [path for path in folder.iterdir() if path.name.startswith(".nn-")]
+
+
+def killed_saves(folder, moments, suffix):
+    """Kill a process that saves again and again, at random moments; load what it left each time.
+
+    Returns how many different states were found, and how often a temporary file was left.
+    """
+    path, rng = folder / f"model.{suffix}", random.Random(0)
+    found, left, last = set(), 0, 0.0
+    for _ in range(moments):
+        saver = subprocess.Popen([sys.executable, "-c", SAVER, str(path)], stdout=subprocess.PIPE)
+        seconds = float(saver.stdout.readline())
+        time.sleep(rng.random() * 8 * seconds)
+        saver.send_signal(signal.SIGKILL)
+        saver.communicate()
+        if path.exists():
+            last = value_in(path)
+            found.add(last)
+        else:
+            assert last == 0.0, "the file is gone"
+        left += bool(leftovers(folder))
+    model(0.5).save(path)
+    assert value_in(path) == 0.5
+    assert leftovers(folder) == []  # the next one to save has swept
+    return len(found), left
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", ["hdf5", "npz"])
+def test_killed_at_any_moment(tmp_path, suffix):
+    found, _ = killed_saves(tmp_path, 10, suffix)
+    assert found > 1
+
+
+# ----------------------------------------------------------------- what the system refuses
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A folder with a saved model, full of ones."""
+    (tmp_path / "folder").mkdir()
+    for suffix in ("hdf5", "npz"):
+        model().save(tmp_path / "folder" / f"model.{suffix}")
+    return tmp_path / "folder"
+
+
+@pytest.fixture
+def as_nobody():
+    """Act as a user without rights where the tests run as one who has all of them."""
+    if AS_ROOT:
+        os.seteuid(65534)
+    yield
+    if AS_ROOT:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def small_files():
+    """Let no file become larger than 100 kB, as a full disk would not."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, ignored)
+
+
+@pytest.mark.parametrize("suffix", ["hdf5", "npz"])
+def test_a_file_that_grows_too_large(saved, small_files, suffix):
+    path = saved / f"model.{suffix}"
+    small_files()
+    for _ in range(3):
+        with pytest.raises(OSError, match=r"\[io\] cannot write '.*folder/model.*': File too") as e:
+            model(2.0).save(path)
+        assert e.value.errno == errno.EFBIG
+        assert "What was there before is as it was; it is larger than" in str(e.value)
+    assert value_in(path) == 1.0
+    assert leftovers(saved) == []
+    del e  # its traceback has the file that HDF5 could not close
+    gc.collect()
+    kinds = h5py.h5f.OBJ_FILE | h5py.h5f.OBJ_DATASET | h5py.h5f.OBJ_GROUP
+    assert h5py.h5f.get_obj_count(h5py.h5f.OBJ_ALL, kinds) == 0
+
+
+@pytest.mark.skipif(not AS_ROOT or not sys.platform.startswith("linux"), reason="mounts a disk")
+@pytest.mark.parametrize("suffix", ["hdf5", "npz"])
+def test_a_full_disk(tmp_path, suffix):
+    command = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(tmp_path)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("no disk can be mounted here")
+    try:
+        path = tmp_path / f"model.{suffix}"
+        model().save(path)
+        for _ in range(3):
+            with pytest.raises(OSError, match=r"No space left on device\..*make room on the") as e:
+                model(2.0).save(path)
+            assert e.value.errno == errno.ENOSPC
+            assert value_in(path) == 1.0
+            assert leftovers(tmp_path) == []
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_a_folder_that_is_read_only(saved, as_nobody):
+    if AS_ROOT:
+        os.seteuid(0)
+        for folder in (saved, *list(saved.parents)[:3]):
+            folder.chmod(0o755)
+        os.seteuid(65534)
+    else:
+        saved.chmod(0o555)
+    with pytest.raises(PermissionError, match=r"Permission denied\..*make the folder writable"):
+        model(2.0).save(saved / "model.hdf5")
+    with pytest.raises(PermissionError, match=r"\[write_idx\] cannot write"):
+        write_idx(saved / "x.idx", np.zeros(3, np.uint8))
+    assert value_in(saved / "model.hdf5") == 1.0
+    if not AS_ROOT:
+        saved.chmod(0o755)
+
+
+def test_a_folder_that_vanishes_meanwhile(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+
+    def save(stream):
+        stream.write(b"half")
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
+
+    with pytest.raises(
+        FileNotFoundError, match=r"there is no folder '.*folder'\..*make the folder"
+    ):
+        write_whole(folder / "x", save, "test")
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        write_whole(folder / "x", save, "test")
+
+
+def test_what_is_no_file(tmp_path):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"\[io\] cannot write '.*folder': Is a directory"):
+        model().save(tmp_path / "folder")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="it is no ordinary file"):
+        model().save(tmp_path / "pipe")
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    with pytest.raises(OSError, match=r"too long\..*choose a shorter name"):
+        model().save(tmp_path / ("x" * 300))
+
+
+@pytest.mark.parametrize("problem", [RuntimeError("no"), KeyboardInterrupt(), OSError("odd")])
+def test_an_error_while_writing(saved, problem):
+    def save(stream):
+        stream.write(b"half")
+        raise problem
+
+    with pytest.raises(type(problem)):
+        write_whole(saved / "model.hdf5", save, "test")
+    assert value_in(saved / "model.hdf5") == 1.0
+    assert leftovers(saved) == []
+
+
+# --------------------------------------------------------------------- what the file becomes
+
+
+def test_permissions_are_kept_and_new_files_get_the_usual_ones(saved):
+    path = saved / "model.hdf5"
+    before = os.umask(0o027)
+    try:
+        for mode in (0o600, 0o640, 0o444, 0o666):
+            path.chmod(mode)
+            model(2.0).save(path)
+            assert stat.S_IMODE(path.stat().st_mode) == mode
+        model().save(saved / "new.hdf5")
+        assert stat.S_IMODE((saved / "new.hdf5").stat().st_mode) == 0o640
+    finally:
+        os.umask(before)
+
+
+def test_the_temporary_file_is_never_more_open_than_the_file(saved):
+    path = saved / "model.hdf5"
+    path.chmod(0o600)
+    modes = []
+
+    def save(stream):
+        modes.extend(stat.S_IMODE(file.stat().st_mode) for file in leftovers(saved))
+
+    write_whole(path, save, "test")
+    assert modes == [0o600]
+
+
+def test_a_link_stays_and_what_it_points_to_is_replaced(saved, tmp_path):
+    (tmp_path / "link.hdf5").symlink_to("folder/model.hdf5")
+    model(2.0).save(tmp_path / "link.hdf5")
+    assert (tmp_path / "link.hdf5").is_symlink()
+    assert value_in(saved / "model.hdf5") == 2.0
+    assert leftovers(tmp_path) == leftovers(saved) == []
+    (tmp_path / "dangling.hdf5").symlink_to("folder/later.hdf5")
+    model(3.0).save(tmp_path / "dangling.hdf5")
+    assert value_in(saved / "later.hdf5") == 3.0
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OSError, match="cannot write"):
+        model().save(tmp_path / "loop")
+
+
+def test_the_disk_has_the_file_before_it_gets_its_name(tmp_path, monkeypatch):
+    steps = []
+    fsync, replace = os.fsync, Path.replace
+
+    def noted_fsync(handle):
+        is_folder = stat.S_ISDIR(os.fstat(handle).st_mode)
+        steps.append("sync folder" if is_folder else f"sync {os.fstat(handle).st_size}")
+        fsync(handle)
+
+    def noted_replace(path, target):
+        steps.append("replace")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(Path, "replace", noted_replace)
+    write_whole(tmp_path / "x", lambda stream: stream.write(b"hello"), "test")
+    assert steps == ["sync 5", "replace", "sync folder"]
+
+
+def test_idx_files_are_written_whole_too(tmp_path):
+    for name in ("x.idx", "x.idx.gz"):
+        write_idx(tmp_path / name, np.arange(5, dtype=np.uint8))
+        (tmp_path / name).chmod(0o600)
+        write_idx(tmp_path / name, np.arange(6, dtype=np.uint8))
+        assert read_idx(tmp_path / name).tolist() == list(range(6))
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
+
+
+# ---------------------------------------------------------------------------- leftovers
+
+
+def test_leftovers_are_swept_and_what_is_being_written_is_not(tmp_path):
+    (tmp_path / ".nn-dead.tmp").write_bytes(b"half")
+    (tmp_path / ".nn-6x6-RGB.npy").write_bytes(b"a cache")
+    (tmp_path / "mine.tmp").write_bytes(b"somebody's")
+    (tmp_path / "target").write_bytes(b"somebody's")
+    (tmp_path / ".nn-link.tmp").symlink_to("target")
+    os.mkfifo(tmp_path / ".nn-pipe.tmp")
+    (tmp_path / ".nn-folder.tmp").mkdir()
+
+    def save(stream):
+        assert not (tmp_path / ".nn-dead.tmp").exists()
+        stream.write(b"outer")
+        write_whole(tmp_path / "inner", lambda stream: stream.write(b"inner"), "test")
+
+    write_whole(tmp_path / "outer", save, "test")
+    assert (tmp_path / "outer").read_bytes() == b"outer"
+    assert (tmp_path / "inner").read_bytes() == b"inner"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *(".nn-6x6-RGB.npy", ".nn-folder.tmp", ".nn-link.tmp", ".nn-pipe.tmp"),
+        *("inner", "mine.tmp", "outer", "target"),
+    ]
+
+
+def test_a_file_taken_for_a_leftover_before_it_was_locked(tmp_path, monkeypatch):
+    lock, taken = whole_files._lock, []
+
+    def slow_lock(handle, wait):
+        if wait and not taken:
+            taken.extend(leftovers(tmp_path))
+            taken[0].unlink()  # as another process may, which sweeps just then
+        return lock(handle, wait)
+
+    monkeypatch.setattr(whole_files, "_lock", slow_lock)
+    write_whole(tmp_path / "x", lambda stream: stream.write(b"hello"), "test")
+    assert len(taken) == 1
+    assert (tmp_path / "x").read_bytes() == b"hello"
+    assert leftovers(tmp_path) == []
+
+
+def test_without_locks(tmp_path, monkeypatch):
+    (tmp_path / ".nn-dead.tmp").write_bytes(b"half")
+    monkeypatch.setattr(whole_files, "fcntl", None)
+    model().save(tmp_path / "model.hdf5")
+    model(2.0).save(tmp_path / "model.hdf5")
+    assert value_in(tmp_path / "model.hdf5") == 2.0
+    assert [path.name for path in leftovers(tmp_path)] == [".nn-dead.tmp"]
+
+
+# -------------------------------------------------------------------------- in training
+
+
+def failing(monkeypatch, epochs):
+    """Let `Model.save` meet a full disk in these epochs."""
+    save = nn.Model.save
+
+    def sometimes(self, path, include_optimizer=True):
+        if len(self.history.get("loss", ())) in epochs:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(self, path, include_optimizer)
+
+    monkeypatch.setattr(nn.Model, "save", sometimes)
+
+
+class Figures(callbacks.Callback):
+    def __init__(self, figures):
+        self.figures = figures
+
+    def on_epoch_end(self, epoch, logs):
+        logs["figure_acc"] = self.figures[epoch]
+
+
+def fit(checkpoint, epochs, *more):
+    trained = nn.Model([nn.Dense(2, input_shape=(3,))], seed=0)
+    trained.compile("mse", "sgd")
+    x, y = np.ones((4, 3)), np.ones((4, 2))
+    trained.fit(x, y, epochs=epochs, callbacks=[*more, checkpoint], verbose=0)
+    return trained
+
+
+def test_training_goes_on_without_a_checkpoint(tmp_path):
+    checkpoint = callbacks.ModelCheckpoint(tmp_path / "none" / "x.hdf5", save_best_only=False)
+    with pytest.warns(RuntimeWarning, match=r"\[ModelCheckpoint\] did not save epoch \d to '") as w:
+        trained = fit(checkpoint, 3)
+    assert len(trained.history["loss"]) == 3
+    assert [f"epoch {k}" in str(one.message) for k, one in enumerate(w, 1)] == [True] * 3
+    assert "none/x.hdf5': there is no folder" in str(w[0].message)
+    assert "Training goes on" in str(w[0].message)
+
+
+def test_the_next_epoch_tries_again(tmp_path, monkeypatch):
+    failing(monkeypatch, [2])
+    path = str(tmp_path / "{epoch}.hdf5")
+    with pytest.warns(RuntimeWarning, match="did not save epoch 2") as warned:
+        fit(callbacks.ModelCheckpoint(path, save_best_only=False), 4)
+    assert len(warned) == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["1.hdf5", "3.hdf5", "4.hdf5"]
+
+
+def test_what_could_not_be_saved_is_not_the_best(tmp_path, monkeypatch):
+    """The third epoch is worse than the second, but better than what is in the file."""
+    failing(monkeypatch, [2])
+    path = str(tmp_path / "{epoch}.hdf5")
+    figures = Figures([0.1, 0.9, 0.5, 0.4])
+    with pytest.warns(RuntimeWarning, match="did not save epoch 2"):
+        fit(callbacks.ModelCheckpoint(path, monitor="figure_acc"), 4, figures)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["1.hdf5", "3.hdf5"]
+
+
+def test_batches_that_cannot_be_saved(tmp_path):
+    path = tmp_path / "none" / "x.npz"
+    keep = callbacks.ModelCheckpoint(
+        path, save_best_only=False, save_freq=1, save_weights_only=True
+    )
+    with pytest.warns(RuntimeWarning, match="did not save epoch 1, batch 1 to"):
+        fit(keep, 1)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Kill saves at random moments.")
+    parser.add_argument("--moments", type=int, default=200)
+    chosen = parser.parse_args()
+    for suffix in ("hdf5", "npz"):
+        with tempfile.TemporaryDirectory() as name:
+            found, left = killed_saves(Path(name), chosen.moments // 2, suffix)
+        print(
+            f"{suffix}: {chosen.moments // 2} saves killed, {found} different states found, all of "
+            f"them whole; {left} times a temporary file was left, all of them swept"
+        )
