@@ -4,13 +4,15 @@
 way `augment` may change them. The other files bring samples into it: `idx` reads the file format
 of MNIST, `idx_sets` knows the sets in it, `mnist` MNIST itself and the small sample of it,
 `cifar10` the colour pictures of CIFAR, whose Python files `pickles` reads, `image_folder` decodes
-folders of pictures, `npz` reads NumPy's archives, `toy` makes points in the plane. `download`
-fetches files from mirrors, and `python -m nn.data` does so from the command line.
+folders of pictures, `digits` makes your own digits look like MNIST's, `npz` reads NumPy's
+archives, `toy` makes points in the plane. `download` fetches files from mirrors, and `python -m
+nn.data` does so from the command line.
 """
 
 from . import augment
 from .cifar10 import download_cifar10, download_cifar100, load_cifar10, load_cifar100
 from .dataset import Dataset, class_weights
+from .digits import normalize_digit, normalize_digits
 from .download import download_files
 from .idx import read_idx, write_idx
 from .idx_sets import (
@@ -59,6 +61,8 @@ __all__ = [
     "make_moons",
     "make_spirals",
     "make_xor",
+    "normalize_digit",
+    "normalize_digits",
     "read_idx",
     "write_idx",
 ]
