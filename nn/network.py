@@ -11,8 +11,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from . import checks, cuda, io, random, validation
-from .layers import Layer, Rescale, Residual, Sequential
+from . import checks, cuda, io, overview, random, validation
+from .layers import Layer, Rescale, Sequential
 from .layers.base import check_distinct, move_to_device, room_for, set_generator, walk
 from .layers.containers import (
     as_layer,
@@ -370,32 +370,21 @@ class Network:
     # -------------------------------------------------------------------- looking and moving
 
     def summary(self) -> str:
-        """Return a table of the layers, their output shapes and parameters."""
-        rows = [("Layer", "Output shape", "Parameters")]
-        total = trained = 0
-        on_shortcut = {
-            id(part)
-            for _, layer in walk(self.layers)
-            if isinstance(layer, Residual)
-            for part in layer.shortcut
-        }
-        for path, layer in walk(self.layers):
-            count = sum(int(param.size) for param in layer.params.values())
-            total, trained = total + count, trained + count * bool(layer.trainable)
-            shape = str(layer.output_shape) if layer.built else "not built"
-            label = "  " * path.count("/") + (layer.name or type(layer).__name__)
-            label += " (shortcut)" * (id(layer) in on_shortcut)
-            rows.append((label, shape, "" if layer.sublayers() else f"{count:,}"))
-        widths = [max(len(row[k]) for row in rows) for k in range(3)]
-        lines = [
-            f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}".rstrip() for a, b, c in rows
-        ]
-        rule = "-" * len(lines[0])
-        end = f"{total:,} parameters, {trained:,} of them trainable"
-        return "\n".join([self.name or "Model", rule, lines[0], rule, *lines[1:], rule, end])
+        """Return a table of the layers, their output shapes and parameters, and the memory.
+
+        Layers inside others are indented. The outputs per sample are those of all layers together,
+        which is about what training keeps for each sample of a batch.
+        """
+        return str(overview.look(self))
 
     def __repr__(self) -> str:
-        return f"Model([{', '.join(repr(layer) for layer in self.layers)}])"
+        return overview.code(self)
+
+    def _repr_html_(self) -> str:
+        """Return the summary as a table, which notebooks show."""
+        from . import html
+
+        return html.of_model(self)
 
     @property
     def device(self) -> str:

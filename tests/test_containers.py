@@ -857,6 +857,7 @@ def test_summary_shows_what_is_inside():
         "Dense                (None, 3)                21",
         rule,
         "987 parameters, 987 of them trainable",
+        "3.9 KB of parameters, 8.8 KB of outputs per sample",  # of 987 and 7 * 224 + 7 * 96 + 9
     ]
 
 

@@ -118,7 +118,7 @@ def test_summary_and_repr():
     assert text.splitlines()[0] == "Tiny"
     assert "Conv2D       (None, 4, 8, 8)          40" in text
     assert "243 parameters, 243 of them trainable" in text
-    assert repr(mlp()).startswith("Model([Dense(units=8")
+    assert repr(mlp()).startswith("Model([\n    Dense(units=8")
     assert "not built" in nn.Model([nn.ReLU()]).summary()
 
 

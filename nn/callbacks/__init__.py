@@ -6,7 +6,8 @@ own can do the same.
 
 - `base`: `Callback`, which yours subclasses, and how `fit` calls it;
 - `control`: callbacks that change the course of training, or save the model on its way;
-- `recording`: callbacks that write down figures and show them;
+- `progress`: what `fit` shows of itself, in a terminal, a notebook or a file;
+- `recording`: callbacks that write down figures;
 - `layer_stats`: what goes on in each layer, with warnings of dead ReLUs and exploding gradients.
 
 A callback takes the names of Keras' methods; a method may leave out the arguments at its end
@@ -35,8 +36,9 @@ from .control import (
     TerminateOnNaN,
 )
 from .layer_stats import LayerStats
-from .recording import CSVLogger, ProgressBar, TensorBoard, Timer
-from .recording import format_logs as format_logs
+from .progress import ProgressBar
+from .progress import format_logs as format_logs
+from .recording import CSVLogger, TensorBoard, Timer
 
 __all__ = [
     "CSVLogger",

@@ -159,6 +159,12 @@ class History(dict, Callback):
         """Return the figures of one epoch, counted from the first in the history."""
         return {name: values[index] for name, values in self.items() if index < len(values)}
 
+    def _repr_html_(self) -> str:
+        """Return curves and a table of the figures, which notebooks show."""
+        from .. import html
+
+        return html.of_history(self)
+
 
 #: Figures that are better the larger they are; any name with 'acc' in it counts as one.
 _RISING = ("precision", "recall", "f1", "auc", "r2")

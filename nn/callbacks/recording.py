@@ -1,89 +1,16 @@
-"""Callbacks that write down what happens: a bar, a CSV file, TensorBoard's files, a clock.
+"""Callbacks that write down what happens: a CSV file, TensorBoard's files, a clock.
 
 None of them changes anything in the training.
 """
 
 import csv
 import os
-import shutil
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from .. import checks, cuda
 from .base import Callback, Logs
-
-
-class ProgressBar(Callback):
-    """Show each epoch: a bar with the images a second in a terminal, else one line.
-
-    Parameters
-    ----------
-    verbose
-        1 draws a bar where standard error is a terminal; 2 writes one line an epoch.
-    """
-
-    def __init__(self, verbose: int = 1):
-        self.bar_wanted = verbose == 1 and sys.stderr.isatty()
-        self._bar: Any = None
-
-    def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
-        """Start the epoch's bar and its clock."""
-        self._start, self._images, self._seconds = time.perf_counter(), 0, 0.0
-        self._title = f"Epoch {epoch + 1}/{self.params['epochs']}"
-        if self.bar_wanted:
-            from tqdm import tqdm
-
-            # A terminal that gives its size as 0 x 0 would get no bar.
-            columns, lines = shutil.get_terminal_size(fallback=(100, 24))
-            self._bar = tqdm(
-                total=self.params["samples"],
-                desc=self._title,
-                unit=" images",
-                mininterval=0.2,
-                ncols=columns,
-                nrows=lines,
-            )
-
-    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
-        """Move the bar on by the batch."""
-        images = min(self.params["batch_size"], self.params["samples"] - self._images)
-        self._images += images
-        self._seconds = time.perf_counter() - self._start
-        if self._bar is not None:
-            self._bar.set_postfix(format_logs(logs), refresh=False)
-            self._bar.update(images)
-
-    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        """Write the epoch's figures and close the bar."""
-        if self._bar is not None:
-            self._bar.set_postfix(format_logs(logs))
-            self._close()
-            return
-        speed = self._images / self._seconds if self._seconds else 0.0
-        figures = ", ".join(f"{name} {text}" for name, text in format_logs(logs).items())
-        print(f"{self._title}: {figures}, {speed:,.0f} images/s", flush=True)
-
-    def on_train_end(self, logs: Logs) -> None:
-        """Close a bar that an interruption left open."""
-        self._close()
-
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-
-
-def format_logs(logs: Logs) -> dict[str, str]:
-    """Return figures as short texts.
-
-    Examples
-    --------
-    >>> format_logs({"loss": 0.123456, "lr": 0.0005})
-    {'loss': '0.1235', 'lr': '0.0005'}
-    """
-    return {k: f"{v:.4f}" if abs(v) >= 1e-3 or v == 0 else f"{v:.3g}" for k, v in logs.items()}
 
 
 class CSVLogger(Callback):

@@ -99,6 +99,12 @@ class Dataset:
         shape = self.x.shape[1:]
         return f"Dataset({len(self)} samples of shape {shape} and dtype {self.x.dtype}{classes})"
 
+    def _repr_html_(self) -> str:
+        """Return a table and some pictures, which notebooks show."""
+        from .. import html
+
+        return html.of_dataset(self)
+
     @property
     def num_classes(self) -> int | None:
         """Number of classes: of names, of one-hot columns, or the highest integer label plus 1.

@@ -1,0 +1,293 @@
+"""What `fit` shows of itself: a bar in a terminal or a notebook, lines of text anywhere else.
+
+`ProgressBar` counts images and keeps the clock; where they are shown is a display's business, and
+there are three of them. What a line of the terminal has no room for is left out, the least
+important first.
+"""
+
+import importlib.util
+import math
+import os
+import shutil
+import sys
+import time
+from typing import Any
+
+from .. import text
+from .base import Callback, Logs
+
+_BAR_SECONDS = 0.2  # between two drawings of a bar
+_LINE_SECONDS = 10.0  # between two lines within an epoch
+_LEAST_BAR = 5  # columns; a shorter bar says nothing
+
+
+class ProgressBar(Callback):
+    """Show each epoch: images a second, time left, loss, metrics and learning rate.
+
+    In a terminal, and in a notebook with ipywidgets, it is a bar; the terminal's is as wide as the
+    window, also after that has changed. Anywhere else, as in a file, it is a line of text an epoch,
+    and one every ten seconds within a longer one, without any control character.
+
+    Parameters
+    ----------
+    verbose
+        1 draws a bar on standard error where that is a terminal, or in a notebook, and writes lines
+        to standard output elsewhere; 2 writes a line an epoch and no more.
+    """
+
+    def __init__(self, verbose: int = 1):
+        self.verbose = verbose
+        self._display: Any = None
+
+    def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
+        """Start the epoch's display and its clock."""
+        self._close()
+        self._start = self._shown = time.perf_counter()
+        self._images, self._seconds, self._logs = 0, 0.0, Logs()
+        title = f"Epoch {epoch + 1}/{self.params['epochs']}"
+        self._display = _display(self.verbose)(title, self.params["samples"])
+
+    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
+        """Count the batch, and show it where the last showing is long enough ago."""
+        left = self.params["samples"] - self._images  # infinite where nobody knows
+        self._images += int(min(self.params["batch_size"], left))
+        now, self._logs = time.perf_counter(), logs
+        self._seconds = now - self._start
+        if now - self._shown >= self._display.pause:
+            self._shown = now
+            self._show()
+
+    def on_test_begin(self, logs: Logs) -> None:
+        """Say that the validation data are measured."""
+        if self._display is not None:
+            self._show("validating")
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        """Show the epoch's figures, and leave them standing."""
+        taken = time.perf_counter() - self._start
+        speed = _speed(self._images, self._seconds)
+        display, self._display = self._display, None
+        display.end(self._images, format_logs(logs), speed, text.duration(taken))
+
+    def on_train_end(self, logs: Logs) -> None:
+        """Close a bar that an interruption left open."""
+        self._close()
+
+    def _show(self, remark: str = "") -> None:
+        total, images = self.params["samples"], self._images
+        if not remark and images and math.isfinite(total):
+            remark = f"{text.duration(self._seconds / images * (total - images))} left"
+        speed = _speed(images, self._seconds)
+        figures = format_logs({**self._logs, **self._rate()})
+        self._display.show(images, total, figures, speed, remark)
+
+    def _rate(self) -> Logs:
+        """Return the learning rate; nothing for an optimizer of the user's that has none."""
+        lr = getattr(getattr(self.model, "optimizer", None), "lr", None)
+        return {"lr": float(lr)} if isinstance(lr, int | float) else {}
+
+    def _close(self) -> None:
+        if self._display is not None:
+            self._display.close()
+            self._display = None
+
+
+def format_logs(logs: Logs) -> dict[str, str]:
+    """Return figures as short texts.
+
+    Examples
+    --------
+    >>> format_logs({"loss": 0.123456, "lr": 0.0005})
+    {'loss': '0.1235', 'lr': '0.0005'}
+    """
+    return {k: f"{v:.4f}" if abs(v) >= 1e-3 or v == 0 else f"{v:.3g}" for k, v in logs.items()}
+
+
+def _speed(images: int, seconds: float) -> str:
+    return f"{images / seconds if seconds else 0:,.0f} images/s"
+
+
+def _percent(images: int, total: float) -> str:
+    """Return the share that is done; the number of images where nobody knows the total."""
+    return f"{100 * images / total:.0f}%" if math.isfinite(total) else f"{images:,} images"
+
+
+# ---------------------------------------------------------------------------- the displays
+
+
+def _display(verbose: int) -> Any:
+    """Return the class of the display that suits where the program runs."""
+    if verbose != 1:
+        return _EpochLines
+    if sys.stderr is not None and sys.stderr.isatty():
+        return _TerminalBar
+    return _NotebookBar if _has_widgets() else _Lines
+
+
+def _has_widgets() -> bool:
+    """Tell whether this is a notebook that can show a bar."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    is_notebook = shell is not None and "IPKernelApp" in getattr(shell, "config", {})
+    return is_notebook and importlib.util.find_spec("ipywidgets") is not None
+
+
+class _Lines:
+    """Lines of text on standard output: for files, pipes, and notebooks without widgets."""
+
+    pause = _LINE_SECONDS
+
+    def __init__(self, title: str, total: float):
+        self.title = title
+
+    def show(
+        self, images: int, total: float, figures: dict[str, str], speed: str, remark: str
+    ) -> None:
+        if remark != "validating":  # nothing would take the line away again
+            self._print([_percent(images, total), *_named(figures, " "), speed, remark])
+
+    def end(self, images: int, figures: dict[str, str], speed: str, taken: str) -> None:
+        self._print([*_named(figures, " "), speed, taken])
+
+    def close(self) -> None:
+        pass
+
+    def _print(self, parts: list[str]) -> None:
+        print(f"{self.title}: {', '.join(part for part in parts if part)}", flush=True)
+
+
+class _EpochLines(_Lines):
+    """A line an epoch."""
+
+    pause = math.inf
+
+
+class _TerminalBar:
+    """A bar that tqdm draws over and over in the last line of a terminal, on standard error."""
+
+    pause = _BAR_SECONDS
+
+    def __init__(self, title: str, total: float):
+        from tqdm import tqdm
+
+        self.title, self.total = title, total
+        count = total if math.isfinite(total) else None
+        columns, form = _columns(), fitting(_parts(title, 0, total, {}, "", ""), _columns())
+        # A terminal that gives its size as 0 x 0 would get no bar, so tqdm is told a height.
+        self._bar = tqdm(total=count, bar_format=form, ncols=columns, nrows=24)
+
+    def show(
+        self, images: int, total: float, figures: dict[str, str], speed: str, remark: str
+    ) -> None:
+        columns = _columns()
+        if columns < self._bar.ncols:
+            # tqdm wipes out what its last line had more than this one; it does not fit any more.
+            self._bar.sp = self._bar.status_printer(self._bar.fp)
+        self._bar.ncols, self._bar.n = columns, images
+        parts = _parts(self.title, images, total, figures, speed, remark)
+        self._bar.bar_format = fitting(parts, columns)
+        self._bar.refresh()
+
+    def end(self, images: int, figures: dict[str, str], speed: str, taken: str) -> None:
+        if math.isfinite(self.total):  # a source may have had fewer than it said
+            self.total = self._bar.total = images
+        self.show(images, self.total, figures, speed, taken)
+        self.close()
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+class _NotebookBar:
+    """tqdm's bar of widgets, which is as wide as the page."""
+
+    pause = _BAR_SECONDS
+
+    def __init__(self, title: str, total: float):
+        from tqdm.notebook import tqdm
+
+        count = total if math.isfinite(total) else None
+        self._bar = tqdm(total=count, desc=title, unit=" images")
+
+    def show(
+        self, images: int, total: float, figures: dict[str, str], speed: str, remark: str
+    ) -> None:
+        self._bar.n = images
+        self._bar.set_postfix_str(", ".join(_named(figures, "=")), refresh=False)
+        self._bar.refresh()
+
+    def end(self, images: int, figures: dict[str, str], speed: str, taken: str) -> None:
+        self._bar.total = images
+        self.show(images, images, figures, speed, taken)
+        self.close()
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+# ------------------------------------------------------------------- a line of the terminal
+
+
+def _columns() -> int:
+    """Return how wide a line may be: one less than the window, as some begin a new line there.
+
+    The window is asked, again each time, as it may have changed; where it does not know, the
+    variable COLUMNS.
+    """
+    try:
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError, AttributeError):
+        columns = 0
+    return max(1, (columns or shutil.get_terminal_size().columns) - 1)
+
+
+def _named(figures: dict[str, str], between: str) -> list[str]:
+    return [f"{text.printable(name)}{between}{value}" for name, value in figures.items()]
+
+
+def _parts(
+    title: str, images: int, total: float, figures: dict[str, str], speed: str, remark: str
+) -> list[tuple[int, str]]:
+    """Return the parts of a line from left to right, each with its rank: 0 is never left out."""
+    known = math.isfinite(total)
+    parts = [(0, f"{title}: {_percent(images, total)}"), (9, "{bar}")] if known else []
+    parts += [(8, f"{images:,}/{total:,.0f}")] if known else [(0, f"{title}: {images:,} images")]
+    for name, part in zip(figures, _named(figures, "="), strict=True):
+        rank = {"loss": 1, "acc": 2, "val_acc": 2, "val_loss": 3, "lr": 6}.get(name, 5)
+        parts.append((rank, part))
+    return [*parts, (7, speed), (4, remark)]
+
+
+def fitting(parts: list[tuple[int, str]], columns: int) -> str:
+    """Return the parts of a line that fit into some columns, in the form that tqdm takes.
+
+    Parameters
+    ----------
+    parts
+        From left to right, each with its rank: the higher it is, the sooner it is left out, of
+        equal ones the last. '{bar}' takes what room is left, where there is enough.
+
+    Examples
+    --------
+    >>> parts = [(0, "Epoch 1/2: 50%"), (9, "{bar}"), (1, "loss=0.5"), (2, "acc=0.9")]
+    >>> fitting(parts, 24)
+    'Epoch 1/2: 50% loss=0.5'
+    >>> fitting(parts, 60)
+    'Epoch 1/2: 50% |{bar}| loss=0.5 acc=0.9'
+    """
+    kept = [part for part in parts if part[1]]
+    while _room(kept, columns) < 0 and len(kept) > 1:
+        worst = max(range(len(kept)), key=lambda k: (kept[k][0], k))
+        del kept[worst]
+    line = text.cut(" ".join(part for _, part in kept if part != "{bar}"), columns)
+    line = line.replace("{", "{{").replace("}", "}}")
+    if (9, "{bar}") in kept:
+        first = kept[0][1]
+        line = f"{first} |{{bar}}|{line.removeprefix(first)}"
+    return line
+
+
+def _room(parts: list[tuple[int, str]], columns: int) -> int:
+    """Return how many columns the parts leave over; negative where they need more."""
+    needed = sum(_LEAST_BAR + 2 if part == "{bar}" else text.width(part) for _, part in parts)
+    return columns - needed - (len(parts) - 1)

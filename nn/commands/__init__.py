@@ -1,0 +1,119 @@
+"""The command line: `python -m nn info`, and `summary`, `predict`, `evaluate`, `gradcheck`, ...
+
+It stands above everything else in the library. A command is a module with `add_arguments`, which
+tells argparse of its options, and `run`, which returns a `Result`; how that is printed, and what
+becomes of an error, is decided here for all of them.
+"""
+
+import argparse
+import json
+import math
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any, NoReturn
+
+from . import benchmark, evaluate, gradcheck, info, predict, summary
+from .result import Result
+
+FINE, FAILED, BAD, INTERRUPTED = 0, 1, 2, 130
+
+_COMMANDS: dict[str, ModuleType] = {
+    "info": info,
+    "summary": summary,
+    "predict": predict,
+    "evaluate": evaluate,
+    "gradcheck": gradcheck,
+    "benchmark": benchmark,
+}
+# What is wrong with files, options and machines. Anything else is a mistake in nn, and its
+# traceback is worth more than a line.
+_ERRORS = (OSError, ValueError, TypeError, RuntimeError, ImportError, ArithmeticError, MemoryError)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status.
+
+    That is 0 where all is well, 1 where a check failed, 2 for wrong usage or a file that cannot be
+    used, 130 after Ctrl-C.
+    """
+    for stream in (sys.stdout, sys.stderr):  # names in any script print, if need be spelled out
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    options = _parser().parse_args(arguments)
+    name = f"python -m nn {options.command}"
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            result: Result = options.run(options)
+            _print(_as_json(result.data) if options.json else result.text)
+        except KeyboardInterrupt:
+            return _complain(name, "stopped.", INTERRUPTED)
+        except _ERRORS as error:
+            return _complain(name, str(error) or type(error).__name__, BAD)
+    return FINE if result.ok else FAILED
+
+
+def _print(output: str) -> None:
+    """Print to standard output; a reader that has seen enough, as `head`, is no error."""
+    try:
+        print(output, flush=True)
+    except BrokenPipeError:
+        # Python writes out what is left when it ends, and would complain then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _complain(name: str, message: str, status: int) -> int:
+    """Print one line to standard error and return the exit status."""
+    print(f"{name}: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _as_json(data: Any) -> str:
+    return json.dumps(_without_nan(data), indent=2, allow_nan=False)
+
+
+def _without_nan(value: Any) -> Any:
+    """Return data with null for NaN and infinity, for which JSON has no name."""
+    if isinstance(value, dict):
+        return {name: _without_nan(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+# --------------------------------------------------------------------------------- the options
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SystemExit(_complain(self.prog, f"{message} (see {self.prog} --help)", BAD))
+
+
+def _parser() -> argparse.ArgumentParser:
+    from .. import __version__
+
+    parser = _Parser(
+        prog="python -m nn",
+        description="Look at models and machines from the command line.",
+        epilog="Exit status: 0 all is well, 1 a check failed, 2 wrong usage or a file that cannot "
+        "be used, 130 after Ctrl-C. Data sets: python -m nn.data --help.",
+    )
+    parser.add_argument("--version", action="version", version=f"nn {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, module in _COMMANDS.items():
+        says = (module.__doc__ or "").partition("\n")[0]
+        command = commands.add_parser(name, help=says, description=says)
+        command.add_argument("--json", action="store_true", help="print JSON and nothing else")
+        module.add_arguments(command)
+        run: Callable[[argparse.Namespace], Result] = module.run
+        command.set_defaults(run=run)
+    return parser

@@ -1,0 +1,134 @@
+"""Measure how many images a second this machine trains and classifies, in about half a minute."""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import zoo
+from ..data import Dataset
+from ..model import Model
+from .info import about_machine
+from .result import Result, positive
+
+_BATCH = 64
+_ROUNDS = 7  # about as many are run, three at least
+_TRAINING_SHARE = 0.7  # of the time
+_BATCHES = 32  # of data: 2,048 pictures
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Tell of the options."""
+    parser.add_argument(
+        "--seconds",
+        type=positive,
+        default=30.0,
+        metavar="N",
+        help="how long to measure, about (default: %(default)g)",
+    )
+
+
+def run(options: argparse.Namespace) -> Result:
+    """Return the speeds of the zoo's `mnist_cnn`, with what they depend on.
+
+    Training is what `fit` does with a batch, preparing it included; inference is `predict`. The
+    pictures are noise, which takes as long as digits do.
+    """
+    if sys.stderr.isatty():
+        print(f"Measuring for about {options.seconds:g} s ...", file=sys.stderr)
+    model = zoo.mnist_cnn(seed=0)
+    model.compile("cce", "adam")
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (_BATCH * _BATCHES, 1, 28, 28), dtype=np.uint8)
+    data = Dataset(pictures, rng.integers(0, 10, len(pictures)))
+    budget = options.seconds
+    training = _speeds(_training(model, data), budget * _TRAINING_SHARE)
+    inference = _speeds(_inference(model, pictures), budget * (1 - _TRAINING_SHARE))
+    figures = {
+        "model": "nn.zoo.mnist_cnn",
+        "batch_size": _BATCH,
+        "dtype": model.dtype,
+        "device": model.device,
+        "training": _in_figures(training),
+        "inference": _in_figures(inference),
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": about_machine(),
+    }
+    return Result(_text(figures), figures)
+
+
+def _training(model: Model, data: Dataset) -> Callable[[int], None]:
+    """Return a function that trains on a number of batches."""
+
+    def train(batches: int) -> None:
+        while batches > 0:
+            for x, y in data.batches(_BATCH):
+                model.train_step(x, y)
+                batches -= 1
+                if batches == 0:
+                    break
+
+    return train
+
+
+def _inference(model: Model, pictures: np.ndarray) -> Callable[[int], None]:
+    """Return a function that classifies a number of batches."""
+
+    def classify(batches: int) -> None:
+        while batches > 0:
+            model.predict(pictures[: _BATCH * batches], batch_size=_BATCH)
+            batches -= _BATCHES
+
+    return classify
+
+
+def _speeds(work: Callable[[int], None], seconds: float) -> list[float]:
+    """Return the images a second of each round; the first batches, which compile, do not count."""
+    work(2)
+    start = time.perf_counter()
+    work(2)
+    batch_seconds = max((time.perf_counter() - start) / 2, 1e-6)
+    batches = max(1, int(seconds / _ROUNDS / batch_seconds))
+    end, speeds = time.perf_counter() + seconds, list[float]()
+    while len(speeds) < 3 or time.perf_counter() < end:
+        start = time.perf_counter()
+        work(batches)
+        speeds.append(batches * _BATCH / (time.perf_counter() - start))
+    return speeds
+
+
+def _in_figures(speeds: list[float]) -> dict[str, Any]:
+    return {
+        "images_per_second": statistics.median(speeds),
+        "lowest": min(speeds),
+        "highest": max(speeds),
+        "rounds": len(speeds),
+    }
+
+
+def _text(figures: dict[str, Any]) -> str:
+    """Return the figures in lines that can be quoted."""
+    machine = figures["machine"]
+    lines = [
+        f"{what}: {part['images_per_second']:,.0f} images/s (median of {part['rounds']} rounds, "
+        f"{part['lowest']:,.0f} to {part['highest']:,.0f})"
+        for what, part in (("Training", figures["training"]), ("Inference", figures["inference"]))
+    ]
+    versions = [f"{name} {machine['packages'][name]}" for name in ("numpy", "numba")]
+    blas = [f"{one['library']} {one['version']} ({one['core_type']})" for one in machine["blas"]]
+    device = machine["gpu"]["name"] if figures["device"] == "gpu" else machine["processor"]
+    return "\n".join(
+        [
+            f"{figures['model']}, batches of {_BATCH}, {figures['dtype']}, {figures['date']}",
+            *lines,
+            f"{device}; {machine['cores']} cores, {machine['threads']['kernels']} threads; "
+            f"kernels: {machine['kernels']['used']}",
+            f"nn {machine['nn']}, Python {machine['python']}, "
+            + ", ".join([*versions, *blas])
+            + f"; {machine['system']}",
+        ]
+    )

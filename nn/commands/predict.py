@@ -1,0 +1,116 @@
+"""Say which classes a model sees in pictures, with their probabilities."""
+
+import argparse
+import os
+from typing import Any
+
+import numpy as np
+
+from .. import kernels, text
+from ..data import load_image
+from ..layers import Sigmoid, Softmax
+from ..losses import BinaryCrossentropy, CategoricalCrossentropy, Hinge
+from ..model import Model
+from .result import Result, count
+
+#: What a picture is made, by the channels that the model takes.
+MODES = {1: "L", 3: "RGB"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Tell of the options."""
+    parser.add_argument("file", metavar="FILE", help="a model that save() wrote")
+    parser.add_argument("pictures", metavar="PICTURE", nargs="+", help="a picture's file")
+    parser.add_argument(
+        "--top", type=count, default=3, metavar="N", help="classes to name (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--fit",
+        choices=("crop", "pad", "stretch"),
+        default="crop",
+        help="how a picture of another shape is brought to the model's (default: %(default)s)",
+    )
+
+
+def run(options: argparse.Namespace) -> Result:
+    """Return the likeliest classes of each picture."""
+    model = Model.load(options.file)
+    form = picture_form(model)
+    pictures = np.stack([read_picture(path, form, options.fit) for path in options.pictures])
+    kind, scores = probabilities(model, model.predict(pictures))
+    found = []
+    for path, row in zip(options.pictures, scores, strict=True):
+        best = np.argsort(-row, kind="stable")[: options.top]
+        classes = [_class(model, int(k), float(row[k]), kind, len(row)) for k in best]
+        found.append({"picture": os.fspath(path), "classes": classes})
+    return Result(_table(found, kind), {"score": kind, "pictures": found})
+
+
+def picture_form(model: Model) -> tuple[int, int, int]:
+    """Return (C, H, W) of the pictures that a model takes."""
+    shape = () if model.input_shape is None else model.input_shape[1:]
+    if len(shape) != 3 or shape[0] not in MODES:
+        raise ValueError(
+            "[predict] 'FILE' must hold a model of pictures (C, H, W) with 1 or 3 channels, "
+            f"got one for inputs of shape {shape or 'unknown'}."
+        )
+    channels, height, width = (int(n or 1) for n in shape)
+    return channels, height, width
+
+
+def read_picture(path: str | os.PathLike, form: tuple[int, int, int], fit: str) -> np.ndarray:
+    """Return a picture as the model is to see it, (C, H, W) uint8.
+
+    What a kind of picture needs beyond size and channels, as a digit written with a pen that is
+    to look like one of MNIST's, belongs here.
+    """
+    channels, height, width = form
+    return load_image(path, (height, width), MODES[channels], fit)
+
+
+def probabilities(model: Model, outputs: Any) -> tuple[str, np.ndarray]:
+    """Return what the figures of the classes are, 'probability' or 'score', and the figures.
+
+    Logits become probabilities by the function that belongs to the model's loss; without a loss,
+    by softmax. A single output is the probability of the second of two classes.
+    """
+    if outputs.ndim != 2:
+        raise ValueError(
+            "[predict] 'FILE' must hold a model with an output for each class, got one with "
+            f"outputs of shape {outputs.shape[1:]}."
+        )
+    last, loss = model._output_activation(), model.loss
+    own = (BinaryCrossentropy, CategoricalCrossentropy, Hinge)
+    if loss is not None and not isinstance(loss, own) and not isinstance(last, Softmax | Sigmoid):
+        raise ValueError(
+            "[predict] 'FILE' must hold a model of classes, got one that was trained with "
+            f"{type(loss).__name__}."
+        )
+    outputs, is_single = outputs.astype(np.float64), outputs.shape[1] == 1
+    if isinstance(loss, Hinge):
+        return "score", outputs
+    if not isinstance(last, Softmax | Sigmoid):
+        is_binary = is_single or isinstance(loss, BinaryCrossentropy)
+        outputs = (kernels.sigmoid if is_binary else kernels.softmax)(outputs)
+    return "probability", np.hstack([1 - outputs, outputs]) if is_single else outputs
+
+
+def _class(model: Model, label: int, score: float, kind: str, classes: int) -> dict[str, Any]:
+    names = model.class_names
+    name = names[label] if names is not None and len(names) == classes else None
+    return {"class": label, "name": name, kind: score}
+
+
+def _table(found: list[dict[str, Any]], kind: str) -> str:
+    """Return a line a picture, with its classes in columns."""
+    count = max(len(entry["classes"]) for entry in found)
+    heads = [cell for k in range(count) for cell in (f"Class {k + 1}", kind.capitalize())]
+    rows = [["Picture", *heads]]
+    for entry in found:
+        cells = [text.printable(entry["picture"])]
+        for one in entry["classes"]:
+            name = str(one["class"]) if one["name"] is None else text.printable(one["name"])
+            score = f"{one[kind]:.2%}" if kind == "probability" else f"{one[kind]:.4f}"
+            cells += [name, score]
+        rows.append(cells)
+    return "\n".join(text.table(rows, right=range(2, 2 * count + 1, 2)))
