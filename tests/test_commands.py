@@ -238,6 +238,28 @@ def test_predict_in_colour_and_what_fits(capsys, tmp_path):
     assert "0.0000" in run(capsys, "predict", tmp_path / "green.npz", tmp_path / "wide.png")[1]
 
 
+def test_predict_a_digit_on_paper(capsys, tmp_path, brightness):
+    """The model's output is how bright the picture is: dark ink on paper becomes light ink."""
+    from PIL import Image
+
+    model = nn.Model([nn.GlobalAvgPool2D(input_shape=(1, 28, 28)), nn.Dense(2, use_bias=False)])
+    model.layers[1].params["W"][:] = [[0, 1]]
+    model.compile("hinge")
+    model.save(tmp_path / "m.npz")
+    paper = Image.new("L", (90, 120), 230)
+    paper.paste(30, (40, 20, 50, 100))
+    paper.save(tmp_path / "one.png")
+    arguments = ("predict", tmp_path / "m.npz", tmp_path / "one.png")
+    scores = {}
+    for fit in ("crop", "digit"):
+        found = as_json(capsys, *arguments, "--fit", fit)["pictures"][0]["classes"]
+        scores[fit] = max(one["score"] for one in found)
+    assert scores["crop"] > 0.7
+    assert 0.02 < scores["digit"] < 0.2
+    line = refused(capsys, "predict", brightness, tmp_path / "one.png", "--fit", "digit")
+    assert "needs a model of grey pictures of 28 x 28" in line
+
+
 @pytest.mark.parametrize(("last", "loss"), [([], "bce"), ([nn.Sigmoid()], "bce"), ([], None)])
 def test_predict_with_a_single_output(capsys, tmp_path, last, loss):
     model = nn.Model([nn.GlobalAvgPool2D(input_shape=(1, 4, 4)), nn.Dense(1), *last])

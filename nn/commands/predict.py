@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from .. import kernels, text
-from ..data import load_image
+from ..data import load_image, normalize_digit
 from ..layers import Sigmoid, Softmax
+from ..layers.containers import output_activation
 from ..losses import BinaryCrossentropy, CategoricalCrossentropy, Hinge
 from ..model import Model
 from .result import Result, count
@@ -26,9 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--fit",
-        choices=("crop", "pad", "stretch"),
+        choices=("crop", "pad", "stretch", "digit"),
         default="crop",
-        help="how a picture of another shape is brought to the model's (default: %(default)s)",
+        help="how a picture of another shape is brought to the model's; 'digit' makes a photograph "
+        "or a drawing of a digit look like those of MNIST (default: %(default)s)",
     )
 
 
@@ -59,11 +61,14 @@ def picture_form(model: Model) -> tuple[int, int, int]:
 
 
 def read_picture(path: str | os.PathLike, form: tuple[int, int, int], fit: str) -> np.ndarray:
-    """Return a picture as the model is to see it, (C, H, W) uint8.
-
-    What a kind of picture needs beyond size and channels, as a digit written with a pen that is
-    to look like one of MNIST's, belongs here.
-    """
+    """Return a picture as the model is to see it, (C, H, W), in bytes or in [0, 1]."""
+    if fit == "digit":
+        if form != (1, 28, 28):
+            raise ValueError(
+                "[predict] '--fit digit' needs a model of grey pictures of 28 x 28, got one of "
+                f"{form}."
+            )
+        return normalize_digit(path)[np.newaxis]  # (28, 28) -> (1, 28, 28)
     channels, height, width = form
     return load_image(path, (height, width), MODES[channels], fit)
 
@@ -79,7 +84,7 @@ def probabilities(model: Model, outputs: Any) -> tuple[str, np.ndarray]:
             "[predict] 'FILE' must hold a model with an output for each class, got one with "
             f"outputs of shape {outputs.shape[1:]}."
         )
-    last, loss = model._output_activation(), model.loss
+    last, loss = output_activation(model.layers), model.loss
     own = (BinaryCrossentropy, CategoricalCrossentropy, Hinge)
     if loss is not None and not isinstance(loss, own) and not isinstance(last, Softmax | Sigmoid):
         raise ValueError(

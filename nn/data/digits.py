@@ -24,7 +24,7 @@ import numpy as np
 
 from .. import checks
 from .augment.geometry import gaussian_matrix
-from .image import _orientation, load_image, require_pillow
+from .image import load_image, orientation, require_pillow
 
 SIDE = 28  # pixels of a picture of MNIST
 BOX = 20  # pixels of the box around its digit
@@ -152,7 +152,7 @@ def read_grey(path: str | os.PathLike) -> np.ndarray:
     load_image(path, size=1)  # raises for what is no picture
     with Image.open(path) as picture:
         width, height = picture.size
-        if _orientation(picture) >= 5:  # it lies on its side
+        if orientation(picture) >= 5:  # it lies on its side
             width, height = height, width
         opacity = None
         if picture.has_transparency_data:

@@ -141,9 +141,9 @@ def decode(path: Path, form: Form) -> np.ndarray:
             # It can be decoded at a half, quarter or eighth of its size, in as much less time;
             # twice what is asked for leaves enough to average over.
             wanted = 2 * form.width, 2 * form.height
-            picture.draft(form.mode, wanted[::-1] if _orientation(picture) >= 5 else wanted)
+            picture.draft(form.mode, wanted[::-1] if orientation(picture) >= 5 else wanted)
         picture.load()  # before anything asks for the EXIF data: a PNG file may have them last
-        turn = _turns().get(_orientation(picture))
+        turn = _turns().get(orientation(picture))
         flat = _without_alpha(_in_eight_bits(picture)).convert(form.mode)
     if turn is not None:
         flat = flat.transpose(turn)
@@ -161,7 +161,7 @@ def _refuse_bomb(size: tuple[int, int]) -> None:
         raise ValueError(f"{math.prod(size)} pixels, more than PIL.Image.MAX_IMAGE_PIXELS")
 
 
-def _orientation(picture: "Image.Image") -> int:
+def orientation(picture: "Image.Image") -> int:
     """Return the EXIF orientation, 1 to 8: from 5 on the picture lies on its side."""
     try:
         value = picture.getexif().get(0x0112, 1)
