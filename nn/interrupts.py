@@ -1,8 +1,10 @@
-"""Ctrl-C while a model trains: noted at once, obeyed where it does no harm.
+"""Signals that end a training: noted at once, obeyed where it does no harm.
 
 Python turns Ctrl-C into a KeyboardInterrupt between any two instructions: in the middle of the
-optimizer's step, of a file that is being written, of the very lines that clean up. `run_epochs`
-holds it back until a batch is finished, so that the model it leaves behind is a whole one.
+optimizer's step, of a file that is being written, of the very lines that clean up. `SIGTERM`, by
+which job schedulers and containers ask a program to end, kills it there and then. `run_epochs`
+holds both back until a batch is finished, so that the model and the files that it leaves behind
+are whole ones.
 """
 
 import signal
@@ -10,27 +12,30 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+_TERMINATED = 128 + signal.SIGTERM  # the exit status that shells give for it
 
-class CtrlC:
-    """Hold Ctrl-C back within a `with` block; `check` raises it where it may be obeyed.
 
-    The second Ctrl-C is not held back: it raises a KeyboardInterrupt wherever the program is, for
-    a block that never comes to its next `check`. Only Python's own treatment is replaced, in the
-    main thread: where a program has a handler of its own, or trains in another thread, nothing
-    changes.
+class Interrupts:
+    """Hold Ctrl-C and `SIGTERM` back within a `with` block; `check` obeys them.
+
+    Ctrl-C becomes a KeyboardInterrupt, `SIGTERM` a SystemExit with the status 143, which runs the
+    program's own `finally` blocks on its way. The second signal is not held back: it is obeyed
+    wherever the program is, for a block that never comes to its next `check`. Only Python's own
+    treatment is replaced, in the main thread: where a program has a handler of its own, or trains
+    in another thread, nothing changes.
 
     Attributes
     ----------
-    pressed : int
-        How often Ctrl-C came within the block.
+    came : list of int
+        The signals that came within the block.
 
     Examples
     --------
-    >>> with CtrlC() as ctrl_c:
+    >>> with Interrupts() as interrupts:
     ...     signal.raise_signal(signal.SIGINT)
     ...     print("the batch is finished first")
     ...     try:
-    ...         ctrl_c.check()
+    ...         interrupts.check()
     ...     except KeyboardInterrupt:
     ...         print("and this is the end")
     the batch is finished first
@@ -38,13 +43,15 @@ class CtrlC:
     """
 
     def __init__(self) -> None:
-        self.pressed = 0
-        self._replaced: Any = None
+        self.came: list[int] = []
+        self._replaced: dict[int, Any] = {}
 
-    def __enter__(self) -> "CtrlC":
-        in_main_thread = threading.current_thread() is threading.main_thread()
-        if in_main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            self._replaced = signal.signal(signal.SIGINT, self._note)
+    def __enter__(self) -> "Interrupts":
+        defaults = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+        if threading.current_thread() is threading.main_thread():
+            for number, default in defaults.items():
+                if signal.getsignal(number) is default:
+                    self._replaced[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(
@@ -53,16 +60,20 @@ class CtrlC:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._replaced is not None:
-            signal.signal(signal.SIGINT, self._replaced)
-            self._replaced = None
+        for number, handler in self._replaced.items():
+            signal.signal(number, handler)
+        self._replaced = {}
+        if error is None and signal.SIGTERM in self.came:  # after the last check, or after Ctrl-C
+            raise SystemExit(_TERMINATED)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.pressed += 1
-        if self.pressed > 1:
-            raise KeyboardInterrupt
+        self.came.append(number)
+        if len(self.came) > 1:
+            self.check()
 
     def check(self) -> None:
-        """Raise the KeyboardInterrupt that was held back, where there is one."""
-        if self.pressed:
+        """Raise what the signals that were held back ask for, where any were."""
+        if signal.SIGTERM in self.came:
+            raise SystemExit(_TERMINATED)
+        if self.came:
             raise KeyboardInterrupt

@@ -210,6 +210,15 @@ class Metric:
             )
         return float(self.compute())
 
+    def get_state(self) -> dict[str, Any]:
+        """Return counts and sums by name, for a file that is saved within an epoch."""
+        return {name: value for name, value in vars(self).items() if not callable(value)}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `get_state` returned."""
+        for name in vars(self).keys() & state.keys():
+            setattr(self, name, state[name])
+
     def add(self, y_true: Array, y_pred: Array) -> None:
         """Add a batch to the sums; subclasses write it."""
         raise NotImplementedError(f"[{type(self).__name__}] must define add().")
@@ -419,6 +428,16 @@ class AUC(_ClassMetric):
         scores = y_pred.reshape(-1) if _one_column(y_pred) else y_pred[:, 1] - y_pred[:, 0]
         self.labels.append(_true_classes(owner, y_true, 2))
         self.scores.append(cuda.to_cpu(scores))
+
+    def get_state(self) -> dict[str, Any]:
+        """Return labels and scores as one array each."""
+        joined = {name: np.concatenate(getattr(self, name)) for name in ("labels", "scores")}
+        return super().get_state() | joined
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `get_state` returned."""
+        super().set_state(state)
+        self.labels, self.scores = [state["labels"]], [state["scores"]]
 
     def compute(self) -> float:
         """Return the area from the ranks of the scores, NaN where one class is missing."""

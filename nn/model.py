@@ -90,6 +90,8 @@ class Model(Network):
         Epochs run so far.
     stop_training : bool
         Set to True by a callback to end training after the epoch.
+    progress : nn.training.Progress or None
+        Where `fit` stands while it runs; it is saved with the model.
     watch : function or None
         Called with (array, layer, 'output' or 'gradient') for whatever a layer makes in `forward`
         and `backward`, by `nn.callbacks.LayerStats` for example; containers' parts included.
@@ -125,6 +127,7 @@ class Model(Network):
         self.history = cb.History()
         self.epoch = 0
         self.stop_training = False
+        self.progress: training.Progress | None = None
         super().__init__(layers, dtype, seed, name, recompute)
         self._given_optimizer = optimizer
         if loss is not None:
@@ -420,8 +423,14 @@ class Model(Network):
             Number of the first epoch. A source of batches is not wound forward: its first epoch
             is the next that it gives.
         resume
-            A file of `save` to go on from: weights, optimizer state and history are taken from
-            it, and `initial_epoch` is the epoch that it had reached.
+            A file of `save` to go on from: weights, optimizer state, history and generators are
+            taken from it, and `initial_epoch` is the epoch that it had reached. Give the same
+            data and arguments as before. From a file that was written while training, as
+            `ModelCheckpoint(save_state=True)` does, training goes on bit for bit as if it had
+            never ended: callbacks get their state back, and within an epoch its remaining batches
+            follow (with another `batch_size` the epoch is begun anew). A source of batches is read
+            past those of the epoch that were trained on: a generator is to begin where the epoch
+            began.
         num_threads
             Threads that prepare batches, as in `Dataset.batches`.
         verbose
@@ -444,7 +453,8 @@ class Model(Network):
         -----
         Ctrl-C ends the training after the present batch: a line says so, callbacks are told of
         the end (early stopping restores its best weights), and the history of the finished epochs
-        is returned as ever. A second Ctrl-C is a KeyboardInterrupt at once.
+        is returned as ever. A second Ctrl-C is a KeyboardInterrupt at once. `SIGTERM` ends the
+        training in the same way, and then the program, by a SystemExit with status 143.
 
         Raises
         ------
@@ -497,14 +507,14 @@ class Model(Network):
             *training.user_callbacks(callbacks, params),
             *display,
         ]
-        loop = cb.CallbackList(chosen, self, params)
+        loop = cb.CallbackList(training.checkpoints_last(chosen), self, params)
         first = checks.non_negative_int("Model", "initial_epoch", initial_epoch)
         if saved is not None:
             first = (saved.training or {})["epoch"]
         epochs_to_run = range(first, params["epochs"])
         training.check_epochs(train, val, epochs_to_run)
 
-        def batches() -> Generator[tuple, None, None]:
+        def batches(**more: Any) -> Generator[tuple, None, None]:
             return train.batches(
                 batch_size,
                 shuffle=shuffle,
@@ -512,22 +522,28 @@ class Model(Network):
                 rng=self._data_rng,
                 augment=augment,
                 dtype=self.dtype,
+                **more,
             )
 
-        with contextlib.ExitStack() as sources:
+        in_progress = training.in_progress(self, loop, batch_size)
+        with in_progress as progress, contextlib.ExitStack() as sources:
             sources.callback(training.close, train, val)
             if saved is not None:
                 if not self.built:  # by a Dataset it would be
                     self.build((saved.architecture or {})["input_shape"])
                 saving.resume(self, saved, resume or "")
+                saving.resume_progress(self, progress, saved, resume or "")
             training.read_ahead(self, train, batches, val, epochs_to_run)
             training.check_num_classes(self, num_classes)
             training.learn_from_data(self, train, resumes=saved is not None)
             if saved is None:
                 self.history = cb.History()  # from here on nothing is left that could be refused
             self.use_training_weights()
-            self.accumulator.clear()
-            if training.run_epochs(self, loop, batches, train, val, epochs_to_run, use_averages):
+            if progress.batches == 0:  # else gradients may wait for the epoch's next batch
+                self.accumulator.clear()
+            if training.run_epochs(
+                self, loop, batches, train, val, epochs_to_run, progress, use_averages
+            ):
                 sources.pop_all()  # a generator stays open: the next fit may read on
         return self.history
 
@@ -808,6 +824,9 @@ class Model(Network):
     def load_weights(self, path: str | os.PathLike, strict: bool = True) -> io.LoadReport:
         """Read parameters and buffers into this model.
 
+        The running averages of `compile(ema_decay=...)` go on from what is read. All else that
+        the optimizer keeps stays as it is: `compile` anew to begin without it.
+
         Parameters
         ----------
         path
@@ -825,7 +844,10 @@ class Model(Network):
         arrays = io.read(path).arrays
         report = io.LoadReport(str(path))
         if self.built:
-            return self.set_arrays(arrays, str(path), strict, report)
+            self.set_arrays(arrays, str(path), strict, report)
+            averages, own = getattr(self.optimizer, "averages", {}), self.get_arrays()
+            averages.update({k: own[k].copy() for k in report.loaded if k in averages})
+            return report
         self._pending = (arrays, str(path), strict, report)
         return report
 

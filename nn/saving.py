@@ -6,6 +6,7 @@ and `fit(resume=...)` are built of these functions. None of them imports the mod
 """
 
 import contextlib
+import inspect
 import math
 import os
 import warnings
@@ -19,12 +20,15 @@ from .layers.base import check_nesting, room_for
 
 if TYPE_CHECKING:
     from .model import Model
+    from .training import Progress
 
 # Figures that a history may hold: a file can name more than there is memory for.
 _MAX_FIGURES = 10_000_000
 
 # What the names of arrays begin with that stand beside the optimizer's in a file.
 _ASIDE, _ACCUMULATED = "set_aside/", "accumulated/"
+_CALLBACK, _METRIC = "callback/", "metric/"
+_NOT_THE_OPTIMIZERS = (_ASIDE, _ACCUMULATED, _CALLBACK, _METRIC)
 
 
 def to_file(model: "Model", include_optimizer: bool) -> io.ModelFile:
@@ -41,8 +45,8 @@ def to_file(model: "Model", include_optimizer: bool) -> io.ModelFile:
     content = io.ModelFile(architecture, weights(model))
     if include_optimizer:
         content.training = {
-            "loss": _config_of(model.loss, losses),
-            "optimizer": _config_of(model.optimizer, optim),
+            "loss": _config_of(model.loss, losses.NAME2LOSS),
+            "optimizer": _config_of(model.optimizer, optim.NAME2OPTIMIZER),
             "schedule": getattr(model.optimizer, "schedule", None) is not None,
             "accumulation": {
                 "steps": model.accumulator.steps,
@@ -60,6 +64,8 @@ def to_file(model: "Model", include_optimizer: bool) -> io.ModelFile:
         arrays = waiting_arrays(model)
         if hasattr(model.optimizer, "get_state"):
             arrays.update(model.optimizer.get_state())
+        if model.progress is not None:
+            arrays.update(_add_progress(content.training, model.progress))
         content.optimizer_arrays = {name: cuda.to_cpu(array) for name, array in arrays.items()}
     return content
 
@@ -82,7 +88,7 @@ def waiting_arrays(model: "Model") -> dict[str, Any]:
 def optimizer_state(content: io.ModelFile) -> dict[str, Any]:
     """Return the arrays of a file that are the optimizer's own."""
     arrays = content.optimizer_arrays
-    return {k: v for k, v in arrays.items() if not k.startswith((_ASIDE, _ACCUMULATED))}
+    return {k: v for k, v in arrays.items() if not k.startswith(_NOT_THE_OPTIMIZERS)}
 
 
 def _waiting(
@@ -233,6 +239,117 @@ def resume(model: "Model", content: io.ModelFile, path: str | os.PathLike) -> No
             model.class_names = validation.fitting_class_names(names, model.output_shape)
 
 
+# --------------------------------------------------------------- where training stands
+
+
+def _add_progress(saved: dict[str, Any], progress: "Progress") -> dict[str, Any]:
+    """Write into `saved` what callbacks keep and how far the epoch is; return the arrays of it."""
+    states = [(type(c).__name__, c.get_state()) for c in progress.callbacks]
+    states = [(name, state) for name, state in states if state]
+    arrays: dict[str, Any] = {}
+    saved["callbacks"] = [
+        {"class": name, "state": _without_arrays(state, f"{_CALLBACK}{k}", arrays)}
+        for k, (name, state) in enumerate(states)
+    ]
+    if progress.batches:
+        saved["within_epoch"] = {
+            "batch_size": progress.batch_size,
+            "order": progress.order,
+            "batches": progress.batches,
+            "samples": progress.samples,
+            "total": progress.total,
+            "lr": progress.lr,
+            "metrics": {
+                metric.name: _without_arrays(metric.get_state(), f"{_METRIC}{k}", arrays)
+                for k, metric in enumerate(progress.metrics)
+            },
+        }
+    return arrays
+
+
+def resume_progress(
+    model: "Model", progress: "Progress", content: io.ModelFile, path: str | os.PathLike
+) -> None:
+    """Let a `fit` stand where the one in a file stood, once it has taken weights and history."""
+    saved = content.training or {}
+    with refusing_nonsense(path):
+        for k, entry in enumerate(saved.get("callbacks", ())):
+            state = _with_arrays(entry["state"], f"{_CALLBACK}{k}/", content.optimizer_arrays)
+            _place_state(progress, str(entry["class"]), state, path)
+        within = saved.get("within_epoch")
+        if within is None or within["batch_size"] != progress.batch_size:
+            return  # in batches of another size the epoch is begun anew
+        progress.order = within["order"]
+        model.generators[1].bit_generator.state = progress.order  # to draw the same order again
+        progress.batches, progress.samples = int(within["batches"]), int(within["samples"])
+        progress.total, progress.lr = float(within["total"]), float(within["lr"])
+        progress.metric_states = {
+            name: _with_arrays(state, f"{_METRIC}{k}/", content.optimizer_arrays)
+            for k, (name, state) in enumerate(within["metrics"].items())
+        }
+
+
+def _place_state(
+    progress: "Progress", name: str, state: dict[str, Any], path: str | os.PathLike
+) -> None:
+    """Keep a state for the next callback of its class; warn where there is none."""
+    served = [id(callback) for callback, _ in progress.callback_states]
+    for callback in progress.callbacks:
+        if type(callback).__name__ == name and id(callback) not in served:
+            progress.callback_states.append((callback, state))
+            return
+    if name not in ("LayerStats", "ModelCheckpoint"):  # these change nothing in the training
+        warnings.warn(
+            f"[Model] '{path}' was saved with the callback {name}, which is not among those of "
+            "this fit(): training goes on without it.",
+            stacklevel=4,
+        )
+
+
+def _without_arrays(state: dict[str, Any], prefix: str, arrays: dict[str, Any]) -> dict[str, Any]:
+    """Return a state without its arrays; put them into `arrays`, as 'prefix/key[/name]'.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> arrays = {}
+    >>> _without_arrays({"wait": 1, "best": {"W": np.ones(2)}}, "callback/0", arrays), arrays
+    ({'wait': 1, 'best': {}}, {'callback/0/best/W': array([1., 1.])})
+    >>> _with_arrays({"wait": 1, "best": {}}, "callback/0/", arrays)
+    {'wait': 1, 'best': {'W': array([1., 1.])}}
+    """
+    plain = {}
+    for key, value in state.items():
+        name = f"{prefix}/{key}"
+        if _is_array(value):
+            arrays[name] = value
+        elif isinstance(value, dict):
+            arrays.update({f"{name}/{k}": v for k, v in value.items() if _is_array(v)})
+            plain[key] = {k: v for k, v in value.items() if not _is_array(v)}
+        else:
+            plain[key] = value
+    return plain
+
+
+def _with_arrays(state: dict[str, Any], prefix: str, arrays: dict[str, Any]) -> dict[str, Any]:
+    """Return what `_without_arrays` took apart."""
+    state = {k: dict(v) if isinstance(v, dict) else v for k, v in state.items()}
+    for name, array in arrays.items():
+        if name.startswith(prefix):
+            key, _, inner = name.removeprefix(prefix).partition("/")
+            if inner:
+                state[key][inner] = array
+            else:
+                state[key] = array
+    return state
+
+
+def _is_array(value: Any) -> bool:
+    """Tell whether a value is an array that a file holds as one; others go by JSON."""
+    kind = getattr(getattr(value, "dtype", None), "kind", None)
+    return kind is not None and kind in "fiub" and getattr(value, "ndim", 0) > 0
+
+
 def restore_progress(model: "Model", saved: dict[str, Any]) -> None:
     """Set history, epoch, the seed of the split and every generator as they were."""
     history = {str(name): [float(v) for v in values] for name, values in saved["history"].items()}
@@ -290,12 +407,17 @@ def refusing_nonsense(path: str | os.PathLike) -> Iterator[None]:
         ) from error
 
 
-def _config_of(part: Any, module: Any) -> dict[str, Any] | None:
-    """Return `to_config` of a loss or optimizer; a class of the user's goes by its full name."""
+def _config_of(part: Any, known: dict[str, Any]) -> dict[str, Any] | None:
+    """Return `to_config` of a loss or optimizer, by the name under which it is found again.
+
+    A class of the user's that is not registered, or does not tell its arguments, goes by its
+    full name, under which nothing is found.
+    """
     if part is None:
         return None
     cls = type(part)
     config = part.to_config() if hasattr(part, "to_config") else {"config": {}}
-    is_ours = getattr(module, cls.__name__, None) is cls
-    name = cls.__name__ if is_ours else f"{cls.__module__}.{cls.__qualname__}"
+    is_told = hasattr(part, "to_config") or not inspect.signature(cls).parameters
+    is_found = {found.__name__: found for found in known.values()}.get(cls.__name__) is cls
+    name = cls.__name__ if is_found and is_told else f"{cls.__module__}.{cls.__qualname__}"
     return {**config, "class": name}

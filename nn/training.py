@@ -11,17 +11,19 @@ import copy
 import functools
 import inspect
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import callbacks as cb
-from . import checks, cuda, losses, metrics, schedules, validation
+from . import checks, cuda, losses, schedules, validation
 from .data import Dataset
 from .data.stream import Stream, are_inputs, are_pairs, hands_out_batches
-from .interrupts import CtrlC
+from .interrupts import Interrupts
 from .layers.preprocessing import adapt_first
+from .metrics import Metric
 
 if TYPE_CHECKING:
     from .model import Model
@@ -335,7 +337,7 @@ def close(*data: Dataset | Stream | None) -> None:
 # ------------------------------------------------------------------------------ the metrics
 
 
-def fresh_metrics(model: "Model", y: Array) -> list[metrics.Metric]:
+def fresh_metrics(model: "Model", y: Array) -> list[Metric]:
     """Return the model's metrics anew, those that make sense for targets y.
 
     They are copies, so that an evaluation within an epoch does not touch the epoch's figures.
@@ -354,7 +356,7 @@ def fresh_metrics(model: "Model", y: Array) -> list[metrics.Metric]:
     return chosen
 
 
-def measure(measured: list[metrics.Metric], y: Array, y_pred: Array) -> dict[str, float]:
+def measure(measured: list[Metric], y: Array, y_pred: Array) -> dict[str, float]:
     """Let metrics take in a batch; return their figures so far, by name."""
     for metric in measured:
         metric.update(y, y_pred)
@@ -398,7 +400,7 @@ def schedule_callback(
     params
         'epochs' and 'steps' (batches an epoch).
     accumulate
-        Batches that make a step of the optimizer; the schedule counts these steps.
+        Batches that make a step of the optimizer; schedules count these steps.
     """
     patience = checks.positive_int("Model", "lr_patience", patience)
     factor = checks.fraction("Model", "lr_factor", factor, include_one=True)
@@ -409,7 +411,7 @@ def schedule_callback(
     if warmup_epochs and (name != "cosine" or warmup_epochs >= params["epochs"]):
         rule = "goes with lr_schedule='cosine' and is below 'epochs'"
         raise checks.error("Model", "warmup_epochs", rule, warmup_epochs)
-    steps = optimizer_steps(params["steps"], accumulate)
+    steps = cb.optimizer_steps(params["steps"], accumulate)
     total = params["epochs"] * steps
     makers: dict[str, Callable[[], schedules.Schedule]] = {
         "step": lambda: schedules.step_decay(lr, patience * steps, factor),
@@ -430,34 +432,11 @@ def schedule_callback(
         return user_callbacks(name, params)
     if callable(name):
         check_steps(params)
-        return [cb.LearningRateScheduler(by_optimizer_steps(name, params, accumulate))]
+        return [cb.LearningRateScheduler(name)]
     if name not in makers:
         raise checks.unknown("Model", "lr_schedule", name, [*makers, "plateau"])
     check_steps(params)
-    return [cb.LearningRateScheduler(by_optimizer_steps(makers[name](), params, accumulate))]
-
-
-def optimizer_steps(batches: Any, accumulate: int) -> Any:
-    """Return the optimizer's steps in an epoch of so many batches, perhaps infinitely many."""
-    return batches if batches == math.inf else -(-batches // accumulate)  # rounded up
-
-
-def by_optimizer_steps(
-    schedule: Callable[[int], float], params: dict[str, Any], accumulate: int
-) -> Callable[[int], float]:
-    """Return a function of the batch, counted over all epochs, for one of the optimizer's step.
-
-    Each `accumulate` batches are one step, and so are those that an epoch leaves over.
-    """
-    if accumulate == 1:
-        return schedule
-
-    def of_batch(batch: int) -> float:
-        epoch, batch = divmod(batch, params["steps"])
-        steps = optimizer_steps(params["steps"], accumulate)
-        return schedule(int(epoch * steps + batch // accumulate))
-
-    return of_batch
+    return [cb.LearningRateScheduler(makers[name]())]
 
 
 def check_steps(params: dict[str, Any]) -> None:
@@ -484,6 +463,96 @@ def display_callback(verbose: int) -> list[cb.Callback]:
     return [cb.ProgressBar(verbose)] if verbose else []
 
 
+def checkpoints_last(chosen: list[cb.Callback]) -> list[cb.Callback]:
+    """Return the callbacks with checkpoints after the others, whose states they write down."""
+    return sorted(chosen, key=lambda callback: isinstance(callback, cb.ModelCheckpoint))
+
+
+# ------------------------------------------------------------------- where training stands
+
+
+@dataclass
+class Progress:
+    """Where a `fit` stands: what a file that is saved meanwhile holds beside the model.
+
+    Attributes
+    ----------
+    callbacks
+        The callbacks of this `fit`.
+    batch_size
+        Its batch size.
+    order
+        State of the data's generator before the epoch drew its order.
+    batches, samples, total
+        What was trained of the epoch, and the sum of the samples' losses; 0 between epochs.
+    lr
+        The rate with which the epoch began.
+    metrics
+        The epoch's metrics.
+    metric_states, callback_states
+        What a file holds of those of a training that is resumed, until they have it.
+    """
+
+    callbacks: list[cb.Callback]
+    batch_size: int
+    order: Mapping[str, Any]
+    batches: int = 0
+    samples: int = 0
+    total: float = 0.0
+    lr: float = math.nan
+    metrics: list[Metric] = field(default_factory=list)
+    metric_states: dict[str, dict[str, Any]] = field(default_factory=dict)
+    callback_states: list[tuple[cb.Callback, dict[str, Any]]] = field(default_factory=list)
+
+    def restore_callbacks(self) -> None:
+        """Give the callbacks what a file holds of them."""
+        for callback, state in self.callback_states:
+            callback.set_state(state)
+        self.callback_states = []
+
+    def begin_epoch(self, measured: list[Metric], lr: float) -> None:
+        """Take the metrics and the rate of an epoch; one that is resumed keeps its own."""
+        self.metrics = measured
+        if self.batches == 0:
+            self.lr = lr
+        for metric in measured:
+            if metric.name in self.metric_states:
+                metric.set_state(self.metric_states[metric.name])
+        self.metric_states = {}
+
+    def add(self, loss: float, samples: int) -> float:
+        """Count a batch; return the mean loss of the epoch so far."""
+        self.batches, self.samples = self.batches + 1, self.samples + samples
+        self.total += loss * samples
+        return self.total / self.samples
+
+    def logs(self) -> dict[str, float]:
+        """Return the epoch's figures so far; none before its first batch."""
+        if self.batches == 0:
+            return {}
+        figures = {metric.name: metric.result() for metric in self.metrics}
+        return {"loss": self.total / self.samples, **figures}
+
+    def end_epoch(self, order: Mapping[str, Any]) -> None:
+        """Stand before the next epoch."""
+        self.batches, self.samples, self.total, self.order = 0, 0, 0.0, order
+
+    def __deepcopy__(self, memo: Any) -> None:
+        """Return None: a copy of a model, as `nn.find_lr` makes one, is not in training."""
+
+
+@contextlib.contextmanager
+def in_progress(model: "Model", loop: cb.CallbackList, batch_size: int) -> Iterator[Progress]:
+    """Give the model its `progress` while a `fit` runs."""
+    before = model.progress
+    order = model.generators[1].bit_generator.state
+    model.progress = Progress(loop.callbacks, batch_size, order)
+    try:
+        yield model.progress
+    finally:
+        model.progress = before
+
+
 # ----------------------------------------------------------------------------- the epochs
 
 
@@ -500,32 +569,36 @@ def run_epochs(
     train: Dataset | Stream,
     val: Dataset | Stream | None,
     epochs: range,
+    progress: Progress,
     use_averages: bool = False,
 ) -> bool:
     """Run the epochs and tell whether all were run; Ctrl-C ends them, model and history kept.
 
-    Ctrl-C is obeyed after the batch, or after the epoch once its last batch is through. A second
-    one is obeyed at once, and goes on to the caller.
+    It is obeyed after the batch, or after the epoch once its last batch is through; so is SIGTERM,
+    which goes on to the caller as a SystemExit. A second signal is obeyed at once, and goes on to
+    the caller.
     """
     model.stop_training = False
     epoch, interrupted = epochs.start, False
-    with CtrlC() as ctrl_c:
+    with Interrupts() as interrupts:
         loop.call("on_train_begin", {})
+        progress.restore_callbacks()
         try:
             for epoch in epochs:
                 if model.stop_training:
                     break
                 loop.call("on_epoch_begin", epoch, {})
                 lr = float(getattr(model.optimizer, "lr", math.nan))
-                measured = fresh_metrics(model, train.y)
-                logs = run_epoch(model, loop, batches(), measured, epoch, ctrl_c)
-                end_epoch(model, loop, val, epoch, logs, lr, use_averages)
-                ctrl_c.check()
+                progress.begin_epoch(fresh_metrics(model, train.y), lr)
+                rest = remaining(train, batches, progress.batches)
+                logs = run_epoch(model, loop, rest, progress, epoch, interrupts)
+                end_epoch(model, loop, val, epoch, logs, progress, use_averages)
+                interrupts.check()
             else:  # no epoch was left out
                 return True
         except KeyboardInterrupt:
             interrupted = True
-            if ctrl_c.pressed > 1:
+            if len(interrupts.came) > 1:
                 raise
         except FloatingPointError as error:
             terminators = [c for c in loop.callbacks if isinstance(c, cb.TerminateOnNaN)]
@@ -534,9 +607,36 @@ def run_epochs(
             terminators[0].terminate(str(error).removeprefix("[Model] "))
         finally:
             loop.call("on_train_end", {})
-            if interrupted or ctrl_c.pressed:
+            if interrupted or interrupts.came:
                 print(what_is_kept(model, loop, epoch))
     return False
+
+
+def remaining(
+    train: Dataset | Stream, batches: Callable[..., Generator[tuple, None, None]], done: int
+) -> Generator[tuple, None, None]:
+    """Return the epoch's batches without the first ones, which a stream reads all the same."""
+    if done == 0:
+        return batches()
+    if isinstance(train, Dataset):
+        return batches(skip=done)
+    return without_first(batches(), done, train.argument)
+
+
+def without_first(
+    batches: Generator[tuple, None, None], done: int, argument: str
+) -> Generator[tuple, None, None]:
+    """Yield batches but for the first ones, which must be there."""
+    count = 0
+    with contextlib.closing(batches):
+        for count, batch in enumerate(batches, 1):
+            if count > done:
+                yield batch
+    if count < done:
+        raise RuntimeError(
+            f"[Model] '{argument}' ended after {count} batches of an epoch of which {done} were "
+            "trained before: 'resume' needs the source with which the training began."
+        )
 
 
 def end_epoch(
@@ -545,15 +645,16 @@ def end_epoch(
     val: Dataset | Stream | None,
     epoch: int,
     logs: dict[str, float],
-    lr: float,
+    progress: Progress,
     use_averages: bool,
 ) -> None:
     """Validate, note the epoch's figures and tell the callbacks; with averages where wanted."""
     with model.averaged_weights() if use_averages else contextlib.nullcontext():
         if val is not None:
             logs.update(validate(model, loop, val))
-        logs["lr"] = lr
+        logs["lr"] = progress.lr
         model.epoch = epoch + 1
+        progress.end_epoch(model.generators[1].bit_generator.state)
         model.history.on_epoch_end(epoch, logs)  # first, so that a checkpoint holds it
         noted = set(logs)
         for _ in loop.each("on_epoch_end", epoch, logs):  # may add figures of its own
@@ -586,24 +687,25 @@ def run_epoch(
     model: "Model",
     loop: cb.CallbackList,
     batches: Generator[tuple, None, None],
-    measured: list[metrics.Metric],
+    progress: Progress,
     epoch: int,
-    ctrl_c: CtrlC,
+    interrupts: Interrupts,
 ) -> dict[str, float]:
-    """Train on every batch once; return the epoch's loss and metrics."""
-    logs: dict[str, float] = {}
-    total, samples = 0.0, 0
+    """Train on every batch that remains of the epoch; return its loss and metrics."""
+    logs = progress.logs()
     with contextlib.closing(batches):  # their threads end here, whatever happens
-        for index, (x, y, *weight) in enumerate(batches):
-            loop.call("on_train_batch_begin", index, logs)
+        for index, (x, y, *weight) in enumerate(batches, progress.batches):
+            place = f"epoch {epoch + 1}, batch {index}"
             try:
-                logs = model.train_step(x, y, weight[0] if weight else None, measured)
+                loop.call("on_train_batch_begin", index, logs)
+                logs = model.train_step(x, y, weight[0] if weight else None, progress.metrics)
+                logs["loss"] = progress.add(logs["loss"], len(x))
+                loop.call("on_train_batch_end", index, logs)
             except FloatingPointError as error:
-                where = f"[Model] epoch {epoch + 1}, batch {index}"
-                raise FloatingPointError(f"{where}: {error}") from None
-            total, samples = total + logs["loss"] * len(x), samples + len(x)
-            logs["loss"] = total / samples
-            loop.call("on_train_batch_end", index, logs)
-            ctrl_c.check()
+                raise FloatingPointError(f"[Model] {place}: {error}") from None
+            except Exception as error:
+                error.add_note(f"[Model] raised in {place}.")
+                raise
+            interrupts.check()
     model.finish_step()  # with the batches that the last full step left over
     return logs

@@ -197,9 +197,8 @@ def test_training_resumed_from_any_checkpoint_equals_training_in_one_go(argument
         assert resumed.history == whole.history
         assert resumed.epoch == whole.epoch
         assert resumed.optimizer.lr == whole.optimizer.lr
-        if "early_stopping" not in arguments:  # the best weights may lie before the checkpoint
-            for name, array in whole.get_arrays().items():
-                np.testing.assert_array_equal(resumed.get_arrays()[name], array)
+        for name, array in whole.get_arrays().items():
+            np.testing.assert_array_equal(resumed.get_arrays()[name], array)
 
 
 def test_epochs_run_are_counted_also_after_initial_epoch(tmp_path):
@@ -270,6 +269,17 @@ def test_scheduler_sets_the_rate_of_every_batch_and_gives_it_back():
     assert trained.optimizer.lr == 0.1
     with pytest.raises(ValueError, match="must be a function step -> lr"):
         callbacks.LearningRateScheduler(0.1)
+
+
+def test_scheduler_of_the_users_counts_steps_of_the_optimizer():
+    rates = []
+    schedule = callbacks.LearningRateScheduler(lambda step: 0.1 / (1 + step))
+    spy = callbacks.LambdaCallback(on_batch_end=lambda: rates.append(trained.optimizer.lr))
+    trained = model(gradient_accumulation_steps=2)
+    trained.fit(*data(), epochs=2, batch_size=8, callbacks=[schedule, spy], verbose=0)
+    # Three batches an epoch are two steps: one of two batches, one of what is left.
+    assert rates == [0.1 / (1 + step) for step in (0, 0, 1, 2, 2, 3)]
+    assert trained.optimizer.iterations == 4
 
 
 def test_history_keeps_its_type_through_a_copy():
@@ -549,6 +559,46 @@ def test_terminate_on_nan_keeps_the_history_and_the_best_weights(early_stopping,
         np.testing.assert_array_equal(
             trained.get_arrays()["0_Dense_W"], again.get_arrays()["0_Dense_W"]
         )
+
+
+def test_after_terminate_on_nan_training_goes_on_from_the_best_weights(capsys):
+    x, y = data()
+
+    class PoisonState(callbacks.Callback):  # as a gradient that is NaN does
+        def on_epoch_begin(self, epoch):
+            state = self.model.optimizer.get_state()
+            if epoch == 2:
+                state["v/0_Dense_W"][...] = np.nan
+                self.model.optimizer.set_state(state)
+
+    trained = model(optimizer="adam", ema_decay=0.9)
+    chosen = [PoisonState(), callbacks.TerminateOnNaN()]
+    trained.fit(x, y, epochs=9, batch_size=5, early_stopping=True, callbacks=chosen, verbose=0)
+    assert "[TerminateOnNaN]" in capsys.readouterr().out
+    assert trained.optimizer.iterations == 0 and trained.optimizer.averages == {}
+    history = trained.fit(x, y, epochs=2, verbose=0)
+    assert np.isfinite(history["loss"]).all()
+
+
+def test_an_optimizer_whose_state_is_sound_keeps_it_after_terminate_on_nan(capsys):
+    watcher = callbacks.TerminateOnNaN()
+    trained = model(optimizer="adam")
+    trained.fit(*data(), epochs=1, callbacks=watcher, verbose=0)
+    watcher.terminate("for a test.")
+    assert trained.optimizer.iterations == 1
+
+
+def test_an_error_in_a_batch_names_it():
+    def broken(batch):
+        if batch == 2:
+            raise KeyError("mine")
+
+    callback = callbacks.LambdaCallback(on_batch_end=broken)
+    threads = threading.active_count()
+    with pytest.raises(KeyError) as caught:
+        model().fit(*data(), batch_size=5, num_threads=2, callbacks=callback, verbose=0)
+    assert caught.value.__notes__ == ["[Model] raised in epoch 1, batch 2."]
+    assert threading.active_count() == threads
 
 
 def test_terminate_on_nan_in_the_validation_alone():

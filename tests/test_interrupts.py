@@ -1,4 +1,4 @@
-"""Ctrl-C while a model trains: real signals from another process, at moments drawn by chance."""
+"""Ctrl-C and SIGTERM while a model trains: real signals, at moments drawn by chance."""
 
 import contextlib
 import json
@@ -15,7 +15,7 @@ import pytest
 
 import nn
 from nn import callbacks
-from nn.interrupts import CtrlC
+from nn.interrupts import Interrupts
 
 ROOT = str(Path(__file__).resolve().parent.parent)
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
@@ -141,8 +141,16 @@ def test_a_signal_at_twenty_moments_leaves_a_whole_model():
     assert len(set(finished)) > 3  # the moments were not all the same
 
 
-@pytest.mark.parametrize(("presses", "status"), [(1, 0), (2, -signal.SIGINT)])
-def test_one_signal_ends_training_and_a_second_the_program(presses, status):
+@pytest.mark.parametrize(
+    ("number", "presses", "status"),
+    [
+        (signal.SIGINT, 1, 0),
+        (signal.SIGINT, 2, -signal.SIGINT),
+        (signal.SIGTERM, 1, 143),
+        (signal.SIGTERM, 2, 143),
+    ],
+)
+def test_one_signal_ends_training_and_a_second_the_program(number, presses, status):
     slow = HEAD + (
         "import time\n"
         "class Slow(Spy):\n"
@@ -158,13 +166,13 @@ def test_one_signal_ends_training_and_a_second_the_program(presses, status):
     with start(slow.replace("SECONDS", "0.3" if presses == 1 else "60")) as process:
         lines_until(process, "batch")
         for _ in range(presses):
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             time.sleep(0.1)
         lines = lines_until(process, "end")
         assert json.loads(lines[-1]) == {"at": "end", "ended": 1, "threads": 0}
         assert any(line.startswith("Interrupted in epoch 1") for line in lines)
         assert process.wait() == status
-        assert ("KeyboardInterrupt" in process.stderr.read()) == (presses == 2)
+        assert ("KeyboardInterrupt" in process.stderr.read()) == (status == -signal.SIGINT)
 
 
 # ------------------------------------------------------------------------- in this process
@@ -178,8 +186,25 @@ def fit(callback):
     )
 
 
-def press():
-    signal.raise_signal(signal.SIGINT)
+def press(number=signal.SIGINT):
+    signal.raise_signal(number)
+
+
+@pytest.mark.parametrize("method", ["on_batch_end", "on_epoch_end", "on_train_end"])
+def test_sigterm_ends_the_program_once_the_model_is_whole(method, capsys):
+    ended = []
+    first = callbacks.LambdaCallback(**{method: lambda: press(signal.SIGTERM)})
+    last = callbacks.LambdaCallback(on_train_end=lambda: ended.append(1))
+    model = nn.Model([nn.Dense(2, input_shape=(2,))], seed=0)
+    model.compile("cce", "sgd")
+    with pytest.raises(SystemExit) as caught:
+        model.fit(np.ones((8, 2)), np.arange(8) % 2, callbacks=[first, last], verbose=0)
+    assert (caught.value.code, ended) == (143, [1])
+    finished = 0 if method == "on_batch_end" else 1
+    assert f"history of {finished} finished epoch" in capsys.readouterr().out
+    assert len(model.history.get("loss", ())) == finished
+    assert model.progress is None
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_a_signal_within_the_validation_or_a_callback_ends_with_the_epoch(capsys):
@@ -214,10 +239,10 @@ def test_training_in_another_thread_works_and_leaves_the_handler():
 
 
 def test_only_the_second_press_is_not_held_back():
-    with CtrlC() as ctrl_c:
-        ctrl_c.check()
+    with Interrupts() as interrupts:
+        interrupts.check()
         press()
-        assert ctrl_c.pressed == 1
+        assert interrupts.came == [signal.SIGINT]
         with pytest.raises(KeyboardInterrupt):
             press()
     with pytest.raises(KeyboardInterrupt):

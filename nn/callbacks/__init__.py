@@ -22,6 +22,9 @@ that it does not need:
 >>> history = model.fit(np.ones((4, 2)), np.ones((4, 1)), epochs=2, callbacks=Shout(), verbose=0)
 EPOCH 1!
 EPOCH 2!
+
+One that remembers something over the epochs returns it from `get_state` and takes it back in
+`set_state`: it is saved with the model while training, and `fit(resume=...)` gives it back.
 """
 
 from .base import Callback, History, LambdaCallback
@@ -35,6 +38,7 @@ from .control import (
     ReduceLROnPlateau,
     TerminateOnNaN,
 )
+from .control import optimizer_steps as optimizer_steps
 from .layer_stats import LayerStats
 from .progress import ProgressBar
 from .progress import format_logs as format_logs

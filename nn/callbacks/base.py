@@ -49,6 +49,22 @@ class Callback:
         """Take the settings of this `fit`, before `on_train_begin`."""
         self.params = params
 
+    def get_state(self) -> dict[str, Any]:
+        """Return what this callback needs to go on where a training is resumed; {} for nothing.
+
+        It is written into every file of `model.save` while `fit` runs. The keys are texts without
+        '/', the values what JSON can write (numbers, texts, None, lists, dicts), arrays, or dicts
+        of arrays by their names.
+        """
+        return {}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `get_state` returned.
+
+        `fit(resume=...)` calls it after `on_train_begin`, where the file holds the state of a
+        callback of this class; with several of one class, in their order.
+        """
+
     def on_train_begin(self, logs: Logs) -> None:
         """Run before the first epoch."""
 

@@ -11,7 +11,9 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from .. import checks
+import numpy as np
+
+from .. import checks, cuda
 from .base import Callback, Logs, score
 
 
@@ -38,6 +40,14 @@ class _Watcher(Callback):
         self.best, self.wait = -math.inf, 0
         for epoch in range(len(self.model.history.get("loss", ()))):
             self.lost_patience(self.model.history.epoch(epoch))
+
+    def get_state(self) -> dict[str, Any]:
+        """Return the best figure so far, and the epochs since."""
+        return {"best": self.best, "wait": self.wait}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `get_state` returned."""
+        self.best, self.wait = float(state["best"]), int(state["wait"])
 
     def gained(self, logs: Logs) -> bool:
         """Tell whether this epoch beat the best so far by more than `min_delta`."""
@@ -98,7 +108,25 @@ class EarlyStopping(_Watcher):
         """Start afresh, or where the epochs of a resumed training left off."""
         self.best_epoch, self.restored, self._best_arrays = None, False, {}
         super().on_train_begin(logs)
-        self.model.stop_training = self.wait >= max(self.patience, 1)
+        self._stop_without_patience()
+
+    def get_state(self) -> dict[str, Any]:
+        """Return best figure, epochs since, and the best weights."""
+        return super().get_state() | {"best_epoch": self.best_epoch, "weights": self._best_arrays}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `get_state` returned."""
+        super().set_state(state)
+        self.best_epoch = None if state["best_epoch"] is None else int(state["best_epoch"])
+        if self.restore_best_weights:
+            to_device = cuda.to_gpu if self.model.device == "gpu" else cuda.to_cpu
+            self._best_arrays = {k: to_device(v) for k, v in state["weights"].items()}
+        self._stop_without_patience()
+
+    def _stop_without_patience(self) -> None:
+        """End a resumed training that had stopped already."""
+        if self.wait >= max(self.patience, 1):
+            self.model.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Keep the weights of a gain; stop after too many epochs without one."""
@@ -175,15 +203,17 @@ class ReduceLROnPlateau(_Watcher):
 
 
 class LearningRateScheduler(Callback):
-    """Set the learning rate from a function, before every batch or before every epoch.
+    """Set the learning rate from a function, before every step or before every epoch.
 
     Parameters
     ----------
     schedule
         A function step -> learning rate (see `nn.schedules`).
     by
-        What a step is, counted from 0: 'step' for a batch, over all epochs, or 'epoch'. By epoch
-        the function may also take the rate of the epoch before, as Keras' does: (epoch, lr) -> lr.
+        What a step is, counted from 0: 'step' for a step of the optimizer, over all epochs, or
+        'epoch'. A step is a batch, or several with `compile(gradient_accumulation_steps=...)`. By
+        epoch the function may also take the rate of the epoch before, as Keras' does:
+        (epoch, lr) -> lr.
 
     Raises
     ------
@@ -232,13 +262,20 @@ class LearningRateScheduler(Callback):
     def on_train_batch_begin(self, batch: int, logs: Logs) -> None:
         """Set the rate for this batch."""
         if self.by == "step":
-            step = self._epoch * self.params["steps"] + batch
+            batches = self.model.accumulator.steps  # of one step
+            in_epoch = optimizer_steps(self.params["steps"], batches)
+            step = self._epoch * in_epoch + batch // batches
             self.model.optimizer.lr = float(self.schedule(step))
 
     def on_train_end(self, logs: Logs) -> None:
         """Give the optimizer its own rate back."""
         self.model.optimizer.lr = self._own_lr
         self.model.optimizer.base_lr = None
+
+
+def optimizer_steps(batches: Any, accumulate: int) -> Any:
+    """Return the optimizer's steps in an epoch of so many batches, perhaps infinitely many."""
+    return batches if batches == math.inf else -(-batches // accumulate)  # rounded up
 
 
 def _requires_two(function: Callable) -> bool:
@@ -260,6 +297,9 @@ def _requires_two(function: Callable) -> bool:
 class ModelCheckpoint(Callback):
     """Save the model after every epoch, every n epochs or batches, or after the best so far.
 
+    `fit` calls it after all other callbacks, wherever it stands among them, so that the file holds
+    what they have learned of the epoch.
+
     Parameters
     ----------
     path
@@ -272,7 +312,7 @@ class ModelCheckpoint(Callback):
         Write only where that figure beats all before it.
     save_state
         Write the optimizer's state and the history as well, so that `fit(resume=path)` can
-        go on from the file. From a file written within an epoch, that epoch is begun anew.
+        go on from the file as if nothing had happened, also within an epoch.
     mode
         As for `EarlyStopping`.
     save_weights_only
@@ -334,6 +374,14 @@ class ModelCheckpoint(Callback):
         self._best = max((score(e, self.monitor, self.mode) for e in epochs), default=-math.inf)
         self._batches = 0
 
+    def get_state(self) -> dict[str, Any]:
+        """Return the best figure so far, and the batches over all epochs."""
+        return {"best": self._best, "batches": self._batches}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `get_state` returned."""
+        self._best, self._batches = float(state["best"]), int(state["batches"])
+
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
         """Note the epoch, for the name of a file that is written within it."""
         self._epoch = epoch
@@ -389,7 +437,9 @@ class TerminateOnNaN(Callback):
 
     `fit` then returns as after Ctrl-C: the model and the history of the finished epochs are kept,
     files and threads are closed, and a line says in which layer it began. The weights are those
-    with which the loss broke; `EarlyStopping` beside this callback restores the best ones.
+    with which the loss broke; `EarlyStopping` beside this callback restores the best ones. Where
+    NaN has got into the optimizer's state too, that is dropped, as `compile` would, so that
+    training can go on from those weights.
 
     Attributes
     ----------
@@ -412,4 +462,9 @@ class TerminateOnNaN(Callback):
     def terminate(self, reason: str) -> None:
         """End the training, and say why; `fit` calls it where a batch raises the error."""
         self.reason, self.model.stop_training = reason, True
+        self.model.accumulator.clear()
+        optimizer = self.model.optimizer
+        state = optimizer.get_state() if hasattr(optimizer, "get_state") else {}
+        if not all(bool(np.isfinite(cuda.to_cpu(array)).all()) for array in state.values()):
+            optimizer.set_state({"iterations": np.array(0)})
         print(f"[TerminateOnNaN] {reason} Training ends here; model and history are kept.")

@@ -71,6 +71,14 @@ class LayerStats(Callback):
         self._norms: dict[str, float] = {}
         self._told: set[str] = set()
 
+    def get_state(self) -> dict[str, Any]:
+        """Return the figures of the finished epochs; those of a broken off one begin anew."""
+        return {"stats": self.stats, "told": sorted(self._told)}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `get_state` returned."""
+        self.stats, self._told = state["stats"], set(state["told"])
+
     def on_train_begin(self, logs: Logs) -> None:
         """Start afresh."""
         self.stats, self._told = {}, set()

@@ -199,6 +199,7 @@ class Dataset:
         rng: np.random.Generator | None = None,
         augment: Augment | None = None,
         dtype: Any = "float32",
+        skip: int = 0,
     ) -> Generator[tuple, None, None]:
         """Return an iterator over all samples once, in batches that threads prepare ahead.
 
@@ -228,6 +229,9 @@ class Dataset:
             called as `(x, y, rng)` and returns both; it does not go with `sample_weight`.
         dtype
             Type of the batches, of targets that are floats, and of weights.
+        skip
+            Batches at the beginning to leave out, which are not prepared. The others are the same
+            as without it: so a training goes on that was interrupted within an epoch.
 
         Yields
         ------
@@ -249,6 +253,7 @@ class Dataset:
         [[0.0, 10.0, 20.0], [30.0]]
         """
         batch_size = checks.positive_int("Dataset", "batch_size", batch_size)
+        skip = checks.non_negative_int("Dataset", "skip", skip)
         threads = check_threads("Dataset", num_threads)
         dtype = _check_dtype(dtype)
         _check_function("preprocess", preprocess)
@@ -288,7 +293,7 @@ class Dataset:
                 ) from error
             return (x, y, *weight)
 
-        return prepared(prepare, count, threads)
+        return prepared(prepare, count, threads, first=skip)
 
     def _targets(self, rows: np.ndarray, dtype: np.dtype) -> tuple:
         """Return targets of rows, and weights if there are any; floats of both in `dtype`."""
@@ -304,16 +309,16 @@ class Dataset:
 
 
 def prepared(
-    prepare: Callable[[int], tuple], count: int, threads: int
+    prepare: Callable[[int], tuple], count: int, threads: int, first: int = 0
 ) -> Generator[tuple, None, None]:
-    """Yield prepare(0), ..., prepare(count - 1) in this order, the next ones prepared ahead."""
+    """Yield prepare(first), ..., prepare(count - 1) in this order, the next prepared ahead."""
     if threads == 0:
-        yield from map(prepare, range(count))
+        yield from map(prepare, range(first, count))
         return
     pool = ThreadPoolExecutor(min(threads, count), thread_name_prefix="nn.data")
     waiting: deque[Future[tuple]] = deque()
     try:
-        for index in range(count):
+        for index in range(first, count):
             waiting.append(pool.submit(prepare, index))
             if len(waiting) > threads:
                 yield waiting.popleft().result()

@@ -1,0 +1,398 @@
+"""An interrupted run loses nothing: resumed in a new process, it ends in the same bits.
+
+Every case is trained here in one run, which leaves a file after the third epoch and three within
+others. `python tests/test_resume.py FOLDER` goes on from all files of every case, in one process
+for all of them; the weights, the optimizer's state and the history are then compared bit for bit.
+"""
+
+import copy
+import functools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import test_contracts as contracts
+
+import nn
+from nn import callbacks as cb
+from nn import metrics, optim, saving
+from nn.data import augment
+
+EPOCHS, BATCH, SAMPLES = 6, 5, 14  # three batches an epoch, the last one smaller
+
+
+def noise(x, rng):
+    """An augmentation that works for samples of any shape."""
+    return x + rng.normal(0, 0.1, x.shape).astype(x.dtype)
+
+
+def size(y_true, y_pred):
+    """A metric of the user's."""
+    return float(np.abs(y_pred).mean())
+
+
+def perceptron(layers=(), shape=(4,), seed=3, **compiled):
+    """A model with the given layers, batch normalisation and dropout, and its data."""
+    tail = [nn.Flatten(), nn.Dense(6), nn.BatchNorm(), nn.ReLU(), nn.Dropout(0.3), nn.Dense(3)]
+    model = nn.Model([*layers, *tail], seed=seed)
+    model.build((None, *shape))
+    model.compile(**{"loss": "cce", "optimizer": "sgd", "lr": 0.05, **compiled})
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(SAMPLES, *shape)).astype("float32")
+    return model, (x, np.arange(SAMPLES) % 3)
+
+
+def everything():
+    """All that has a state at once."""
+    layers = [nn.Conv2D(4, 3), nn.BatchNorm2D(), nn.ReLU(), nn.SpatialDropout2D(0.2)]
+    layers += [nn.Residual([nn.Conv2D(4, 3), nn.GaussianNoise(0.1)])]
+    model = nn.Model([*layers, nn.Flatten(), nn.Dropout(0.2), nn.Dense(3)], seed=1, recompute=True)
+    model.build((None, 2, 6, 6))
+    model.compile(
+        "cce",
+        optim.Nadam(1e-2),
+        metrics=["accuracy", "f1"],
+        clip_norm=0.5,
+        weight_decay=0.01,
+        ema_decay=0.9,
+        gradient_accumulation_steps=2,
+    )
+    x = np.random.default_rng(0).normal(size=(SAMPLES, 2, 6, 6)).astype("float32")
+    return model, (x, np.arange(SAMPLES) % 3)
+
+
+ALL_ARGUMENTS = {
+    "augment": augment.Compose(
+        [augment.RandomFlip(), augment.Cutout(2), augment.Mixup(0.4, num_classes=3)]
+    ),
+    "use_averages": True,
+    "early_stopping": True,
+    "patience": 4,
+    "min_delta": 2.0,  # no epoch but the first is a gain: the best weights lie before all files
+    "lr_schedule": "plateau",
+    "lr_patience": 2,
+    "num_threads": 2,
+}
+CASES = {
+    **{
+        f"optimizer {cls.__name__}": (
+            functools.partial(perceptron, optimizer=cls.__name__.lower()),
+            {},
+        )
+        for cls in contracts.OPTIMIZERS
+    },
+    **{
+        f"lr {name}": (functools.partial(perceptron, lr=make()), {})
+        for name, make in contracts.SCHEDULES.items()
+    },
+    **{
+        f"lr_schedule {name}": (perceptron, {"lr_schedule": name, "lr_patience": 1, "lr_min": 1e-4})
+        for name in ("step", "exponential", "cosine", "warm_restarts", "one_cycle", "plateau")
+    },
+    **{
+        f"layer {name}": (lambda make=make, shape=shape: perceptron([make()], shape), {})
+        for name, (make, shape) in contracts.LAYERS.items()
+    },
+    "metrics of classes": (
+        functools.partial(
+            perceptron, metrics=["accuracy", "top_2_accuracy", "precision", "recall", "f1", size]
+        ),
+        {},
+    ),
+    "class weights": (perceptron, {"class_weight": {0: 2.0, 1: 0.5}, "validation_split": 0.2}),
+    "a rate of the epoch before": (
+        perceptron,
+        {"callbacks": [lambda: cb.LearningRateScheduler(lambda e, lr: lr * 0.9, by="epoch")]},
+    ),
+    "everything": (everything, ALL_ARGUMENTS),
+}
+
+
+def run(name, callbacks=(), **more):
+    """Train a case, with its callbacks before those given; return the model."""
+    make, arguments = CASES[name]
+    model, (x, y) = make()
+    own = [make_callback() for make_callback in arguments.get("callbacks", ())]
+    settings = {"augment": noise, "epochs": EPOCHS, "batch_size": BATCH, "verbose": 0}
+    model.fit(x, y, **{**settings, **arguments, **more, "callbacks": [*callbacks, *own]})
+    return model
+
+
+def outcome(model):
+    """Everything that must be equal in two models, as arrays by name."""
+    state = {f"state/{key}": array for key, array in model.optimizer.get_state().items()}
+    draws = {f"draw/{k}": rng.random(3) for k, rng in enumerate(model.generators)}
+    figures = {f"history/{key}": np.array(values) for key, values in model.history.items()}
+    lr = {"lr": np.array(model.optimizer.lr), "epoch": np.array(model.epoch)}
+    return {**model.get_arrays(), **state, **draws, **figures, **lr}
+
+
+def file_of(folder, name, suffix):
+    return Path(folder) / f"{name.replace(' ', '_')}_{suffix}"
+
+
+def train_whole(name, folder):
+    """Train a case in one run with files after epoch 3, and of batches 2-2, 4-1 and 5-3."""
+    saved = {"save_best_only": False, "save_state": True}
+    ends = cb.ModelCheckpoint(file_of(folder, name, "{epoch}.hdf5"), every_n_epochs=3, **saved)
+    within = cb.ModelCheckpoint(file_of(folder, name, "{epoch}-{batch}.npz"), save_freq=5, **saved)
+    return outcome(run(name, [ends, within]))
+
+
+def resume_all(folder):
+    """Go on from all files of every case, and write what comes out beside them."""
+    for name in CASES:
+        for path in sorted(Path(folder).glob(f"{name.replace(' ', '_')}_[2-5]*")):
+            np.savez(f"{path}.end", **outcome(run(name, resume=path)))
+
+
+@pytest.fixture(scope="module")
+def ends(tmp_path_factory):
+    """What one run ends with in each case, and the folder with what the resumed ones end with."""
+    folder = tmp_path_factory.mktemp("resume")
+    whole = {name: train_whole(name, folder) for name in CASES}
+    root = Path(__file__).resolve().parent.parent
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    command = [sys.executable, "-W", "error", __file__, str(folder)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return whole, folder
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_run_resumed_in_a_new_process_ends_in_the_same_bits(name, ends):
+    whole, folder = ends
+    files = sorted(folder.glob(f"{name.replace(' ', '_')}_[2-5]*.end.npz"))
+    assert len(files) == 4
+    for path in files:
+        resumed = np.load(path)
+        assert set(resumed.files) == set(whole[name])
+        different = [
+            key for key, a in whole[name].items() if not np.array_equal(a, resumed[key], True)
+        ]
+        assert different == [], path.name
+
+
+@pytest.mark.slow
+def test_killed_ten_times_it_still_ends_in_the_same_bits():
+    script = Path(__file__).with_name("kill_training.py")
+    command = [sys.executable, "-W", "error", str(script), "--times", "10"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("10 kills")
+
+
+# ------------------------------------------------------------------------- in this process
+
+
+def small(**compiled):
+    model = nn.Model([nn.Dense(3, input_shape=(4,)), nn.Dropout(0.5), nn.Dense(3)], seed=0)
+    model.compile(**{"loss": "cce", "optimizer": "adam", **compiled})
+    return model
+
+
+def data():
+    x = np.random.default_rng(0).normal(size=(SAMPLES, 4)).astype("float32")
+    return x, np.arange(SAMPLES) % 3
+
+
+def saving_at(path, freq="epoch"):
+    return cb.ModelCheckpoint(path, save_best_only=False, save_state=True, save_freq=freq)
+
+
+class Remembers(cb.Callback):
+    """A callback of the user's with a state: numbers, and arrays by name."""
+
+    def __init__(self):
+        self.batches, self.sums = 0, {}
+
+    def get_state(self):
+        return {"batches": self.batches, "sums": self.sums, "last": np.arange(self.batches)}
+
+    def set_state(self, state):
+        self.batches, self.sums, self.last = state["batches"], state["sums"], state["last"]
+
+    def on_train_batch_end(self, batch, logs):
+        self.batches += 1
+        weights = self.model.layers[0].params["W"]
+        self.sums["0_Dense_W"] = self.sums.get("0_Dense_W", 0) + weights
+
+
+@pytest.mark.parametrize("suffix", ["npz", "hdf5"])
+def test_a_callback_of_the_users_goes_on_with_its_state(suffix, tmp_path):
+    whole, resumed = [Remembers(), Remembers()], [Remembers(), Remembers()]
+    whole[1].batches = 100  # two of one class: each gets its own
+    path = tmp_path / f"{{epoch}}-{{batch}}.{suffix}"
+    settings = {"epochs": 2, "batch_size": BATCH, "verbose": 0}
+    small().fit(*data(), callbacks=[saving_at(path, 4), *whole], **settings)  # it is called last
+    path = tmp_path / f"2-1.{suffix}"
+    small().fit(*data(), callbacks=resumed, resume=path, **settings)
+    assert [c.batches for c in resumed] == [c.batches for c in whole] == [6, 106]
+    np.testing.assert_array_equal(resumed[0].last, np.arange(4))
+    for ours, theirs in zip(resumed, whole, strict=True):
+        np.testing.assert_array_equal(ours.sums["0_Dense_W"], theirs.sums["0_Dense_W"])
+
+
+def test_a_callback_that_is_missing_is_warned_of(tmp_path):
+    settings = {"batch_size": BATCH, "verbose": 0}
+    keep = [saving_at(tmp_path / "1.npz"), cb.LayerStats(), Remembers()]
+    small().fit(*data(), callbacks=keep, **settings)
+    with pytest.warns(
+        UserWarning, match="the callback Remembers, which is not among those"
+    ) as told:
+        small().fit(*data(), epochs=2, resume=tmp_path / "1.npz", **settings)
+    assert len(told) == 1  # a checkpoint and figures change nothing in the training
+
+
+def test_early_stopping_brings_back_weights_of_before_the_file(tmp_path):
+    values = {0: 0.9, 1: 0.5, 2: 0.4}
+
+    def callbacks():
+        return [
+            cb.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(mine=values[epoch])),
+            cb.EarlyStopping("mine", patience=9, mode="max"),
+        ]
+
+    settings = {"epochs": 3, "batch_size": BATCH, "verbose": 0}
+    keep = saving_at(tmp_path / "{epoch}.npz")
+    first = small()
+    first.fit(*data(), **{**settings, "epochs": 1})
+    whole, resumed = small(), small()
+    whole.fit(*data(), callbacks=[keep, *callbacks()], **settings)
+    resumed.fit(*data(), callbacks=callbacks(), resume=tmp_path / "2.npz", **settings)
+    for name, array in first.get_arrays().items():
+        np.testing.assert_array_equal(whole.get_arrays()[name], array)
+        np.testing.assert_array_equal(resumed.get_arrays()[name], array)
+
+
+def test_a_stream_is_read_past_the_batches_that_were_trained(tmp_path):
+    x, y = data()
+    reads = []
+
+    def source():
+        for k in range(4):
+            reads.append(k)
+            yield x[3 * k : 3 * k + 3], y[3 * k : 3 * k + 3]
+
+    settings = {"epochs": 2, "verbose": 0, "augment": noise}
+    whole, resumed = small(), small()
+    whole.fit(source, callbacks=saving_at(tmp_path / "{epoch}-{batch}.npz", 3), **settings)
+    reads.clear()
+    resumed.fit(source, resume=tmp_path / "2-2.npz", **settings)
+    assert reads == [0, 1, 2, 3]
+    assert resumed.history == whole.history
+    for name, array in whole.get_arrays().items():
+        np.testing.assert_array_equal(resumed.get_arrays()[name], array)
+    short = [(x[:3], y[:3])]
+    with pytest.raises(RuntimeError, match=r"'data' ended after 1 batches of an epoch of which 2"):
+        small().fit(short, resume=tmp_path / "2-2.npz", **settings)
+
+
+def test_skipped_batches_are_not_prepared_and_change_no_other():
+    seen = []
+
+    def slow(x, rng):
+        seen.append(len(x))
+        return noise(x, rng)
+
+    x, y = data()
+    arguments = {"batch_size": 4, "augment": slow, "num_threads": 2}
+
+    def batches(**more):
+        rng = np.random.default_rng(5)
+        return list(nn.Dataset(x, y).batches(**arguments, rng=rng, **more)), rng.random()
+
+    (whole, after), _ = batches(), seen.clear()
+    rest, after_rest = batches(skip=3)
+    assert (len(whole), len(rest), seen, after) == (4, 1, [2], after_rest)
+    np.testing.assert_array_equal(rest[0][0], whole[3][0])
+    assert batches(skip=4)[0] == batches(skip=9)[0] == []
+    with pytest.raises(ValueError, match="'skip' must be"):
+        batches(skip=-1)
+
+
+def test_a_registered_loss_and_optimizer_of_the_users_are_restored(tmp_path, monkeypatch):
+    class Quartic(nn.losses.MeanSquaredError):
+        def __init__(self, scale=1.0):
+            self.scale = scale
+
+    class Plain(nn.optim.Optimizer):
+        slot_names = ("m",)
+
+        def __init__(self, lr=0.1, pull=0.5):
+            super().__init__(lr)
+            self.pull = pull
+
+        def update(self, param, grad, slots):
+            slots["m"] += grad
+            param -= self.lr * self.pull * slots["m"]
+
+    monkeypatch.setitem(nn.losses.NAME2LOSS, "mine", Quartic)
+    monkeypatch.setitem(nn.optim.NAME2OPTIMIZER, "plain", Plain)
+    x, _ = data()
+    model = small(loss=Quartic(2.0), optimizer=Plain(0.01, pull=0.25), metrics=())
+    model.fit(x, x[:, :3], verbose=0)
+    model.save(tmp_path / "model.npz")
+    loaded = nn.Model.load(tmp_path / "model.npz")
+    assert (type(loaded.loss), loaded.loss.scale) == (Quartic, 2.0)
+    assert (type(loaded.optimizer), loaded.optimizer.pull) == (Plain, 0.25)
+    for again in (model, loaded):
+        again.fit(x, x[:, :3], epochs=2, initial_epoch=1, verbose=0)
+    for name, array in model.get_arrays().items():
+        np.testing.assert_array_equal(loaded.get_arrays()[name], array)
+
+
+@pytest.mark.parametrize("name", sorted({cls.name for cls in metrics.NAME2METRIC.values()}))
+def test_a_metric_goes_on_from_its_state_in_a_file(name):
+    rng = np.random.default_rng(0)
+    batches = []
+    for rows in (5, 4, 3):
+        labels, scores = rng.integers(0, 2, rows), rng.normal(size=(rows, 7))
+        one = metrics.get(name).name in ("auc", "mse", "mae", "r2")
+        batches.append((labels.reshape(-1, 1) if one else labels, scores[:, :1] if one else scores))
+    whole, before, after = (metrics.get(name) for _ in range(3))
+    for batch in batches:
+        whole.update(*batch)
+    for batch in batches[:2]:
+        before.update(*batch)
+    arrays = {}
+    plain = json.loads(json.dumps(saving._without_arrays(before.get_state(), "0", arrays)))
+    after.set_state(saving._with_arrays(plain, "0/", arrays))
+    after.update(*batches[2])
+    assert after.result() == whole.result()
+    assert after.samples == whole.samples == 12
+
+
+def test_figures_of_layers_go_on(tmp_path):
+    settings = {"epochs": 3, "batch_size": BATCH, "verbose": 0}
+    whole, resumed = cb.LayerStats(), cb.LayerStats()
+    small().fit(*data(), callbacks=[saving_at(tmp_path / "{epoch}.npz"), whole], **settings)
+    small().fit(*data(), callbacks=resumed, resume=tmp_path / "1.npz", **settings)
+    assert resumed.stats == whole.stats
+
+
+def test_a_copy_that_is_made_while_training_is_not_in_training():
+    copies = []
+    spy = cb.LambdaCallback(on_batch_end=lambda: copies.append(copy.deepcopy(model)))
+    model = small()
+    model.fit(*data(), callbacks=spy, verbose=0)
+    assert copies[0].progress is None and model.progress is None
+
+
+def test_averages_go_on_from_weights_that_are_loaded(tmp_path):
+    model, other = small(ema_decay=0.9), small()
+    model.fit(*data(), epochs=2, verbose=0)
+    other.layers[0].params["W"][...] = 7
+    other.save_weights(tmp_path / "w.npz")
+    model.load_weights(tmp_path / "w.npz")
+    with model.averaged_weights():
+        np.testing.assert_array_equal(model.layers[0].params["W"], 7)
+    assert model.optimizer.averages["0_Dense_W"] is not model.layers[0].params["W"]
+
+
+if __name__ == "__main__":
+    resume_all(sys.argv[1])
