@@ -150,7 +150,7 @@ def test_figures_of_callbacks_stay_beside_their_epoch_after_a_resume(tmp_path, t
     make().fit(X, Y, epochs=2, callbacks=callbacks(), verbose=0)
     history = make().fit(X, Y, epochs=4, callbacks=callbacks(), resume=path, verbose=0)
     assert {len(values) for values in history.values()} == {4}
-    assert np.isnan(history["seconds"]).tolist() == [False, not timer_first, False, False]
+    assert not np.isnan(history["seconds"]).any()  # checkpoints are written after all others
 
 
 def test_trace_shows_no_gradient_of_an_earlier_batch():
