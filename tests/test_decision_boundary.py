@@ -137,6 +137,6 @@ def test_the_sheet_shows_every_plot(script, tmp_path, monkeypatch):
     assert set(nn.plot.__all__) <= made
     page = (ROOT / "docs" / "plots.md").read_text(encoding="utf-8")
     assert set(re.findall(r"images/(\w+)\.png", page)) == made
-    assert {path.stem for path in (ROOT / "docs" / "images").glob("*.png")} == made
+    assert made <= {path.stem for path in (ROOT / "docs" / "images").glob("*.png")}
     for name in nn.plot.__all__:
         assert f"nn.plot.{name}(" in page
