@@ -135,7 +135,8 @@ def test_fashion_train_differs_from_mnist_train_by_the_folder_alone(tmp_path):
         options = ("--small", "--epochs", 1, "--no-download", "--data-dir", tmp_path)
         result = run(*options, cwd=tmp_path, example=example)
         assert result.returncode == 0, result.stderr
-        figures.append(re.findall(r"(?<=accuracy: )[\d.]+%|(?<= )\d+$", result.stdout, re.MULTILINE))
+        found = re.findall(r"(?<=accuracy: )[\d.]+%|(?<= )\d+$", result.stdout, re.MULTILINE)
+        figures.append(found)
     assert figures[0] == figures[1]
     assert "Fashion-MNIST, 4,000 + 1,000 pictures from" in result.stdout
     confused = result.stdout.partition("Most confused classes:")[2]
