@@ -6,9 +6,15 @@ Each function returns the checked value in the type that the caller stores.
 """
 
 import difflib
+import inspect
 import numbers
+import os
 from collections.abc import Iterable
 from typing import Any
+
+import numpy as np
+
+from . import cuda
 
 
 def error(owner: str, argument: str, rule: str, value: Any) -> ValueError:
@@ -96,6 +102,95 @@ def pair(owner: str, argument: str, value: Any, minimum: int = 1) -> tuple[int, 
     if any(v < minimum for v in values):
         raise error(owner, argument, f"must be {rule}", value)
     return int(values[0]), int(values[1])
+
+
+def boolean(owner: str, argument: str, value: Any) -> bool:
+    """Return True or False, or 1 or 0, as a bool; a text, as 'no', is none."""
+    if isinstance(value, bool | np.bool_) or (is_integer(value) and value in (0, 1)):
+        return bool(value)
+    raise error(owner, argument, "must be True or False", value)
+
+
+def shape(owner: str, argument: str, value: Any) -> tuple[int, ...]:
+    """Return the sizes of one sample, each at least 1, as a tuple."""
+    sizes = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else ()
+    if not sizes or not all(is_integer(size) and size >= 1 for size in sizes):
+        rule = "must be positive sizes without the batch axis, as in (4,) or (3, 32, 32)"
+        raise error(owner, argument, rule, value)
+    return tuple(int(size) for size in sizes)
+
+
+def path(owner: str, argument: str, value: Any) -> str | os.PathLike:
+    """Return the name of a file as it is.
+
+    Raises
+    ------
+    TypeError
+        For anything but a text or a `pathlib.Path`.
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"[{owner}] '{argument}' must be the name of a file, got {value!r}.")
+    return value
+
+
+def takes(function: Any, count: int) -> bool:
+    """Tell whether something can be called with so many arguments; a class is not meant.
+
+    Examples
+    --------
+    >>> takes(lambda step: 0.1, 1), takes(lambda: 0.1, 1), takes(0.1, 1)
+    (True, False, False)
+    """
+    if not callable(function) or isinstance(function, type):
+        return False
+    try:
+        inspect.signature(function).bind(*range(count))
+    except TypeError:
+        return False
+    except ValueError:  # a function in C that does not say
+        return True
+    return True
+
+
+def array(owner: str, argument: str, value: Any) -> Any:
+    """Return lists as a NumPy array, an array as it is, on its device.
+
+    Raises
+    ------
+    ValueError
+        For lists of different lengths, and for arrays with masked values, which NumPy would hand
+        on as if they were not masked.
+    """
+    if np.ma.is_masked(value):
+        rule = "must hold no masked values: fill them in, or leave their rows out"
+        raise ValueError(f"[{owner}] '{argument}' {rule}, got {type(value).__name__}.")
+    if isinstance(value, np.memmap):
+        return value  # which stays one
+    try:
+        return cuda.as_array(value)
+    except ValueError as reason:
+        raise ValueError(
+            f"[{owner}] '{argument}' must be an array, or lists of equal lengths, got a "
+            f"{type(value).__name__}: {reason}"
+        ) from reason
+
+
+def real_array(owner: str, argument: str, value: Any) -> Any:
+    """Return an array of real numbers, as `array` does.
+
+    Raises
+    ------
+    ValueError
+        As `array` does.
+    TypeError
+        For texts, dates, complex numbers, or anything else.
+    """
+    made = array(owner, argument, value)
+    if made.dtype.kind not in "fiub":
+        raise TypeError(
+            f"[{owner}] '{argument}' must hold real numbers, got an array of dtype {made.dtype}."
+        )
+    return made
 
 
 class FileFormatError(ValueError):

@@ -95,12 +95,17 @@ def _check_distributions(owner: str, rows: Array) -> None:
 def _sample_weights(owner: str, weights: Any, y_pred: Array) -> Array:
     """Return the weights as an array (N,) beside the predictions."""
     xp = cuda.get_array_module(y_pred)
+    weights = checks.real_array(owner, "sample_weight", weights)
     weights = xp.asarray(weights, dtype=y_pred.dtype)
     if weights.shape != y_pred.shape[:1]:
         rule = f"must have the shape {y_pred.shape[:1]}, one weight for each sample"
         raise checks.error(owner, "sample_weight", rule, weights.shape)
-    if not bool((weights >= 0).all()):
-        raise ValueError(f"[{owner}] 'sample_weight' must be at least 0 and not NaN.")
+    if not bool(((weights >= 0) & (weights < math.inf)).all()):
+        lowest, highest = float(weights.min()), float(weights.max())
+        raise ValueError(
+            f"[{owner}] 'sample_weight' must be at least 0 and not NaN or infinite, "
+            f"got weights from {lowest:g} to {highest:g}."
+        )
     return weights
 
 
@@ -173,7 +178,8 @@ class Loss:
             Where shapes do not fit or the targets break the class's rules.
         """
         owner = type(self).__name__
-        y_pred, y_true = cuda.as_array(y_pred), cuda.as_array(y_true)
+        y_pred = checks.real_array(owner, "y_pred", y_pred)
+        y_true = checks.array(owner, "y_true", y_true)
         if y_pred.size == 0 or y_pred.ndim == 0:
             raise ValueError(f"[{owner}] expects predictions of a batch, got shape {y_pred.shape}.")
         if y_pred.dtype.kind != "f":
@@ -638,6 +644,8 @@ def from_config(config: dict[str, Any]) -> Loss:
     >>> from_config(Huber(delta=2.0).to_config()).delta
     2.0
     """
+    if not isinstance(config, dict) or "class" not in config:
+        raise checks.error("nn.losses", "config", "must be {'class': ..., 'config': {...}}", config)
     classes = {cls.__name__: cls for cls in NAME2LOSS.values()}
     if config["class"] not in classes:
         raise checks.unknown("nn.losses", "class", config["class"], classes)

@@ -81,8 +81,11 @@ def _class_pairs(
     owner: str, y_true: Any, y_pred: Any, threshold: float
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Return true classes (n,), decided classes (n,) and how many classes there are."""
-    y_true, y_pred = cuda.as_array(y_true), cuda.as_array(y_pred)
+    y_true = checks.real_array(owner, "y_true", y_true)
+    y_pred = checks.real_array(owner, "y_pred", y_pred)
     _check_lengths(owner, y_true, y_pred)
+    if y_true.ndim == y_pred.ndim == 2 and 1 != y_true.shape[1] != y_pred.shape[1] != 1:
+        _raise_shapes(owner, y_true, y_pred)
     decided = _predicted_classes(y_pred, threshold)
     if not _one_column(y_pred):
         classes = y_pred.shape[1]
@@ -187,7 +190,8 @@ class Metric:
 
     def update(self, y_true: Any, y_pred: Any) -> None:
         """Take in a batch: truth and predictions with the samples along the first axis."""
-        y_true, y_pred = cuda.as_array(y_true), cuda.as_array(y_pred)
+        y_true = checks.real_array(type(self).__name__, "y_true", y_true)
+        y_pred = checks.real_array(type(self).__name__, "y_pred", y_pred)
         if y_true.ndim == 0 or y_pred.ndim == 0 or len(y_true) != len(y_pred):
             raise ValueError(
                 f"[{type(self).__name__}] expects as many predictions as labels, got 'y_true' "
@@ -565,7 +569,14 @@ class FunctionMetric(Metric):
     def add(self, y_true: Array, y_pred: Array) -> None:
         """Add the function's value, times the size of the batch."""
         value = self.function(cuda.to_cpu(y_true), cuda.to_cpu(y_pred))
-        self.total += float(value) * len(y_true)
+        if not checks.is_number(value) and np.ndim(value):
+            shape = np.shape(value)
+            raise checks.error("Model", "metrics", f"{self.name!r} must return a number", shape)
+        try:
+            self.total += float(value) * len(y_true)
+        except (TypeError, ValueError):
+            rule = f"{self.name!r} must return a number"
+            raise checks.error("Model", "metrics", rule, value) from None
 
     def compute(self) -> float:
         """Return the weighted mean."""
@@ -810,7 +821,7 @@ def get(metric: Any) -> Metric:
         if metric.lower() not in NAME2METRIC:
             raise checks.unknown("nn.metrics", "metric", metric, NAME2METRIC)
         return NAME2METRIC[metric.lower()]()
-    if isinstance(metric, type) or not callable(metric):
+    if not checks.takes(metric, 2):
         rule = "must be a name, a function (y_true, y_pred) -> float or a Metric object"
         raise TypeError(f"[nn.metrics] 'metric' {rule}, got {metric!r}.")
     return FunctionMetric(metric)

@@ -9,7 +9,7 @@ import contextlib
 import difflib
 import math
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -130,6 +130,7 @@ class Model(Network):
         self.progress: training.Progress | None = None
         super().__init__(layers, dtype, seed, name, recompute)
         self._given_optimizer = optimizer
+        self._token = object()  # by which an optimizer knows the model that it belongs to
         if loss is not None:
             self.compile(loss, "adam" if optimizer is None else optimizer)
         elif optimizer is not None:
@@ -263,7 +264,8 @@ class Model(Network):
         Raises
         ------
         FloatingPointError
-            Where the loss is NaN or infinite; the message names the layer.
+            Where the loss or its gradient is NaN or infinite; the message names the layer. The
+            weights are as they were before.
         """
         self._require_compiled("train_step")
         self.use_training_weights()
@@ -271,11 +273,15 @@ class Model(Network):
         y_pred = self._forward(x, training=True)
         loss = self._loss(y_pred, y, sample_weight) + self.penalty()
         if not math.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss}: {self._find_nan(x)}")
+            raise FloatingPointError(f"[Model] the loss is {loss}: {self._find_nan(x)}")
         self._backward_to_weights(self.loss.backward())
-        pairs = self.accumulator.add(self.get_params_and_grads(), len(x))
-        if pairs is not None:  # else it waits for more batches
-            self.optimizer.step(pairs)
+        pairs = self.get_params_and_grads()
+        self._check_gradients(pairs)
+        summed = self.accumulator.add(pairs, len(x))
+        if summed is not None:  # else it waits for more batches
+            self.optimizer.step(summed)
+        if not isinstance(metrics, list | None):
+            raise checks.error("Model", "metrics", "must be a list of Metric objects", metrics)
         measured = training.fresh_metrics(self, y) if metrics is None else metrics
         return {"loss": loss, **training.measure(measured, y, y_pred)}
 
@@ -315,7 +321,7 @@ class Model(Network):
             names.append(name)
             factors.append(factor)
             pairs.append((param, grad))
-        optim.name_parameters(self.optimizer, names, factors)
+        optim.name_parameters(self.optimizer, names, factors, self._token)
         return pairs
 
     def finish_step(self) -> None:
@@ -368,6 +374,7 @@ class Model(Network):
         verbose: int = 1,
         steps_per_epoch: int | None = None,
         use_averages: bool = False,
+        validation_steps: int | None = None,
     ) -> cb.History:
         """Train the model and return the history.
 
@@ -390,8 +397,9 @@ class Model(Network):
         num_classes
             Checked against the last layer where it is given.
         val_data, validation_data
-            A `Dataset`, a pair (x, y) or a source of batches, measured after each epoch; a
-            generator serves one epoch. Two names for one thing.
+            A `Dataset`, a pair (x, y) or a source of batches, measured after each epoch. A
+            generator serves one epoch, or several with `validation_steps`. Two names for one
+            thing.
         validation_split
             Share of the data, in [0, 1), to hold out in place of `val_data`: drawn at random
             by the model's seed, the same share of every class. Not for a source of batches.
@@ -442,6 +450,8 @@ class Model(Network):
             Whether validation, and the callbacks at the end of an epoch, see the averaged weights
             of `compile(ema_decay=...)`: a checkpoint then writes them, and early stopping keeps
             the best of them. Training goes on with its own.
+        validation_steps
+            Batches of a validation; None for all. A source that never ends needs it.
 
         Returns
         -------
@@ -467,7 +477,10 @@ class Model(Network):
             been told of the end, and a generator is closed; so it is where training ends early.
             What the source itself raises comes out as it is, with a note of epoch and batch.
         FloatingPointError
-            Where the loss becomes NaN or infinite; the message names epoch, batch and layer.
+            Where the loss, a gradient or a weight becomes NaN or infinite; the message names
+            epoch, batch and layer. The gradients of vectors, as biases are, are looked at in each
+            step, for whatever is not finite in a layer's gradient is in them; all weights are at
+            the end of an epoch, before anything is measured or saved.
         """
         self._require_compiled("fit")
         batch_size = checks.positive_int("Model", "batch_size", batch_size)
@@ -481,6 +494,10 @@ class Model(Network):
         train = training.as_data(self, data, y, "data")
         train = training.with_sample_weight(self, train, sample_weight)
         training.check_num_classes(self, num_classes)
+        for name, value in (("shuffle", shuffle), ("early_stopping", early_stopping)):
+            checks.boolean("Model", name, value)
+        if resume is not None:
+            checks.path("Model", "resume", resume)
         saved = None if resume is None else saving.read_training(resume)
         seed = self.split_seed if saved is None else (saved.training or {})["split_seed"]
         train, val = training.split_validation(
@@ -488,6 +505,7 @@ class Model(Network):
         )
         train = training.with_class_weight(self, train, class_weight)
         train = training.in_steps(train, steps_per_epoch, batch_size)
+        val = training.validation_in_steps(self, val, validation_steps)
         params.update(training.sizes(train, batch_size))
         lr = saving.rate(self, saved)
         chosen = [
@@ -505,6 +523,7 @@ class Model(Network):
                 self.accumulator.steps,
             ),
             *training.user_callbacks(callbacks, params),
+            *training.chance_callback(train),
             *display,
         ]
         loop = cb.CallbackList(training.checkpoints_last(chosen), self, params)
@@ -541,6 +560,7 @@ class Model(Network):
             self.use_training_weights()
             if progress.batches == 0:  # else gradients may wait for the epoch's next batch
                 self.accumulator.clear()
+            training.warn_of_doubts(self, train)
             if training.run_epochs(
                 self, loop, batches, train, val, epochs_to_run, progress, use_averages
             ):
@@ -555,6 +575,7 @@ class Model(Network):
         y: Any = None,
         batch_size: int = 256,
         sample_weight: Array | None = None,
+        steps: int | None = None,
     ) -> dict[str, float]:
         """Return the loss, penalties included, and the metrics: {'loss': ..., 'acc': ...}.
 
@@ -567,24 +588,42 @@ class Model(Network):
             Samples at a time; the result does not depend on it.
         sample_weight
             (n,), multiplied into the loss of each sample.
+        steps
+            Batches to read; None for all. A source that never ends needs it.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For data or arguments that do not fit.
+        FloatingPointError
+            Where the loss is NaN or infinite; the message names the layer.
         """
         self._require_compiled("evaluate")
         batch_size = checks.positive_int("Model", "batch_size", batch_size)
         data = training.as_data(self, data, y, "data")
         data = training.with_sample_weight(self, data, sample_weight)
+        return self._evaluate(training.in_steps(data, steps, batch_size, "steps"), batch_size)
+
+    def _evaluate(self, data: Any, batch_size: int, may_be_nan: bool = False) -> dict[str, float]:
+        """Do as `evaluate`, for a `Dataset` or `Stream` that was checked before."""
         figures: dict[str, float] = {}
         total, samples = 0.0, 0
         batches = data.batches(batch_size, shuffle=False, dtype=self.dtype)
         with contextlib.closing(batches):
             measured = training.fresh_metrics(self, data.y)
             for x, targets, *weight in batches:
-                y_pred = inference.run(self.layers, self._inputs(x), keep_logits=True)
-                total += self._loss(y_pred, self._to_device(targets), *weight) * len(x)
+                x = self._inputs(x)
+                y_pred = inference.run(self.layers, x, keep_logits=True)
+                loss = self._loss(y_pred, self._to_device(targets), *weight)
+                if not (math.isfinite(loss) or may_be_nan):
+                    reason = self._find_nan(x)
+                    raise FloatingPointError(f"[Model] the loss of the data is {loss}: {reason}")
+                total += loss * len(x)
                 samples += len(x)
                 figures = training.measure(measured, targets, y_pred)
         return {"loss": total / samples + self.penalty(), **figures}
 
-    def predict(self, x: Any, batch_size: int = 256) -> Array:
+    def predict(self, x: Any, batch_size: int = 256, steps: int | None = None) -> Array:
         """Return the output for every row of x, on the device where x is.
 
         Parameters
@@ -595,17 +634,27 @@ class Model(Network):
             or begins with x; it is read to its end.
         batch_size
             Samples at a time; the result does not depend on it.
+        steps
+            Batches to read; None for all. A source that never ends needs it.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For inputs that do not fit.
+        FloatingPointError
+            Where the output is NaN or infinite; the message names the layer.
         """
         batch_size = checks.positive_int("Model", "batch_size", batch_size)
+        if steps is not None:
+            steps = checks.positive_int("Model", "steps", steps)
         if not self.layers:
             raise ValueError("[Model] has no layers: add() some before predict().")
         stream = training.as_inputs(self, x)
         if stream is not None:
+            stream = training.in_steps(stream, steps, batch_size, "steps")
             batches = stream.batches(batch_size, shuffle=False, dtype=self.dtype)
             with contextlib.closing(batches):
-                outputs = [
-                    cuda.to_cpu(inference.run(self.layers, self._inputs(x))) for (x,) in batches
-                ]
+                outputs = [cuda.to_cpu(self._predict(x)) for (x,) in batches]
             return np.concatenate(outputs)
         if isinstance(x, Dataset):
             x = x.x  # not to be read whole: it may lie on the disk
@@ -613,11 +662,14 @@ class Model(Network):
         else:
             x = validation.check_inputs(x, self.input_shape)
         back = cuda.to_cpu if cuda.get_array_module(x) is np else cuda.to_gpu
-        starts = range(0, max(len(x), 1), batch_size)
-        outputs = [
-            back(inference.run(self.layers, self._inputs(x[k : k + batch_size]))) for k in starts
-        ]
+        starts = range(0, max(len(x), 1), batch_size)[:steps]
+        outputs = [back(self._predict(x[k : k + batch_size])) for k in starts]
         return cuda.get_array_module(outputs[0]).concatenate(outputs)
+
+    def _predict(self, x: Array) -> Array:
+        """Return the output for a batch, which is finite."""
+        x = self._inputs(x)
+        return self._check_output(x, inference.run(self.layers, x))
 
     def predict_classes(self, x: Any, batch_size: int = 256, names: bool = False) -> Array:
         """Return the likeliest class for every row of x, as integers (n,).
@@ -786,6 +838,7 @@ class Model(Network):
         """
         if not self.built:
             raise RuntimeError("[Model] has no weights to save: build() or fit() it first.")
+        checks.path("Model", "path", path)
         io.write(path, saving.to_file(self, include_optimizer))
 
     @classmethod
@@ -804,7 +857,7 @@ class Model(Network):
         ValueError
             For a layer class that is not registered, or arrays that do not fit the layers.
         """
-        content = io.read(path)
+        content = io.read(checks.path("Model", "path", path))
         if content.architecture is None:
             content.architecture = io.read_layers_beside(path)
         model = saving.model_of(content, path, cls)
@@ -819,6 +872,7 @@ class Model(Network):
         """Write the parameters and buffers alone."""
         if not self.built:
             raise RuntimeError("[Model] has no weights to save: build() or fit() it first.")
+        checks.path("Model", "path", path)
         io.write(path, io.ModelFile(None, saving.weights(self)))
 
     def load_weights(self, path: str | os.PathLike, strict: bool = True) -> io.LoadReport:
@@ -841,7 +895,7 @@ class Model(Network):
             The names that were loaded, and those that were skipped with the reason; printed, it
             is a list. For a model that is not built yet it is filled in when it is.
         """
-        arrays = io.read(path).arrays
+        arrays = io.read(checks.path("Model", "path", path)).arrays
         report = io.LoadReport(str(path))
         if self.built:
             self.set_arrays(arrays, str(path), strict, report)
@@ -859,6 +913,8 @@ def _as_metrics(chosen: Any) -> list[Metric]:
     """Return metric objects for `compile`'s metrics; one may stand without a list."""
     if isinstance(chosen, str | Metric) or callable(chosen):
         chosen = [chosen]
+    if not isinstance(chosen, Iterable | None):
+        raise checks.error("Model", "metrics", "must be a list of names or functions", chosen)
     made = [metrics.get(metric) for metric in chosen or ()]
     names = [metric.name for metric in made]
     for name in names:

@@ -5,6 +5,7 @@ what trains them, in `model.py`.
 """
 
 import contextlib
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self
@@ -30,6 +31,8 @@ Shape = tuple[int | None, ...]
 # With NN_DEBUG=1 every layer's output and gradient is looked at for NaN and infinity.
 _DEBUG = os.environ.get("NN_DEBUG") == "1"
 
+_ADVICE = "lower the learning rate, or set clip_norm."
+
 
 class Network:
     """The layers of a model, without loss and optimizer; see `nn.Model` for its parameters."""
@@ -46,7 +49,7 @@ class Network:
         if self.dtype not in ("float32", "float64"):
             raise checks.error("Model", "dtype", "must be 'float32' or 'float64'", dtype)
         self.name = name
-        self.recompute = bool(recompute)
+        self.recompute = checks.boolean("Model", "recompute", recompute)
         self._segments: list[Layer] = []  # with recompute, what a batch goes through
         self._cut_layers: list[Layer] = []  # and the layers that it was made of
         self.layers: list[Layer] = []
@@ -61,6 +64,8 @@ class Network:
         self._pending: tuple[Any, ...] | None = None  # arrays of a file, for when it is built
         self._forward_shape: tuple[int, ...] | None = None
         self._to_device: Callable[[Array], Array] = cuda.to_gpu if cuda.USE_CUDA else cuda.to_cpu
+        if layers is not None and (isinstance(layers, str) or not isinstance(layers, Iterable)):
+            raise checks.error("Model", "layers", "must be a list of layers", layers)
         self._append(layers or ())
         self._build_if_known()
 
@@ -159,7 +164,7 @@ class Network:
             raise ValueError(
                 "[Model] has no layers: add() some before build(), fit() or predict()."
             )
-        shape = tuple(input_shape)
+        shape = tuple(input_shape) if isinstance(input_shape, Iterable) else ()
         if len(shape) < 2 or not all(
             n is not None and checks.is_integer(n) and n >= 1 for n in shape[1:]
         ):
@@ -207,10 +212,13 @@ class Network:
             Gradient of the loss for the output of the last `forward`, as `loss.backward()`
             returns it.
         """
-        if self._forward_shape is not None and grad.shape != self._forward_shape:
+        shape = getattr(grad, "shape", None)
+        if shape is None:
+            raise checks.error("Model", "grad", "must be an array", grad)
+        if self._forward_shape is not None and shape != self._forward_shape:
             raise ValueError(
-                f"[Model] backward() expects a gradient of the output's shape "
-                f"{self._forward_shape}, got {grad.shape}."
+                f"[Model] backward() expects a gradient 'grad' of the output's shape "
+                f"{self._forward_shape}, got {shape}."
             )
         stack, watch = self._stack(), self._watcher()
         with telling(stack, watch=watch):
@@ -310,6 +318,8 @@ class Network:
             Where `strict` and they do not match; nothing is changed then.
         """
         own = self.get_arrays()
+        if not isinstance(arrays, dict) or not all(hasattr(a, "shape") for a in arrays.values()):
+            raise checks.error("Model", "arrays", "must be {name: array}", arrays)
         report = io.match_arrays(own, arrays, where, strict, report)
         self.use_training_weights()
         for name in report.loaded:
@@ -331,14 +341,31 @@ class Network:
         return self._watch if _DEBUG or self.watch else None
 
     def _watch(self, array: Array, layer: Layer, what: str) -> None:
-        """Tell `watch` of an array; with NN_DEBUG=1, stop where it is NaN or infinite."""
+        """Tell `watch` of an array; with NN_DEBUG=1, stop where it is NaN or infinite.
+
+        Then the layer's weights are looked at too, and after its backward pass their gradients.
+        """
         if array is None or (layer in self._segments and layer not in self.layers):
             return
-        if _DEBUG and not _all_finite(array):
-            label = self._label(layer)
-            raise FloatingPointError(f"[Model] NN_DEBUG: the {what} of {label} is not finite.")
+        if _DEBUG:
+            self._check_layer(array, layer, what)
         if self.watch is not None:
             self.watch(array, layer, what)
+
+    def _check_layer(self, array: Array, layer: Layer, what: str) -> None:
+        """Raise where an array that a layer made, a weight or its gradient is not finite."""
+        looked_at = {f"weight {name!r}": param for name, param in layer.params.items()}
+        if what == "gradient":
+            looked_at |= {f"gradient of {name!r}": grad for name, grad in layer.grads.items()}
+        bad = [name for name, values in looked_at.items() if not _all_finite(values)]
+        if not _all_finite(array):
+            also = f", nor its {bad[0]}" if bad else ""
+            found = f"the {what} of {self._label(layer)} is not finite{also}"
+        elif bad:
+            found = f"the {bad[0]} in {self._label(layer)} is not finite"
+        else:
+            return
+        raise FloatingPointError(f"[Model] NN_DEBUG: {found}.")
 
     def _label(self, layer: Layer) -> str:
         """Return what messages call a layer: 'layer 7 (Dense)', or its path inside another."""
@@ -350,22 +377,68 @@ class Network:
 
     def _find_nan(self, x: Array) -> str:
         """Say in which layer a NaN or an infinity first appears for the batch x."""
-        advice = "lower the learning rate, or set clip_norm."
 
         def look(array: Array, layer: Layer, _: str) -> None:
             for name, param in layer.params.items():
                 if not _all_finite(param):
                     label = self._label(layer)
-                    raise _FoundNaN(f"{label} has NaN or infinite values in '{name}': {advice}")
+                    raise _FoundNaN(f"{label} has NaN or infinite values in '{name}': {_ADVICE}")
             if not _all_finite(array):
-                raise _FoundNaN(f"{self._label(layer)} put out NaN or infinite values: {advice}")
+                raise _FoundNaN(f"{self._label(layer)} put out NaN or infinite values: {_ADVICE}")
 
         try:
             with telling(self.layers, watch=look):
                 forward_through(self.layers, x, None, look)
         except _FoundNaN as found:
             return str(found)
-        return f"all layers are finite, so the loss itself overflowed: {advice}"
+        return f"all layers are finite, so the loss itself overflowed: {_ADVICE}"
+
+    def _check_gradients(self, pairs: list[tuple[Array, Array]]) -> None:
+        """Raise where a gradient is NaN or infinite, before it gets into the weights.
+
+        Looked at are the gradients of vectors, as biases are: sums over a layer's whole gradient,
+        so that what is not finite in it is not finite in them. All are looked at where there are
+        no vectors, and with NN_DEBUG=1.
+        """
+        grads = [grad for _, grad in pairs if grad.ndim == 1 and not _DEBUG]
+        grads = [grad.ravel() for grad in grads or [grad for _, grad in pairs]]
+        if not grads:
+            return
+        together = cuda.get_array_module(grads[0]).concatenate(grads)
+        if math.isfinite(float(abs(together).max())):  # one number, quickly: NaN is the largest
+            return
+        for (_, grad), (_, layer, key, _) in zip(
+            reversed(pairs), reversed(list(self._trained())), strict=True
+        ):
+            if not _all_finite(grad):
+                raise FloatingPointError(
+                    f"[Model] the loss is finite, but the gradient of '{key}' in "
+                    f"{self._label(layer)} has NaN or infinite values: {_ADVICE}"
+                )
+
+    def check_weights(self) -> None:
+        """Raise where a weight, or a running statistic, is NaN or infinite.
+
+        `fit` calls it at the end of each epoch, before anything is measured or saved.
+
+        Raises
+        ------
+        FloatingPointError
+            The message names the layer and the array.
+        """
+        for _, layer in walk(self.layers):
+            for name, array in (*layer.params.items(), *layer.buffers.items()):
+                if not _all_finite(array):
+                    label = self._label(layer)
+                    raise FloatingPointError(
+                        f"[Model] {label} has NaN or infinite values in '{name}': {_ADVICE}"
+                    )
+
+    def _check_output(self, x: Array, y: Array) -> Array:
+        """Return the output y for inputs x, or raise where it is NaN or infinite."""
+        if not _all_finite(y):
+            raise FloatingPointError(f"[Model] the output is not finite: {self._find_nan(x)}")
+        return y
 
     # -------------------------------------------------------------------- looking and moving
 

@@ -13,7 +13,7 @@ and says when to use which.
 
 import bisect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from . import checks
 
@@ -123,6 +123,8 @@ def multi_step(lr: float, milestones: Sequence[int], factor: float = 0.1) -> Sch
     """
     lr = checks.positive("multi_step", "lr", lr)
     factor = _decay_factor("multi_step", factor)
+    if not isinstance(milestones, Iterable):
+        raise checks.error("multi_step", "milestones", "must be a list of steps", milestones)
     steps = [checks.non_negative_int("multi_step", "milestones", step) for step in milestones]
     if steps != sorted(set(steps)):
         raise checks.error("multi_step", "milestones", "must ascend", list(milestones))

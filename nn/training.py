@@ -11,7 +11,8 @@ import copy
 import functools
 import inspect
 import math
-from collections.abc import Callable, Generator, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from . import checks, cuda, losses, schedules, validation
 from .data import Dataset
 from .data.stream import Stream, are_inputs, are_pairs, hands_out_batches
 from .interrupts import Interrupts
+from .layers.containers import flat
 from .layers.preprocessing import adapt_first
 from .metrics import Metric
 
@@ -32,6 +34,9 @@ Array = Any  # numpy.ndarray or cupy.ndarray
 
 _VAL_BATCH = 256  # samples at a time in the validation after each epoch
 
+_ENOUGH_FOR_CHANCE = 500  # samples: an accuracy 5% above chance is no longer chance
+
+_REGRESSION = (losses.MeanSquaredError, losses.MeanAbsoluteError, losses.Huber)
 _CLASSIFICATION = (losses.CategoricalCrossentropy, losses.BinaryCrossentropy, losses.Hinge)
 
 
@@ -42,6 +47,11 @@ def as_data(model: "Model", data: Any, y: Any, argument: str) -> Dataset | Strea
     """Return `data` as a Dataset, or as a Stream that is not read yet where it makes batches."""
     if isinstance(data, Stream):
         return data
+    if isinstance(data, type):
+        raise TypeError(
+            f"[Model] '{argument}' must be data, got the class {data.__name__}: write "
+            f"{data.__name__}(...)."
+        )
     listed = isinstance(data, list | tuple) and not are_pairs(data)  # samples, if y is given
     if not hands_out_batches(data) or (listed and y is not None):
         return as_dataset(model, data, y, argument)
@@ -73,7 +83,7 @@ def as_dataset(model: "Model", data: Any, y: Any, argument: str) -> Dataset:
     """Return `data` as a Dataset whose inputs and targets fit the model; build the model."""
     if not isinstance(data, Dataset):
         x = validation.check_inputs(data, model.input_shape)
-        data = Dataset(cuda.to_cpu(x), None if y is None else cuda.to_cpu(y))
+        data = Dataset(cuda.to_cpu(x), None if y is None else checks.array("Model", "y", y))
     elif y is not None:
         raise ValueError(f"[Model] 'y' must not be given beside a Dataset as '{argument}'.")
     else:
@@ -81,7 +91,10 @@ def as_dataset(model: "Model", data: Any, y: Any, argument: str) -> Dataset:
     validation.check_scaled_once(data.x, model.input_scale)
     validation.check_finite(data.x, "x")
     if data.y is None:
-        raise ValueError(f"[Model] '{argument}' must have targets: (x, y) or a Dataset with both.")
+        raise ValueError(
+            f"[Model] '{argument}' must have targets, got none: give x and y, or a Dataset with "
+            "both."
+        )
     check_targets(model, data.x, data.y)
     return data
 
@@ -239,33 +252,118 @@ def check_num_classes(model: "Model", num_classes: int | None) -> None:
         )
 
 
+# --------------------------------------------------------------- what is allowed, but doubtful
+
+
+def warn_of_doubts(model: "Model", train: Dataset | Stream) -> None:
+    """Warn of what is allowed but seldom meant, once a `fit` and before the first step."""
+    chain = flat(model.layers)
+    last = getattr(chain[-1], "activation", None) or chain[-1]
+    kind, loss = type(last).__name__, type(model.loss).__name__
+    margin = getattr(model.loss, "margin", 0.0)
+    doubts = [validation.doubt_about_activation(kind, loss, margin)]
+    source = train.source if isinstance(train, Stream) else train
+    if isinstance(source, Dataset) and source.y is not None:
+        if isinstance(model.loss, _CLASSIFICATION):
+            classes = validation.classes_of(model.output_shape)
+            doubts.append(validation.doubt_about_classes(source.y, classes))
+        elif isinstance(model.loss, _REGRESSION):
+            doubts.append(validation.doubt_about_range(kind, source.y))
+        doubts.append(validation.doubt_about_scale(source.x, type(chain[0]).__name__))
+    for doubt in filter(None, doubts):
+        warnings.warn(doubt, UserWarning, stacklevel=3)
+
+
+class ChanceWatch(cb.Callback):
+    """Warns once where the training accuracy is at chance although the loss fell.
+
+    That is after an epoch whose loss is 2% below the one before, where both accuracies are at
+    most 5% above the share of the largest class.
+    """
+
+    def __init__(self, largest_share: float):
+        self.largest_share = largest_share
+        self._before: cb.Logs | None = None
+        self._said = False
+
+    def on_epoch_end(self, epoch: int, logs: cb.Logs) -> None:
+        """Compare the epoch with the one before."""
+        before, self._before = self._before, dict(logs)
+        if before is None or self._said or "acc" not in logs:
+            return
+        at_chance = max(logs["acc"], before["acc"]) <= 1.05 * self.largest_share
+        if at_chance and logs["loss"] < 0.98 * before["loss"]:
+            self._said = True
+            warnings.warn(
+                f"[Model] 'acc' should rise above chance, {self.largest_share:.3g}, where the loss "
+                f"falls, got {logs['acc']:.3g} after epoch {epoch + 1}, with the loss down from "
+                f"{before['loss']:.3g} to {logs['loss']:.3g}: do labels and inputs still belong "
+                "together (shuffled apart?), are the inputs scaled, is the learning rate too high?",
+                UserWarning,
+                stacklevel=6,  # where fit() was called
+            )
+
+
+def chance_callback(train: Dataset | Stream) -> list[cb.Callback]:
+    """Return the callback that watches for chance, where the labels say what chance is.
+
+    They do where there are enough of them, and no class is much more frequent than the others.
+    """
+    source = train.source if isinstance(train, Stream) else train
+    labels = validation.class_of_rows(source.y) if isinstance(source, Dataset) else None
+    if labels is None or len(labels) < _ENOUGH_FOR_CHANCE:
+        return []
+    _, counts = np.unique(labels, return_counts=True)
+    share = float(counts.max() / counts.sum())
+    is_balanced = len(counts) > 1 and share <= 1.5 / len(counts)
+    return [ChanceWatch(share)] if is_balanced else []
+
+
 # ------------------------------------------------------------------------ batches of others
 
 
-def in_steps(train: Dataset | Stream, steps_per_epoch: Any, batch_size: int) -> Dataset | Stream:
-    """Return training data whose epochs have `steps_per_epoch` batches; None changes nothing."""
-    if steps_per_epoch is None:
-        return train
-    steps = checks.positive_int("Model", "steps_per_epoch", steps_per_epoch)
-    stream = train if isinstance(train, Stream) else Stream(train)
-    stream.y = getattr(train, "y", None)  # of a Dataset, the targets of all samples
+def in_steps(
+    data: Dataset | Stream, steps: Any, batch_size: int, argument: str = "steps_per_epoch"
+) -> Any:
+    """Return data of which `steps` batches are read at a time; None stands for all."""
+    if isinstance(data, Stream):
+        data.steps_argument = argument  # for its messages
+    if steps is None:
+        return data
+    steps = checks.positive_int("Model", argument, steps)
+    stream = data if isinstance(data, Stream) else Stream(data)
+    stream.y = getattr(data, "y", None)  # of a Dataset, the targets of all samples
     length = None if stream.is_one_shot else stream.length(batch_size)
     if length is not None and steps > length:
         rule = f"must be at most the {length} batches of '{stream.argument}'"
-        raise checks.error("Model", "steps_per_epoch", rule, steps)
-    stream.steps = steps
+        raise checks.error("Model", argument, rule, steps)
+    stream.steps, stream.steps_argument = steps, argument
     return stream
+
+
+def validation_in_steps(
+    model: "Model", val: Dataset | Stream | None, steps: Any
+) -> Dataset | Stream | None:
+    """Return the validation data of `fit` as `evaluate` reads them, `validation_steps` at a time.
+
+    They are checked here, once, and not again after each epoch.
+    """
+    if val is None:
+        if steps is not None:
+            raise checks.error("Model", "validation_steps", "needs 'val_data'", steps)
+        return None
+    return in_steps(with_sample_weight(model, val, None), steps, _VAL_BATCH, "validation_steps")
 
 
 def check_epochs(train: Dataset | Stream, val: Dataset | Stream | None, epochs: range) -> None:
     """Raise where a generator would have to be read a second time."""
     for data, way_out in (
         (train, "give 'steps_per_epoch', which cuts it into epochs, or"),
-        (val, "give a list of batches, or"),
+        (val, "give 'validation_steps', which cuts it into pieces, a list of batches, or"),
     ):
         if not isinstance(data, Stream) or not data.is_one_shot or len(epochs) < 2:
             continue
-        if data is val or data.steps is None:
+        if data.steps is None:
             raise ValueError(
                 f"[Model] '{data.argument}' must be readable {len(epochs)} times, once an epoch, "
                 f"got {data.source!r}, which can be read once: {way_out} a function that makes a "
@@ -432,11 +530,30 @@ def schedule_callback(
         return user_callbacks(name, params)
     if callable(name):
         check_steps(params)
-        return [cb.LearningRateScheduler(name)]
-    if name not in makers:
+        return [cb.LearningRateScheduler(checked_schedule(name))]
+    if not isinstance(name, str) or name not in makers:
         raise checks.unknown("Model", "lr_schedule", name, [*makers, "plateau"])
     check_steps(params)
     return [cb.LearningRateScheduler(makers[name]())]
+
+
+def checked_schedule(schedule: Callable[[int], Any]) -> Callable[[int], float]:
+    """Return a user's function of the step, after checking it; its rates are checked too."""
+    if not checks.takes(schedule, 1):
+        rule = "must be a name, a function step -> rate or a callback"
+        raise checks.error("Model", "lr_schedule", rule, schedule)
+
+    def rate(step: int) -> float:
+        value = schedule(step)
+        value = value.item() if hasattr(value, "item") else value  # a number of NumPy's
+        return checks.non_negative("Model", "lr_schedule", value)
+
+    return rate
+
+
+def optimizer_steps(batches: Any, accumulate: int) -> Any:
+    """Return the optimizer's steps in an epoch of so many batches, perhaps infinitely many."""
+    return batches if batches == math.inf else -(-batches // accumulate)  # rounded up
 
 
 def check_steps(params: dict[str, Any]) -> None:
@@ -450,6 +567,10 @@ def check_steps(params: dict[str, Any]) -> None:
 
 def user_callbacks(callbacks: Any, params: dict[str, Any]) -> list[cb.Callback]:
     """Return the user's callbacks as a list; one may stand without a list, or None for none."""
+    if isinstance(callbacks, str) or not isinstance(callbacks, Iterable | cb.Callback | None):
+        raise checks.error(
+            "Model", "callbacks", "must be a list of nn.callbacks.Callback objects", callbacks
+        )
     chosen = [callbacks] if isinstance(callbacks, cb.Callback) else list(callbacks or ())
     if any(isinstance(c, cb.LearningRateScheduler) and c.by == "step" for c in chosen):
         check_steps(params)
@@ -665,7 +786,7 @@ def end_epoch(
 def validate(model: "Model", loop: cb.CallbackList, val: Dataset | Stream) -> dict[str, float]:
     """Return the figures of the validation data, 'val_loss' and so on."""
     loop.call("on_test_begin", {})
-    figures = model.evaluate(val, batch_size=_VAL_BATCH)
+    figures = model._evaluate(val, _VAL_BATCH, may_be_nan=True)  # callbacks judge it
     loop.call("on_test_end", figures)
     return {f"val_{name}": value for name, value in figures.items()}
 
@@ -702,10 +823,20 @@ def run_epoch(
                 logs["loss"] = progress.add(logs["loss"], len(x))
                 loop.call("on_train_batch_end", index, logs)
             except FloatingPointError as error:
-                raise FloatingPointError(f"[Model] {place}: {error}") from None
+                raise _at(epoch, f"batch {index}", error) from None
             except Exception as error:
                 error.add_note(f"[Model] raised in {place}.")
                 raise
             interrupts.check()
     model.finish_step()  # with the batches that the last full step left over
+    try:
+        model.check_weights()
+    except FloatingPointError as error:
+        raise _at(epoch, "after the last batch", error) from None
     return logs
+
+
+def _at(epoch: int, place: str, error: FloatingPointError) -> FloatingPointError:
+    """Return an error of the model with the place in the training where it was found."""
+    reason = str(error).removeprefix("[Model] ")
+    return FloatingPointError(f"[Model] epoch {epoch + 1}, {place}: {reason}")

@@ -14,6 +14,7 @@ from . import checks, cuda
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 _NUMBERS_AT_ONCE = 1 << 22  # so that the check of a large set needs little memory
+_ROWS_OF_SCALE = 256  # samples that are looked at for their scale
 
 
 def check_inputs(x: Any, input_shape: tuple[int | None, ...] | None) -> Array:
@@ -33,7 +34,7 @@ def check_inputs(x: Any, input_shape: tuple[int | None, ...] | None) -> Array:
     ValueError
         For another shape.
     """
-    x = cuda.as_array(x)
+    x = checks.array("Model", "x", x)
     check_shape(x, input_shape)
     return x
 
@@ -166,7 +167,7 @@ def classes_of(output_shape: tuple[int | None, ...] | None) -> int | None:
 
 def check_weights(weights: Any, argument: str, rows: int) -> np.ndarray:
     """Return weights of samples as float64 of shape (rows,), none of them negative."""
-    weights = np.asarray(cuda.to_cpu(weights), dtype=np.float64)
+    weights = cuda.to_cpu(checks.real_array("Model", argument, weights)).astype(np.float64)
     if weights.shape != (rows,):
         raise checks.error("Model", argument, f"must have the shape ({rows},)", weights.shape)
     check_finite(weights, argument)
@@ -235,3 +236,139 @@ def weights_of_classes(class_weight: dict[int, float], y: np.ndarray) -> np.ndar
             )
         weights[labels == label] = checks.non_negative("Model", "class_weight", weight)
     return weights
+
+
+# ------------------------------------------------- what is allowed, but is seldom meant
+
+
+#: The lowest and the highest output of the activations that have one.
+RANGES = {
+    "Exponential": (0.0, math.inf),
+    "HardSigmoid": (0.0, 1.0),
+    "ReLU": (0.0, math.inf),
+    "ReLU6": (0.0, 6.0),
+    "Sigmoid": (0.0, 1.0),
+    "Softmax": (0.0, 1.0),
+    "Softplus": (0.0, math.inf),
+    "Softsign": (-1.0, 1.0),
+    "Tanh": (-1.0, 1.0),
+}
+
+
+def doubt_about_activation(kind: str, loss: str, margin: float = 0.0) -> str | None:
+    """Return what is doubtful about a last layer under a loss, None for nothing.
+
+    Parameters
+    ----------
+    kind, loss
+        Names of the last layer's class, or its activation's, and of the loss's class.
+    margin
+        That of the hinge loss.
+
+    Examples
+    --------
+    >>> print(doubt_about_activation("ReLU", "CategoricalCrossentropy"))
+    [Model] the last layer should put out logits for CategoricalCrossentropy, got ReLU, whose \
+outputs are from 0 to inf: end in a Dense layer without activation, or in Softmax.
+    >>> doubt_about_activation("Softmax", "CategoricalCrossentropy") is None
+    True
+    """
+    pair = {"CategoricalCrossentropy": "Softmax", "BinaryCrossentropy": "Sigmoid"}.get(loss)
+    low, high = RANGES.get(kind, (-math.inf, math.inf))
+    what_comes = f"got {kind}, whose outputs are from {low:g} to {high:g}"
+    if pair is not None and kind != pair and kind in RANGES:
+        return (
+            f"[Model] the last layer should put out logits for {loss}, {what_comes}: end in a "
+            f"Dense layer without activation, or in {pair}."
+        )
+    if loss == "Hinge" and high - low <= margin:
+        return (
+            f"[Model] the last layer should put out scores that can lie {margin:g} apart, "
+            f"the margin of {loss}, {what_comes}: end in a Dense layer without activation."
+        )
+    if loss == "KLDivergence" and kind != "Softmax":
+        return (
+            f"[Model] the last layer should put out probabilities for {loss}, got {kind}: end in "
+            "Softmax."
+        )
+    return None
+
+
+def doubt_about_range(kind: str, y: np.ndarray) -> str | None:
+    """Return what is doubtful about targets of numbers for a last activation, None for nothing.
+
+    Examples
+    --------
+    >>> print(doubt_about_range("Tanh", np.array([0.5, 3.0])))
+    [Model] 'y' should lie within the outputs of the last layer, Tanh, which are from -1 to 1, \
+got targets from 0.5 to 3: scale them, or end in a Dense layer without activation.
+    """
+    low, high = RANGES.get(kind, (-math.inf, math.inf))
+    if low <= y.min() and y.max() <= high:
+        return None
+    return (
+        f"[Model] 'y' should lie within the outputs of the last layer, {kind}, which are from "
+        f"{low:g} to {high:g}, got targets from {y.min():g} to {y.max():g}: scale them, or end in "
+        "a Dense layer without activation."
+    )
+
+
+def doubt_about_classes(y: np.ndarray, classes: int | None) -> str | None:
+    """Return which classes the training labels lack, as a doubt; None where they lack none.
+
+    Nothing is said of fewer than 20 samples a class, where one is easily missing by chance.
+
+    Examples
+    --------
+    >>> print(doubt_about_classes(np.arange(100) % 3 + 1, 4))
+    [Model] 'y' should hold samples of each of the 4 classes of the last layer, got none of class \
+0: labels count from 0, and a class that is not there cannot be learned.
+    """
+    if y.size == len(y) and y.dtype.kind == "f" and bool(((y == 0) | (y == 1)).all()):
+        y = y.astype(np.int64)  # yes and no as numbers
+    labels = class_of_rows(y.reshape(-1) if y.size == len(y) else y)
+    if labels is None or classes is None or len(labels) < 20 * classes:
+        return None
+    missing = np.flatnonzero(np.bincount(labels, minlength=classes) == 0)
+    if not len(missing):
+        return None
+    named = ", ".join(str(label) for label in missing[:5]) + ", ..." * (len(missing) > 5)
+    return (
+        f"[Model] 'y' should hold samples of each of the {classes} classes of the last layer, got "
+        f"none of class {named}: labels count from 0, and a class that is not there cannot be "
+        "learned."
+    )
+
+
+_SCALING = ("Rescale", "Standardize", "BatchNorm", "BatchNorm1D", "BatchNorm2D", "LayerNorm")
+
+
+def doubt_about_scale(x: Any, first: str) -> str | None:
+    """Return a doubt where inputs look like pictures of bytes that nobody scaled, else None.
+
+    They do where the first samples are whole numbers of at least 0, the largest of them in
+    129..255, with 16 or more in a sample.
+
+    Parameters
+    ----------
+    x
+        Inputs (n, ...) that can be indexed. Those of bytes (uint8) are scaled by the model.
+    first
+        Name of the first layer's class, which may scale them.
+
+    Examples
+    --------
+    >>> print(doubt_about_scale(np.full((1, 16), 255.0), "Dense"))
+    [Model] 'x' should be scaled, got whole numbers from 255 to 255 of dtype float64, like \
+pictures of bytes: use x / 255, or give uint8, which is scaled for you.
+    """
+    if x.dtype == np.uint8 or first in _SCALING or math.prod(x.shape[1:]) < 16:
+        return None
+    rows = np.asarray(x[:_ROWS_OF_SCALE])
+    low, high = rows.min(), rows.max()
+    if not (low >= 0 and 128 < high <= 255) or bool((rows % 1).any()):
+        return None
+    return (
+        f"[Model] 'x' should be scaled, got whole numbers from {low:g} to {high:g} of dtype "
+        f"{x.dtype}, like pictures of bytes: use x / 255, or give uint8, which is scaled for you."
+    )

@@ -177,6 +177,7 @@ def load_cifar10(path: str | os.PathLike, download: bool = False) -> tuple[Datas
     nn.io.FileFormatError
         For a file that is damaged or holds something else.
     """
+    checks.path("load_cifar10", "path", path)
     return _load("load_cifar10", CIFAR10, Path(path), _CIFAR10_LABELS, download)
 
 

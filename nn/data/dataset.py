@@ -299,7 +299,8 @@ class Dataset:
         """Return targets of rows, and weights if there are any; floats of both in `dtype`."""
         y = None if self.y is None else self.y[rows]
         if y is not None and y.dtype.kind == "f":
-            y = y.astype(dtype, copy=False)
+            with np.errstate(over="ignore"):  # as in `_to_float`
+                y = y.astype(dtype, copy=False)
         if self.sample_weight is None:
             return (y,)
         return y, self.sample_weight[rows].astype(dtype, copy=False)
@@ -347,7 +348,8 @@ def _to_float(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Return a new array of floats: bytes scaled to [0, 1], other numbers as they are."""
     if x.dtype == np.uint8:
         return np.divide(x, 255, dtype=dtype)
-    return x.astype(dtype)
+    with np.errstate(over="ignore"):  # too large for the dtype: infinite, which the model refuses
+        return x.astype(dtype)
 
 
 def _checked(source: str, x: Any, count: int, dtype: np.dtype) -> np.ndarray:
@@ -517,14 +519,9 @@ def _as_rows(
     argument: str, value: Any, rows: int | None = None, owner: str = "Dataset"
 ) -> np.ndarray:
     """Return a value as an array of real numbers on the CPU, of `rows` rows where given."""
-    try:
-        array = value if isinstance(value, np.memmap) else cuda.to_cpu(value)
-    except ValueError as error:  # nested lists of different lengths
-        raise ValueError(f"[{owner}] '{argument}' must be an array: {error}") from error
-    if array.dtype.kind not in "fiub":
-        raise TypeError(
-            f"[{owner}] '{argument}' must hold real numbers, got an array of dtype {array.dtype}."
-        )
+    array = checks.real_array(owner, argument, value)
+    if not isinstance(value, np.memmap):
+        array = cuda.to_cpu(array)
     if array.ndim == 0:
         raise checks.error(owner, argument, "must have samples along its first axis", value)
     if rows is not None and len(array) != rows:

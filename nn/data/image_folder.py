@@ -128,6 +128,7 @@ def load_image_folder(
         raise checks.error(_OWNER, "cache", "must be True or False", cache)
     if cache_dir is not None and not cache:
         raise checks.error(_OWNER, "cache_dir", "goes with cache=True", cache_dir)
+    checks.path("load_image_folder", "path", path)
     class_names, pictures = _list_pictures(Path(path))
     source = _Source(Path(path), class_names, pictures, form, threads, progress)
     x, left_out = _from_cache(source, cache_dir) if cache else _into_memory(source)

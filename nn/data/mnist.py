@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from .. import checks
 from .dataset import Dataset
 from .download import download_files
 from .idx_sets import find_idx_files, load_idx_files
@@ -58,6 +59,7 @@ def load_mnist_gz(path: str | os.PathLike) -> tuple[Dataset, Dataset]:
     nn.io.FileFormatError
         For a file that is damaged or holds something else.
     """
+    checks.path("load_mnist_gz", "path", path)
     return _load("load_mnist_gz", [Path(path, name) for name in MNIST_FILES])
 
 

@@ -54,7 +54,7 @@ def load_npz(
     Dataset(4 samples of shape (3,) and dtype float64, 2 classes)
     """
     max_bytes = checks.positive_int("load_npz", "max_bytes", max_bytes)
-    path = Path(path)
+    path = Path(checks.path("load_npz", "path", path))
     with path.open("rb") as stream:
         try:
             arrays = _read_npz(stream, max_bytes)

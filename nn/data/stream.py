@@ -9,6 +9,7 @@ nobody can look at all of them before.
 import contextlib
 import inspect
 import itertools
+import operator
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -99,7 +100,8 @@ class Stream:
     argument
         Its name in messages.
     steps
-        Batches of an epoch; None for as many as come.
+        Batches of an epoch; None for as many as come. The attribute `steps_argument` is the name
+        of the argument that they come from, for messages.
     check
         Function `(x, y, weights) -> weights` that refuses a batch by a ValueError or TypeError.
     with_targets
@@ -138,6 +140,7 @@ class Stream:
         with_targets: bool = True,
     ) -> None:
         self.source, self.argument, self.steps = source, argument, steps
+        self.steps_argument = "steps_per_epoch"
         self.check, self.with_targets = check, with_targets
         self.epoch: int | None = None
         self.y: np.ndarray | None = None
@@ -292,10 +295,18 @@ class Stream:
         elif _is_sequence(source):
             source = (self.source[index] for index in range(len(self.source)))
         elif not isinstance(source, Iterable):
+            if not checks.takes(source, 0):
+                rule = "must be a function without arguments, or another source of batches"
+                raise TypeError(f"[Model] '{self.argument}' {rule}, got {source!r}.")
             source = source()
         if not isinstance(source, Iterable):
             rule = f"must give batches to iterate over, as a generator does, but {self.source!r}"
             raise TypeError(f"[Model] '{self.argument}' {rule} gave {source!r}.")
+        if self.steps is None and _is_endless(source):
+            raise ValueError(
+                f"[Model] '{self.argument}' must end, got {source!r}, which never does: give "
+                f"'{self.steps_argument}', the number of batches to read."
+            )
         return iter(source)
 
     def _check_count(self, count: int) -> None:
@@ -309,8 +320,8 @@ class Stream:
         if self.steps is not None and count < self.steps:
             raise RuntimeError(
                 f"[Model] '{self.argument}' ended after {count} of {self.steps} batches{epoch}: "
-                "give fewer 'steps_per_epoch' or epochs, or a source that goes on. The model and "
-                "its history keep what was learned before."
+                f"give fewer '{self.steps_argument}' or epochs, or a source that goes on. "
+                "The model and its history keep what was learned before."
             )
         if count == 0:
             raise RuntimeError(
@@ -380,6 +391,19 @@ def _close(iterator: Any) -> None:
     """Close a generator, or whatever has such a method."""
     if hasattr(iterator, "close"):
         iterator.close()
+
+
+def _is_endless(source: Any) -> bool:
+    """Tell whether a source is known never to end; of a generator nobody knows.
+
+    Examples
+    --------
+    >>> _is_endless(itertools.cycle([1])), _is_endless(itertools.repeat(1, times=3))
+    (True, False)
+    """
+    if isinstance(source, itertools.repeat):
+        return operator.length_hint(source, -1) == -1
+    return isinstance(source, itertools.cycle | itertools.count)
 
 
 def _is_sequence(data: Any) -> bool:

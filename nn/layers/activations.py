@@ -12,6 +12,7 @@ from .base import (
     NAME2LAYER,
     Array,
     Layer,
+    Shape,
     activation_config,
     get_activation,
     register,
@@ -33,6 +34,9 @@ class ElementwiseLayer(Layer):
         """Take the input's shape for the output's."""
         self._check_shape(input_shape)
         self._built(input_shape, input_shape)
+
+    def _output_of(self, shape: Shape) -> Shape:
+        return shape
 
 
 @register
@@ -59,7 +63,7 @@ class ReLU(ElementwiseLayer):
 
     def backward(self, grad: Array) -> Array:
         """Let the gradient through where the output was positive."""
-        (mask,) = self._recall()
+        (mask,) = self._recall_for(grad)
         return kernels.relu_grad(grad, mask)
 
 
@@ -90,7 +94,7 @@ class LeakyReLU(ElementwiseLayer):
 
     def backward(self, grad: Array) -> Array:
         """Return the gradient, times the slope where x was not positive."""
-        (positive,) = self._recall()
+        (positive,) = self._recall_for(grad)
         return cuda.get_array_module(grad).where(positive, grad, self.negative_slope * grad)
 
     def to_config(self) -> dict[str, Any]:
@@ -128,7 +132,7 @@ class ELU(ElementwiseLayer):
 
     def backward(self, grad: Array) -> Array:
         """Return the gradient times 1 or alpha * exp(x), which is y + alpha."""
-        (y,) = self._recall()
+        (y,) = self._recall_for(grad)
         return grad * cuda.get_array_module(y).where(y > 0, 1, y + self.alpha)
 
     def to_config(self) -> dict[str, Any]:
@@ -153,7 +157,7 @@ class GELU(ElementwiseLayer):
 
     def backward(self, grad: Array) -> Array:
         """Return the gradient times cdf(x) + x * pdf(x)."""
-        (x,) = self._recall()
+        (x,) = self._recall_for(grad)
         return grad * (kernels.normal_cdf(x) + x * kernels.normal_pdf(x))
 
 
@@ -170,7 +174,7 @@ class Tanh(ElementwiseLayer):
 
     def backward(self, grad: Array) -> Array:
         """Return the gradient times 1 - tanh(x)^2."""
-        (y,) = self._recall()
+        (y,) = self._recall_for(grad)
         return grad * (1 - y * y)
 
 
@@ -191,7 +195,7 @@ class Sigmoid(ElementwiseLayer):
 
     def backward(self, grad: Array) -> Array:
         """Return the gradient times y * (1 - y)."""
-        y, _ = self._recall()
+        y, _ = self._recall_for(grad)
         return grad * self._slope(y)
 
     def _slope(self, y: Array) -> Array:
@@ -208,7 +212,7 @@ class Sigmoid(ElementwiseLayer):
 
     def gradient_for_output(self, logits_grad: Array) -> Array:
         """Return the gradient for y from which `backward` makes `logits_grad`."""
-        y, _ = self._recall()
+        y, _ = self._recall_for(logits_grad)
         return logits_grad / self._slope(y)
 
 
@@ -238,11 +242,11 @@ class Softmax(ElementwiseLayer):
 
     def backward(self, grad: Array) -> Array:
         """Return y * (grad - sum(grad * y)), the sum over the classes."""
-        y = self._probabilities()
+        y = self._probabilities(grad)
         return y * (grad - (grad * y).sum(axis=1, keepdims=True))
 
-    def _probabilities(self) -> Array:
-        y, _ = self._recall()
+    def _probabilities(self, grad: Array) -> Array:
+        y, _ = self._recall_for(grad)
         return cuda.get_array_module(y).maximum(y, _FLOOR)
 
     def logits_of(self, y: Array) -> Array:
@@ -254,7 +258,7 @@ class Softmax(ElementwiseLayer):
 
     def gradient_for_output(self, logits_grad: Array) -> Array:
         """Return a gradient for y from which `backward` makes `logits_grad` (rows sum to 0)."""
-        return logits_grad / self._probabilities()
+        return logits_grad / self._probabilities(logits_grad)
 
 
 class Formula(ElementwiseLayer):
@@ -276,7 +280,7 @@ class Formula(ElementwiseLayer):
 
     def backward(self, grad: Array) -> Array:
         """Return the gradient times f'(x)."""
-        (x,) = self._recall()
+        (x,) = self._recall_for(grad)
         return grad * self.derivative(x)
 
 

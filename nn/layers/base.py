@@ -24,6 +24,9 @@ Shape = tuple[int | None, ...]  # with the batch axis, which is None
 # What every layer takes.
 _COMMON = {"name", "input_shape", "trainable", "lr_factor"}
 
+# What a signature has besides arguments.
+_ANY = {"self", "common", "unknown"}
+
 #: Layers inside layers inside layers: no deeper than this.
 MAX_DEPTH = 100
 
@@ -99,10 +102,20 @@ class Layer:
         input_shape: tuple[int, ...] | None = None,
         trainable: bool = True,
         lr_factor: float = 1.0,
+        **unknown: Any,
     ):
+        owner = type(self).__name__
+        for argument in unknown:
+            raise TypeError(
+                str(checks.unknown(owner, "argument", argument, _arguments(type(self))))
+            )
+        if name is not None and not isinstance(name, str):
+            raise checks.error(owner, "name", "must be a text or None", name)
         self.name = name
-        self.input_shape = None if input_shape is None else tuple(input_shape)
-        self.trainable = trainable
+        self.input_shape = (
+            None if input_shape is None else checks.shape(owner, "input_shape", input_shape)
+        )
+        self.trainable = checks.boolean(owner, "trainable", trainable)
         self.lr_factor = lr_factor
         self.dtype = "float32"
         self.rng = random.new_generator()
@@ -114,6 +127,8 @@ class Layer:
         self.built_shape: Shape | None = None
         self.output_shape: Shape | None = None
         self._kept: tuple | None = None
+        self._came: Shape = ()  # shape of the last input, and of that which was kept of
+        self._kept_of: Shape = ()
 
     @property
     def lr_factor(self) -> float:
@@ -194,7 +209,7 @@ class Layer:
             In a class of your own whose `__init__` takes arguments that nobody told it of:
             write `to_config` there.
         """
-        own = set(inspect.signature(type(self).__init__).parameters) - _COMMON - {"self", "common"}
+        own = set(inspect.signature(type(self).__init__).parameters) - _COMMON - _ANY
         if own and type(self).__module__.split(".")[0] != __name__.split(".")[0]:
             raise TypeError(
                 f"[{type(self).__name__}] takes {', '.join(sorted(own))} and needs a to_config() "
@@ -243,6 +258,7 @@ class Layer:
                 f"[{type(self).__name__}] was built for inputs of shape {self.built_shape}, "
                 f"got {tuple(shape)}."
             )
+        self._came = shape
         return x
 
     def _check_shape(self, shape: Shape) -> None:
@@ -258,6 +274,10 @@ class Layer:
         """Return the part of an input's shape that may not change once the layer is built."""
         return ()
 
+    def _output_of(self, shape: Shape) -> Shape:
+        """Return the output's shape for an input of this shape, the number of samples included."""
+        return (shape[0], *(self.output_shape or ())[1:])
+
     def _built(self, input_shape: Shape, output_shape: Shape) -> None:
         """Note the end of `build`."""
         self.built_shape, self.output_shape, self.built = input_shape, output_shape, True
@@ -265,7 +285,7 @@ class Layer:
     def _keep(self, training: bool | None, *values: Any) -> None:
         """Keep `values` for `backward`, unless this forward pass is for inference only."""
         if training is not None:
-            self._kept = values
+            self._kept, self._kept_of = values, self._came
 
     def forget(self) -> None:
         """Drop what the last forward pass kept, once `backward` is done with it."""
@@ -280,9 +300,32 @@ class Layer:
             )
         return self._kept
 
+    def _recall_for(self, grad: Array) -> tuple:
+        """Return what the last forward pass kept, after checking the shape of the gradient.
+
+        A shape that would be broadcast gives wrong gradients without a word, and compiled loops
+        would read and write beyond the arrays.
+        """
+        kept = self._recall()
+        expected = self._output_of(self._kept_of)
+        if getattr(grad, "shape", None) != expected:
+            came = getattr(grad, "shape", type(grad).__name__)
+            raise ValueError(
+                f"[{type(self).__name__}] backward() expects a gradient 'grad' of the output's "
+                f"shape {expected}, got {came}."
+            )
+        return kept
+
     def _set_param(self, name: str, values: np.ndarray) -> None:
         """Store a copy of a parameter in the layer's dtype."""
         self.params[name] = np.array(values, dtype=self.dtype, order="C")
+
+
+def _arguments(cls: type[Layer]) -> set[str]:
+    """Return the names of the arguments that a layer's class takes."""
+    inits = [vars(base)["__init__"] for base in cls.__mro__[:-1] if "__init__" in vars(base)]
+    own = inspect.signature(inits[0]).parameters
+    return {*own, *_COMMON} - _ANY
 
 
 class WeightedLayer(Layer):
@@ -301,7 +344,7 @@ class WeightedLayer(Layer):
     ):
         super().__init__(**common)
         owner = type(self).__name__
-        self.use_bias = bool(use_bias)
+        self.use_bias = checks.boolean(owner, "use_bias", use_bias)
         self.activation = get_activation(activation, owner)
         if kernel_initializer is not None:
             initializers.get(kernel_initializer, owner)

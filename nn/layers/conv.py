@@ -83,7 +83,7 @@ class ConvLayer(WeightedLayer):
 
     def backward(self, grad: Array) -> Array:
         """Fill the gradients of W and b; return the input's."""
-        (x,) = self._recall()
+        (x,) = self._recall_for(grad)
         geometry = self._geometry(x)
         grad = self._activation_grad(grad)
         w = self.params["W"]
@@ -390,7 +390,7 @@ class Conv2DTranspose(ConvLayer):
 
     def backward(self, grad: Array) -> Array:
         """Fill the gradients of W and b; return the input's, the convolution of the output's."""
-        (x,) = self._recall()
+        (x,) = self._recall_for(grad)
         geometry = self._geometry(x)
         grad = self._activation_grad(grad)
         w = self.params["W"]

@@ -94,7 +94,7 @@ class Dense(WeightedLayer):
 
     def backward(self, grad: Array) -> Array:
         """Fill the gradients of W and b; return grad W^T."""
-        (x,) = self._recall()
+        (x,) = self._recall_for(grad)
         grad = self._activation_grad(grad)
         if self.trainable:
             self.grads.pop("W", None)  # the new one takes its memory

@@ -53,7 +53,7 @@ class Dropout(ElementwiseLayer):
 
     def backward(self, grad: Array) -> Array:
         """Drop and scale the gradient alike."""
-        (kept,) = self._recall()
+        (kept,) = self._recall_for(grad)
         return grad if kept is None else kernels.dropout(grad, kept, self.rate)
 
     def to_config(self) -> dict[str, Any]:
@@ -134,7 +134,7 @@ class GaussianNoise(ElementwiseLayer):
 
     def backward(self, grad: Array) -> Array:
         """Return the gradient as it is: the noise does not depend on x."""
-        self._recall()
+        self._recall_for(grad)
         return grad
 
     def to_config(self) -> dict[str, Any]:

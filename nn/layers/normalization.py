@@ -71,6 +71,9 @@ class BatchNorm(Layer):
     def _fixed(self, shape: Shape) -> Shape:
         return shape[1:2]
 
+    def _output_of(self, shape: Shape) -> Shape:
+        return shape
+
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return x (N, C, ...) normalised."""
         x = self._check_input(x)
@@ -101,7 +104,7 @@ class BatchNorm(Layer):
 
     def backward(self, grad: Array) -> Array:
         """Fill the gradients of gamma and beta; return the input's."""
-        by_batch, rows, mean, var, shape = self._recall()
+        by_batch, rows, mean, var, shape = self._recall_for(grad)
         grad = kernels.to_rows(grad)  # (N, C, ...) -> (M, C)
         gamma = self.params["gamma"]
         if by_batch:
@@ -159,6 +162,9 @@ class SampleNorm(Layer):
         self._set_param("beta", np.zeros(count))
         self._built(input_shape, input_shape)
 
+    def _output_of(self, shape: Shape) -> Shape:
+        return shape
+
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return x (N, C, ...) normalised, times gamma, plus beta."""
         x = self._check_input(x)
@@ -170,7 +176,7 @@ class SampleNorm(Layer):
 
     def backward(self, grad: Array) -> Array:
         """Fill the gradients of gamma and beta; return the input's."""
-        x_hat, inv_std, shape = self._recall()
+        x_hat, inv_std, shape = self._recall_for(grad)
         grad = _pixels(grad)
         if self.trainable:
             self.grads["gamma"] = self._summed(grad * x_hat)

@@ -95,7 +95,7 @@ class MaxPool2D(WindowPool):
 
     def backward(self, grad: Array) -> Array:
         """Give each window's gradient to the cell that won."""
-        index, shape, geometry = self._recall()
+        index, shape, geometry = self._recall_for(grad)
         return kernels.max_pool2d_grad(grad, index, shape, *geometry)
 
 
@@ -120,7 +120,7 @@ class AvgPool2D(WindowPool):
 
     def backward(self, grad: Array) -> Array:
         """Share each window's gradient among its cells."""
-        shape, geometry = self._recall()
+        shape, geometry = self._recall_for(grad)
         return kernels.avg_pool2d_grad(grad, shape, *geometry)
 
 
@@ -134,6 +134,9 @@ class GlobalPool(Layer):
         """Set the output's shape, (None, C)."""
         self._check_shape(input_shape)
         self._built(input_shape, (None, input_shape[1]))
+
+    def _output_of(self, shape: Shape) -> Shape:
+        return shape[:2]
 
 
 @register
@@ -151,7 +154,7 @@ class GlobalAvgPool2D(GlobalPool):
 
     def backward(self, grad: Array) -> Array:
         """Share each channel's gradient among its pixels."""
-        (shape,) = self._recall()
+        (shape,) = self._recall_for(grad)
         n, c, h, w = shape
         xp = cuda.get_array_module(grad)
         # (N, C) -> (N, 1, 1, C) -> (N, H, W, C) -> (N, C, H, W)
@@ -175,7 +178,7 @@ class GlobalMaxPool2D(GlobalPool):
 
     def backward(self, grad: Array) -> Array:
         """Give each channel's gradient to the pixel that won."""
-        index, (n, c, h, w) = self._recall()
+        index, (n, c, h, w) = self._recall_for(grad)
         xp = cuda.get_array_module(grad)
         won = xp.arange(h * w)[:, xp.newaxis] == index  # (N, H*W, C)
         dx = won * grad[:, xp.newaxis]  # (N, 1, C) -> (N, H*W, C)

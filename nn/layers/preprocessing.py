@@ -63,7 +63,7 @@ class Rescale(ElementwiseLayer):
 
     def backward(self, grad: Array) -> Array:
         """Return the gradient times the scale."""
-        self._recall()
+        self._recall_for(grad)
         return grad * self.scale
 
     def to_config(self) -> dict[str, Any]:
@@ -196,7 +196,7 @@ class Standardize(ElementwiseLayer):
 
     def backward(self, grad: Array) -> Array:
         """Return the gradient divided by std."""
-        self._recall()
+        self._recall_for(grad)
         return grad / _to_axis_1(self.buffers["std"], grad)
 
     def to_config(self) -> dict[str, Any]:

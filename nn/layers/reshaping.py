@@ -64,7 +64,7 @@ class Reshape(Layer):
 
     def backward(self, grad: Array) -> Array:
         """Return the gradient in the input's shape."""
-        (shape,) = self._recall()
+        (shape,) = self._recall_for(grad)
         grad = grad.reshape(shape)
         if len(shape) != 4:
             return grad

@@ -67,7 +67,7 @@ class ZeroPad2D(Layer):
 
     def backward(self, grad: Array) -> Array:
         """Return the part of the gradient that belongs to the picture."""
-        self._recall()
+        self._recall_for(grad)
         return kernels.zero_pad2d_grad(grad, self.padding)
 
     def to_config(self) -> dict[str, Any]:
@@ -142,7 +142,7 @@ class UpSample2D(Layer):
 
     def backward(self, grad: Array) -> Array:
         """Return for each pixel the gradients of those that it was put into."""
-        self._recall()
+        self._recall_for(grad)
         if self.interpolation == "nearest":
             return kernels.repeat_pixels_grad(grad, self.size)
         return kernels.interpolate_pixels_grad(grad, self.size)

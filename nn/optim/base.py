@@ -103,6 +103,7 @@ class Optimizer:
     ema_decay: float | None = None
     param_names: list[str] | None = None
     lr_factors: dict[str, float] | None = None
+    owner: Any = None  # what stands for the model in whose training it has taken part
     base_lr: float | None = None  # the optimizer's own rate, while a schedule of `fit` sets lr
     _lr: LearningRate = 0.01
     _factor: float = 1.0  # of the parameter that is being updated
@@ -122,12 +123,15 @@ class Optimizer:
         """
         if not callable(self._lr):
             return self._lr * self._factor
-        rate = float(self._lr(self.iterations))
+        rate = self._lr(self.iterations)
+        rate = rate.item() if hasattr(rate, "item") else rate  # a number of NumPy's
         return checks.non_negative(type(self).__name__, "lr", rate) * self._factor
 
     @lr.setter
     def lr(self, value: LearningRate) -> None:
         name = type(self).__name__
+        if callable(value) and not checks.takes(value, 1):
+            raise checks.error(name, "lr", "must be a number or a function step -> rate", value)
         self._lr = value if callable(value) else checks.non_negative(name, "lr", value)
 
     @property
@@ -241,7 +245,14 @@ class Optimizer:
             Where the shapes of a pair differ, the number of pairs is not that of `param_names`,
             or a parameter has another shape than its state.
         """
-        pairs = list(params_and_grads)
+        try:
+            pairs = [(param, grad) for param, grad in params_and_grads]
+        except (TypeError, ValueError) as error:
+            rule = "must hold pairs of arrays (param, grad)"
+            came = type(params_and_grads).__name__
+            raise TypeError(
+                f"[{type(self).__name__}] 'params_and_grads' {rule}, got {came}: {error}."
+            ) from error
         names = self._names_of(pairs)
         clip = self._clipping([grad for _, grad in pairs])
         averaged = self._averages_of(names, pairs)
@@ -302,8 +313,9 @@ class Optimizer:
             begin at the next step.
         """
         owner = type(self).__name__
-        if "iterations" not in state:
-            raise checks.error(owner, "state", "must hold 'iterations'", sorted(state))
+        if not isinstance(state, dict) or "iterations" not in state:
+            came = sorted(state) if isinstance(state, dict) else state
+            raise checks.error(owner, "state", "must hold 'iterations'", came)
         if _AVERAGE_STEPS in state and self.ema_decay is None:
             rule = "holds averages of the weights, which need configure(ema_decay=...)"
             raise checks.error(owner, "state", rule, sorted(state))
@@ -353,6 +365,13 @@ class Optimizer:
             rule = f"must hold {len(names)} pairs, as 'param_names' does"
             raise checks.error(owner, "params_and_grads", rule, len(pairs))
         for name, (param, grad) in zip(names, pairs, strict=True):
+            kinds = [getattr(getattr(a, "dtype", None), "kind", None) for a in (param, grad)]
+            if kinds != ["f", "f"]:
+                came = [getattr(a, "dtype", type(a).__name__) for a in (param, grad)]
+                raise TypeError(
+                    f"[{owner}] 'params_and_grads' must hold arrays of floats, got "
+                    f"{came[0]} and {came[1]} for {name!r}."
+                )
             if param.shape != grad.shape:
                 raise ValueError(
                     f"[{owner}] expects a gradient of the parameter's shape {param.shape} "
@@ -433,7 +452,9 @@ def steps_as_ours(optimizer: Any) -> bool:
     return isinstance(optimizer, Optimizer) and type(optimizer).step is Optimizer.step
 
 
-def name_parameters(optimizer: Any, names: list[str], factors: list[float]) -> None:
+def name_parameters(
+    optimizer: Any, names: list[str], factors: list[float], owner: Any = None
+) -> None:
     """Tell an optimizer what the parameters are called, in the order of the pairs to come.
 
     An optimizer without an attribute `param_names` is not told.
@@ -446,12 +467,14 @@ def name_parameters(optimizer: Any, names: list[str], factors: list[float]) -> N
         The names of all parameters.
     factors
         What the learning rate of each is multiplied by.
+    owner
+        An object that stands for the model whose parameters they are; None where nobody asks.
 
     Raises
     ------
     ValueError
-        For a factor that is not 1, where the optimizer is missing or has a `step` of its own,
-        which would not honour it.
+        For an optimizer of another model, whose state it has, and for a factor that is not 1,
+        where the optimizer is missing or has a `step` of its own, which would not honour it.
     """
     lr_factors = {name: f for name, f in zip(names, factors, strict=True) if f != 1}
     if lr_factors and not steps_as_ours(optimizer):
@@ -461,6 +484,13 @@ def name_parameters(optimizer: Any, names: list[str], factors: list[float]) -> N
             owner, way_out = "Model", "compile() the model, which tells its optimizer"
         rule = f"for {name!r} needs an optimizer that multiplies its rate by it: {way_out}"
         raise checks.error(owner, "lr_factor", rule, factor)
+    if owner is not None and isinstance(optimizer, Optimizer):
+        if optimizer.owner is not None and optimizer.owner is not owner:
+            raise ValueError(
+                "[Model] 'optimizer' is in use by another model, and its state is that model's, "
+                f"got {type(optimizer).__name__} again: use a new optimizer."
+            )
+        optimizer.owner = owner
     if hasattr(optimizer, "param_names"):
         optimizer.param_names = names
     if steps_as_ours(optimizer):

@@ -1,0 +1,263 @@
+"""What `fit` warns of, where NaN is found, and data that never end."""
+
+import itertools
+import os
+import re
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+
+import nn
+from nn import callbacks, validation
+
+X = np.random.default_rng(0).normal(size=(120, 4)).astype("float32")
+Y = np.arange(120) % 3
+
+
+def compiled(layers, loss="cce", lr=0.01):
+    model = nn.Model(layers, seed=0)
+    model.compile(loss, "sgd", lr=lr)
+    return model
+
+
+def classifier(*last, outputs=3, loss="cce"):
+    return compiled([nn.Dense(outputs, input_shape=(4,)), *last], loss)
+
+
+def said(fit):
+    """Return the warnings of a call, after checking that they name the line of the call."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit()
+    assert all(w.category is UserWarning and w.filename == __file__ for w in caught)
+    return [str(w.message) for w in caught]
+
+
+# ------------------------------------------------------------------------------- doubts
+
+
+@pytest.mark.parametrize(
+    ("layers", "loss", "y", "part"),
+    [
+        ([nn.ReLU()], "cce", Y, "logits for CategoricalCrossentropy, got ReLU, .* 0 to inf"),
+        ([nn.Activation("tanh")], "cce", Y, "got Tanh, whose outputs are from -1 to 1"),
+        ([nn.Softmax()], "hinge", Y, "can lie 1 apart, the margin of Hinge, got Softmax"),
+        ([nn.Tanh()], "mse", np.eye(3)[Y] * 5, "outputs of the last layer, Tanh, .* from 0 to 5"),
+        ([nn.ReLU()], "mae", -np.eye(3)[Y], "ReLU, which are from 0 to inf, got targets from -1"),
+    ],
+)
+def test_a_last_layer_that_does_not_fit_is_said_once_before_the_first_step(layers, loss, y, part):
+    model = classifier(*layers, loss=loss)
+    (message,) = said(lambda: model.fit(X, y, epochs=3, verbose=0))
+    assert message.startswith("[Model] ")
+    assert re.search(part, message), message
+
+
+@pytest.mark.parametrize(
+    ("layers", "loss", "y"),
+    [
+        ([], "cce", Y),
+        ([nn.Softmax()], "cce", Y),
+        ([nn.LeakyReLU()], "cce", Y),
+        ([nn.Tanh()], "hinge", Y),
+        ([nn.Softmax()], "mse", np.eye(3)[Y]),
+        ([nn.Softmax()], "kl_divergence", np.eye(3)[Y]),
+        ([nn.Sigmoid()], "bce", np.eye(3)[Y]),
+        ([nn.ReLU()], "mse", np.eye(3)[Y] * 7),
+    ],
+)
+def test_sound_use_is_met_with_silence(layers, loss, y):
+    assert said(lambda: classifier(*layers, loss=loss).fit(X, y, epochs=2, verbose=0)) == []
+
+
+def test_a_class_that_the_labels_lack():
+    (message,) = said(lambda: classifier(outputs=4).fit(X, Y + 1, verbose=0))
+    assert "each of the 4 classes" in message and "none of class 0" in message
+    (message,) = said(lambda: classifier(outputs=4).fit(X, np.eye(4)[Y], verbose=0))
+    assert "none of class 3" in message
+    one = classifier(outputs=1, loss="bce")
+    (message,) = said(lambda: one.fit(X, np.ones((120, 1)), verbose=0))
+    assert "each of the 2 classes" in message and "none of class 0" in message
+    # With fewer than 20 samples a class, chance explains it.
+    assert said(lambda: classifier(outputs=4).fit(X[:79], Y[:79], verbose=0)) == []
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64"])
+def test_pictures_that_nobody_scaled(dtype, rng):
+    x = rng.integers(0, 256, (120, 1, 4, 4)).astype(dtype)
+
+    def fit(x, *layers):
+        compiled([*layers, nn.Flatten(), nn.Dense(3)], lr=1e-6).fit(x, Y, verbose=0)
+
+    (message,) = said(lambda: fit(x))
+    assert "'x' should be scaled" in message and "x / 255" in message and dtype in message
+    assert said(lambda: fit(x.astype("uint8"))) == []  # the model scales them
+    assert said(lambda: fit(x / 255)) == []
+    assert said(lambda: fit(x, nn.BatchNorm())) == []
+    assert said(lambda: fit(x.astype("float32") + 0.5)) == []  # not whole
+    assert validation.doubt_about_scale(x[:, :, 0], "Dense") is None  # 4 features: no picture
+
+
+def test_accuracy_at_chance_while_the_loss_falls(rng):
+    x, y = rng.normal(size=(2000, 4)), rng.permutation(np.arange(2000) % 2)
+    model = compiled(
+        [nn.Dense(2, input_shape=(4,), kernel_initializer=lambda s, r: 3 * r.normal(size=s))]
+    )
+    messages = said(lambda: model.fit(x, y, epochs=9, verbose=0))
+    assert len(messages) == 1  # once, not each epoch
+    assert "'acc' should rise above chance, 0.5" in messages[0]
+    good = compiled([nn.Dense(2, input_shape=(4,))], lr=0.5)
+    assert said(lambda: good.fit(x, (x[:, 0] > 0).astype(int), epochs=5, verbose=0)) == []
+
+
+# ---------------------------------------------------------------------------------- NaN
+
+
+class Broken(nn.layers.Layer):
+    """Passes its input on, and a NaN back."""
+
+    def forward(self, x, training=False):
+        return x
+
+    def backward(self, grad):
+        grad = grad.copy()
+        grad[0, 0] = np.nan
+        return grad
+
+
+def test_a_gradient_that_is_nan_never_reaches_the_weights():
+    model = compiled([nn.Dense(3, input_shape=(4,)), nn.Tanh(), Broken(), nn.Dense(3)])
+    before = {name: array.copy() for name, array in model.get_arrays().items()}
+    with pytest.raises(FloatingPointError, match=r"epoch 1, batch 0: the loss is finite, but the "
+                       r"gradient of 'b' in layer 0 \(Dense\) has NaN"):  # fmt: skip
+        model.fit(X, Y, verbose=0)
+    for name, array in model.get_arrays().items():
+        np.testing.assert_array_equal(array, before[name])
+
+
+def test_large_gradients_are_no_nan():
+    model = compiled([nn.Dense(1, input_shape=(4,))], "mae", lr=0.0)
+    weights = np.full(120, 3e37)
+    assert np.isfinite(model.train_step(X, X[:, :1], sample_weight=weights)["loss"])
+
+
+def test_a_weight_that_is_nan_is_found_at_the_end_of_the_epoch():
+    class Ruin(callbacks.Callback):
+        def on_train_batch_end(self, batch, logs):
+            self.model.layers[0].params["W"][0, 0] = np.nan
+
+    with pytest.raises(FloatingPointError, match=r"epoch 1, after the last batch: layer 0 "
+                       r"\(Dense\) has NaN or infinite values in 'W'"):  # fmt: skip
+        classifier().fit(X, Y, batch_size=120, callbacks=[Ruin()], verbose=0)
+
+
+def test_predict_and_evaluate_refuse_what_nan_weights_give():
+    model = classifier()
+    model.layers[0].params["W"][0, 0] = np.nan
+    where = r"layer 0 \(Dense\) has NaN or infinite values in 'W'"
+    for use in (lambda: model.predict_classes(X), lambda: model.evaluate(X, Y)):
+        with pytest.raises(FloatingPointError, match=where):
+            use()
+
+
+def test_debug_mode_names_gradients_and_weights():
+    code = (
+        "import numpy as np, nn\n"
+        "m = nn.Model([nn.Dense(2, input_shape=(2,), activation='relu'), nn.Dense(2)], seed=0)\n"
+        "m.compile('mse', 'sgd', metrics=[])\n"
+        "x = np.ones((2, 2))\n"
+        "dense = m.layers[{layer}]\n"
+        "backward = dense.backward\n"
+        "def spoilt(grad):\n"
+        "    out = backward(grad)\n"
+        "    dense.grads['W'][0, 0] = np.inf\n"
+        "    return out\n"
+        "{ruin}\n"
+        "m.train_step(x, x)"
+    )
+    for layer, ruin, expected in (
+        (1, "dense.backward = spoilt", "the gradient of 'W' in layer 1 (Dense) is not finite"),
+        (0, "dense.backward = spoilt", "the gradient of 'W' in layer 0 (Dense) has NaN"),
+        (0, "dense.params['W'][0, 0] = -np.inf", "layer 0 (Dense) is not finite"),
+    ):
+        script = code.format(layer=layer, ruin=ruin)
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", script],
+            env={**os.environ, "NN_DEBUG": "1"},
+            capture_output=True,
+            text=True,
+        )
+        assert expected in done.stderr, done.stderr
+
+
+def test_validation_data_are_checked_once_a_fit(monkeypatch):
+    seen = []
+    check = validation.check_finite
+    monkeypatch.setattr(
+        validation, "check_finite", lambda a, name: (seen.append(len(a)), check(a, name))
+    )
+    classifier().fit(X, Y, val_data=(X[:50], Y[:50]), epochs=4, batch_size=40, verbose=0)
+    # All training data, all validation data; then batch by batch.
+    assert seen == [120, 50, *[40, 40, 40, 50] * 4]
+
+
+# ------------------------------------------------------------------------- without an end
+
+
+def batches_forever():
+    return itertools.cycle([(X[:30], Y[:30]), (X[30:60], Y[30:60])])
+
+
+def test_endless_validation_data_by_steps():
+    h = classifier().fit(X, Y, val_data=batches_forever(), validation_steps=2, epochs=3, verbose=0)
+    same = classifier().fit(X, Y, val_data=(X[:60], Y[:60]), epochs=3, verbose=0)
+    np.testing.assert_allclose(h["val_loss"], same["val_loss"], rtol=1e-6)
+    three = classifier().fit(X, Y, val_data=(X, Y), validation_steps=1, epochs=1, verbose=0)
+    assert three["val_loss"] == classifier().fit(X, Y, val_data=(X, Y), verbose=0)["val_loss"]
+
+
+def test_steps_of_evaluate_and_predict():
+    model = classifier()
+    expected = model.evaluate(X[:60], Y[:60])
+    assert model.evaluate(batches_forever(), steps=2) == pytest.approx(expected)
+    assert model.evaluate(X, Y, batch_size=30, steps=2) == pytest.approx(expected)
+    np.testing.assert_array_equal(model.predict(X, 30, steps=2), model.predict(X[:60], 30))
+    np.testing.assert_array_equal(
+        model.predict(itertools.repeat(X[:30]), steps=1), model.predict(X[:30])
+    )
+
+
+def test_endless_data_without_steps_are_refused():
+    for call, argument in (
+        (lambda m: m.fit(batches_forever()), "steps_per_epoch"),
+        (lambda m: m.fit(batches_forever), "steps_per_epoch"),
+        (lambda m: m.fit(X, Y, val_data=batches_forever()), "validation_steps"),
+        (lambda m: m.evaluate(batches_forever()), "steps"),
+        (lambda m: m.predict(itertools.repeat(X)), "steps"),
+    ):
+        with pytest.raises(ValueError, match=f"never does: give '{argument}'"):
+            call(classifier())
+
+
+# ------------------------------------------------------------------- gradients by hand
+
+
+def test_layers_refuse_gradients_that_would_be_broadcast():
+    x = np.random.default_rng(0).normal(size=(2, 3, 4, 4)).astype("float32")
+    for layer in (nn.ReLU(), nn.Sigmoid(), nn.BatchNorm(), nn.MaxPool2D(), nn.Conv2D(3),
+                  nn.Dropout(0.5), nn.GlobalMaxPool2D(), nn.Flatten(), nn.Rescale(2)):  # fmt: skip
+        shape = layer.forward(x, training=True).shape
+        assert layer.backward(np.ones(shape, dtype="float32")).shape == x.shape
+        for wrong in ((1, *shape[1:]), (*shape[:-1], 1), shape[1:], (3, *shape), ()):
+            with pytest.raises(ValueError, match="expects a gradient 'grad' of the output's shape"):
+                layer.backward(np.ones(wrong, dtype="float32"))
+
+
+def test_layers_without_a_fixed_size_take_other_sizes():
+    for layer in (nn.ReLU(), nn.BatchNorm(), nn.GlobalAvgPool2D(), nn.GroupNorm(1)):
+        for size in (4, 6):
+            y = layer.forward(np.ones((2, 3, size, size), dtype="float32"), training=True)
+            assert layer.backward(np.ones_like(y)).shape == (2, 3, size, size)
