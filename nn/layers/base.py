@@ -474,11 +474,12 @@ def layer_from_config(entry: dict[str, Any]) -> Layer:
     """
     if not isinstance(entry, dict) or not isinstance(entry.get("class"), str):
         rule = "must be {'class': ..., 'config': {...}}"
-        raise checks.error("Model", "layers", rule, reprlib.repr(entry))
+        raise ValueError(f"[Model] 'layers' {rule}, got {reprlib.repr(entry)}.")
     check_nesting(entry)
     name, config = entry["class"], entry.get("config") or {}
     if not isinstance(config, dict):
-        raise checks.error("Model", "config", f"of a {name} must be a dict", reprlib.repr(config))
+        value = reprlib.repr(config)
+        raise ValueError(f"[Model] 'config' of a {name} must be a dict, got {value}.")
     if name not in NAME2LAYER:
         message = str(checks.unknown("Model", "class", name, NAME2LAYER))
         raise ValueError(f"{message} A layer of your own must be registered first: @nn.register.")
