@@ -321,3 +321,8 @@ def test_repr_says_how_to_make_it():
         "class": "LeakyReLU",
         "config": {"negative_slope": 0.3},
     }
+
+
+def test_an_activation_in_keras_place_says_what_to_write():
+    with pytest.raises(ValueError, match="write activation='relu', got 'relu'"):
+        nn.Dense(8, "relu")

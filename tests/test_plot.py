@@ -52,7 +52,7 @@ def picture_model(channels=1, last=()):
 
 
 def plane(outputs=3):
-    model = nn.Model([nn.Dense(8, "tanh", input_shape=(2,)), nn.Dense(outputs)], seed=0)
+    model = nn.Model([nn.Dense(8, activation="tanh", input_shape=(2,)), nn.Dense(outputs)], seed=0)
     x = np.random.default_rng(0).normal(size=(30, 2))
     return model, x, np.arange(30) % max(outputs, 2)
 

@@ -344,6 +344,9 @@ class WeightedLayer(Layer):
     ):
         super().__init__(**common)
         owner = type(self).__name__
+        if isinstance(use_bias, str):  # in Keras' order of arguments the activation comes here
+            rule = f"must be True or False: write activation={use_bias!r}"
+            raise checks.error(owner, "use_bias", rule, use_bias)
         self.use_bias = checks.boolean(owner, "use_bias", use_bias)
         self.activation = get_activation(activation, owner)
         if kernel_initializer is not None:
