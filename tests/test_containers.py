@@ -903,7 +903,8 @@ def test_debugging_names_the_layer_inside_a_container():
         check=True,
     )
     assert answer.stdout.splitlines() == [
-        f"[Model] NN_DEBUG: the {what} of layer 0_Residual/2_Dense is not finite, nor its weight 'W'."
+        f"[Model] NN_DEBUG: the {what} of layer 0_Residual/2_Dense is not finite, "
+        "nor its weight 'W'."
         for what in ("gradient", "output")
     ]
 
