@@ -1,0 +1,345 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Convolution: by loops, as a matrix product, and beyond
+#
+# You will learn
+#
+# - what a kernel does at one place of a picture, and at all of them;
+# - how seven loops become one matrix product (`im2col`), and what that costs in memory;
+# - three ways to pay less: tiles, views that copy nothing, and shifted pictures;
+# - the backward pass of a convolution;
+# - how long each takes on *your* machine.
+#
+# The guide has [the formulas](../docs/guide/convolution.md) and [what else makes it
+# quick](../docs/speed.md). `nn/naive.py` has all of it in loops, to be read.
+
+# %%
+import time
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import nn
+from nn import kernels, naive
+
+SEED = 0
+SAMPLES = 32  # pictures in the batch that is timed
+CHANNELS = 8
+FILTERS = 16
+SIZE = 28  # pixels along each side
+REPEATS = 5  # of each measurement; the quickest counts
+
+BLUE, GREY = "#0072B2", "#5A5A5A"
+ROOT = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "mnist_dataset").is_dir())
+
+# %% [markdown]
+# ## 1. One place
+#
+# Lay the kernel on the picture, multiply what lies on each other, add up. That is one number of
+# the output. This kernel takes what is left of a pixel away from what is right of it.
+
+# %%
+train, _ = nn.data.load_mnist_sample(ROOT / "mnist_dataset")
+pictures, labels = train.arrays()
+digit = pictures[np.flatnonzero(labels == 7)[0], 0]  # (28, 28), from 0 to 1
+
+kernel = np.array([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
+row, column = 12, 14
+patch = digit[row : row + 3, column : column + 3]
+print("the patch:\n", patch.round(2))
+print(f"times the kernel, added up: {np.sum(patch * kernel):.3f}")
+
+# %% [markdown]
+# ## 2. Everywhere: loops
+#
+# The same for each row and column, each picture `n` and each filter `f`; with several channels `c`
+# the sum goes over them too. Four loops over the output, three in the sum:
+#
+# $$y_{n,f,p,q} = \sum_{c} \sum_{i} \sum_{j} W_{f,c,i,j}\; x_{n,\,c,\,p + i,\,q + j}$$
+#
+# (No padding, steps of one pixel. `nn.naive.conv2d_naive` has both, and groups and dilation.)
+
+
+# %%
+def by_loops(x, W):
+    """Return the convolution of x (N, C, H, W) with kernels (F, C, KH, KW)."""
+    (N, C, height, width), (F, _, KH, KW) = x.shape, W.shape
+    y = np.zeros((N, F, height - KH + 1, width - KW + 1))
+    for n, f, p, q in np.ndindex(y.shape):  # four loops
+        for c, i, j in np.ndindex(C, KH, KW):  # and three
+            y[n, f, p, q] += W[f, c, i, j] * x[n, c, p + i, q + j]
+    return y
+
+
+edges = by_loops(digit[np.newaxis, np.newaxis], kernel[np.newaxis, np.newaxis])[0, 0]
+print(
+    f"at ({row}, {column}): {edges[row, column]:.3f};",
+    f"a picture of {digit.shape} gives {edges.shape}",
+)
+
+figure, axes = plt.subplots(1, 3, figsize=(8, 2.6), layout="constrained")
+axes[0].imshow(digit, cmap="gray")
+axes[0].set_title("the picture")
+axes[1].imshow(kernel, cmap="RdBu_r", vmin=-2, vmax=2)
+axes[1].set_title("the kernel")
+top = abs(edges).max()
+axes[2].imshow(edges, cmap="RdBu_r", vmin=-top, vmax=top)
+axes[2].set_title("left and right edges")
+for ax in axes:
+    ax.set(xticks=[], yticks=[])
+plt.show()
+
+# %% [markdown]
+# A batch for what follows, and the truth: a smaller one for the loops, which are slow.
+
+# %%
+rng = np.random.default_rng(SEED)
+x = rng.normal(size=(SAMPLES, CHANNELS, SIZE, SIZE)).astype(np.float32)
+W = rng.normal(size=(FILTERS, CHANNELS, 3, 3)).astype(np.float32)
+few, few_kernels = x[:1, :, :8, :8], W[:4]
+
+truth = naive.conv2d_naive(few, few_kernels, None)
+loop_difference = abs(by_loops(few, few_kernels) - truth).max()
+print(f"our loops against those of nn.naive: at most {loop_difference:.1e} apart")
+
+# %% [markdown]
+# ## 3. im2col: one matrix product
+#
+# The three inner loops multiply two lists of C·KH·KW numbers. So write every patch of every
+# picture as a row of a matrix `P`, every kernel as a column of another:
+#
+# $$Y = P\, K \qquad P: (N \cdot OH \cdot OW,\; C \cdot KH \cdot KW)
+# \qquad K: (C \cdot KH \cdot KW,\; F)$$
+#
+# Only two loops stay, over the nine cells of the kernel; each copies a whole shifted picture.
+
+
+# %%
+def im2col(x, KH, KW):
+    """Return the patches of x (N, C, H, W) as rows: (N*OH*OW, C*KH*KW)."""
+    N, C, height, width = x.shape
+    OH, OW = height - KH + 1, width - KW + 1
+    patches = np.empty((N, OH, OW, C, KH, KW), dtype=x.dtype)
+    for i in range(KH):
+        for j in range(KW):
+            # (N, C, OH, OW) -> (N, OH, OW, C)
+            patches[..., i, j] = x[:, :, i : i + OH, j : j + OW].transpose(0, 2, 3, 1)
+    return patches.reshape(N * OH * OW, C * KH * KW)
+
+
+def to_maps(rows, x, W):
+    """Return rows (N*OH*OW, F) as maps (N, F, OH, OW)."""
+    OH, OW = x.shape[2] - W.shape[2] + 1, x.shape[3] - W.shape[3] + 1
+    return rows.reshape(len(x), OH, OW, len(W)).transpose(0, 3, 1, 2)
+
+
+def by_im2col(x, W):
+    """Return the convolution as one matrix product."""
+    # W: (F, C, KH, KW) -> (F, C*KH*KW) -> (C*KH*KW, F)
+    return to_maps(im2col(x, *W.shape[2:]) @ W.reshape(len(W), -1).T, x, W)
+
+
+im2col_difference = abs(by_im2col(few, few_kernels) - truth).max()
+patches = im2col(x, 3, 3)
+growth = patches.nbytes / x.nbytes
+print(f"im2col against the loops: at most {im2col_difference:.1e} apart (float32)")
+print(
+    f"pictures {x.nbytes / 1e6:.2f} MB, patches {patches.nbytes / 1e6:.2f} MB: {growth:.1f} times"
+)
+
+# %% [markdown]
+# ## 4. Beyond: tiles
+#
+# `P` need not exist as a whole. Make it for a few pictures, multiply while it lies in the
+# processor's cache, forget it. The memory is that of one tile.
+
+
+# %%
+def by_tiles(x, W, tile=1):
+    """Return the convolution, with the patches of `tile` pictures at a time."""
+    y = np.empty(
+        (len(x), len(W), x.shape[2] - W.shape[2] + 1, x.shape[3] - W.shape[3] + 1), x.dtype
+    )
+    for start in range(0, len(x), tile):
+        y[start : start + tile] = by_im2col(x[start : start + tile], W)
+    return y
+
+
+whole = by_im2col(x, W)
+tile_difference = abs(by_tiles(x, W) - whole).max()
+print(f"tiles of one picture against the whole: at most {tile_difference:.1e} apart")
+print(f"patches of one picture: {im2col(x[:1], 3, 3).nbytes / 1e6:.2f} MB")
+
+# %% [markdown]
+# ## 5. Beyond: views that copy nothing
+#
+# An array is a block of memory and *strides*: how many bytes to go for the next index of each
+# axis. A pixel may be counted in nine patches and still lie in memory once, if the strides say so.
+
+# %%
+view = np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(2, 3))  # (N, C, OH, OW, KH, KW)
+is_view = np.shares_memory(view, x)
+print("shape of the view:", view.shape)
+print("bytes to the next index:", view.strides, "- the last two repeat those before them")
+print(f"shares its memory with x: {is_view}; as an array of its own: {view.nbytes / 1e6:.2f} MB")
+
+# %% [markdown]
+# But a matrix product wants rows that lie in memory. `tensordot` reshapes the view first, and then
+# the copy is made after all: this is `im2col` in one line, not a way round it.
+
+
+# %%
+def by_view(x, W):
+    """Return the convolution as a product of a strided view with the kernels."""
+    view = np.lib.stride_tricks.sliding_window_view(x, W.shape[2:], axis=(2, 3))
+    # (N, C, OH, OW, KH, KW) and (F, C, KH, KW) -> (N, OH, OW, F) -> (N, F, OH, OW)
+    return np.tensordot(view, W, axes=([1, 4, 5], [1, 2, 3])).transpose(0, 3, 1, 2)
+
+
+rows_are_copied = not np.shares_memory(
+    view.transpose(0, 2, 3, 1, 4, 5).reshape(-1, 9 * CHANNELS), x
+)
+view_difference = abs(by_view(x, W) - whole).max()
+print(f"a reshape of the view is a copy: {rows_are_copied}")
+print(f"against im2col: at most {view_difference:.1e} apart")
+
+# %% [markdown]
+# What does without any patches: nine small products, one for each cell of the kernel, each of the
+# *shifted picture* with the weights of that cell. The channels must be the last axis in memory.
+
+
+# %%
+def by_shifts(x, W):
+    """Return the convolution as a sum of products, one for each cell of the kernel."""
+    KH, KW = W.shape[2:]
+    OH, OW = x.shape[2] - KH + 1, x.shape[3] - KW + 1
+    last = np.ascontiguousarray(x.transpose(0, 2, 3, 1))  # (N, C, H, W) -> (N, H, W, C)
+    y = np.zeros((len(x), OH, OW, len(W)), dtype=x.dtype)
+    for i in range(KH):
+        for j in range(KW):
+            y += last[:, i : i + OH, j : j + OW] @ W[:, :, i, j].T  # (N, OH, OW, C) @ (C, F)
+    return y.transpose(0, 3, 1, 2)
+
+
+shift_difference = abs(by_shifts(x, W) - whole).max()
+print(f"shifted pictures against im2col: at most {shift_difference:.1e} apart")
+
+# %% [markdown]
+# ## 6. Backward
+#
+# As it is a matrix product, the dense layer's rules hold: $dK = P^T dY$ and $dP = dY\, K^T$. A
+# pixel that was copied into several patches gets the sum of what comes back to them ("col2im").
+
+
+# %%
+def backward(grad, x, W):
+    """Return dx and dW of the convolution, given the gradient (N, F, OH, OW) of its output."""
+    (N, F, OH, OW), (_, C, KH, KW) = grad.shape, W.shape
+    dy = grad.transpose(0, 2, 3, 1).reshape(-1, F)  # (N, F, OH, OW) -> (N*OH*OW, F)
+    dw = (dy.T @ im2col(x, KH, KW)).reshape(W.shape)  # (F, C*KH*KW) -> (F, C, KH, KW)
+    dpatches = (dy @ W.reshape(F, -1)).reshape(N, OH, OW, C, KH, KW)
+    dx = np.zeros_like(x)
+    for i in range(KH):
+        for j in range(KW):
+            dx[:, :, i : i + OH, j : j + OW] += dpatches[..., i, j].transpose(0, 3, 1, 2)
+    return dx, dw
+
+
+grad = rng.normal(size=truth.shape)
+ours = backward(grad, few.astype(np.float64), few_kernels.astype(np.float64))
+dx, dw, _ = naive.conv2d_backward_naive(grad, few, few_kernels)
+backward_difference = max(abs(ours[0] - dx).max(), abs(ours[1] - dw).max())
+print(f"against the loops of nn.naive: at most {backward_difference:.1e} apart")
+
+# %% [markdown]
+# ## 7. How long does each take?
+#
+# Honestly measured: every function runs once before the clock starts, then several times, and the
+# quickest run counts (what else the machine did can only make it slower). The loops have a smaller
+# batch, so that all are compared by the time *for one multiplication*; small batches suit nobody
+# but the loops, and other sizes give other figures. `nn.kernels.conv2d` is compiled where Numba is
+# installed.
+
+
+# %%
+def seconds(function, *arguments):
+    """Return the time of the quickest of several runs."""
+    function(*arguments)
+    times = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        function(*arguments)
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def multiplications(x, W):
+    """Return how many products of two numbers the convolution is made of."""
+    return len(x) * W.size * (x.shape[2] - W.shape[2] + 1) * (x.shape[3] - W.shape[3] + 1)
+
+
+contestants = {
+    "seven loops": (by_loops, few, few_kernels),
+    "im2col": (by_im2col, x, W),
+    "tiles": (by_tiles, x, W),
+    "strided view": (by_view, x, W),
+    "shifted pictures": (by_shifts, x, W),
+    "nn.kernels": (lambda x, W: kernels.conv2d(x, W, None), x, W),
+}
+nanoseconds = {}
+for name, (function, a, b) in contestants.items():
+    spent = seconds(function, a, b)
+    nanoseconds[name] = 1e9 * spent / multiplications(a, b)
+    print(f"{name:17} {1e3 * spent:9.2f} ms {nanoseconds[name]:12.4f} ns for a multiplication")
+quickest = min(nanoseconds, key=nanoseconds.get)
+gain = nanoseconds["seven loops"] / nanoseconds[quickest]
+numba = "with" if kernels.compiled() else "without"
+print(f"\nhere, today, {numba} Numba: '{quickest}' is quickest, {gain:,.0f} times the loops' speed")
+
+figure, ax = plt.subplots(figsize=(6, 2.8), layout="constrained")
+bars = ax.barh(list(nanoseconds), list(nanoseconds.values()), color=BLUE)
+ax.bar_label(bars, fmt="%.3g", padding=3, color=GREY)
+ax.set_xscale("log")
+ax.set_xlim(right=4 * max(nanoseconds.values()))
+ax.invert_yaxis()
+ax.set_xlabel("nanoseconds for one multiplication")
+plt.show()
+
+# %% [markdown]
+# How large should a tile be? Large enough that the product is worth a call, small enough for the
+# cache. The last size is im2col of the whole batch.
+
+# %%
+tiles = [2**k for k in range(SAMPLES.bit_length()) if 2**k <= SAMPLES]
+tile_times = [1e3 * seconds(by_tiles, x, W, tile) for tile in tiles]
+for tile, spent in zip(tiles, tile_times, strict=True):
+    print(f"{tile:3} pictures, {patches.nbytes * tile / SAMPLES / 1e6:6.2f} MB: {spent:7.2f} ms")
+print(f"quickest: {tiles[int(np.argmin(tile_times))]} at a time")
+
+# %% [markdown]
+# ## Exercises
+#
+# 1. **Kernels by hand.** Find kernels of 3 x 3 that (a) blur, (b) find horizontal edges, (c) move
+#    the picture by one pixel. Draw what they make of the digit.
+#    *Hint:* (a) nine equal numbers that add up to 1; (b) turn ours; (c) a single 1.
+# 2. **Stride.** Give `im2col` a stride `s`. *Hint:* `x[:, :, i : i + s * OH : s, ...]`, and `OH`
+#    is `(H - KH) // s + 1`. Compare with `naive.conv2d_naive(x, W, None, stride=(s, s))`.
+# 3. **Padding.** `np.pad` the pictures so that the output has the picture's size. Then crop `dx`.
+#    *Hint:* a kernel of 3 needs one pixel on each side. What is the gradient of the added zeros
+#    good for?
+# 4. **Larger kernels.** Repeat section 7 with 7 x 7 kernels, and with 1 x 1. Which way gains, and
+#    why? *Hint:* compare the size of `P` with that of the pictures.
+# 5. **Measure the gradient.** Check `backward` against `nn.gradcheck.numerical_gradient` of
+#    `np.sum(grad * by_im2col(x, W))`. *Hint:* in float64, with the small batch.
