@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from report import print_confusions
+from report import print_confusions, save_curves
 
 import nn
 from nn.data import load_mnist_or_sample
@@ -49,7 +49,7 @@ def main(arguments=None, load=load_digits, folder=SAMPLE_DIR, out="mnist_model.h
     model = make_model(seed=options.seed)
     print(model.summary())
     model.compile(loss="categorical_crossentropy", optimizer="adam", lr=options.lr)
-    model.fit(
+    history = model.fit(
         train,
         epochs=options.epochs,
         batch_size=options.batch_size,
@@ -65,6 +65,8 @@ def main(arguments=None, load=load_digits, folder=SAMPLE_DIR, out="mnist_model.h
     loaded = nn.Model.load(options.out)
     same = np.array_equal(model.predict(test), loaded.predict(test))
     print(f"Saved to {options.out}. Loaded again, it predicts the same: {same}.")
+    if history:  # none where Ctrl-C came within the first epoch
+        save_curves(history, Path(options.out).with_suffix(".png"))
     return 0 if same else 1
 
 

@@ -96,6 +96,8 @@ def test_mnist_train_learns_saves_and_loads(flags, parameters, only_the_sample, 
     _, test = nn.data.load_mnist_sample(SAMPLE)
     model = nn.Model.load(tmp_path / "mnist_model.hdf5")
     assert model.evaluate(test)["acc"] * 100 == pytest.approx(accuracy, abs=0.01)
+    curves = tmp_path / "mnist_model.png"
+    assert curves.read_bytes().startswith(b"\x89PNG")
 
 
 def test_mnist_train_gives_the_same_model_for_a_seed(only_the_sample, tmp_path):
