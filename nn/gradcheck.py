@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import checks, losses
+from . import checks, losses, text
 from .layers import Layer
 from .layers.base import walk
 from .model import Model
@@ -233,20 +233,13 @@ class ModelCheck:
 
     def __str__(self) -> str:
         heads = ("Layer", "Array", "Shape", "Entries", "Kinks", "Error", "Verdict")
-        table = [heads]
+        cells = [heads]
         for row in self.rows:
             error = f"{row.error:.1e}" if row.entries else "-"
             counts = (str(row.entries), str(row.kinks))
-            table.append((row.layer, row.parameter, str(row.shape), *counts, error, row.verdict))
-        widths = [max(len(line[k]) for line in table) for k in range(len(heads))]
-        lines = [
-            "  ".join(
-                f"{cell:>{width}}" if 3 <= k <= 5 else f"{cell:<{width}}"
-                for k, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in table
-        ]
-        rule = "-" * max(map(len, lines))
+            cells.append((row.layer, row.parameter, str(row.shape), *counts, error, row.verdict))
+        lines = text.table(cells, right=(3, 4, 5))
+        rule = "-" * max(map(text.width, lines))
         end = f"All gradients agree with the measured slopes to {self.tolerance:g}."
         if not self.ok:
             count = sum(row.verdict == "WRONG" for row in self.rows)

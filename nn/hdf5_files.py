@@ -177,12 +177,16 @@ def _check_text(name: str, dataset: Any) -> None:
 
 
 def _number_types() -> list[Any]:
-    """Return HDF5's names for the numbers that NumPy has, in both orders of their bytes."""
+    """Return HDF5's names for the numbers that NumPy has, in both orders of their bytes.
+
+    Among them is what h5py makes of yes and no, a byte.
+    """
     from h5py import h5t
 
     kinds = [f"IEEE_F{bits}" for bits in (16, 32, 64)]
     kinds += [f"STD_{sign}{bits}" for sign in "IU" for bits in (8, 16, 32, 64)]
-    return [getattr(h5t, kind + order) for kind in kinds for order in ("LE", "BE")]
+    numbers = [getattr(h5t, kind + order) for kind in kinds for order in ("LE", "BE")]
+    return [*numbers, h5t.py_create(np.dtype(bool))]
 
 
 def _array(dataset: Any) -> np.ndarray:

@@ -50,8 +50,12 @@ class Interrupts:
         defaults = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
         if threading.current_thread() is threading.main_thread():
             for number, default in defaults.items():
-                if signal.getsignal(number) is default:
+                handler = signal.getsignal(number)
+                outer = getattr(handler, "__self__", None)
+                if handler is default:
                     self._replaced[number] = signal.signal(number, self._note)
+                elif isinstance(outer, Interrupts):
+                    self.came = outer.came  # a training within another ends with it
         return self
 
     def __exit__(
@@ -63,8 +67,9 @@ class Interrupts:
         for number, handler in self._replaced.items():
             signal.signal(number, handler)
         self._replaced = {}
-        if error is None and signal.SIGTERM in self.came:  # after the last check, or after Ctrl-C
-            raise SystemExit(_TERMINATED)
+        if signal.SIGTERM in self.came and not isinstance(error, SystemExit):
+            # It came after the last check, after Ctrl-C, or before an error that may be caught.
+            raise SystemExit(_TERMINATED) from error
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.came.append(number)

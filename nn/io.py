@@ -289,6 +289,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     raise TypeError(
-        f"[io] a configuration must hold numbers, texts and lists, got {type(value).__name__} "
-        f"{value!r}: return from to_config() what JSON can write."
+        f"[io] a configuration or a state must hold numbers, texts and lists, got "
+        f"{type(value).__name__} {value!r}: return from to_config() what JSON can write, and from "
+        "get_state() that or arrays."
     )

@@ -7,9 +7,10 @@ else here brings batches to it (`fit`) or uses what it has learned (`evaluate`, 
 
 import contextlib
 import difflib
+import functools
 import math
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -508,20 +509,11 @@ class Model(Network):
         val = training.validation_in_steps(self, val, validation_steps)
         params.update(training.sizes(train, batch_size))
         lr = saving.rate(self, saved)
+        schedule = (lr_schedule, lr_patience, lr_factor, lr_min, min_delta, warmup_epochs)
         chosen = [
             *training.size_callback(train),
             *training.early_stopping_callback(early_stopping, patience, min_delta),
-            *training.schedule_callback(
-                lr,
-                params,
-                lr_schedule,
-                lr_patience,
-                lr_factor,
-                lr_min,
-                min_delta,
-                warmup_epochs,
-                self.accumulator.steps,
-            ),
+            *training.schedule_callback(lr, params, *schedule, self.accumulator.steps),
             *training.user_callbacks(callbacks, params),
             *training.chance_callback(train),
             *display,
@@ -530,41 +522,19 @@ class Model(Network):
         first = checks.non_negative_int("Model", "initial_epoch", initial_epoch)
         if saved is not None:
             first = (saved.training or {})["epoch"]
-        epochs_to_run = range(first, params["epochs"])
-        training.check_epochs(train, val, epochs_to_run)
-
-        def batches(**more: Any) -> Generator[tuple, None, None]:
-            return train.batches(
-                batch_size,
-                shuffle=shuffle,
-                num_threads=num_threads,
-                rng=self._data_rng,
-                augment=augment,
-                dtype=self.dtype,
-                **more,
-            )
-
-        in_progress = training.in_progress(self, loop, batch_size)
-        with in_progress as progress, contextlib.ExitStack() as sources:
-            sources.callback(training.close, train, val)
-            if saved is not None:
-                if not self.built:  # by a Dataset it would be
-                    self.build((saved.architecture or {})["input_shape"])
-                saving.resume(self, saved, resume or "")
-                saving.resume_progress(self, progress, saved, resume or "")
-            training.read_ahead(self, train, batches, val, epochs_to_run)
-            training.check_num_classes(self, num_classes)
-            training.learn_from_data(self, train, resumes=saved is not None)
-            if saved is None:
-                self.history = cb.History()  # from here on nothing is left that could be refused
-            self.use_training_weights()
-            if progress.batches == 0:  # else gradients may wait for the epoch's next batch
-                self.accumulator.clear()
-            training.warn_of_doubts(self, train)
-            if training.run_epochs(
-                self, loop, batches, train, val, epochs_to_run, progress, use_averages
-            ):
-                sources.pop_all()  # a generator stays open: the next fit may read on
+        to_run = range(first, params["epochs"])
+        training.check_epochs(train, val, to_run)
+        wanted: dict[str, Any] = {
+            "shuffle": shuffle,
+            "num_threads": num_threads,
+            "augment": augment,
+        }
+        batches = functools.partial(
+            train.batches, batch_size, rng=self._data_rng, dtype=self.dtype, **wanted
+        )
+        training.run(
+            self, loop, train, val, batches, to_run, saved, resume, num_classes, use_averages
+        )
         return self.history
 
     # --------------------------------------------------------------------------------- using

@@ -221,8 +221,13 @@ def _saved_rate(training: dict[str, Any]) -> float | None:
     return None if lr is None else float(lr)
 
 
-def resume(model: "Model", content: io.ModelFile, path: str | os.PathLike) -> None:
-    """Take weights, optimizer state and progress of a file into a compiled model."""
+def resume(
+    model: "Model", progress: "Progress", content: io.ModelFile, path: str | os.PathLike
+) -> None:
+    """Take weights, optimizer state and progress of a file into a compiled model and its `fit`."""
+    if not model.built:  # by a Dataset it would be
+        with refusing_nonsense(path):
+            model.build((content.architecture or {})["input_shape"])
     model.set_arrays(content.arrays, str(path))
     lr = rate(model, content)
     if getattr(model.optimizer, "schedule", None) is None and not math.isnan(lr):
@@ -237,6 +242,7 @@ def resume(model: "Model", content: io.ModelFile, path: str | os.PathLike) -> No
         if model.class_names is None:
             names = (content.architecture or {}).get("class_names")
             model.class_names = validation.fitting_class_names(names, model.output_shape)
+    _resume_progress(model, progress, content, path)
 
 
 # --------------------------------------------------------------- where training stands
@@ -267,22 +273,32 @@ def _add_progress(saved: dict[str, Any], progress: "Progress") -> dict[str, Any]
     return arrays
 
 
-def resume_progress(
+def _resume_progress(
     model: "Model", progress: "Progress", content: io.ModelFile, path: str | os.PathLike
 ) -> None:
     """Let a `fit` stand where the one in a file stood, once it has taken weights and history."""
     saved = content.training or {}
+    progress.path = os.fspath(path)
     with refusing_nonsense(path):
         for k, entry in enumerate(saved.get("callbacks", ())):
             state = _with_arrays(entry["state"], f"{_CALLBACK}{k}/", content.optimizer_arrays)
             _place_state(progress, str(entry["class"]), state, path)
+        progress.order = model.generators[1].bit_generator.state
         within = saved.get("within_epoch")
         if within is None or within["batch_size"] != progress.batch_size:
             return  # in batches of another size the epoch is begun anew
         progress.order = within["order"]
         model.generators[1].bit_generator.state = progress.order  # to draw the same order again
         progress.batches, progress.samples = int(within["batches"]), int(within["samples"])
+        if not 0 < progress.batches <= progress.samples:
+            raise ValueError(f"it has {progress.batches} batches of {progress.samples} samples")
         progress.total, progress.lr = float(within["total"]), float(within["lr"])
+        if saved["accumulation"]["batches"] and not model.accumulator.batches:
+            warnings.warn(
+                f"[Model] '{path}' holds gradients that wait for a step, of other layers than are "
+                "trained now: they are left out.",
+                stacklevel=5,
+            )
         progress.metric_states = {
             name: _with_arrays(state, f"{_METRIC}{k}/", content.optimizer_arrays)
             for k, (name, state) in enumerate(within["metrics"].items())
@@ -302,7 +318,7 @@ def _place_state(
         warnings.warn(
             f"[Model] '{path}' was saved with the callback {name}, which is not among those of "
             "this fit(): training goes on without it.",
-            stacklevel=4,
+            stacklevel=6,
         )
 
 
@@ -356,9 +372,8 @@ def restore_progress(model: "Model", saved: dict[str, Any]) -> None:
     epochs = len(history.get("loss", ()))
     if epochs * len(history) > _MAX_FIGURES:
         raise ValueError(f"'history' has {len(history):,} figures in {epochs:,} epochs")
-    for (
-        values
-    ) in history.values():  # a callback after the checkpoint may have added its figure late
+    for values in history.values():
+        # A callback after the checkpoint may have added its figure late.
         values += [math.nan] * (epochs - len(values))
     states = saved["generators"]
     if len(states) != len(model.generators):
@@ -395,15 +410,18 @@ _NONSENSE = (
 
 
 @contextlib.contextmanager
-def refusing_nonsense(path: str | os.PathLike) -> Iterator[None]:
-    """Turn what nonsense in a file raises, a missing key or a wrong type, into one clear error."""
+def refusing_nonsense(path: str | os.PathLike, what: str = "a model") -> Iterator[None]:
+    """Turn what nonsense in a file raises, a missing key or a wrong type, into one clear error.
+
+    `what` is what the file should describe.
+    """
     try:
         yield
     except _NONSENSE as error:
         if isinstance(error, ValueError) and str(error).startswith("["):
             raise  # one of ours, which names what is wrong
         raise io.FileFormatError(
-            f"[Model] '{path}' does not describe a model: {type(error).__name__}: {error}."
+            f"[Model] '{path}' does not describe {what}: {type(error).__name__}: {error}."
         ) from error
 
 

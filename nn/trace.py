@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import cuda, optim
+from . import cuda, optim, text
 from .layers import Layer
 from .layers.base import walk
 from .layers.containers import backward_through
@@ -62,7 +62,8 @@ def measure(model: "Model", x: Any, y: Any = None) -> list[LayerTrace]:
     """Return what each layer does with a batch, the layers inside others included.
 
     It works on a copy of the model: running averages, gradients and generators stay as they are.
-    The batch goes through twice, and the times are those of the second pass.
+    The batch goes through twice, and the times are those of the second pass. A model with
+    `recompute` is measured without it.
 
     Parameters
     ----------
@@ -91,6 +92,7 @@ def measure(model: "Model", x: Any, y: Any = None) -> list[LayerTrace]:
     if y is not None and model.loss is None:
         raise RuntimeError("[trace] call compile(loss, optimizer) before trace() with targets 'y'.")
     model = copy.deepcopy(model)
+    model.recompute = False  # each layer by itself, with all that it keeps
     if not model.built:
         model.build((None, *np.shape(x)[1:]))
     rows: dict[int, LayerTrace] = {}
@@ -133,14 +135,7 @@ def table(rows: Sequence[LayerTrace]) -> str:
     backward = sum(row.backward_seconds for row in outer)
     memory = sum(row.memory for row in rows)
     lines.append(("total", "", *_costs(forward, backward, memory), "", ""))
-    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if k < 2 else cell.rjust(width)
-            for k, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+    return "\n".join(text.table(lines, right=range(2, 7)))
 
 
 def _costs(forward_seconds: float, backward_seconds: float, memory: int) -> tuple[str, str, str]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import callbacks as cb
-from . import checks, cuda, losses, schedules, validation
+from . import checks, cuda, io, losses, saving, schedules, validation
 from .data import Dataset
 from .data.stream import Stream, are_inputs, are_pairs, hands_out_batches
 from .interrupts import Interrupts
@@ -271,7 +271,7 @@ def warn_of_doubts(model: "Model", train: Dataset | Stream) -> None:
             doubts.append(validation.doubt_about_range(kind, source.y))
         doubts.append(validation.doubt_about_scale(source.x, type(chain[0]).__name__))
     for doubt in filter(None, doubts):
-        warnings.warn(doubt, UserWarning, stacklevel=3)
+        warnings.warn(doubt, UserWarning, stacklevel=4)  # where fit() was called
 
 
 class ChanceWatch(cb.Callback):
@@ -300,7 +300,7 @@ class ChanceWatch(cb.Callback):
                 f"{before['loss']:.3g} to {logs['loss']:.3g}: do labels and inputs still belong "
                 "together (shuffled apart?), are the inputs scaled, is the learning rate too high?",
                 UserWarning,
-                stacklevel=6,  # where fit() was called
+                stacklevel=7,  # where fit() was called
             )
 
 
@@ -612,6 +612,8 @@ class Progress:
         The epoch's metrics.
     metric_states, callback_states
         What a file holds of those of a training that is resumed, until they have it.
+    path
+        That file, for messages.
     """
 
     callbacks: list[cb.Callback]
@@ -624,11 +626,13 @@ class Progress:
     metrics: list[Metric] = field(default_factory=list)
     metric_states: dict[str, dict[str, Any]] = field(default_factory=dict)
     callback_states: list[tuple[cb.Callback, dict[str, Any]]] = field(default_factory=list)
+    path: str = ""
 
     def restore_callbacks(self) -> None:
         """Give the callbacks what a file holds of them."""
         for callback, state in self.callback_states:
-            callback.set_state(state)
+            with saving.refusing_nonsense(self.path, f"where {type(callback).__name__} stood"):
+                callback.set_state(state)
         self.callback_states = []
 
     def begin_epoch(self, measured: list[Metric], lr: float) -> None:
@@ -638,7 +642,9 @@ class Progress:
             self.lr = lr
         for metric in measured:
             if metric.name in self.metric_states:
-                metric.set_state(self.metric_states[metric.name])
+                with saving.refusing_nonsense(self.path, f"where the metric {metric.name} stood"):
+                    metric.set_state(self.metric_states[metric.name])
+                    metric.result()  # which shows whether there is sense in it
         self.metric_states = {}
 
     def add(self, loss: float, samples: int) -> float:
@@ -658,16 +664,17 @@ class Progress:
         """Stand before the next epoch."""
         self.batches, self.samples, self.total, self.order = 0, 0, 0.0, order
 
-    def __deepcopy__(self, memo: Any) -> None:
-        """Return None: a copy of a model, as `nn.find_lr` makes one, is not in training."""
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        """Make None in copies: that of a model, by `copy` or `pickle`, is not in training."""
+        return type(None), ()
 
 
 @contextlib.contextmanager
-def in_progress(model: "Model", loop: cb.CallbackList, batch_size: int) -> Iterator[Progress]:
+def in_progress(model: "Model", loop: cb.CallbackList) -> Iterator[Progress]:
     """Give the model its `progress` while a `fit` runs."""
     before = model.progress
     order = model.generators[1].bit_generator.state
-    model.progress = Progress(loop.callbacks, batch_size, order)
+    model.progress = Progress(loop.callbacks, loop.params["batch_size"], order)
     try:
         yield model.progress
     finally:
@@ -681,6 +688,36 @@ def check_averages(model: "Model", wanted: bool) -> None:
     """Raise where averaged weights are wanted and the optimizer keeps none."""
     if wanted and getattr(model.optimizer, "ema_decay", None) is None:
         raise checks.error("Model", "use_averages", "needs compile(ema_decay=...)", wanted)
+
+
+def run(
+    model: "Model",
+    loop: cb.CallbackList,
+    train: Dataset | Stream,
+    val: Dataset | Stream | None,
+    batches: Callable[..., Generator[tuple, None, None]],
+    epochs: range,
+    saved: io.ModelFile | None,
+    path: Any,
+    num_classes: int | None,
+    use_averages: bool,
+) -> None:
+    """Run the epochs of a `fit` whose arguments are checked: anew, or from where a file stands."""
+    with in_progress(model, loop) as progress, contextlib.ExitStack() as sources:
+        sources.callback(close, train, val)
+        if saved is not None:
+            saving.resume(model, progress, saved, path)
+        read_ahead(model, train, batches, val, epochs)
+        check_num_classes(model, num_classes)
+        learn_from_data(model, train, resumes=saved is not None)
+        if saved is None:
+            model.history = cb.History()  # from here on nothing is left that could be refused
+        model.use_training_weights()
+        if progress.batches == 0:  # else gradients may wait for the epoch's next batch
+            model.accumulator.clear()
+        warn_of_doubts(model, train)
+        if run_epochs(model, loop, batches, train, val, epochs, progress, use_averages):
+            sources.pop_all()  # a generator stays open: the next fit may read on
 
 
 def run_epochs(
@@ -703,15 +740,15 @@ def run_epochs(
     epoch, interrupted = epochs.start, False
     with Interrupts() as interrupts:
         loop.call("on_train_begin", {})
-        progress.restore_callbacks()
         try:
+            progress.restore_callbacks()
             for epoch in epochs:
                 if model.stop_training:
                     break
                 loop.call("on_epoch_begin", epoch, {})
                 lr = float(getattr(model.optimizer, "lr", math.nan))
                 progress.begin_epoch(fresh_metrics(model, train.y), lr)
-                rest = remaining(train, batches, progress.batches)
+                rest = remaining(train, batches, progress)
                 logs = run_epoch(model, loop, rest, progress, epoch, interrupts)
                 end_epoch(model, loop, val, epoch, logs, progress, use_averages)
                 interrupts.check()
@@ -734,14 +771,18 @@ def run_epochs(
 
 
 def remaining(
-    train: Dataset | Stream, batches: Callable[..., Generator[tuple, None, None]], done: int
+    train: Dataset | Stream,
+    batches: Callable[..., Generator[tuple, None, None]],
+    progress: Progress,
 ) -> Generator[tuple, None, None]:
-    """Return the epoch's batches without the first ones, which a stream reads all the same."""
+    """Return the epoch's batches without those done, which a stream reads all the same."""
+    done = progress.batches
     if done == 0:
         return batches()
-    if isinstance(train, Dataset):
-        return batches(skip=done)
-    return without_first(batches(), done, train.argument)
+    if isinstance(train, Stream):
+        return without_first(batches(), done, train.argument)
+    check_is_there(int(sizes(train, progress.batch_size)["steps"]), done, "data")
+    return batches(skip=done)
 
 
 def without_first(
@@ -753,6 +794,11 @@ def without_first(
         for count, batch in enumerate(batches, 1):
             if count > done:
                 yield batch
+    check_is_there(count, done, argument)
+
+
+def check_is_there(count: int, done: int, argument: str) -> None:
+    """Raise where an epoch has fewer batches than were trained of it before."""
     if count < done:
         raise RuntimeError(
             f"[Model] '{argument}' ended after {count} batches of an epoch of which {done} were "

@@ -141,6 +141,8 @@ def _lock(handle: int, wait: bool) -> bool:
 
 def _sweep(folder: Path) -> None:
     """Remove the temporary files of processes that are no more."""
+    if fcntl is None:
+        return  # nothing tells which they are, and Windows moves no file that somebody looks at
     for path in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
         with contextlib.suppress(OSError):  # not ours to remove
             # Neither follow a link nor wait for a pipe: others may write into the folder too.

@@ -340,10 +340,19 @@ def test_a_file_taken_for_a_leftover_before_it_was_locked(tmp_path, monkeypatch)
 def test_without_locks(tmp_path, monkeypatch):
     (tmp_path / ".nn-dead.tmp").write_bytes(b"half")
     monkeypatch.setattr(whole_files, "fcntl", None)
+    opened, open_it = [], os.open
+
+    def spied(path, *rest, **more):
+        opened.append(path)
+        return open_it(path, *rest, **more)
+
+    monkeypatch.setattr(whole_files.os, "open", spied)
     model().save(tmp_path / "model.hdf5")
     model(2.0).save(tmp_path / "model.hdf5")
     assert value_in(tmp_path / "model.hdf5") == 2.0
     assert [path.name for path in leftovers(tmp_path)] == [".nn-dead.tmp"]
+    # Windows would not move the file of another process while this one looks at it.
+    assert opened and tmp_path / ".nn-dead.tmp" not in opened
 
 
 # -------------------------------------------------------------------------- in training

@@ -220,6 +220,36 @@ def test_a_signal_while_callbacks_end_is_said_and_not_lost(capsys):
     assert "history of 3 finished epochs" in capsys.readouterr().out
 
 
+def test_sigterm_is_not_lost_to_an_error_that_somebody_catches():
+    def breaks():
+        press(signal.SIGTERM)
+        raise OSError("the disk is full")
+
+    with pytest.raises(SystemExit) as caught:
+        fit(callbacks.LambdaCallback(on_batch_end=breaks))
+    assert caught.value.code == 143
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+@pytest.mark.parametrize(("number", "ends"), [(signal.SIGINT, KeyboardInterrupt), (15, SystemExit)])
+def test_a_training_within_another_ends_with_it(number, ends, capsys):
+    batches, inner = [], []
+
+    def trains_another():
+        press(number)
+        inner.append(fit(callbacks.LambdaCallback(on_batch_end=lambda: batches.append(1))))
+
+    outer = callbacks.LambdaCallback(on_batch_end=trains_another)
+    if ends is KeyboardInterrupt:  # of which `fit` makes the end of the training
+        assert fit(outer) == {} and inner == [{}]
+    else:
+        with pytest.raises(SystemExit):
+            fit(outer)
+    assert len(batches) == 1
+    assert capsys.readouterr().out.count("Interrupted in epoch 1") == 2
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_a_handler_of_the_users_is_left_alone():
     seen = []
     before = signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))

@@ -297,6 +297,19 @@ def test_a_file_gets_lines(clock, capsys):
     )
 
 
+def test_an_epoch_that_is_resumed_goes_on_where_it_was(clock, capsys):
+    bar = ProgressBar(1)
+    bar.set_params({"epochs": 20, "samples": 1000, "batch_size": 100})
+    bar.set_model(SimpleNamespace(progress=SimpleNamespace(samples=500)))
+    bar.on_epoch_begin(2, {})
+    run(bar, clock, batches=4, seconds=3.0, figures={"loss": 0.25})
+    bar.on_epoch_end(2, {"loss": 0.25})
+    assert capsys.readouterr().out.splitlines() == [
+        "Epoch 3/20: 90%, loss 0.2500, 33 images/s, 00:03 left",
+        "Epoch 3/20: loss 0.2500, 33 images/s, 00:12",
+    ]
+
+
 def test_a_file_gets_lines_of_images_whose_number_nobody_knows(clock, capsys):
     bar = begin(samples=math.inf)
     run(bar, clock, 1, seconds=10.0)

@@ -9,6 +9,7 @@ import copy
 import functools
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -246,6 +247,7 @@ def test_a_callback_that_is_missing_is_warned_of(tmp_path):
     ) as told:
         small().fit(*data(), epochs=2, resume=tmp_path / "1.npz", **settings)
     assert len(told) == 1  # a checkpoint and figures change nothing in the training
+    assert told[0].filename == __file__
 
 
 def test_early_stopping_brings_back_weights_of_before_the_file(tmp_path):
@@ -377,10 +379,190 @@ def test_figures_of_layers_go_on(tmp_path):
 
 def test_a_copy_that_is_made_while_training_is_not_in_training():
     copies = []
-    spy = cb.LambdaCallback(on_batch_end=lambda: copies.append(copy.deepcopy(model)))
+    by_pickle = cb.LambdaCallback(on_batch_end=lambda: copies.append(pickled(model)))
+    by_copy = cb.LambdaCallback(on_batch_end=lambda: copies.append(copy.deepcopy(model)))
     model = small()
-    model.fit(*data(), callbacks=spy, verbose=0)
-    assert copies[0].progress is None and model.progress is None
+    model.fit(*data(), callbacks=[by_pickle, by_copy], verbose=0)
+    assert [one.progress for one in copies] == [None, None]
+    assert model.progress is None
+
+
+def pickled(model):
+    """A copy by way of pickle, as a process of its own would get it."""
+    return pickle.loads(pickle.dumps(model))
+
+
+def test_a_file_within_the_first_epoch_of_a_resumed_run_is_as_good(tmp_path):
+    settings = {"epochs": 4, "batch_size": BATCH, "verbose": 0}
+    whole, once, twice = small(), small(), small()
+    whole.fit(*data(), callbacks=saving_at(tmp_path / "{epoch}.npz"), **settings)
+    within = saving_at(tmp_path / "{epoch}-{batch}.npz", 2)
+    once.fit(*data(), callbacks=within, resume=tmp_path / "2.npz", **settings)
+    twice.fit(*data(), resume=tmp_path / "3-2.npz", **settings)
+    for name, array in whole.get_arrays().items():
+        np.testing.assert_array_equal(once.get_arrays()[name], array)
+        np.testing.assert_array_equal(twice.get_arrays()[name], array)
+
+
+def test_first_batches_of_epochs_go_on_within_one_with_averages(tmp_path):
+    settings = {"epochs": 3, "batch_size": 3, "steps_per_epoch": 3, "verbose": 0}
+    settings |= {"use_averages": True, "val_data": lambda: iter([data()])}
+
+    def make():
+        model = nn.Model([nn.Dense(6), nn.Dropout(0.5), nn.Dense(3)], seed=0, recompute=True)
+        model.compile("cce", "adam", ema_decay=0.5, gradient_accumulation_steps=2)
+        return model
+
+    whole, resumed = make(), make()
+    whole.fit(*data(), callbacks=saving_at(tmp_path / "{epoch}-{batch}.hdf5", 4), **settings)
+    resumed.fit(*data(), resume=tmp_path / "2-1.hdf5", **settings)
+    assert resumed.history == whole.history
+    after = outcome(resumed)
+    for name, array in outcome(whole).items():
+        np.testing.assert_array_equal(after[name], array)
+
+
+def test_the_last_step_of_an_epoch_is_taken_with_its_own_rate(tmp_path):
+    settings = {"epochs": 2, "batch_size": BATCH, "lr_schedule": "one_cycle", "verbose": 0}
+    whole, resumed = (small(gradient_accumulation_steps=2) for _ in range(2))
+    whole.fit(*data(), callbacks=saving_at(tmp_path / "{epoch}-{batch}.npz", 3), **settings)
+    resumed.fit(*data(), resume=tmp_path / "1-3.npz", **settings)  # the third batch waits
+    for name, array in whole.get_arrays().items():
+        np.testing.assert_array_equal(resumed.get_arrays()[name], array)
+    assert resumed.history == whole.history
+
+
+def test_gradients_of_layers_that_are_frozen_now_are_said_to_be_left_out(tmp_path):
+    settings = {"batch_size": BATCH, "verbose": 0}
+    model, resumed = (small(gradient_accumulation_steps=2) for _ in range(2))
+    model.layers[0].trainable = False
+    model.fit(*data(), callbacks=saving_at(tmp_path / "{batch}.npz", 1), **settings)
+    resumed.fit(*data(), resume=tmp_path / "2.npz", **settings)  # none waits
+    says = r"1\.npz' holds gradients that wait .* of other layers"
+    with pytest.warns(UserWarning, match=says) as told:
+        resumed.fit(*data(), resume=tmp_path / "1.npz", **settings)
+    assert told[0].filename == __file__
+
+
+def test_a_clock_goes_on_where_no_batch_of_the_epoch_is_left(tmp_path):
+    settings = {"epochs": 2, "batch_size": BATCH, "verbose": 0}
+    small().fit(*data(), callbacks=saving_at(tmp_path / "{epoch}-{batch}.npz", 3), **settings)
+    history = small().fit(*data(), callbacks=cb.Timer(), resume=tmp_path / "1-3.npz", **settings)
+    assert np.isnan(history["step_seconds"]).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("suffix", ["npz", "hdf5"])
+def test_a_state_of_yes_and_no_is_read_again(suffix, tmp_path):
+    class Chosen(cb.Callback):
+        def get_state(self):
+            return {"rows": np.array([True, False, True])}
+
+        def set_state(self, state):
+            self.rows = state["rows"]
+
+    path, after = tmp_path / f"1.{suffix}", Chosen()
+    small().fit(*data(), callbacks=[Chosen(), saving_at(path)], verbose=0)
+    small().fit(*data(), epochs=2, callbacks=after, resume=path, verbose=0)
+    assert after.rows.dtype == bool
+    assert after.rows.tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize(("steps", "taken"), [(4, 3), (2, 5), (1, 9)])
+def test_gradients_that_wait_make_a_step_where_fewer_batches_are_to_wait(steps, taken, tmp_path):
+    x, y = (np.tile(array, (4, *[1] * (array.ndim - 1))) for array in data())  # 12 batches
+    settings = {"batch_size": BATCH, "verbose": 0}
+    model = small(gradient_accumulation_steps=4)
+    model.fit(x, y, callbacks=saving_at(tmp_path / "{batch}.npz", 3), **settings)
+    resumed = small(gradient_accumulation_steps=steps)
+    resumed.fit(x, y, resume=tmp_path / "3.npz", **settings)
+    assert resumed.optimizer.iterations == taken
+
+
+def damaged(path, change):
+    """Write a file anew after a change of what it says of the training."""
+    content = nn.io.read(path)
+    change(content)
+    nn.io.write(path, content)
+
+
+DAMAGES = {
+    "EarlyStopping stood: KeyError: 'wait'": lambda c: c.training["callbacks"][0]["state"].pop(
+        "wait"
+    ),
+    "EarlyStopping stood: ValueError": lambda c: c.training["callbacks"][0]["state"].update(
+        best="good"
+    ),
+    "LayerStats stood: AttributeError": lambda c: c.training["callbacks"][1]["state"].update(
+        stats={"0_Dense": [1]}
+    ),
+    "the metric auc stood: KeyError: 'labels'": lambda c: c.optimizer_arrays.pop("metric/0/labels"),
+    "the metric auc stood: IndexError": lambda c: c.optimizer_arrays.update(
+        {"metric/0/labels": np.array([0, 1, 0])}
+    ),
+    "it has 2 batches of 0 samples": lambda c: c.training["within_epoch"].update(samples=0),
+    "it has -2 batches": lambda c: c.training["within_epoch"].update(batches=-2),
+}
+
+
+@pytest.mark.parametrize("says", DAMAGES)
+def test_a_damaged_state_is_an_error_that_names_file_and_place(says, tmp_path):
+    def train(**more):
+        watchers = [cb.EarlyStopping("loss"), cb.LayerStats(), told_of_the_end(ended)]
+        model = nn.Model([nn.Dense(1, input_shape=(4,))], seed=0)
+        model.compile("bce", "sgd", metrics=["auc"])
+        x, y = data()
+        settings = {"batch_size": BATCH, "verbose": 0}
+        model.fit(x, (y == 0).reshape(-1, 1) * 1.0, **settings, **more, callbacks=[*watchers, keep])
+        return model
+
+    ended = []
+    keep = saving_at(tmp_path / "{batch}.npz", 2)
+    train()
+    damaged(tmp_path / "2.npz", DAMAGES[says])
+    with pytest.raises(nn.io.FileFormatError, match=r"2\.npz") as caught:
+        train(resume=tmp_path / "2.npz")
+    assert says in str(caught.value)
+    began = "stood" in says  # then callbacks were told of the beginning, so they are of the end
+    assert len(ended) == 1 + began
+
+
+def told_of_the_end(ended):
+    return cb.LambdaCallback(on_train_end=lambda: ended.append(1))
+
+
+def test_best_weights_of_another_shape_are_refused(tmp_path):
+    arguments = {"callbacks": [cb.EarlyStopping("loss"), saving_at(tmp_path / "1.npz")]}
+    small().fit(*data(), verbose=0, **arguments)
+    wrong = {"callback/0/weights/0_Dense_W": np.zeros((1, 3), dtype="float32")}
+    damaged(tmp_path / "1.npz", lambda content: content.optimizer_arrays.update(wrong))
+    with pytest.raises(ValueError, match=r"the best weights.*0_Dense_W \(1, 3\) for \(4, 3\)"):
+        small().fit(*data(), epochs=2, resume=tmp_path / "1.npz", verbose=0, **arguments)
+
+
+def test_a_set_that_has_become_smaller_is_refused(tmp_path):
+    settings = {"batch_size": 4, "verbose": 0}
+    small().fit(*data(), callbacks=saving_at(tmp_path / "{batch}.npz", 3), **settings)
+    x, y = data()
+    with pytest.raises(RuntimeError, match=r"'data' ended after 2 batches of an epoch of which 3"):
+        small().fit(x[:8], y[:8], resume=tmp_path / "3.npz", **settings)
+
+
+def test_a_file_without_a_shape_does_not_build_a_model(tmp_path):
+    small().fit(*data(), callbacks=saving_at(tmp_path / "1.npz"), verbose=0)
+    damaged(tmp_path / "1.npz", lambda content: content.architecture.pop("input_shape"))
+    model = nn.Model([nn.Dense(3), nn.Dropout(0.5), nn.Dense(3)], seed=0)
+    model.compile("cce", "adam")
+    with pytest.raises(nn.io.FileFormatError, match=r"1\.npz.*KeyError: 'input_shape'"):
+        model.fit(lambda: iter([data()]), epochs=2, resume=tmp_path / "1.npz", verbose=0)
+
+
+def test_a_fit_that_does_not_begin_leaves_no_rate_for_files():
+    model = small(lr=0.5)
+    log = cb.CSVLogger("/there/is/no/such/folder/log.csv")
+    with pytest.raises(OSError, match="log"):
+        model.fit(*data(), lr_schedule="cosine", callbacks=log, verbose=0)
+    model.optimizer.lr = 0.25
+    assert model.optimizer.to_config()["config"]["lr"] == 0.25
 
 
 def test_averages_go_on_from_weights_that_are_loaded(tmp_path):

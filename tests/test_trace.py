@@ -49,6 +49,18 @@ def test_shapes_and_parameters_of_every_layer():
     assert [row.parameters for row in rows.values()] == [76, 8, 0, 0, 148, 0, 0, 771]
 
 
+def test_a_model_that_recomputes_is_measured_as_one_that_does_not():
+    x, y = data()
+    plain, frugal = make(), make()
+    frugal.recompute = True
+    frugal.train_step(x, y)  # so that its segments are there
+    plain.train_step(x, y)
+    for ours, theirs in zip(measure(frugal, x, y), measure(plain, x, y), strict=True):
+        assert (ours.path, ours.memory) == (theirs.path, theirs.memory)
+        assert ours.output_grad_norm == theirs.output_grad_norm > 0
+    assert frugal.recompute
+
+
 def test_gradients_are_those_of_a_training_step():
     x, y = data()
     model = make()

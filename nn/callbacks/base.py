@@ -230,7 +230,7 @@ class CallbackList:
     """
 
     def __init__(self, callbacks: Sequence[Callback], model: "Model", params: dict[str, Any]):
-        self.callbacks = list(callbacks)
+        self.callbacks, self.params = list(callbacks), params
         for callback in self.callbacks:
             if not isinstance(callback, Callback):
                 raise checks.error(

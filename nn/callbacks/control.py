@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, cuda
+from .. import checks, cuda, io
 from .base import Callback, Logs, score
 
 
@@ -119,6 +119,8 @@ class EarlyStopping(_Watcher):
         super().set_state(state)
         self.best_epoch = None if state["best_epoch"] is None else int(state["best_epoch"])
         if self.restore_best_weights:
+            if state["weights"]:  # none before the first gain
+                io.match_arrays(self.model.get_arrays(), state["weights"], "the best weights")
             to_device = cuda.to_gpu if self.model.device == "gpu" else cuda.to_cpu
             self._best_arrays = {k: to_device(v) for k, v in state["weights"].items()}
         self._stop_without_patience()
@@ -245,16 +247,22 @@ class LearningRateScheduler(Callback):
     def on_train_begin(self, logs: Logs) -> None:
         """Remember the optimizer's own rate; a model saved meanwhile is saved with that."""
         optimizer = self.model.optimizer
-        optimizer.base_lr = optimizer.lr
+        self._base_lr = optimizer.lr
         self._own_lr = getattr(optimizer, "schedule", None) or optimizer.lr
         past = self.model.history.get("lr", ())  # of a training that is resumed
         self._rate = float(past[-1] if past else optimizer.lr)
 
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
-        """Set the rate of the epoch, or of its first batch."""
+        """Set the rate of the epoch, or of its first batch.
+
+        Where a training is resumed within the epoch it is that of the last batch before: the step
+        that is still to be taken may be that batch's.
+        """
         self._epoch = epoch
+        self.model.optimizer.base_lr = self._base_lr
         if self.by == "step":
-            self.on_train_batch_begin(0, logs)
+            done = 0 if self.model.progress is None else self.model.progress.batches
+            self.on_train_batch_begin(max(done - 1, 0), logs)
             return
         rate = self.schedule(epoch, self._rate) if self._takes_rate else self.schedule(epoch)
         self.model.optimizer.lr = self._rate = float(rate)

@@ -77,7 +77,11 @@ class LayerStats(Callback):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on from what `get_state` returned."""
-        self.stats, self._told = state["stats"], set(state["told"])
+        self.stats = {
+            layer: {name: [float(v) for v in values] for name, values in figures.items()}
+            for layer, figures in state["stats"].items()
+        }
+        self._told = set(state["told"])
 
     def on_train_begin(self, logs: Logs) -> None:
         """Start afresh."""

@@ -43,7 +43,10 @@ class ProgressBar(Callback):
         """Start the epoch's display and its clock."""
         self._close()
         self._start = self._shown = time.perf_counter()
-        self._images, self._seconds, self._logs = 0, 0.0, Logs()
+        self._seconds, self._logs = 0.0, Logs()
+        # Where a training is resumed within an epoch, some of its images were seen before.
+        progress = getattr(getattr(self, "model", None), "progress", None)
+        self._images = self._before = 0 if progress is None else progress.samples
         title = f"Epoch {epoch + 1}/{self.params['epochs']}"
         self._display = _display(self.verbose)(title, self.params["samples"])
 
@@ -65,7 +68,7 @@ class ProgressBar(Callback):
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Show the epoch's figures, and leave them standing."""
         taken = time.perf_counter() - self._start
-        speed = _speed(self._images, self._seconds)
+        speed = _speed(self._images - self._before, self._seconds)
         display, self._display = self._display, None
         display.end(self._images, format_logs(logs), speed, text.duration(taken))
 
@@ -75,9 +78,10 @@ class ProgressBar(Callback):
 
     def _show(self, remark: str = "") -> None:
         total, images = self.params["samples"], self._images
-        if not remark and images and math.isfinite(total):
-            remark = f"{text.duration(self._seconds / images * (total - images))} left"
-        speed = _speed(images, self._seconds)
+        seen = images - self._before
+        if not remark and seen and math.isfinite(total):
+            remark = f"{text.duration(self._seconds / seen * (total - images))} left"
+        speed = _speed(seen, self._seconds)
         figures = format_logs({**self._logs, **self._rate()})
         self._display.show(images, total, figures, speed, remark)
 

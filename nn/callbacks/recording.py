@@ -4,6 +4,7 @@ None of them changes anything in the training.
 """
 
 import csv
+import math
 import os
 import time
 from pathlib import Path
@@ -151,7 +152,8 @@ class Timer(Callback):
     """Add the time of each epoch and of a step in it to the history, in seconds.
 
     'seconds' is the whole epoch, validation and the waiting for data included, up to this
-    callback's turn at its end; 'step_seconds' is the mean of its batches, without the waiting.
+    callback's turn at its end; 'step_seconds' is the mean of its batches, without the waiting, and
+    NaN where a training is resumed after the epoch's last batch.
 
     Examples
     --------
@@ -180,4 +182,4 @@ class Timer(Callback):
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Write both times into the epoch's figures."""
         logs["seconds"] = time.perf_counter() - self._epoch_start
-        logs["step_seconds"] = self._in_steps / self._steps
+        logs["step_seconds"] = self._in_steps / self._steps if self._steps else math.nan

@@ -59,7 +59,7 @@ class Accumulator:
         RuntimeError
             Where other parameters are trained than in the batches before it.
         """
-        if self.steps == 1:
+        if self.steps == 1 and not self.batches:
             return params_and_grads
         params = [param for param, _ in params_and_grads]
         parts = [grad * samples for _, grad in params_and_grads]
@@ -72,7 +72,8 @@ class Accumulator:
             part += total
         self.sums = parts
         self.batches, self.samples = self.batches + 1, self.samples + samples
-        return self.finish(params) if self.batches == self.steps else None
+        # More than enough wait where a file is resumed that was to gather more of them.
+        return self.finish(params) if self.batches >= self.steps else None
 
     def finish(self, params: list[Array]) -> list[tuple[Array, Array]]:
         """Return each parameter with the mean gradient of what has come, and begin anew."""
