@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from report import print_class_accuracies, print_confusions, save_curves
+from report import check_place, print_class_accuracies, print_confusions, save_curves
 
 import nn
 from nn.callbacks import Callback, ModelCheckpoint
@@ -149,6 +149,7 @@ def main(arguments=None):
     options = parse_arguments(arguments)
     recipe = choose_recipe(options)
     best = Path(options.out)
+    check_place(best)
     last = best.with_stem(f"{best.stem}_last")
     for path in (Path(options.resume), best) if options.resume else ():
         if not path.is_file():

@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from report import print_class_accuracies, print_confusions, save_curves
+from report import check_place, print_class_accuracies, print_confusions, save_curves
 
 import nn
 from nn.callbacks import ModelCheckpoint
@@ -90,6 +90,7 @@ def print_predictions(model, paths, size):
 
 def main(arguments=None):
     options = parse_arguments(arguments)
+    check_place(options.out)
     rng = np.random.default_rng(options.seed)
     try:
         pictures = load_image_folder(options.data_dir, options.size)

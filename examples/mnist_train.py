@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from report import print_confusions, save_curves
+from report import check_place, print_confusions, save_curves
 
 import nn
 from nn.data import load_mnist_or_sample
@@ -39,6 +39,7 @@ def parse_arguments(arguments, folder, out):
 
 def main(arguments=None, load=load_digits, folder=SAMPLE_DIR, out="mnist_model.hdf5"):
     options = parse_arguments(arguments, folder, out)
+    check_place(options.out)
     try:
         train, test, source = load(options.data_dir, not options.no_download)
     except (OSError, ValueError) as error:  # nothing there, or something else

@@ -1,9 +1,24 @@
-"""What the examples show at their end: which classes are hard, and the curves of the training."""
+"""What the examples show at their end: which classes are hard, and the curves of the training.
+
+And what they ask at their beginning: whether there is a place for the result.
+"""
+
+import os
+from pathlib import Path
 
 import numpy as np
 
 import nn
 from nn.metrics import confusion_matrix
+
+
+def check_place(path):
+    """End the program where a file cannot be written later, after the training."""
+    folder = Path(path).resolve().parent
+    if not folder.is_dir():
+        raise SystemExit(f"--out {path}: there is no folder '{folder}'; make it first.")
+    if Path(path).is_dir() or not os.access(folder, os.W_OK):
+        raise SystemExit(f"--out {path}: cannot be written there; choose another place.")
 
 
 def print_confusions(labels, predicted, class_names, rows=5):

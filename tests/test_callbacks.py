@@ -292,6 +292,15 @@ def test_history_keeps_its_type_through_a_copy():
         assert isinstance(again, callbacks.History)
 
 
+def test_history_says_which_figures_there_are():
+    history = model().fit(*data(), verbose=0)
+    with pytest.raises(KeyError, match=r"one of 'acc', 'loss', 'lr', got 'accuracy': did you mean"):
+        history["accuracy"]
+    assert history.get("accuracy") is None
+    assert "accuracy" not in history
+    assert sorted(history) == ["acc", "loss", "lr"]
+
+
 # ---------------------------------------------------------------- methods as Keras has them
 
 

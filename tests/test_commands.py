@@ -276,6 +276,33 @@ def test_predict_with_a_single_output(capsys, tmp_path, last, loss):
     assert [one["probability"] for one in found] == pytest.approx([yes, 1 - yes], abs=1e-6)
 
 
+@pytest.mark.filterwarnings("default")
+def test_predict_tells_of_digits_on_paper(capsys, tmp_path):
+    """Ink on paper is what people have, and MNIST's digits are light on dark: a hint says so."""
+    from PIL import Image
+
+    for classes in (10, 2):
+        model = nn.Model([nn.Flatten(input_shape=(1, 28, 28)), nn.Dense(classes)])
+        model.save(tmp_path / f"{classes}.npz")
+    paper, board = Image.new("L", (60, 60), 230), Image.new("L", (60, 60), 20)
+    for picture_, ink, name in ((paper, 30, "paper"), (board, 240, "board")):
+        picture_.paste(ink, (25, 10, 35, 50))
+        picture_.save(tmp_path / f"{name}.png")
+    both = (tmp_path / "paper.png", tmp_path / "board.png")
+
+    status, out, err = run(capsys, "predict", tmp_path / "10.npz", *both)
+    assert status == 0
+    assert "warning" not in out
+    assert "dark on light: 1 of 2 pictures" in err
+    assert "--fit digit" in err
+    assert err.count("\n") == 1
+    as_json = run(capsys, "predict", tmp_path / "10.npz", *both, "--json")
+    assert json.loads(as_json[1])["pictures"][0]["picture"] == str(both[0])
+    assert run(capsys, "predict", tmp_path / "10.npz", both[1])[2] == ""
+    assert run(capsys, "predict", tmp_path / "10.npz", *both, "--fit", "digit")[2] == ""
+    assert run(capsys, "predict", tmp_path / "2.npz", *both)[2] == ""  # no digits, it seems
+
+
 def test_predict_keeps_probabilities_of_the_model(capsys, tmp_path):
     model = nn.Model([nn.GlobalAvgPool2D(input_shape=(1, 4, 4)), nn.Dense(4), nn.Softmax()])
     model.layers[1].params["W"][:] = [[0, 1, 2, 3]]

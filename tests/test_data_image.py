@@ -33,6 +33,8 @@ def test_what_is_no_picture_is_named(tmp_path):
         load_image(text)
     with pytest.raises(FileNotFoundError, match=r"'.*gone.png': there is no file"):
         load_image(tmp_path / "gone.png")
+    with pytest.raises(ValueError, match=r"cannot decode '.*': it is a folder"):
+        load_image(tmp_path)
     with pytest.raises(ValueError, match="'size' must be"):
         load_image(text, size=0)
     with pytest.raises(ValueError, match="'mode' must be one of 'L', 'RGB', got 'CMYK'"):

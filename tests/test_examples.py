@@ -77,6 +77,31 @@ def test_accuracy_and_confusions_are_counted_right(example, capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_a_place_for_the_result_is_asked_for_before_the_training(example, tmp_path, monkeypatch):
+    check_place = example("report").check_place
+    check_place(tmp_path / "m.hdf5")
+    monkeypatch.chdir(tmp_path)
+    check_place("m.hdf5")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(SystemExit, match=r"no folder '.*nowhere'; make it first"):
+        check_place(tmp_path / "nowhere" / "m.hdf5")
+    with pytest.raises(SystemExit, match="cannot be written there"):
+        check_place(tmp_path)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(SystemExit, match="choose another place"):
+        check_place("m.hdf5")
+
+
+@pytest.mark.parametrize("name", ["mnist_train", "cifar10_train", "image_folder_train"])
+def test_no_training_begins_without_a_place_for_its_model(example, name, tmp_path, monkeypatch):
+    script = example(name)
+    arguments = ["--out", str(tmp_path / "nowhere" / "m.hdf5")]
+    if name == "image_folder_train":
+        arguments.append(str(tmp_path))
+    with pytest.raises(SystemExit, match="make it first"):
+        script.main(arguments)
+
+
 # ----------------------------------------------------------------- MNIST and Fashion-MNIST
 
 

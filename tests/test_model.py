@@ -1055,7 +1055,8 @@ def test_to_gpu_without_a_gpu_is_an_error():
     assert model.device == "cpu"
 
 
-def test_threads_are_set_before_numpy_loads_and_only_where_unset():
+def test_threads_are_set_before_numpy_loads_and_only_where_unset(monkeypatch):
+    monkeypatch.delenv("NN_DISABLE_AUTO_THREADS", raising=False)
     code = "import nn, os; print(os.environ['OMP_NUM_THREADS'], os.environ['MKL_NUM_THREADS'])"
     environment = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     assert run(code, **environment).stdout.split() == ["1", "1"]

@@ -6,7 +6,7 @@ place that calls them. `score` decides what the callbacks that watch a figure ta
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from .. import checks
 
@@ -159,7 +159,17 @@ class History(dict, Callback):
     >>> history.on_epoch_end(0, {"loss": 0.5})
     >>> history, history.history["loss"]
     ({'loss': [0.5]}, [0.5])
+
+    A figure that was not measured is an error that names those that were:
+
+    >>> history["acuracy"]
+    Traceback (most recent call last):
+    KeyError: "[History] 'name' must be one of 'loss', got 'acuracy'."
     """
+
+    def __missing__(self, name: str) -> NoReturn:
+        """Say which figures there are, as a dict calls this where a key is missing."""
+        raise KeyError(str(checks.unknown("History", "name", name, self)))
 
     @property
     def history(self) -> dict[str, list[float]]:

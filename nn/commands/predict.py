@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import warnings
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,8 @@ def run(options: argparse.Namespace) -> Result:
     form = picture_form(model)
     pictures = np.stack([read_picture(path, form, options.fit) for path in options.pictures])
     kind, scores = probabilities(model, model.predict(pictures))
+    if options.fit != "digit" and form == (1, 28, 28) and scores.shape[1] == 10:
+        _warn_of_paper(pictures)
     found = []
     for path, row in zip(options.pictures, scores, strict=True):
         best = np.argsort(-row, kind="stable")[: options.top]
@@ -71,6 +74,17 @@ def read_picture(path: str | os.PathLike, form: tuple[int, int, int], fit: str) 
         return normalize_digit(path)[np.newaxis]  # (28, 28) -> (1, 28, 28)
     channels, height, width = form
     return load_image(path, (height, width), MODES[channels], fit)
+
+
+def _warn_of_paper(pictures: np.ndarray) -> None:
+    """Say what to do where digits may be dark on light paper: those of MNIST are the reverse."""
+    light = sum(np.median(picture) > 127 for picture in pictures)
+    if light:
+        warnings.warn(
+            f"[predict] dark on light: {light} of {len(pictures)} pictures. MNIST has its digits "
+            "light on dark: give --fit digit for digits on paper or on a screen.",
+            stacklevel=2,
+        )
 
 
 def probabilities(model: Model, outputs: Any) -> tuple[str, np.ndarray]:

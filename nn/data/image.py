@@ -131,6 +131,8 @@ def decode(path: Path, form: Form) -> np.ndarray:
     """Return the picture in a file as (C, H, W) uint8."""
     from PIL import Image
 
+    if path.is_dir():
+        raise IsADirectoryError("it is a folder")
     if not path.is_file():  # a pipe, which would wait for ever, or a link to nowhere
         raise FileNotFoundError("there is no file")
     if path.stat().st_size == 0:
