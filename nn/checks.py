@@ -187,9 +187,10 @@ def real_array(owner: str, argument: str, value: Any) -> Any:
     """
     made = array(owner, argument, value)
     if made.dtype.kind not in "fiub":
-        raise TypeError(
-            f"[{owner}] '{argument}' must hold real numbers, got an array of dtype {made.dtype}."
-        )
+        came = f"an array of dtype {made.dtype}"
+        if argument == "y" and made.dtype.kind in "UST":
+            came += ": give each class a number, np.unique(y, return_inverse=True)[1] does it"
+        raise TypeError(f"[{owner}] '{argument}' must hold real numbers, got {came}.")
     return made
 
 

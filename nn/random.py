@@ -5,6 +5,9 @@ and for the order of its data. `nn.seed(n)` fixes the root that models without a
 their own, and layers used without a model, are spawned from.
 """
 
+import contextlib
+from collections.abc import Iterator
+
 import numpy as np
 
 from . import checks
@@ -33,6 +36,27 @@ def seed(n: int) -> None:
     """
     global _root
     _root = np.random.default_rng(checks.non_negative_int("nn.seed", "n", n))
+
+
+@contextlib.contextmanager
+def leaving_the_root() -> Iterator[None]:
+    """Let what is made in a `with` block take nothing from the root that `nn.seed` fixed.
+
+    Examples
+    --------
+    >>> seed(7); first = new_generator().random()
+    >>> seed(7)
+    >>> with leaving_the_root():
+    ...     generator = new_generator()
+    >>> first == new_generator().random()
+    True
+    """
+    global _root
+    root, _root = _root, np.random.default_rng(0)
+    try:
+        yield
+    finally:
+        _root = root
 
 
 def new_generator(seed: int | None = None) -> np.random.Generator:

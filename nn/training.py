@@ -269,6 +269,7 @@ def warn_of_doubts(model: "Model", train: Dataset | Stream) -> None:
             doubts.append(validation.doubt_about_classes(source.y, classes))
         elif isinstance(model.loss, _REGRESSION):
             doubts.append(validation.doubt_about_range(kind, source.y))
+        doubts.append(validation.doubt_about_layout(source.x.shape, type(chain[0]).__name__))
         doubts.append(validation.doubt_about_scale(source.x, type(chain[0]).__name__))
     for doubt in filter(None, doubts):
         warnings.warn(doubt, UserWarning, stacklevel=4)  # where fit() was called

@@ -340,7 +340,38 @@ def doubt_about_classes(y: np.ndarray, classes: int | None) -> str | None:
     )
 
 
+_CONVOLUTIONS = ("Conv2D", "Conv2DTranspose", "DepthwiseConv2D")
 _SCALING = ("Rescale", "Standardize", "BatchNorm", "BatchNorm1D", "BatchNorm2D", "LayerNorm")
+
+
+def doubt_about_layout(shape: tuple[int, ...], first: str) -> str | None:
+    """Return a doubt where pictures for a convolution seem to have their channels last, else None.
+
+    They do where the last axis has 1 or 3 places and the two before are equal and larger.
+
+    Parameters
+    ----------
+    shape
+        Of the inputs, with the batch axis.
+    first
+        Name of the first layer's class.
+
+    Examples
+    --------
+    >>> print(doubt_about_layout((60, 28, 28, 1), "Conv2D"))
+    [Model] 'x' should be pictures (N, C, H, W), got (60, 28, 28, 1), which looks like \
+(N, H, W, C): give x.transpose(0, 3, 1, 2), and input_shape=(1, 28, 28) to the first layer.
+    """
+    if first not in _CONVOLUTIONS or len(shape) != 4:
+        return None
+    _, height, width, channels = shape
+    if channels not in (1, 3) or height != width or height <= 4:
+        return None
+    return (
+        f"[Model] 'x' should be pictures (N, C, H, W), got {shape}, which looks like "
+        f"(N, H, W, C): give x.transpose(0, 3, 1, 2), and input_shape="
+        f"({channels}, {height}, {width}) to the first layer."
+    )
 
 
 def doubt_about_scale(x: Any, first: str) -> str | None:

@@ -210,3 +210,15 @@ def test_fifty_convolutions_in_a_third_of_the_memory(monkeypatch):
     print(f"{saving / 1e6:.1f} MB of {plain / 1e6:.1f}")
     assert_same(grads, same)
     assert saving <= plain / 3, f"{saving / 1e6:.1f} MB of {plain / 1e6:.1f}"
+
+
+def test_the_seed_of_all_is_left_alone():
+    """Models that are made later begin as they would without recomputation."""
+    found = []
+    for recompute in (False, True):
+        nn.seed(3)
+        model = nn.Model(layers(), recompute=recompute)
+        model.compile("cce", "sgd")
+        model.train_step(X, Y)
+        found.append(nn.Model([nn.Dense(3, input_shape=(2,))]).layers[0].params["W"])
+    np.testing.assert_array_equal(*found)

@@ -101,6 +101,24 @@ def test_pictures_that_nobody_scaled(dtype, rng):
     assert validation.doubt_about_scale(x[:, :, 0], "Dense") is None  # 4 features: no picture
 
 
+def test_pictures_with_their_channels_last(rng):
+    x = rng.random((120, 8, 8, 1))
+
+    def fit(x, **options):
+        stack = [nn.Conv2D(2, 3, **options), nn.Flatten(), nn.Dense(3)]
+        compiled(stack).fit(x, Y, verbose=0)
+
+    (message,) = said(lambda: fit(x))
+    assert "give x.transpose(0, 3, 1, 2), and input_shape=(1, 8, 8)" in message
+    assert said(lambda: fit(x.transpose(0, 3, 1, 2), input_shape=(1, 8, 8))) == []
+    assert said(lambda: fit(x[:, :5])) == []  # five channels of 8 x 1
+
+
+def test_texts_as_labels_say_what_to_do(rng):
+    with pytest.raises(TypeError, match=r"give each class a number, np\.unique"):
+        compiled([nn.Dense(3)]).fit(rng.random((3, 4)), np.array(["a", "b", "c"]), verbose=0)
+
+
 def test_accuracy_at_chance_while_the_loss_falls(rng):
     x, y = rng.normal(size=(2000, 4)), rng.permutation(np.arange(2000) % 2)
     model = compiled(

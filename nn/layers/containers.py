@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, cuda
+from .. import checks, cuda, random
 from .base import (
     MAX_DEPTH,
     Array,
@@ -474,7 +474,8 @@ def in_segments(layers: Sequence[Layer]) -> list[Layer]:
     """
     length = math.ceil(math.sqrt(len(layers)))
     starts = range(0, len(layers) - length, length)
-    stack: list[Layer] = [Recompute(layers[start : start + length]) for start in starts]
+    with random.leaving_the_root():  # models made later are to begin as without `recompute`
+        stack: list[Layer] = [Recompute(layers[start : start + length]) for start in starts]
     stack += layers[len(starts) * length :]
     build_layers(stack, layers[0].built_shape or (), layers[0].dtype)
     return stack

@@ -82,7 +82,7 @@ def get(optimizer: Any, **arguments: Any) -> Any:
     >>> get("adam", beta_1=0.8)
     Traceback (most recent call last):
     ValueError: [Adam] 'argument' must be one of 'beta1', 'beta2', 'clip_norm', 'clip_value', \
-'ema_decay', 'eps', 'lr', 'weight_decay', got 'beta_1': did you mean 'beta1'?
+'ema_decay', 'eps', 'learning_rate', 'lr', 'weight_decay', got 'beta_1': did you mean 'beta1'?
     """
     given = {name: value for name, value in arguments.items() if value is not None}
     if isinstance(optimizer, str):
@@ -137,7 +137,8 @@ def _split(
     for name in arguments:
         if name not in known:
             settable = SETTINGS if hasattr(cls, "configure") else ()
-            raise checks.unknown(owner, "argument", name, {*known, *settable})
+            other = ["learning_rate"] if "lr" in known else []
+            raise checks.unknown(owner, "argument", name, {*known, *other, *settable})
     return arguments, settings
 
 
