@@ -266,6 +266,8 @@ def _parse(text: str | bytes | None, path: Path) -> Any:
             "that a model takes."
         )
     try:
+        if isinstance(text, bytes):  # JSON is UTF-8; `loads` would look for a module of any other
+            text = text.decode("utf-8").removeprefix("\ufeff")
         value = json.loads(text)
         _check_depth(value)
     except (ValueError, RecursionError) as error:  # the latter: brackets without end

@@ -641,3 +641,23 @@ def test_three_hundred_mutations():
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "300 mutations from 0 on, 0 faults" in ran.stdout
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_the_list_beside_the_weights_is_read_as_utf_8(encoding, tmp_path):
+    listed = [{"class": "Dense", "config": {"units": 2, "input_shape": [3], "name": "dünn"}}]
+    nn.Model([layers.layer_from_config(listed[0])], seed=0).save_weights(tmp_path / "weights.hdf5")
+    (tmp_path / "weights.json").write_text(
+        json.dumps(listed, ensure_ascii=False), encoding=encoding
+    )
+    assert nn.Model.load(tmp_path / "weights.hdf5").layers[0].name == "dünn"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32-be"])
+def test_no_other_encoding_is_looked_for(encoding, tmp_path):
+    """Python would import a module for it, which opens a file."""
+    listed = [{"class": "Dense", "config": {"units": 2, "input_shape": [3]}}]
+    nn.Model([layers.layer_from_config(listed[0])], seed=0).save_weights(tmp_path / "weights.hdf5")
+    (tmp_path / "weights.json").write_text(json.dumps(listed), encoding=encoding)
+    with pytest.raises(FileFormatError, match=r"weights\.json' holds broken JSON"):
+        nn.Model.load(tmp_path / "weights.hdf5")
