@@ -546,6 +546,7 @@ class Model(Network):
         batch_size: int = 256,
         sample_weight: Array | None = None,
         steps: int | None = None,
+        class_weight: dict[int, float] | None = None,
     ) -> dict[str, float]:
         """Return the loss, penalties included, and the metrics: {'loss': ..., 'acc': ...}.
 
@@ -560,6 +561,8 @@ class Model(Network):
             (n,), multiplied into the loss of each sample.
         steps
             Batches to read; None for all. A source that never ends needs it.
+        class_weight
+            {class: weight}, multiplied into the loss of each sample of the class, as in `fit`.
 
         Raises
         ------
@@ -572,6 +575,7 @@ class Model(Network):
         batch_size = checks.positive_int("Model", "batch_size", batch_size)
         data = training.as_data(self, data, y, "data")
         data = training.with_sample_weight(self, data, sample_weight)
+        data = training.with_class_weight(self, data, class_weight)
         return self._evaluate(training.in_steps(data, steps, batch_size, "steps"), batch_size)
 
     def _evaluate(self, data: Any, batch_size: int, may_be_nan: bool = False) -> dict[str, float]:

@@ -277,6 +277,22 @@ def test_class_weights_train_but_do_not_validate():
     assert weighted["loss"][0] > 5 * plain[0]
 
 
+@pytest.mark.parametrize("targets", ["integers", "one-hot", "batches"])
+def test_class_weights_in_an_evaluation_are_weights_of_samples(targets):
+    x, y = blobs(30)
+    weights = {0: 0.5, 2: 3.0}
+    by_sample = np.array([weights.get(int(label), 1.0) for label in y])
+    model = compiled()
+    expected = model.evaluate(x, y, sample_weight=by_sample)["loss"]
+    if targets == "batches":
+        found = model.evaluate([(x[:20], y[:20]), (x[20:], y[20:])], class_weight=weights)
+    else:
+        given = y if targets == "integers" else np.eye(3)[y]
+        found = model.evaluate(x, given, class_weight=weights)
+    assert found["loss"] == pytest.approx(expected, rel=1e-5)
+    assert found["loss"] != pytest.approx(model.evaluate(x, y)["loss"], rel=1e-3)
+
+
 def test_weights_of_samples_need_a_loss_that_takes_them():
     model = compiled(loss=SquaredError())
     with pytest.raises(ValueError, match="need a loss whose forward"):
