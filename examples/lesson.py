@@ -12,14 +12,16 @@ PICTURES = (".pdf", ".png", ".svg")
 # ------------------------------------------------------------------------------- options
 
 
-def whole(text):
-    """Return an option as an integer of at least 1."""
+def whole(text, least=1):
+    """Return an option as an integer of at least `least`."""
     try:
         number = int(text)
     except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got '{text}'")
+        number = least - 1
+    if number < least:
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number of at least {least}, got '{text}'"
+        )
     return number
 
 
@@ -44,13 +46,7 @@ def positive(text):
 
 def seed(text):
     """Return an option as an integer of at least 0."""
-    try:
-        number = int(text)
-    except ValueError:
-        number = -1
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 0, got '{text}'")
-    return number
+    return whole(text, least=0)
 
 
 def file_to_write(text):

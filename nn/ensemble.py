@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import checks, cuda, kernels, losses, metrics, training
+from . import checks, cuda, inference, kernels, losses, metrics, training
 from .layers import Sigmoid, Softmax
 from .layers.containers import output_activation
 from .model import Model
@@ -128,11 +128,7 @@ class Ensemble:
                 "[Ensemble] 'names' needs the names of the classes, and the models have none: set "
                 "ensemble.class_names."
             )
-        scores = self.predict(x, batch_size)
-        if scores.ndim == 2 and scores.shape[1] == 1:
-            classes = (scores[:, 0] > self.threshold).astype(np.int64)
-        else:
-            classes = scores.argmax(axis=1)
+        classes = inference.decide(self.predict(x, batch_size), self.threshold)
         return np.array(self.class_names)[cuda.to_cpu(classes)] if names else classes
 
     def evaluate(self, data: Any, y: Any = None, batch_size: int = _BATCH) -> dict[str, float]:

@@ -9,6 +9,8 @@ Stacks within the stack are taken apart for it, and the layers of residual block
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from .layers import BatchNorm, BatchNorm1D, BatchNorm2D, Conv2D, Dense, Layer, Residual
 from .layers.containers import flat
 
@@ -41,6 +43,20 @@ def run(layers: Sequence[Layer], x: Array, keep_logits: bool = False) -> Array:
         else:
             x = layer.forward(x, training=False if keep_logits and following is None else None)
     return x
+
+
+def decide(scores: Array, threshold: float) -> Array:
+    """Return the class that outputs say, integers (n,): the largest of several, or yes or no.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> decide(np.array([[0.2, 0.8], [0.7, 0.3]]), 0.5), decide(np.array([[-1.0], [2.0]]), 0.0)
+    (array([1, 0]), array([0, 1]))
+    """
+    if scores.ndim == 2 and scores.shape[1] == 1:
+        return (scores[:, 0] > threshold).astype(np.int64)
+    return scores.argmax(axis=1)
 
 
 def _folds(layer: Layer, following: Layer | None) -> bool:

@@ -269,6 +269,8 @@ class Model(Network):
             weights are as they were before.
         """
         self._require_compiled("train_step")
+        if not isinstance(metrics, list | None):
+            raise checks.error("Model", "metrics", "must be a list of Metric objects", metrics)
         self.use_training_weights()
         x, y = self._inputs(x), self._to_device(y)
         y_pred = self._forward(x, training=True)
@@ -281,8 +283,6 @@ class Model(Network):
         summed = self.accumulator.add(pairs, len(x))
         if summed is not None:  # else it waits for more batches
             self.optimizer.step(summed)
-        if not isinstance(metrics, list | None):
-            raise checks.error("Model", "metrics", "must be a list of Metric objects", metrics)
         measured = training.fresh_metrics(self, y) if metrics is None else metrics
         return {"loss": loss, **training.measure(measured, y, y_pred)}
 
@@ -309,8 +309,8 @@ class Model(Network):
                 "[Model] averaged weights stand in the place of the weights in training: call "
                 "use_training_weights() before the batch."
             )
-        names, factors, pairs = [], [], []
-        for name, layer, key, factor in self._trained():
+        trained, pairs = list(self._trained()), []
+        for _, layer, key, _ in trained:
             if key not in layer.grads:
                 raise RuntimeError(
                     f"[{type(layer).__name__}] has no gradient for '{key}': call backward() "
@@ -319,11 +319,14 @@ class Model(Network):
             param, grad = layer.params[key], layer.grads[key]
             if key in layer.regularizers:
                 grad = grad + layer.regularizers[key].gradient(param)
-            names.append(name)
-            factors.append(factor)
             pairs.append((param, grad))
-        optim.name_parameters(self.optimizer, names, factors, self._token)
+        self._name_parameters(trained)
         return pairs
+
+    def _name_parameters(self, trained: list[tuple[str, Layer, str, float]]) -> None:
+        """Tell the optimizer the names of the trained parameters and their rates' factors."""
+        names, factors = [name for name, *_ in trained], [factor for *_, factor in trained]
+        optim.name_parameters(self.optimizer, names, factors, self._token)
 
     def finish_step(self) -> None:
         """Take the optimizer's step with the batches that have come, where any wait for it.
@@ -334,8 +337,7 @@ class Model(Network):
         if self.accumulator.batches:
             self.use_training_weights()
             trained = list(self._trained())
-            names, factors = [name for name, *_ in trained], [factor for *_, factor in trained]
-            optim.name_parameters(self.optimizer, names, factors)
+            self._name_parameters(trained)
             params = [layer.params[key] for _, layer, key, _ in trained]
             self.optimizer.step(self.accumulator.finish(params))
 
@@ -667,11 +669,7 @@ class Model(Network):
                 "[Model] 'names' needs the names of the classes, and the model has none: set "
                 "model.class_names, or fit() a Dataset that has them."
             )
-        scores = self.predict(x, batch_size)
-        if scores.ndim == 2 and scores.shape[1] == 1:
-            classes = (scores[:, 0] > self.threshold).astype(np.int64)
-        else:
-            classes = scores.argmax(axis=1)
+        classes = inference.decide(self.predict(x, batch_size), self.threshold)
         if not names:
             return classes
         self.class_names = self.class_names  # there is one for each output, also after add()

@@ -552,11 +552,6 @@ def checked_schedule(schedule: Callable[[int], Any]) -> Callable[[int], float]:
     return rate
 
 
-def optimizer_steps(batches: Any, accumulate: int) -> Any:
-    """Return the optimizer's steps in an epoch of so many batches, perhaps infinitely many."""
-    return batches if batches == math.inf else -(-batches // accumulate)  # rounded up
-
-
 def check_steps(params: dict[str, Any]) -> None:
     """Raise where a schedule is to count steps over epochs whose steps are not known."""
     if params["steps"] == math.inf:
