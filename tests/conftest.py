@@ -45,6 +45,18 @@ def models_start_on_the_cpu(monkeypatch):
     monkeypatch.setattr(cuda, "USE_CUDA", False)
 
 
+@pytest.fixture(autouse=True)
+def arrays_decide_where_they_are_computed(monkeypatch):
+    """Let nobody ask for the library of no array: on a GPU it would be the wrong one."""
+    library_of = cuda.get_array_module
+
+    def get_array_module(*arrays):
+        assert arrays and all(array is not None for array in arrays)
+        return library_of(*arrays)
+
+    monkeypatch.setattr(cuda, "get_array_module", get_array_module)
+
+
 @pytest.fixture
 def to_device(device):
     """Return the function that moves an array to the device of the test."""

@@ -1,6 +1,7 @@
 """The optimizers against published vectors, slow scalar loops, and the promises of the base."""
 
 import copy
+import inspect
 import json
 import math
 
@@ -286,6 +287,35 @@ def test_state_takes_the_dtype_of_its_parameter():
     assert optimizer.get_state()["velocity/0"] == pytest.approx(0.9)
 
 
+def test_loaded_state_gets_the_memory_layout_of_each_parameter():
+    params = [np.zeros((2, 3, 4)).transpose(2, 0, 1) for _ in range(3)]
+    optimizer = optim.Adam().configure(ema_decay=0.5)
+    state = {f"{slot}/{k}": np.zeros((4, 2, 3)) for slot in ("m", "v", "ema") for k in range(3)}
+    optimizer.set_state({"iterations": 1, "ema_steps": 1, **state})
+    optimizer.step([(param, param + 1) for param in params])
+    state = optimizer.get_state()
+    assert [state[f"{slot}/2"].strides for slot in ("m", "v", "ema")] == [params[0].strides] * 3
+
+
+def test_state_stays_where_it_is_from_step_to_step():
+    weights = np.zeros((2, 3)).T
+    optimizer = optim.SGDMomentum().configure(ema_decay=0.5)
+    optimizer.step([(weights, np.ones((3, 2)))])
+    average = optimizer.averages["0"]
+    assert average.strides == weights.strides
+    optimizer.step([(weights, np.ones((3, 2)))])
+    assert optimizer.averages["0"] is average
+
+
+def test_state_follows_a_parameter_that_changes_its_dtype():
+    optimizer = optim.SGDMomentum().configure(ema_decay=0.5)
+    optimizer.step([(np.zeros(2), np.ones(2))])
+    optimizer.step([(np.zeros(2, "f4"), np.ones(2, "f4"))])
+    state = optimizer.get_state()
+    assert state["velocity/0"].dtype == state["ema/0"].dtype == "float32"
+    assert (state["iterations"].dtype, state["ema_steps"].dtype) == ("int64", "int64")
+
+
 def test_set_state_copies():
     given = np.ones((2, 2))
     optimizer = optim.SGDMomentum()
@@ -297,9 +327,15 @@ def test_set_state_copies():
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        ({}, r"\[Adam\] 'state' must hold 'iterations'"),
+        ({}, r"^\[Adam\] 'state' must hold 'iterations', got \[\]\.$"),
+        ({"m/W": 1, "v/W": 1}, r"'state' must hold 'iterations', got \['m/W', 'v/W'\]\.$"),
+        (5, r"^\[Adam\] 'state' must hold 'iterations', got 5\.$"),
         ({"iterations": 1, "velocity/0": np.ones(2)}, r"\[Adam\] 'state' .* got 'velocity'"),
-        ({"iterations": 1, "m/W": np.ones(2)}, r"\[Adam\] 'state' must hold all of .* 'W'"),
+        (
+            {"iterations": 1, "m/W": np.ones(2)},
+            r"\[Adam\] 'state' must hold all of .* 'W', got \['m'\]",
+        ),
+        ({"iterations": 1, "ema/W": np.ones(2)}, r"'state' must be one of 'm', 'v', got 'ema'"),
         ({"iterations": 1, "m/W2": np.ones(2)}, r"\[Adam\] 'state' .*: did you mean 'W'\?"),
     ],
 )
@@ -315,11 +351,35 @@ def test_shapes_that_do_not_fit_are_errors():
     with pytest.raises(ValueError, match=r"\[Adam\] expects a gradient .* \(2, 3\) .* \(3,\)"):
         optimizer.step([(np.zeros((2, 3)), np.zeros(3))])
     optimizer.step([(np.zeros((2, 3)), np.zeros((2, 3)))])
-    with pytest.raises(ValueError, match=r"'0' to keep the shape \(2, 3\) .* got \(4, 3\)"):
+    with pytest.raises(ValueError, match=r"^\[Adam\] .* the shape \(2, 3\) .* got \(4, 3\)"):
         optimizer.step([(np.zeros((4, 3)), np.zeros((4, 3)))])
     optimizer.param_names = ["a", "b"]
     with pytest.raises(ValueError, match=r"must hold 2 pairs, as 'param_names' does, got 1"):
         optimizer.step([(np.zeros((2, 3)), np.zeros((2, 3)))])
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        (5, r"'params_and_grads' must hold pairs of arrays \(param, grad\), got int: .* iterable"),
+        ([np.zeros(3)], r"'params_and_grads' must hold pairs of arrays .*, got list: too many"),
+        ([(np.zeros(3), [1.0])], r"must hold arrays of floats, got float64 and list for '0'\.$"),
+        ([(np.zeros(3), np.zeros(3, int))], r"of floats, got float64 and int64 for '0'\.$"),
+        ([(3.0, np.zeros(3))], r"must hold arrays of floats, got float and float64 for '0'\.$"),
+    ],
+)
+def test_what_are_no_pairs_of_arrays_is_an_error(pairs, message):
+    with pytest.raises(TypeError, match=rf"^\[SGD\] .*{message}"):
+        optim.SGD().step(pairs)
+
+
+def test_the_error_of_missing_pairs_is_whole():
+    optimizer = optim.SGD()
+    optimizer.param_names = ["a", "b"]
+    with pytest.raises(
+        ValueError, match=r"^\[SGD\] 'params_and_grads' must hold 2 pairs, .* got 0\.$"
+    ):
+        optimizer.step([])
 
 
 def test_a_shape_error_leaves_the_other_parameters_alone():
@@ -537,11 +597,27 @@ def test_an_error_within_a_step_leaves_the_rate_as_it_was():
     assert optimizer.lr == 0.5
 
 
+def test_an_optimizer_belongs_to_one_model():
+    optimizer, one, other = optim.Adam(), object(), object()
+    for owner in (None, one, one, None):
+        optim.name_parameters(optimizer, ["W"], [1.0], owner)
+    message = (
+        r"^\[Model\] 'optimizer' is in use by another model, and its state is that model's, "
+        r"got Adam again: use a new optimizer\.$"
+    )
+    with pytest.raises(ValueError, match=message):
+        optim.name_parameters(optimizer, ["W"], [1.0], other)
+    assert optimizer.owner is one
+    optim.name_parameters(None, ["W"], [1.0], other)
+
+
 def test_factors_need_an_optimizer_that_honours_them():
     for optimizer in (ByIdentity(0.1), Stranger()):
         name = type(optimizer).__name__
         optim.name_parameters(optimizer, ["W"], [1.0])
-        with pytest.raises(ValueError, match=rf"\[{name}\] 'lr_factor' for 'W' .* update\(\)"):
+        with pytest.raises(
+            ValueError, match=rf"\[{name}\] 'lr_factor' for 'W' .*: write update\(\) .* got 0\.1\.$"
+        ):
             optim.name_parameters(optimizer, ["b", "W"], [1.0, 0.1])
     with pytest.raises(ValueError, match=r"\[Model\] 'lr_factor' for 'W' .* compile\(\)"):
         optim.name_parameters(None, ["W"], [0.1])
@@ -640,6 +716,7 @@ def test_averages_and_state_that_do_not_fit():
         optimizer.step([(np.zeros(3), np.zeros(3))])
     # averages may begin where a training without them goes on
     optimizer.set_state({"iterations": np.array(10)})
+    assert set(optimizer.get_state()) == {"iterations"}
     weights = np.zeros(2)
     optimizer.step([(weights, np.ones(2))])
     assert np.array_equal(optimizer.averages["0"], weights) and optimizer.iterations == 11
@@ -676,8 +753,17 @@ def test_accumulating_one_batch_hands_the_pairs_on():
 def test_accumulating_other_parameters_is_an_error():
     accumulator = optim.Accumulator(2)
     accumulator.add([(np.zeros(2), np.ones(2))], 4)
-    with pytest.raises(RuntimeError, match=r"other layers are trained .* finish_step\(\)"):
+    message = (
+        r"^\[Model\] other layers are trained than in the batches before, whose gradients wait for "
+        r"'gradient_accumulation_steps': call finish_step\(\) before the change\.$"
+    )
+    with pytest.raises(RuntimeError, match=message):
         accumulator.add([(np.zeros(2), np.ones(2)), (np.zeros(3), np.ones(3))], 4)
+    message = (
+        r"\[Model\] 2 parameters are trained, and the gradients of 1 wait: call finish_step\(\)"
+    )
+    with pytest.raises(RuntimeError, match=message):
+        accumulator.finish([np.zeros(2), np.zeros(3)])
     accumulator.clear()
     assert accumulator.add([(np.zeros(3), np.ones(3))], 4) is None
     with pytest.raises(ValueError, match=r"'gradient_accumulation_steps' .* got 0"):
@@ -834,7 +920,7 @@ def test_get_takes_any_object_with_a_step():
         (lambda: optim.SGD(lr=math.inf), ValueError, r"\[SGD\] 'lr' .* got inf"),
         (lambda: optim.SGD(momentum=1.0), ValueError, r"\[SGD\] 'momentum' .* got 1\.0"),
         (lambda: optim.SGDMomentum(momentum=-1), ValueError, r"\[SGDMomentum\] 'momentum'"),
-        (lambda: optim.SGD(nesterov=True), ValueError, r"\[SGD\] 'nesterov' needs a 'momentum'"),
+        (lambda: optim.SGD(nesterov=True), ValueError, r"\[SGD\] 'nesterov' needs .*, got True\.$"),
         (lambda: optim.Adagrad(eps=0), ValueError, r"\[Adagrad\] 'eps' .* got 0"),
         (lambda: optim.RMSprop(rho=1), ValueError, r"\[RMSprop\] 'rho' .* got 1"),
         (lambda: optim.RMSprop(eps=-1), ValueError, r"\[RMSprop\] 'eps'"),
@@ -864,6 +950,31 @@ def test_config_round_trip(cls):
     restored = optim.from_config(json.loads(json.dumps(config)))
     assert type(restored) is cls
     assert vars(restored) == vars(optimizer)
+
+
+@pytest.mark.parametrize("cls", ALL)
+def test_every_argument_is_kept_and_stored(cls):
+    given = {"lr": 0.3, "momentum": 0.2, "rho": 0.4, "beta1": 0.5, "beta2": 0.6, "eps": 1e-3}
+    given |= {"weight_decay": 0.7, "nesterov": True, "schedule_decay": 0.8}
+    taken = {name: given[name] for name in inspect.signature(cls).parameters}
+    optimizer = cls(**taken)
+    assert {name: getattr(optimizer, name) for name in taken} == taken
+    config = optimizer.to_config()["config"]
+    assert {name: config[name] for name in taken} == taken
+
+
+def test_config_stores_the_optimizers_own_rate_while_fit_has_a_schedule():
+    optimizer = optim.SGD(lr=0.5)
+    optimizer.base_lr = 0.25
+    assert optimizer.to_config()["config"]["lr"] == 0.25
+    stranger = optim.Optimizer.__new__(NoRate)
+    stranger.base_lr = 0.25
+    assert "lr" not in stranger.to_config()["config"]
+
+
+class NoRate(optim.Optimizer):
+    def __init__(self):
+        super().__init__()
 
 
 def test_config_stores_the_present_rate_of_a_schedule():

@@ -64,7 +64,7 @@ def to_rows(x: Array) -> Array:
 
 
 def from_rows(rows: Array, shape: tuple[int, ...]) -> Array:
-    """Undo `to_rows`: see the matrix as the logical `shape` (N, C, ...), without a copy."""
+    """Undo `to_rows`: see the matrix, or its rows one after the other, as (N, C, ...), no copy."""
     xp = cuda.get_array_module(rows)
     # (N * ..., C) -> (N, ..., C) -> (N, C, ...)
     return xp.moveaxis(rows.reshape(shape[0], *shape[2:], shape[1]), -1, 1)
@@ -745,7 +745,7 @@ def normal_noise(x: Array, rng: np.random.Generator) -> Array:
     noise = source.standard_normal(x.size, dtype=x.dtype)
     if x.ndim < 3:
         return noise.reshape(x.shape)
-    return from_rows(noise.reshape(-1, x.shape[1]), x.shape)
+    return from_rows(noise, x.shape)
 
 
 def dropout_mask(x: Array, rate: float, rng: np.random.Generator) -> Array:
@@ -762,7 +762,7 @@ def dropout_mask(x: Array, rate: float, rng: np.random.Generator) -> Array:
         kept = xp.random.default_rng(int(rng.integers(2**63))).random(x.size) >= rate
     if x.ndim < 3:
         return kept.reshape(x.shape)
-    return from_rows(kept.reshape(-1, x.shape[1]), x.shape)
+    return from_rows(kept, x.shape)
 
 
 def dropout(x: Array, kept: Array, rate: float) -> Array:
