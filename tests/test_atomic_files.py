@@ -227,6 +227,29 @@ def test_an_error_while_writing(saved, problem):
 # --------------------------------------------------------------------- what the file becomes
 
 
+@pytest.mark.parametrize(
+    ("error", "reason", "remedy"),
+    [
+        (OSError("it is odd"), "it is odd", "choose another place"),
+        (OSError(), "OSError", "choose another place"),
+        (PermissionError(errno.EACCES, "no"), "no", "make the folder writable, or choose another"),
+        (OSError(errno.EIO, "broken disk"), "broken disk", "choose another place"),
+    ],
+)
+def test_the_reason_and_the_remedy(tmp_path, error, reason, remedy):
+    path = tmp_path / "file"
+
+    def save(stream):
+        raise error
+
+    message = (
+        rf"^\[me\] cannot write '{path}': {reason}\. What was there .* as it was; {remedy}.*\.$"
+    )
+    with pytest.raises(type(error), match=message) as caught:
+        write_whole(path, save, "me")
+    assert caught.value.errno == error.errno
+
+
 def test_permissions_are_kept_and_new_files_get_the_usual_ones(saved):
     path = saved / "model.hdf5"
     before = os.umask(0o027)

@@ -903,17 +903,56 @@ def test_get_takes_any_object_with_a_step():
         optim.get(stranger, clip_norm=1.0)
     with pytest.raises(ValueError, match=r"\[Stranger\] 'clip_value' needs an optimizer with a co"):
         optim.get(stranger, clip_value=1.0)
+    with pytest.raises(ValueError, match=r"^\[Stranger\] .* got 1\.0\.$"):
+        optim.get(stranger, clip_norm=1.0)
+    message = r"^\[Stranger\] 'argument' must be one of 'learning_rate', 'lr', got 'rho'"
+    with pytest.raises(ValueError, match=message):
+        optim.get(stranger, rho=1.0)
+
+
+def test_get_sets_the_rate_of_an_object_that_has_one():
+    class Rated:
+        def __init__(self):
+            self.lr = 0.5
+
+        def step(self, params_and_grads):
+            pass
+
+    class Unrated:
+        def __init__(self, rho=0.5):
+            self.rho = rho
+
+        def step(self, params_and_grads):
+            pass
+
+    assert optim.get(Rated(), learning_rate=0.25).lr == 0.25
+    with pytest.raises(ValueError, match=r"^\[Unrated\] 'argument' must be one of 'rho', got 'lr'"):
+        optim.get(Unrated(), lr=0.25)
+
+
+def test_get_checks_what_is_given_beside_what_is_there():
+    optimizer = optim.SGD(momentum=0.9)
+    assert optim.get(optimizer, nesterov=True).nesterov
+    assert optimizer.momentum == 0.9
 
 
 @pytest.mark.parametrize(
     ("make", "kind", "message"),
     [
-        (lambda: optim.get("adm"), ValueError, r"'optimizer' .* 'adm': did you mean 'adam'\?"),
+        (lambda: optim.get("adm"), ValueError, r"^\[nn\.optim\] 'optimizer' .* mean 'adam'\?"),
         (lambda: optim.get("adam", beta_1=0.5), ValueError, r"\[Adam\] .*: did you mean 'beta1'"),
         (lambda: optim.get("sgd", momentun=0.5), ValueError, r"\[SGD\] .* mean 'momentum'\?"),
         (lambda: optim.get(optim.SGD(), wd=0.5), ValueError, r"\[SGD\] .* got 'wd'"),
-        (lambda: optim.get("sgd", lr=1, learning_rate=1), ValueError, "another name of 'lr'"),
-        (lambda: optim.get(3), TypeError, r"must be a name or an object with a step.* got 3"),
+        (
+            lambda: optim.get("sgd", lr=1, learning_rate=2),
+            ValueError,
+            r"^\[SGD\] 'learning_rate' is another name of 'lr': give one of them, got 2\.$",
+        ),
+        (
+            lambda: optim.get(3),
+            TypeError,
+            r"must be a name or an object with a step\(\) meth.* got 3",
+        ),
         (lambda: optim.get(optim.SGD), TypeError, "must be a name or an object"),
         (lambda: optim.SGD(lr=-0.1), ValueError, r"\[SGD\] 'lr' .* got -0\.1"),
         (lambda: optim.SGD(lr="0.1"), ValueError, r"\[SGD\] 'lr' .* got '0\.1'"),
