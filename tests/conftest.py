@@ -45,9 +45,12 @@ def models_start_on_the_cpu(monkeypatch):
     monkeypatch.setattr(cuda, "USE_CUDA", False)
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def arrays_decide_where_they_are_computed(monkeypatch):
-    """Let nobody ask for the library of no array: on a GPU it would be the wrong one."""
+    """Let nobody ask for the library of no array: on a GPU it would be the wrong one.
+
+    For tests of arithmetic; elsewhere a user may have given None, which an error tells later.
+    """
     library_of = cuda.get_array_module
 
     def get_array_module(*arrays):

@@ -13,6 +13,8 @@ import pytest
 from nn import cuda, kernels
 from nn.kernels import array, threads
 
+pytestmark = pytest.mark.usefixtures("arrays_decide_where_they_are_computed")
+
 ONE, NONE = (1, 1), ((0, 0), (0, 0))
 ODD = ((1, 0), (0, 2))  # margins of different widths
 

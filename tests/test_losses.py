@@ -9,6 +9,8 @@ import pytest
 
 from nn import losses
 
+pytestmark = pytest.mark.usefixtures("arrays_decide_where_they_are_computed")
+
 ELEMENTWISE = [losses.MeanSquaredError, losses.MeanAbsoluteError, losses.Huber]
 ALL = sorted(set(losses.NAME2LOSS.values()), key=lambda cls: cls.__name__)
 N, K = 6, 4

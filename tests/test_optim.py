@@ -10,6 +10,8 @@ import pytest
 
 from nn import optim, schedules
 
+pytestmark = pytest.mark.usefixtures("arrays_decide_where_they_are_computed")
+
 ALL = sorted(set(optim.NAME2OPTIMIZER.values()), key=lambda cls: cls.__name__)
 
 
