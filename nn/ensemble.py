@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import checks, cuda, inference, kernels, losses, metrics, training
+from . import checks, cuda, data_adapters, inference, kernels, losses, metrics
 from .layers import Sigmoid, Softmax
 from .layers.containers import output_activation
 from .model import Model
@@ -90,7 +90,7 @@ class Ensemble:
         x, batch_size
             As for `Model.predict`; a source of batches is read once.
         """
-        stream = training.as_inputs(self.models[0], x)
+        stream = data_adapters.as_inputs(self.models[0], x)
         if stream is None:
             return self._mean(x, batch_size)
         batches = stream.batches(batch_size, shuffle=False, dtype=self.models[0].dtype)
@@ -141,7 +141,7 @@ class Ensemble:
         """
         batch_size = checks.positive_int("Ensemble", "batch_size", batch_size)
         first = self.models[0]
-        source = training.as_data(first, data, y, "data")
+        source = data_adapters.as_data(first, data, y, "data")
         accuracy = metrics.Accuracy()
         accuracy.threshold = self.threshold
         is_binary = self._kinds[0] == "sigmoid" or isinstance(first.loss, losses.BinaryCrossentropy)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from . import checks, schedules, training
+from . import checks, data_adapters, schedules
 from .data import Dataset
 from .data.stream import Stream
 
@@ -109,7 +109,7 @@ def find_lr(
         rule = "must have an attribute 'lr'"
         raise checks.error("find_lr", "model.optimizer", rule, model.optimizer)
     model = copy.deepcopy(model)  # all that follows happens to the copy
-    train = training.as_data(model, data, y, "data")
+    train = data_adapters.as_data(model, data, y, "data")
     batch_size = checks.positive_int("find_lr", "batch_size", batch_size)
     rate = schedules.exponential(lr_min, (lr_max / lr_min) ** (1 / (steps - 1)))
     lrs: list[float] = []
@@ -142,8 +142,8 @@ def _endless(
     def batches() -> Generator[tuple, None, None]:
         return train.batches(batch_size, rng=order, dtype=model.dtype)
 
-    training.read_ahead(model, train, batches, None, range(1))
-    training.learn_from_data(model, train, resumes=False)
+    data_adapters.read_ahead(model, train, batches, None, range(1))
+    data_adapters.learn_from_data(model, train, resumes=False)
     while True:
         with contextlib.closing(batches()) as epoch:
             yield from epoch

@@ -19,6 +19,7 @@ from . import callbacks as cb
 from . import (
     checks,
     cuda,
+    data_adapters,
     inference,
     io,
     losses,
@@ -494,22 +495,22 @@ class Model(Network):
         }
         training.check_averages(self, use_averages)
         display = training.display_callback(verbose)
-        train = training.as_data(self, data, y, "data")
-        train = training.with_sample_weight(self, train, sample_weight)
-        training.check_num_classes(self, num_classes)
+        train = data_adapters.as_data(self, data, y, "data")
+        train = data_adapters.with_sample_weight(self, train, sample_weight)
+        data_adapters.check_num_classes(self, num_classes)
         for name, value in (("shuffle", shuffle), ("early_stopping", early_stopping)):
             checks.boolean("Model", name, value)
         if resume is not None:
             checks.path("Model", "resume", resume)
         saved = None if resume is None else saving.read_training(resume)
         seed = self.split_seed if saved is None else (saved.training or {})["split_seed"]
-        train, val = training.split_validation(
+        train, val = data_adapters.split_validation(
             self, train, val_data, validation_data, validation_split, seed
         )
-        train = training.with_class_weight(self, train, class_weight)
-        train = training.in_steps(train, steps_per_epoch, batch_size)
-        val = training.validation_in_steps(self, val, validation_steps)
-        params.update(training.sizes(train, batch_size))
+        train = data_adapters.with_class_weight(self, train, class_weight)
+        train = data_adapters.in_steps(train, steps_per_epoch, batch_size)
+        val = data_adapters.validation_in_steps(self, val, validation_steps)
+        params.update(data_adapters.sizes(train, batch_size))
         lr = saving.rate(self, saved)
         schedule = (lr_schedule, lr_patience, lr_factor, lr_min, min_delta, warmup_epochs)
         chosen = [
@@ -525,7 +526,7 @@ class Model(Network):
         if saved is not None:
             first = (saved.training or {})["epoch"]
         to_run = range(first, params["epochs"])
-        training.check_epochs(train, val, to_run)
+        data_adapters.check_epochs(train, val, to_run)
         wanted: dict[str, Any] = {
             "shuffle": shuffle,
             "num_threads": num_threads,
@@ -575,10 +576,10 @@ class Model(Network):
         """
         self._require_compiled("evaluate")
         batch_size = checks.positive_int("Model", "batch_size", batch_size)
-        data = training.as_data(self, data, y, "data")
-        data = training.with_sample_weight(self, data, sample_weight)
-        data = training.with_class_weight(self, data, class_weight)
-        return self._evaluate(training.in_steps(data, steps, batch_size, "steps"), batch_size)
+        data = data_adapters.as_data(self, data, y, "data")
+        data = data_adapters.with_sample_weight(self, data, sample_weight)
+        data = data_adapters.with_class_weight(self, data, class_weight)
+        return self._evaluate(data_adapters.in_steps(data, steps, batch_size, "steps"), batch_size)
 
     def _evaluate(self, data: Any, batch_size: int, may_be_nan: bool = False) -> dict[str, float]:
         """Do as `evaluate`, for a `Dataset` or `Stream` that was checked before."""
@@ -625,9 +626,9 @@ class Model(Network):
             steps = checks.positive_int("Model", "steps", steps)
         if not self.layers:
             raise ValueError("[Model] has no layers: add() some before predict().")
-        stream = training.as_inputs(self, x)
+        stream = data_adapters.as_inputs(self, x)
         if stream is not None:
-            stream = training.in_steps(stream, steps, batch_size, "steps")
+            stream = data_adapters.in_steps(stream, steps, batch_size, "steps")
             batches = stream.batches(batch_size, shuffle=False, dtype=self.dtype)
             with contextlib.closing(batches):
                 outputs = [cuda.to_cpu(self._predict(x)) for (x,) in batches]

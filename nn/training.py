@@ -1,15 +1,12 @@
-"""What `Model.fit` does around `train_step`: data in, callbacks chosen, epochs run.
+"""What `Model.fit` does around `train_step`: callbacks chosen, epochs run.
 
-Data is a `Dataset`, or a `Stream` where the user's own source makes the batches. Both have the
-same `batches`; they differ in that a stream is checked batch by batch, and not before.
+The data come from `data_adapters`, as a `Dataset` or as a `Stream`, which both have `batches`.
 
 These functions take the model as their first argument and use its public attributes only.
 """
 
 import contextlib
 import copy
-import functools
-import inspect
 import math
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -19,12 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import callbacks as cb
-from . import checks, cuda, io, losses, saving, schedules, validation
+from . import checks, data_adapters, io, losses, saving, schedules, validation
 from .data import Dataset
-from .data.stream import Stream, are_inputs, are_pairs, hands_out_batches
+from .data.stream import Stream
 from .interrupts import Interrupts
 from .layers.containers import flat
-from .layers.preprocessing import adapt_first
 from .metrics import Metric
 
 if TYPE_CHECKING:
@@ -32,354 +28,13 @@ if TYPE_CHECKING:
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 
-_VAL_BATCH = 256  # samples at a time in the validation after each epoch
-
 _ENOUGH_FOR_CHANCE = 500  # samples: an accuracy 5% above chance is no longer chance
 
 _REGRESSION = (losses.MeanSquaredError, losses.MeanAbsoluteError, losses.Huber)
 _CLASSIFICATION = (losses.CategoricalCrossentropy, losses.BinaryCrossentropy, losses.Hinge)
 
 
-# --------------------------------------------------------------------------------- the data
-
-
-def as_data(model: "Model", data: Any, y: Any, argument: str) -> Dataset | Stream:
-    """Return `data` as a Dataset, or as a Stream that is not read yet where it makes batches."""
-    if isinstance(data, Stream):
-        return data
-    if isinstance(data, type):
-        raise TypeError(
-            f"[Model] '{argument}' must be data, got the class {data.__name__}: write "
-            f"{data.__name__}(...)."
-        )
-    listed = isinstance(data, list | tuple) and not are_pairs(data)  # samples, if y is given
-    if not hands_out_batches(data) or (listed and y is not None):
-        return as_dataset(model, data, y, argument)
-    if y is not None:
-        raise ValueError(
-            f"[Model] 'y' must not be given beside batches as '{argument}': each batch is a pair "
-            "(x, y) that brings its own."
-        )
-    return Stream(data, argument, check=functools.partial(check_batch, model))
-
-
-def as_inputs(model: "Model", x: Any) -> Stream | None:
-    """Return what `predict` is given as a Stream where it makes batches, else None."""
-    if not hands_out_batches(x):
-        return None
-    if isinstance(x, list | tuple) and not (
-        model.input_shape is not None and are_inputs(x, len(model.input_shape))
-    ):
-        return None  # a list of samples or of numbers, which is an array
-
-    def check(x: Array, y: None, weights: None) -> None:
-        validation.check_shape(x, model.input_shape)
-        validation.check_scaled_once(x, model.input_scale)
-
-    return Stream(x, "x", check=check, with_targets=False)
-
-
-def as_dataset(model: "Model", data: Any, y: Any, argument: str) -> Dataset:
-    """Return `data` as a Dataset whose inputs and targets fit the model; build the model."""
-    if not isinstance(data, Dataset):
-        x = validation.check_inputs(data, model.input_shape)
-        data = Dataset(cuda.to_cpu(x), None if y is None else checks.array("Model", "y", y))
-    elif y is not None:
-        raise ValueError(f"[Model] 'y' must not be given beside a Dataset as '{argument}'.")
-    else:
-        validation.check_shape(data.x, model.input_shape)
-    validation.check_scaled_once(data.x, model.input_scale)
-    validation.check_finite(data.x, "x")
-    if data.y is None:
-        raise ValueError(
-            f"[Model] '{argument}' must have targets, got none: give x and y, or a Dataset with "
-            "both."
-        )
-    check_targets(model, data.x, data.y)
-    return data
-
-
-def check_targets(model: "Model", x: Any, y: Array) -> None:
-    """Raise where the targets of inputs do not fit the model; build the model for the inputs."""
-    if not model.built:
-        model.build((None, *x.shape[1:]))
-    if hasattr(model.loss, "check_targets"):
-        model.loss.check_targets(y, (len(x), *(model.output_shape or ())[1:]))
-
-
-def check_batch(
-    model: "Model",
-    x: np.ndarray,
-    y: np.ndarray | None,
-    weights: np.ndarray | None,
-    class_weight: Any = None,
-) -> np.ndarray | None:
-    """Raise where a batch of a stream does not fit the model; return the weights it is to have."""
-    validation.check_shape(x, model.input_shape)
-    validation.check_scaled_once(x, model.input_scale)
-    validation.check_finite(x, "x")
-    if y is None:
-        raise ValueError("[Model] a batch must have targets: (x, y) or (x, y, sample_weight).")
-    check_targets(model, x, y)
-    if class_weight is not None:
-        of_class = weights_by_class(model, class_weight, y)
-        weights = of_class if weights is None else of_class * weights
-    if weights is not None:
-        check_loss_takes_weights(model)
-    return weights
-
-
-def weights_by_class(model: "Model", class_weight: Any, y: np.ndarray) -> np.ndarray:
-    """Return the weights of a batch, in which some of the classes may be missing."""
-    classes = max((model.output_shape or (None, 2))[-1] or 2, 2)  # a single output tells two
-    validation.weights_of_classes(class_weight, np.arange(classes))  # refuses keys and values
-    if y.size == len(y):  # labels, not one-hot rows
-        class_weight = {k: weight for k, weight in class_weight.items() if k <= y.max()}
-    return validation.weights_of_classes(class_weight, y)
-
-
-def check_loss_takes_weights(model: "Model") -> None:
-    """Raise where the loss knows no weights of samples."""
-    if "sample_weight" not in inspect.signature(model.loss.forward).parameters:
-        raise ValueError(
-            f"[Model] weights of samples need a loss whose forward() takes 'sample_weight', which "
-            f"{type(model.loss).__name__} does not: let it define sample_losses() in its place."
-        )
-
-
-def with_weights(model: "Model", data: Dataset, weights: np.ndarray | None) -> Dataset:
-    """Return the data with the weights of its samples multiplied by these; None changes none."""
-    if data.sample_weight is None and weights is None:
-        return data
-    check_loss_takes_weights(model)
-    if weights is None:
-        return data
-    if data.sample_weight is not None:
-        weights = weights * data.sample_weight
-    return Dataset(data.x, data.y, sample_weight=weights, class_names=data.class_names)
-
-
-def with_sample_weight(
-    model: "Model", data: Dataset | Stream, sample_weight: Any
-) -> Dataset | Stream:
-    """Return the data with `sample_weight` (n,), the argument of `fit` and `evaluate`."""
-    if isinstance(data, Stream):
-        if sample_weight is not None:
-            raise ValueError(
-                f"[Model] 'sample_weight' must not be given beside batches as '{data.argument}', "
-                "whose rows nobody knows before: let each batch be (x, y, sample_weight)."
-            )
-        return data
-    if sample_weight is not None:
-        sample_weight = validation.check_weights(sample_weight, "sample_weight", len(data))
-    return with_weights(model, data, sample_weight)
-
-
-def with_class_weight(
-    model: "Model", data: Dataset | Stream, class_weight: Any
-) -> Dataset | Stream:
-    """Return the data with each sample weighted by its class, `class_weight` of `fit`."""
-    if class_weight is None:
-        return data
-    if isinstance(data, Stream):
-        data.check = functools.partial(check_batch, model, class_weight=class_weight)
-        return data
-    weights = validation.weights_of_classes(class_weight, np.asarray(data.y))
-    return with_weights(model, data, weights)
-
-
-def split_validation(
-    model: "Model",
-    train: Dataset | Stream,
-    val_data: Any,
-    validation_data: Any,
-    split: float,
-    seed: int,
-) -> tuple[Dataset | Stream, Dataset | Stream | None]:
-    """Return training and validation data; both names of the argument mean the same."""
-    split = checks.fraction("Model", "validation_split", split)
-    given = {
-        "val_data": val_data is not None,
-        "validation_data": validation_data is not None,
-        "validation_split": split > 0,
-    }
-    names = [name for name, is_given in given.items() if is_given]
-    if len(names) > 1:
-        raise ValueError(f"[Model] give only one of {', '.join(map(repr, names))}.")
-    if not names:
-        return train, None
-    if split:
-        if isinstance(train, Stream):
-            raise ValueError(
-                f"[Model] 'validation_split' must not be given beside batches as "
-                f"'{train.argument}', whose rows nobody knows before: give val_data."
-            )
-        return train.split(split, rng=np.random.default_rng(seed))
-    val = val_data if validation_data is None else validation_data
-    if isinstance(val, tuple | list) and len(val) == 2 and not are_pairs(val):
-        return train, as_dataset(model, val[0], val[1], names[0])
-    if isinstance(val, Dataset) or hands_out_batches(val):
-        return train, as_data(model, val, None, names[0])
-    rule = "must be a Dataset or a pair (x, y), or make batches"
-    raise checks.error("Model", names[0], rule, type(val))
-
-
-def learn_from_data(model: "Model", train: Any, resumes: bool) -> None:
-    """Take from the training data what the model keeps of them, before the first step.
-
-    These are the mean and std of a `Standardize` at its beginning, which come from the file
-    where the model resumes, and the names of the classes.
-    """
-    source = train.source if isinstance(train, Stream) else train
-    if not resumes:
-        adapt_first(model.layers, source)
-    names = getattr(source, "class_names", None)
-    if names is not None and len(names) == validation.classes_of(model.output_shape):
-        model.class_names = names
-
-
-def check_num_classes(model: "Model", num_classes: int | None) -> None:
-    """Raise where `num_classes` contradicts the last layer, once there is one with a shape."""
-    if num_classes is None:
-        return
-    num_classes = checks.positive_int("Model", "num_classes", num_classes)
-    if not model.built:  # the first batch of a stream will build it
-        return
-    outputs = (model.output_shape or (None,))[-1]
-    if outputs != num_classes and (outputs, num_classes) != (1, 2):
-        raise checks.error(
-            "Model", "num_classes", f"must be the {outputs} outputs of the last layer", num_classes
-        )
-
-
-# --------------------------------------------------------------- what is allowed, but doubtful
-
-
-def warn_of_doubts(model: "Model", train: Dataset | Stream) -> None:
-    """Warn of what is allowed but seldom meant, once a `fit` and before the first step."""
-    chain = flat(model.layers)
-    last = getattr(chain[-1], "activation", None) or chain[-1]
-    kind, loss = type(last).__name__, type(model.loss).__name__
-    margin = getattr(model.loss, "margin", 0.0)
-    doubts = [validation.doubt_about_activation(kind, loss, margin)]
-    source = train.source if isinstance(train, Stream) else train
-    if isinstance(source, Dataset) and source.y is not None:
-        if isinstance(model.loss, _CLASSIFICATION):
-            classes = validation.classes_of(model.output_shape)
-            doubts.append(validation.doubt_about_classes(source.y, classes))
-        elif isinstance(model.loss, _REGRESSION):
-            doubts.append(validation.doubt_about_range(kind, source.y))
-        doubts.append(validation.doubt_about_layout(source.x.shape, type(chain[0]).__name__))
-        doubts.append(validation.doubt_about_scale(source.x, type(chain[0]).__name__))
-    for doubt in filter(None, doubts):
-        warnings.warn(doubt, UserWarning, stacklevel=4)  # where fit() was called
-
-
-class ChanceWatch(cb.Callback):
-    """Warns once where the training accuracy is at chance although the loss fell.
-
-    That is after an epoch whose loss is 2% below the one before, where both accuracies are at
-    most 5% above the share of the largest class.
-    """
-
-    def __init__(self, largest_share: float):
-        self.largest_share = largest_share
-        self._before: cb.Logs | None = None
-        self._said = False
-
-    def on_epoch_end(self, epoch: int, logs: cb.Logs) -> None:
-        """Compare the epoch with the one before."""
-        before, self._before = self._before, dict(logs)
-        if before is None or self._said or "acc" not in logs:
-            return
-        at_chance = max(logs["acc"], before["acc"]) <= 1.05 * self.largest_share
-        if at_chance and logs["loss"] < 0.98 * before["loss"]:
-            self._said = True
-            warnings.warn(
-                f"[Model] 'acc' should rise above chance, {self.largest_share:.3g}, where the loss "
-                f"falls, got {logs['acc']:.3g} after epoch {epoch + 1}, with the loss down from "
-                f"{before['loss']:.3g} to {logs['loss']:.3g}: do labels and inputs still belong "
-                "together (shuffled apart?), are the inputs scaled, is the learning rate too high?",
-                UserWarning,
-                stacklevel=7,  # where fit() was called
-            )
-
-
-def chance_callback(train: Dataset | Stream) -> list[cb.Callback]:
-    """Return the callback that watches for chance, where the labels say what chance is.
-
-    They do where there are enough of them, and no class is much more frequent than the others.
-    """
-    source = train.source if isinstance(train, Stream) else train
-    labels = validation.class_of_rows(source.y) if isinstance(source, Dataset) else None
-    if labels is None or len(labels) < _ENOUGH_FOR_CHANCE:
-        return []
-    _, counts = np.unique(labels, return_counts=True)
-    share = float(counts.max() / counts.sum())
-    is_balanced = len(counts) > 1 and share <= 1.5 / len(counts)
-    return [ChanceWatch(share)] if is_balanced else []
-
-
-# ------------------------------------------------------------------------ batches of others
-
-
-def in_steps(
-    data: Dataset | Stream, steps: Any, batch_size: int, argument: str = "steps_per_epoch"
-) -> Any:
-    """Return data of which `steps` batches are read at a time; None stands for all."""
-    if isinstance(data, Stream):
-        data.steps_argument = argument  # for its messages
-    if steps is None:
-        return data
-    steps = checks.positive_int("Model", argument, steps)
-    stream = data if isinstance(data, Stream) else Stream(data)
-    stream.y = getattr(data, "y", None)  # of a Dataset, the targets of all samples
-    length = None if stream.is_one_shot else stream.length(batch_size)
-    if length is not None and steps > length:
-        rule = f"must be at most the {length} batches of '{stream.argument}'"
-        raise checks.error("Model", argument, rule, steps)
-    stream.steps, stream.steps_argument = steps, argument
-    return stream
-
-
-def validation_in_steps(
-    model: "Model", val: Dataset | Stream | None, steps: Any
-) -> Dataset | Stream | None:
-    """Return the validation data of `fit` as `evaluate` reads them, `validation_steps` at a time.
-
-    They are checked here, once, and not again after each epoch.
-    """
-    if val is None:
-        if steps is not None:
-            raise checks.error("Model", "validation_steps", "needs 'val_data'", steps)
-        return None
-    return in_steps(with_sample_weight(model, val, None), steps, _VAL_BATCH, "validation_steps")
-
-
-def check_epochs(train: Dataset | Stream, val: Dataset | Stream | None, epochs: range) -> None:
-    """Raise where a generator would have to be read a second time."""
-    for data, way_out in (
-        (train, "give 'steps_per_epoch', which cuts it into epochs, or"),
-        (val, "give 'validation_steps', which cuts it into pieces, a list of batches, or"),
-    ):
-        if not isinstance(data, Stream) or not data.is_one_shot or len(epochs) < 2:
-            continue
-        if data.steps is None:
-            raise ValueError(
-                f"[Model] '{data.argument}' must be readable {len(epochs)} times, once an epoch, "
-                f"got {data.source!r}, which can be read once: {way_out} a function that makes a "
-                "new one each epoch."
-            )
-
-
-def sizes(train: Dataset | Stream, batch_size: int) -> dict[str, float]:
-    """Return 'samples' and 'steps' of an epoch, each infinite where it is not known."""
-    if isinstance(train, Dataset):
-        return {"samples": len(train), "steps": -(-len(train) // batch_size)}  # rounded up
-    if train.counted is not None:
-        return {"samples": train.counted[1], "steps": train.counted[0]}
-    steps = train.steps or train.length(batch_size) or math.inf
-    return {"samples": steps * train.rows if train.rows else math.inf, "steps": steps}
+# ---------------------------------------------------------------------------- the callbacks
 
 
 class StreamSizes(cb.Callback):
@@ -394,7 +49,7 @@ class StreamSizes(cb.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: cb.Logs) -> None:
         """Say what is known of the epoch."""
-        self.params.update(sizes(self.stream, self.params["batch_size"]))
+        self.params.update(data_adapters.sizes(self.stream, self.params["batch_size"]))
 
     def on_train_batch_begin(self, batch: int, logs: cb.Logs) -> None:
         """Say how large the batch is."""
@@ -404,73 +59,6 @@ class StreamSizes(cb.Callback):
 def size_callback(train: Dataset | Stream) -> list[cb.Callback]:
     """Return the callback that a stream needs, none for a Dataset."""
     return [StreamSizes(train)] if isinstance(train, Stream) else []
-
-
-def read_ahead(
-    model: "Model",
-    train: Dataset | Stream,
-    batches: Callable[[], Generator[tuple, None, None]],
-    val: Dataset | Stream | None,
-    epochs: range,
-) -> None:
-    """Read the first batches of streams, so that what is wrong is an error before the first step.
-
-    They build the model, and are kept: the first epoch begins with them.
-    """
-    if not epochs:
-        return
-    if isinstance(train, Stream):
-        train.epoch = epochs.start
-        train.keep(batches())
-    if isinstance(val, Stream):
-        val.keep(val.batches(_VAL_BATCH, shuffle=False, dtype=model.dtype))
-
-
-def close(*data: Dataset | Stream | None) -> None:
-    """Close generators that nobody will read on."""
-    for source in data:
-        if isinstance(source, Stream):
-            source.close()
-
-
-# ------------------------------------------------------------------------------ the metrics
-
-
-def fresh_metrics(model: "Model", y: Array) -> list[Metric]:
-    """Return the model's metrics anew, those that make sense for targets y.
-
-    They are copies, so that an evaluation within an epoch does not touch the epoch's figures.
-    Accuracy is left out where neither the loss nor the targets speak of classes.
-    """
-    chosen = copy.deepcopy(model.metrics)
-    if not (isinstance(model.loss, _CLASSIFICATION) or _are_classes(y, model.output_shape)):
-        chosen = [metric for metric in chosen if metric.name != "acc"]
-    several = (model.output_shape or (None, 1))[-1] != 1
-    for metric in chosen:
-        if metric.threshold is None:
-            metric.threshold = model.threshold
-        if hasattr(metric, "elementwise"):  # several outputs, each with its own yes or no
-            metric.elementwise = several and isinstance(model.loss, losses.BinaryCrossentropy)
-        metric.reset()
-    return chosen
-
-
-def measure(measured: list[Metric], y: Array, y_pred: Array) -> dict[str, float]:
-    """Let metrics take in a batch; return their figures so far, by name."""
-    for metric in measured:
-        metric.update(y, y_pred)
-    return {metric.name: metric.result() for metric in measured}
-
-
-def _are_classes(y: Array, output_shape: tuple[int | None, ...] | None) -> bool:
-    """Tell whether targets under any other loss are classes: labels or one-hot rows."""
-    outputs = (output_shape or (None, 1))[-1]
-    if validation.class_of_rows(y) is not None and outputs != 1:
-        return True
-    return outputs == 1 and y.dtype.kind in "iub" and bool(((y == 0) | (y == 1)).all())
-
-
-# ---------------------------------------------------------------------------- the callbacks
 
 
 def early_stopping_callback(wanted: bool, patience: int, min_delta: float) -> list[cb.Callback]:
@@ -585,7 +173,112 @@ def checkpoints_last(chosen: list[cb.Callback]) -> list[cb.Callback]:
     return sorted(chosen, key=lambda callback: isinstance(callback, cb.ModelCheckpoint))
 
 
-# ------------------------------------------------------------------- where training stands
+# ------------------------------------------------------------ what is allowed, but doubtful
+
+
+def warn_of_doubts(model: "Model", train: Dataset | Stream) -> None:
+    """Warn of what is allowed but seldom meant, once a `fit` and before the first step."""
+    chain = flat(model.layers)
+    last = getattr(chain[-1], "activation", None) or chain[-1]
+    kind, loss = type(last).__name__, type(model.loss).__name__
+    margin = getattr(model.loss, "margin", 0.0)
+    doubts = [validation.doubt_about_activation(kind, loss, margin)]
+    source = train.source if isinstance(train, Stream) else train
+    if isinstance(source, Dataset) and source.y is not None:
+        if isinstance(model.loss, _CLASSIFICATION):
+            classes = validation.classes_of(model.output_shape)
+            doubts.append(validation.doubt_about_classes(source.y, classes))
+        elif isinstance(model.loss, _REGRESSION):
+            doubts.append(validation.doubt_about_range(kind, source.y))
+        doubts.append(validation.doubt_about_layout(source.x.shape, type(chain[0]).__name__))
+        doubts.append(validation.doubt_about_scale(source.x, type(chain[0]).__name__))
+    for doubt in filter(None, doubts):
+        warnings.warn(doubt, UserWarning, stacklevel=4)  # where fit() was called
+
+
+class ChanceWatch(cb.Callback):
+    """Warns once where the training accuracy is at chance although the loss fell.
+
+    That is after an epoch whose loss is 2% below the one before, where both accuracies are at
+    most 5% above the share of the largest class.
+    """
+
+    def __init__(self, largest_share: float):
+        self.largest_share = largest_share
+        self._before: cb.Logs | None = None
+        self._said = False
+
+    def on_epoch_end(self, epoch: int, logs: cb.Logs) -> None:
+        """Compare the epoch with the one before."""
+        before, self._before = self._before, dict(logs)
+        if before is None or self._said or "acc" not in logs:
+            return
+        at_chance = max(logs["acc"], before["acc"]) <= 1.05 * self.largest_share
+        if at_chance and logs["loss"] < 0.98 * before["loss"]:
+            self._said = True
+            warnings.warn(
+                f"[Model] 'acc' should rise above chance, {self.largest_share:.3g}, where the loss "
+                f"falls, got {logs['acc']:.3g} after epoch {epoch + 1}, with the loss down from "
+                f"{before['loss']:.3g} to {logs['loss']:.3g}: do labels and inputs still belong "
+                "together (shuffled apart?), are the inputs scaled, is the learning rate too high?",
+                UserWarning,
+                stacklevel=7,  # where fit() was called
+            )
+
+
+def chance_callback(train: Dataset | Stream) -> list[cb.Callback]:
+    """Return the callback that watches for chance, where the labels say what chance is.
+
+    They do where there are enough of them, and no class is much more frequent than the others.
+    """
+    source = train.source if isinstance(train, Stream) else train
+    labels = validation.class_of_rows(source.y) if isinstance(source, Dataset) else None
+    if labels is None or len(labels) < _ENOUGH_FOR_CHANCE:
+        return []
+    _, counts = np.unique(labels, return_counts=True)
+    share = float(counts.max() / counts.sum())
+    is_balanced = len(counts) > 1 and share <= 1.5 / len(counts)
+    return [ChanceWatch(share)] if is_balanced else []
+
+
+# ------------------------------------------------------------------------------ the metrics
+
+
+def fresh_metrics(model: "Model", y: Array) -> list[Metric]:
+    """Return the model's metrics anew, those that make sense for targets y.
+
+    They are copies, so that an evaluation within an epoch does not touch the epoch's figures.
+    Accuracy is left out where neither the loss nor the targets speak of classes.
+    """
+    chosen = copy.deepcopy(model.metrics)
+    if not (isinstance(model.loss, _CLASSIFICATION) or _are_classes(y, model.output_shape)):
+        chosen = [metric for metric in chosen if metric.name != "acc"]
+    several = (model.output_shape or (None, 1))[-1] != 1
+    for metric in chosen:
+        if metric.threshold is None:
+            metric.threshold = model.threshold
+        if hasattr(metric, "elementwise"):  # several outputs, each with its own yes or no
+            metric.elementwise = several and isinstance(model.loss, losses.BinaryCrossentropy)
+        metric.reset()
+    return chosen
+
+
+def measure(measured: list[Metric], y: Array, y_pred: Array) -> dict[str, float]:
+    """Let metrics take in a batch; return their figures so far, by name."""
+    for metric in measured:
+        metric.update(y, y_pred)
+    return {metric.name: metric.result() for metric in measured}
+
+
+def _are_classes(y: Array, output_shape: tuple[int | None, ...] | None) -> bool:
+    """Tell whether targets under any other loss are classes: labels or one-hot rows."""
+    outputs = (output_shape or (None, 1))[-1]
+    if validation.class_of_rows(y) is not None and outputs != 1:
+        return True
+    return outputs == 1 and y.dtype.kind in "iub" and bool(((y == 0) | (y == 1)).all())
+
+
+# -------------------------------------------------------------------- where training stands
 
 
 @dataclass
@@ -677,7 +370,7 @@ def in_progress(model: "Model", loop: cb.CallbackList) -> Iterator[Progress]:
         model.progress = before
 
 
-# ----------------------------------------------------------------------------- the epochs
+# ------------------------------------------------------------------------------- the epochs
 
 
 def check_averages(model: "Model", wanted: bool) -> None:
@@ -700,12 +393,12 @@ def run(
 ) -> None:
     """Run the epochs of a `fit` whose arguments are checked: anew, or from where a file stands."""
     with in_progress(model, loop) as progress, contextlib.ExitStack() as sources:
-        sources.callback(close, train, val)
+        sources.callback(data_adapters.close, train, val)
         if saved is not None:
             saving.resume(model, progress, saved, path)
-        read_ahead(model, train, batches, val, epochs)
-        check_num_classes(model, num_classes)
-        learn_from_data(model, train, resumes=saved is not None)
+        data_adapters.read_ahead(model, train, batches, val, epochs)
+        data_adapters.check_num_classes(model, num_classes)
+        data_adapters.learn_from_data(model, train, resumes=saved is not None)
         if saved is None:
             model.history = cb.History()  # from here on nothing is left that could be refused
         model.use_training_weights()
@@ -777,7 +470,7 @@ def remaining(
         return batches()
     if isinstance(train, Stream):
         return without_first(batches(), done, train.argument)
-    check_is_there(int(sizes(train, progress.batch_size)["steps"]), done, "data")
+    check_is_there(int(data_adapters.sizes(train, progress.batch_size)["steps"]), done, "data")
     return batches(skip=done)
 
 
@@ -828,7 +521,7 @@ def end_epoch(
 def validate(model: "Model", loop: cb.CallbackList, val: Dataset | Stream) -> dict[str, float]:
     """Return the figures of the validation data, 'val_loss' and so on."""
     loop.call("on_test_begin", {})
-    figures = model._evaluate(val, _VAL_BATCH, may_be_nan=True)  # callbacks judge it
+    figures = model._evaluate(val, data_adapters.VAL_BATCH, may_be_nan=True)  # callbacks judge it
     loop.call("on_test_end", figures)
     return {f"val_{name}": value for name, value in figures.items()}
 
