@@ -1,6 +1,7 @@
 """What all tests share: the devices, the sample of digits, and quiet property-based tests."""
 
 import importlib.util
+import os
 import signal
 from pathlib import Path
 
@@ -14,8 +15,12 @@ ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "mnist_dataset"
 FULL_MNIST = ROOT.parent / "shared" / "data" / "mnist"
 
+# Under mutation testing it is enough that an example fails: none needs to be made smaller.
+PHASES = list(hypothesis.Phase)
+if "MUTANT_UNDER_TEST" in os.environ:
+    PHASES = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
 hypothesis.settings.register_profile(
-    "nn", deadline=None, derandomize=True, max_examples=60, database=None
+    "nn", deadline=None, derandomize=True, max_examples=60, database=None, phases=PHASES
 )
 hypothesis.settings.load_profile("nn")
 

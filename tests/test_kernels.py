@@ -120,6 +120,19 @@ def test_average_pooling_equals_loops(geometry):
 
 
 @pytest.mark.parametrize(
+    ("pool", "stride"),
+    [((2, 3), (1, 3)), ((3, 2), (3, 1)), ((2, 3), (3, 2)), ((3, 1), (1, 2)), ((2, 2), (3, 2))],
+)
+def test_windows_that_overlap_along_one_axis(rng, pool, stride):
+    x = rng.normal(size=(2, 3, 7, 8))
+    y, count = reference.avg_pool2d(x, pool, stride, NONE)
+    grad = rng.normal(size=y.shape)
+    expected = reference.avg_pool2d_grad(grad, x, pool, stride, NONE, count)
+    dx = array_kernels.avg_pool2d_grad(grad, x.shape, pool, stride, NONE)
+    np.testing.assert_allclose(dx, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(
     ("size", "kernel", "stride", "expected"),
     [
         (28, 3, 1, (1, 1)),
@@ -175,6 +188,15 @@ def test_batch_norm_of_a_large_mean_keeps_its_digits(rng):
     np.testing.assert_allclose(y, (exact - exact.mean(0)) / exact.std(0), atol=1e-3)
 
 
+def test_batch_norm_by_given_statistics(rng):
+    x, gamma, beta, mean = rng.normal(size=(24, 3)), *rng.normal(size=(3, 3))
+    variance = rng.random(3)
+    y = array_kernels.batch_norm_inference(x, gamma, beta, mean, variance, 1e-3)
+    expected = gamma * (x - mean) / np.sqrt(variance + 1e-3) + beta
+    np.testing.assert_allclose(y, expected, rtol=1e-12)
+    assert y.shape == x.shape
+
+
 def test_normal_cdf_to_the_last_digits():
     x = np.linspace(-12, 12, 2001)
     exact = np.array([0.5 * math.erfc(-value / math.sqrt(2)) for value in x])
@@ -196,6 +218,13 @@ def test_sigmoid_and_softmax_far_out():
     np.testing.assert_array_equal(kernels.sigmoid(x), [0, 0, 0.5, 1, 1])
     np.testing.assert_array_equal(kernels.softmax(x[None])[0], [0, 0, 0, 0, 1])
     np.testing.assert_array_equal(kernels.log_softmax(x[None])[0], x - 1e4)
+
+
+@pytest.mark.parametrize("function", [kernels.softmax, kernels.log_softmax])
+def test_softmax_is_along_the_last_axis(rng, function):
+    x = rng.normal(size=(2, 3, 4, 5))
+    rows = function(x.reshape(-1, 5))
+    np.testing.assert_allclose(function(x), rows.reshape(x.shape), rtol=1e-14)
 
 
 @pytest.mark.parametrize("function", [kernels.sigmoid, kernels.softmax, kernels.log_softmax])

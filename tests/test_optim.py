@@ -712,7 +712,7 @@ def test_averages_and_state_that_do_not_fit():
     optimizer = optim.SGD().configure(ema_decay=0.5)
     optimizer.step([(np.zeros(2), np.ones(2))])
     state = optimizer.get_state()
-    with pytest.raises(ValueError, match=r"\[SGD\] 'state' holds averages .*ema_decay"):
+    with pytest.raises(ValueError, match=r"\[SGD\] 'state' holds averages .*ema_decay.* got \['e"):
         optim.SGD().set_state(state)
     with pytest.raises(ValueError, match=r"'0' to keep the shape \(2,\) .* got \(3,\)"):
         optimizer.step([(np.zeros(3), np.zeros(3))])
