@@ -70,6 +70,44 @@ def test_convolution_equals_seven_loops(geometry, bias, tile_bytes):
     np.testing.assert_allclose(dw, expected_dw, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("w_shape", "stride", "padding", "dilation", "groups"),
+    [
+        ((3, 6, 2, 3), ONE, NONE, ONE, 1),
+        ((3, 6, 2, 3), (2, 1), ((1, 0), (0, 2)), ONE, 1),
+        ((3, 6, 2, 2), (1, 2), NONE, (2, 1), 1),
+        ((3, 6, 2, 2), ONE, ((1, 1), (2, 0)), (1, 2), 1),
+        ((4, 6, 2, 2), (2, 1), NONE, ONE, 2),
+        ((4, 6, 3, 1), ONE, NONE, (2, 2), 2),
+        ((3, 6, 1, 1), ONE, NONE, ONE, 1),
+        ((3, 6, 1, 1), (1, 2), NONE, ONE, 1),
+        ((4, 6, 1, 1), ONE, NONE, ONE, 2),
+        ((2, 5, 2, 2), ONE, NONE, ONE, 1),
+    ],
+)
+def test_convolution_of_many_channels(rng, w_shape, stride, padding, dilation, groups):
+    """Five channels and more are copied otherwise than few are."""
+    options = (stride, padding, dilation, groups)
+    x, w = rng.normal(size=(2, w_shape[1] * groups, 5, 6)), rng.normal(size=w_shape)
+    y = array_kernels.conv2d(x, w, None, *options)
+    np.testing.assert_allclose(y, reference.conv2d(x, w, None, *options), atol=1e-12)
+    grad = rng.normal(size=y.shape)
+    dx, dw = reference.conv2d_grads(grad, x, w, *options)
+    found = array_kernels.conv2d_input_grad(grad, w, x.shape, *options)
+    np.testing.assert_allclose(found, dx, atol=1e-12)
+    found = array_kernels.conv2d_weight_grad(grad, x, w.shape, *options)
+    np.testing.assert_allclose(found, dw, atol=1e-12)
+
+
+def test_products_of_matrices_that_numpy_must_look_at(rng):
+    a, b = rng.normal(size=(3, 4)), rng.normal(size=(4, 3))
+    assert array_kernels.matmul(a.astype("f4"), b).dtype == np.float64
+    np.testing.assert_allclose(array_kernels.matmul(a, b), np.einsum("ij,jk->ik", a, b), rtol=1e-13)
+    for wrong in (b.T, b[:2]):
+        with pytest.raises(ValueError, match="mismatch"):
+            array_kernels.matmul(a, wrong)
+
+
 def test_convolution_published_vector():
     x = reference.linspace(-0.1, 0.5, (2, 3, 4, 4))
     w = reference.linspace(-0.2, 0.3, (3, 3, 4, 4))
