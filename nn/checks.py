@@ -195,4 +195,7 @@ def real_array(owner: str, argument: str, value: Any) -> Any:
 
 
 class FileFormatError(ValueError):
-    """A file that is damaged, of another kind, or not what its place demands."""
+    """A file that is damaged, of another kind, or not what its place demands.
+
+    Or one that cannot be written, as it would not be such a file.
+    """

@@ -87,6 +87,8 @@ def write(path: str | os.PathLike, content: ModelFile) -> None:
     OSError
         Where the file cannot be written: the folder does not exist or may not be written to, the
         disk is full. The message says which, and the old file is whole.
+    FileFormatError
+        Where the architecture or the state is more text than a file may hold; as above.
     """
     path = Path(path)
     datasets: dict[str, Any] = dict(content.arrays)
@@ -250,7 +252,7 @@ def _to_text(name: str, value: Any) -> str:
     """Return a value as JSON that `_parse` takes back."""
     text = json.dumps(value, default=_plain)
     if len(text) > MAX_TEXT:
-        raise ValueError(
+        raise FileFormatError(
             f"[io] '{name}' must take at most {MAX_TEXT:,} characters in a file, got {len(text):,}."
         )
     return text

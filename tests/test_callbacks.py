@@ -518,6 +518,41 @@ def test_early_stopping_may_leave_the_last_weights():
         assert same != restore
 
 
+class NewHead(callbacks.Callback):
+    """Takes the last layer off after the first epoch, and adds one with other outputs."""
+
+    def on_epoch_begin(self, epoch):
+        if epoch == 1:
+            self.model.pop()
+            self.model.add(nn.Dense(4))
+
+    def on_epoch_end(self, epoch, logs):
+        logs["mine"] = -epoch  # the first epoch is the best
+
+
+def test_best_weights_of_other_layers_are_not_restored():
+    """A first layer of the best epoch under a head of the last one would be a model never trained."""
+    made = nn.Model([nn.Dense(3, input_shape=(2,)), nn.Dense(2)], seed=0)
+    made.compile("cce", "sgd", lr=0.1)
+    seen = []
+    watch = callbacks.LambdaCallback(
+        on_epoch_end=lambda: seen.append({k: v.copy() for k, v in made.get_arrays().items()})
+    )
+    stopping = callbacks.EarlyStopping("mine", patience=5, mode="max")
+    says = (
+        r"\[EarlyStopping\] did not restore the weights of epoch 1, the best: .*wrong shape: "
+        r"1_Dense_W \(3, 2\) for \(3, 4\), 1_Dense_b .*The model keeps those of the last epoch: "
+        "leave the layers alone while fit"
+    )
+    with pytest.warns(RuntimeWarning, match=says) as told:
+        made.fit(*data(), epochs=3, callbacks=[NewHead(), stopping, watch], verbose=0)
+    assert (len(told), told[0].filename) == (1, __file__)
+    assert (stopping.best_epoch, stopping.restored) == (0, False)
+    assert made.get_arrays().keys() == seen[-1].keys()
+    for name, array in made.get_arrays().items():
+        np.testing.assert_array_equal(array, seen[-1][name])
+
+
 # ------------------------------------------------------------------------- NaN in training
 
 

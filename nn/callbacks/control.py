@@ -88,6 +88,12 @@ class EarlyStopping(_Watcher):
         The epoch, counted from 0, whose weights are the best.
     restored : bool
         Whether they are in the model now: True once training has ended.
+
+    Warns
+    -----
+    RuntimeWarning
+        Where the best weights are of other layers than the model has at the end, as another
+        callback took some away or added some. The model keeps the weights of the last epoch.
     """
 
     def __init__(
@@ -140,11 +146,27 @@ class EarlyStopping(_Watcher):
             self.model.stop_training = True
 
     def on_train_end(self, logs: Logs) -> None:
-        """Restore the best weights."""
-        for name, array in self.model.get_arrays().items():
-            if name in self._best_arrays:
-                array[...] = self._best_arrays[name]
-        self.restored, self._best_arrays = bool(self._best_arrays), {}
+        """Restore the best weights, where the model still has the layers that they are of."""
+        own, best, self._best_arrays = self.model.get_arrays(), self._best_arrays, {}
+        self.restored = bool(best) and self._fit(own, best)
+        if self.restored:
+            for name, array in own.items():
+                array[...] = best[name]
+
+    def _fit(self, own: dict[str, Any], best: dict[str, Any]) -> bool:
+        """Tell whether the best weights fit the model's arrays; warn where they do not."""
+        try:
+            io.match_arrays(own, best, "the best weights")
+        except ValueError as error:
+            warnings.warn(
+                f"[EarlyStopping] did not restore the weights of epoch {(self.best_epoch or 0) + 1}"
+                f", the best: {error} The model keeps those of the last epoch: leave the layers "
+                "alone while fit() runs, or set restore_best_weights=False.",
+                RuntimeWarning,
+                stacklevel=8,  # where fit() was called
+            )
+            return False
+        return True
 
 
 class ReduceLROnPlateau(_Watcher):
@@ -340,8 +362,9 @@ class ModelCheckpoint(Callback):
     Warns
     -----
     RuntimeWarning
-        Where a file cannot be written, the disk being full for example. Training goes on, and the
-        next epoch (or batch) to be saved is tried again; the file of before is whole.
+        Where a file cannot be written, the disk being full for example, or a history too long for
+        the format. Training goes on, and the next epoch (or batch) to be saved is tried again; the
+        file of before is whole.
     """
 
     def __init__(
@@ -426,7 +449,7 @@ class ModelCheckpoint(Callback):
                 self.model.save_weights(path)
             else:
                 self.model.save(path, include_optimizer=self.save_state)
-        except OSError as error:
+        except (OSError, io.FileFormatError) as error:
             when = ", ".join(
                 f"{name} {names[name]}" for name in ("epoch", "batch") if name in names
             )
