@@ -447,6 +447,101 @@ def test_batches_that_cannot_be_saved(tmp_path):
         fit(keep, 1)
 
 
+class Diary(callbacks.Callback):
+    """Has so much to say in some epochs that no file takes it."""
+
+    def __init__(self, epochs):
+        self.epochs, self.text = epochs, ""
+
+    def get_state(self):
+        return {"text": self.text}
+
+    def on_epoch_end(self, epoch, logs):
+        self.text = "x" * nn.io.MAX_TEXT if epoch + 1 in self.epochs else ""
+
+
+def test_training_goes_on_where_a_file_would_be_too_large_for_its_format(tmp_path):
+    path = str(tmp_path / "{epoch}.npz")
+    keep = callbacks.ModelCheckpoint(path, save_best_only=False, save_state=True)
+    says = (
+        r"did not save epoch 2 to '.*2\.npz': \[io\] 'training' must take at most 16,777,216 char"
+    )
+    with pytest.warns(RuntimeWarning, match=says) as warned:
+        trained = fit(keep, 3, Diary([2]))
+    assert len(warned) == 1
+    assert len(trained.history["loss"]) == 3
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["1.npz", "3.npz"]
+
+
+def test_a_state_that_no_file_can_hold_is_an_error_at_the_first_checkpoint(tmp_path):
+    """That is a mistake in the callback, and no later epoch would fare better."""
+    keep = callbacks.ModelCheckpoint(tmp_path / "x.npz", save_best_only=False, save_state=True)
+    diary = Diary([])
+    diary.get_state = lambda: {"text": {1, 2}}
+    with pytest.raises(TypeError, match="must hold numbers, texts and lists, got set"):
+        fit(keep, 3, diary)
+
+
+def test_a_log_on_a_full_disk_stays_whole_and_gets_its_lines_later(tmp_path, small_files):
+    """There is room for half a line: it is taken back, and comes with the others later."""
+    path = tmp_path / "log.csv"
+    before = "epoch,loss,lr\n" + 9000 * "0,0.5,0.01\n"
+    before += "0,0." + (100_000 - 12 - len(before)) * "5" + ",0.01\n"  # 2 + 4 + ... to the limit
+    path.write_text(before)
+    found = []
+
+    class Disk(callbacks.Callback):
+        def on_epoch_begin(self, epoch):
+            found.append(path.read_text())
+            if epoch == 2:
+                most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+                resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+
+    small_files()
+    log = callbacks.CSVLogger(path, append=True)
+    says = (
+        r"\[CSVLogger\] did not write epoch \d to '.*log\.csv': File too large\. Training goes on, "
+        "and the line is tried again with the next"
+    )
+    with pytest.warns(RuntimeWarning, match=says) as warned:
+        trained = fit(log, 4, Disk())
+    assert ["epoch 1" in str(w.message) for w in warned] == [True, False]
+    assert warned[0].filename == __file__
+    assert found[:3] == [before] * 3
+    history = trained.history
+    lines = [f"{k},{history['loss'][k]},{history['lr'][k]}\n" for k in range(4)]
+    assert path.read_text() == before + "".join(lines)
+
+
+def test_the_columns_of_a_log_wait_with_the_first_line(tmp_path):
+    folder, aside = tmp_path / "logs", tmp_path / "aside"
+    folder.mkdir()
+
+    class Unplugged(callbacks.Callback):
+        def on_epoch_begin(self, epoch):
+            if epoch == 0:
+                folder.rename(aside)
+            if epoch == 1:
+                aside.rename(folder)
+
+    with pytest.warns(RuntimeWarning, match="epoch 1 to '.*': No such file or directory. Training"):
+        fit(callbacks.CSVLogger(folder / "log.csv"), 2, Unplugged())
+    lines = (folder / "log.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["epoch", "0", "1"]
+
+
+def test_a_log_that_cannot_be_begun_is_an_error_before_the_first_epoch(saved, as_nobody):
+    began = []
+    epochs = callbacks.LambdaCallback(on_epoch_begin=lambda: began.append(1))
+    if not AS_ROOT:
+        saved.chmod(0o555)
+    with pytest.raises(PermissionError, match=r"log\.csv"):
+        fit(callbacks.CSVLogger(saved / "log.csv"), 2, epochs)
+    assert began == []
+    if not AS_ROOT:
+        saved.chmod(0o755)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Kill saves at random moments.")
     parser.add_argument("--moments", type=int, default=200)

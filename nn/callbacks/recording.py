@@ -3,10 +3,12 @@
 None of them changes anything in the training.
 """
 
+import contextlib
 import csv
 import math
 import os
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,12 @@ class CSVLogger(Callback):
     OSError
         Where training begins and the file cannot be written.
 
+    Warns
+    -----
+    RuntimeWarning
+        Where a line cannot be written later, the disk being full for example. Training goes on,
+        and the line is tried again with the next epoch's; the lines of before are whole.
+
     Examples
     --------
     >>> import tempfile, numpy as np, nn
@@ -54,9 +62,11 @@ class CSVLogger(Callback):
             raise checks.error("CSVLogger", "separator", "must be one character", separator)
         self.path, self.separator, self.append = Path(path), separator, bool(append)
         self._columns: list[str] = []
+        self._waiting: list[list[Any]] = []  # rows that are not in the file yet
 
     def on_train_begin(self, logs: Logs) -> None:
         """Begin the file; learn the columns of an old one."""
+        self._waiting = []
         self._columns = self._old_columns() if self.append else []
         cut_off = self._columns and not self.path.read_bytes().endswith(b"\n")
         with self.path.open("a" if self.append else "w", encoding="utf-8") as file:
@@ -75,15 +85,36 @@ class CSVLogger(Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Write the epoch's line, after that of the names for the first one."""
-        is_first = not self._columns
-        if is_first:
+        if not self._columns:
             self._columns = ["epoch", *logs]
+            self._waiting.append(self._columns)
         figures = [float(logs[name]) if name in logs else "NA" for name in self._columns[1:]]
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, delimiter=self.separator, lineterminator="\n")
-            if is_first:
-                writer.writerow(self._columns)
-            writer.writerow([epoch, *figures])
+        self._waiting.append([epoch, *figures])
+        try:
+            self._write_rows(self._waiting)
+            self._waiting = []
+        except OSError as error:
+            warnings.warn(
+                f"[CSVLogger] did not write epoch {epoch + 1} to '{self.path}': "
+                f"{error.strerror or error}. Training goes on, and the line is tried again with "
+                "the next.",
+                RuntimeWarning,
+                stacklevel=7,  # where fit() was called
+            )
+
+    def _write_rows(self, rows: list[list[Any]]) -> None:
+        """Write rows at the end of the file: all of them or, where it takes no more, none."""
+        size = None
+        try:
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                size = file.tell()
+                writer = csv.writer(file, delimiter=self.separator, lineterminator="\n")
+                writer.writerows(rows)
+        except OSError:
+            if size is not None:
+                with contextlib.suppress(OSError):  # a device, for example, cannot be cut
+                    os.truncate(self.path, size)
+            raise
 
 
 class TensorBoard(Callback):
