@@ -440,8 +440,12 @@ class AUC(_ClassMetric):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on from what `get_state` returned."""
+        labels, scores = state["labels"], state["scores"]
+        if labels.ndim != 1 or labels.shape != scores.shape:
+            rule = "must hold as many labels as scores, arrays (n,)"
+            raise checks.error(type(self).__name__, "state", rule, (labels.shape, scores.shape))
         super().set_state(state)
-        self.labels, self.scores = [state["labels"]], [state["scores"]]
+        self.labels, self.scores = [labels], [scores]
 
     def compute(self) -> float:
         """Return the area from the ranks of the scores, NaN where one class is missing."""

@@ -6,17 +6,21 @@ and `fit(resume=...)` are built of these functions. None of them imports the mod
 """
 
 import contextlib
+import copy
 import inspect
 import math
 import os
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from . import callbacks as cb
 from . import cuda, io, losses, metrics, optim, validation
 from .layers import layer_from_config
 from .layers.base import check_nesting, room_for
+from .optim.base import steps_as_ours
 
 if TYPE_CHECKING:
     from .model import Model
@@ -102,16 +106,32 @@ def _waiting(
     return found
 
 
-def restore_waiting(model: "Model", content: io.ModelFile, path: str | os.PathLike) -> None:
-    """Take weights set aside and gradients that wait for a step from a file into the model."""
-    model.set_aside = _waiting(model, content, _ASIDE, path) or None
-    sums = _waiting(model, content, _ACCUMULATED, path)
-    if sums.keys() >= set(model.trained_names) and sums:  # else other layers are trained now
-        saved = (content.training or {})["accumulation"]
-        accumulator = model.accumulator
-        accumulator.batches, accumulator.samples = int(saved["batches"]), int(saved["samples"])
-        to_device = cuda.to_gpu if model.device == "gpu" else cuda.to_cpu
-        accumulator.sums = [to_device(sums[name]) for name in model.trained_names]
+class _Waiting(NamedTuple):
+    """What a file holds for a training that goes on, beside weights and optimizer."""
+
+    set_aside: dict[str, Any] | None
+    sums: list[Any]
+    batches: int
+    samples: int
+
+
+def _read_waiting(model: "Model", content: io.ModelFile, path: str | os.PathLike) -> _Waiting:
+    """Return weights set aside and gradients that wait for a step, which fit the model."""
+    set_aside = _waiting(model, content, _ASIDE, path) or None
+    sums, names = _waiting(model, content, _ACCUMULATED, path), model.trained_names
+    if not sums or not sums.keys() >= set(names):  # other layers are trained now
+        return _Waiting(set_aside, [], 0, 0)
+    saved = (content.training or {})["accumulation"]
+    to_device = cuda.to_gpu if model.device == "gpu" else cuda.to_cpu
+    arrays = [to_device(sums[name]) for name in names]
+    return _Waiting(set_aside, arrays, int(saved["batches"]), int(saved["samples"]))
+
+
+def _set_waiting(model: "Model", waiting: _Waiting) -> None:
+    """Let these weights be set aside and these gradients wait in the model, and no others."""
+    model.set_aside, accumulator = waiting.set_aside, model.accumulator
+    accumulator.sums = waiting.sums
+    accumulator.batches, accumulator.samples = waiting.batches, waiting.samples
 
 
 def weights(model: "Model") -> dict[str, Any]:
@@ -150,7 +170,7 @@ def compile_as_saved(model: "Model", content: io.ModelFile, path: str | os.PathL
     if saved is None:
         return
     with refusing_nonsense(path):
-        restore_progress(model, saved)
+        _set_past(model, _read_past(model, saved))
         if saved["loss"] is None or saved["optimizer"] is None:
             return
         try:
@@ -179,7 +199,7 @@ def compile_as_saved(model: "Model", content: io.ModelFile, path: str | os.PathL
         model.compile(loss, optimizer, metrics=chosen, gradient_accumulation_steps=steps)
         if content.optimizer_arrays:
             optimizer.set_state(optimizer_state(content))
-        restore_waiting(model, content, path)
+        _set_waiting(model, _read_waiting(model, content, path))
 
 
 def read_training(path: str | os.PathLike) -> io.ModelFile:
@@ -224,25 +244,47 @@ def _saved_rate(training: dict[str, Any]) -> float | None:
 def resume(
     model: "Model", progress: "Progress", content: io.ModelFile, path: str | os.PathLike
 ) -> None:
-    """Take weights, optimizer state and progress of a file into a compiled model and its `fit`."""
+    """Take weights, optimizer state and progress of a file into a compiled model and its `fit`.
+
+    All of the file is looked at before anything of the model is changed; but a state that only a
+    callback of the user's can judge is judged later, by its `set_state`.
+    """
     if not model.built:  # by a Dataset it would be
         with refusing_nonsense(path):
             model.build((content.architecture or {})["input_shape"])
+    io.match_arrays(model.get_arrays(), content.arrays, str(path))
+    with refusing_nonsense(path):
+        past = _read_past(model, content.training or {})
+        waiting = _read_waiting(model, content, path)
+        names = model.class_names
+        if names is None:
+            found = (content.architecture or {}).get("class_names")
+            found = validation.fitting_class_names(found, model.output_shape)
+            names = validation.check_class_names(found, model.output_shape)
+        state = optimizer_state(content)
+        _check_slots(model, state)
+    _resume_progress(model, progress, content, past, waiting, path)
+    if state and hasattr(model.optimizer, "set_state"):
+        with refusing_nonsense(path):
+            model.optimizer.param_names = None  # another set of layers may have been trained there
+            model.optimizer.set_state(state)  # the last that may refuse the file
     model.set_arrays(content.arrays, str(path))
     lr = rate(model, content)
     if getattr(model.optimizer, "schedule", None) is None and not math.isnan(lr):
         model.optimizer.lr = lr
-    with refusing_nonsense(path):
-        state = optimizer_state(content)
-        if state and hasattr(model.optimizer, "set_state"):
-            model.optimizer.param_names = None  # another set of layers may have been trained there
-            model.optimizer.set_state(state)
-        restore_waiting(model, content, path)
-        restore_progress(model, content.training or {})
-        if model.class_names is None:
-            names = (content.architecture or {}).get("class_names")
-            model.class_names = validation.fitting_class_names(names, model.output_shape)
-    _resume_progress(model, progress, content, path)
+    model.class_names = names
+    _set_waiting(model, waiting)
+    _set_past(model, past)
+    model.generators[1].bit_generator.state = progress.order  # to draw the epoch's order again
+
+
+def _check_slots(model: "Model", state: dict[str, Any]) -> None:
+    """Raise where an optimizer of nn's own would refuse a state by its shape, at its first step."""
+    own = model.get_arrays() if steps_as_ours(model.optimizer) else {}
+    for key, array in state.items():
+        name = key.partition("/")[2]  # of 'm/7_Dense_W'
+        if name in own and array.shape != own[name].shape:
+            raise ValueError(f"'{key}' has the shape {array.shape}, not {own[name].shape}")
 
 
 # --------------------------------------------------------------- where training stands
@@ -274,26 +316,30 @@ def _add_progress(saved: dict[str, Any], progress: "Progress") -> dict[str, Any]
 
 
 def _resume_progress(
-    model: "Model", progress: "Progress", content: io.ModelFile, path: str | os.PathLike
+    model: "Model",
+    progress: "Progress",
+    content: io.ModelFile,
+    past: "_Past",
+    waiting: _Waiting,
+    path: str | os.PathLike,
 ) -> None:
-    """Let a `fit` stand where the one in a file stood, once it has taken weights and history."""
+    """Let a `fit` stand where the one in a file stood; the model is only looked at."""
     saved = content.training or {}
     progress.path = os.fspath(path)
     with refusing_nonsense(path):
         for k, entry in enumerate(saved.get("callbacks", ())):
             state = _with_arrays(entry["state"], f"{_CALLBACK}{k}/", content.optimizer_arrays)
             _place_state(progress, str(entry["class"]), state, path)
-        progress.order = model.generators[1].bit_generator.state
+        progress.order = past.generators[1]
         within = saved.get("within_epoch")
         if within is None or within["batch_size"] != progress.batch_size:
             return  # in batches of another size the epoch is begun anew
-        progress.order = within["order"]
-        model.generators[1].bit_generator.state = progress.order  # to draw the same order again
+        progress.order = _state_for(model.generators[1], within["order"])
         progress.batches, progress.samples = int(within["batches"]), int(within["samples"])
         if not 0 < progress.batches <= progress.samples:
             raise ValueError(f"it has {progress.batches} batches of {progress.samples} samples")
         progress.total, progress.lr = float(within["total"]), float(within["lr"])
-        if saved["accumulation"]["batches"] and not model.accumulator.batches:
+        if saved["accumulation"]["batches"] and not waiting.batches:
             warnings.warn(
                 f"[Model] '{path}' holds gradients that wait for a step, of other layers than are "
                 "trained now: they are left out.",
@@ -303,6 +349,24 @@ def _resume_progress(
             name: _with_arrays(state, f"{_METRIC}{k}/", content.optimizer_arrays)
             for k, (name, state) in enumerate(within["metrics"].items())
         }
+    _try_states(model, progress, path)
+
+
+def _try_states(model: "Model", progress: "Progress", path: str | os.PathLike) -> None:
+    """Raise where a callback or a metric would refuse its state later: copies of them take it now.
+
+    A callback whose `set_state` is the user's is not asked, as it may change more than itself.
+    """
+    for callback, state in progress.callback_states:
+        if type(callback).set_state.__module__.startswith(cb.__name__):
+            with refusing_nonsense(path, f"where {type(callback).__name__} stood"):
+                copy.copy(callback).set_state(state)
+    for metric in copy.deepcopy(model.metrics):
+        if metric.name in progress.metric_states:
+            with refusing_nonsense(path, f"where the metric {metric.name} stood"):
+                metric.reset()
+                metric.set_state(progress.metric_states[metric.name])
+                metric.result()  # which shows whether there is sense in it
 
 
 def _place_state(
@@ -366,8 +430,17 @@ def _is_array(value: Any) -> bool:
     return kind is not None and kind in "fiub" and getattr(value, "ndim", 0) > 0
 
 
-def restore_progress(model: "Model", saved: dict[str, Any]) -> None:
-    """Set history, epoch, the seed of the split and every generator as they were."""
+class _Past(NamedTuple):
+    """What a file says of the training so far."""
+
+    history: dict[str, list[float]]
+    epoch: int
+    split_seed: int
+    generators: list[Any]
+
+
+def _read_past(model: "Model", saved: dict[str, Any]) -> _Past:
+    """Return history, epoch, the seed of the split and the state of every generator."""
     history = {str(name): [float(v) for v in values] for name, values in saved["history"].items()}
     epochs = len(history.get("loss", ()))
     if epochs * len(history) > _MAX_FIGURES:
@@ -378,10 +451,23 @@ def restore_progress(model: "Model", saved: dict[str, Any]) -> None:
     states = saved["generators"]
     if len(states) != len(model.generators):
         raise TypeError(f"'generators' holds {len(states)} states for {len(model.generators)}")
-    for rng, state in zip(model.generators, states, strict=True):
+    states = [_state_for(rng, s) for rng, s in zip(model.generators, states, strict=True)]
+    return _Past(history, int(saved["epoch"]), int(saved["split_seed"]), states)
+
+
+def _set_past(model: "Model", past: _Past) -> None:
+    """Set history, epoch, the seed of the split and every generator as they were."""
+    for rng, state in zip(model.generators, past.generators, strict=True):
         rng.bit_generator.state = state
-    model.history, model.epoch = cb.History(history), int(saved["epoch"])
-    model.split_seed = int(saved["split_seed"])
+    model.history, model.epoch = cb.History(past.history), past.epoch
+    model.split_seed = past.split_seed
+
+
+def _state_for(rng: np.random.Generator, state: Any) -> Any:
+    """Return a state that a generator can take: one of the same kind has taken it."""
+    twin = type(rng.bit_generator)()
+    twin.state = state
+    return twin.state
 
 
 def forget_layer(model: "Model", path: str) -> None:
@@ -418,8 +504,9 @@ def refusing_nonsense(path: str | os.PathLike, what: str = "a model") -> Iterato
     try:
         yield
     except _NONSENSE as error:
-        if isinstance(error, ValueError) and str(error).startswith("["):
-            raise  # one of ours, which names what is wrong
+        is_ours = isinstance(error, ValueError) and str(error).startswith("[")
+        if is_ours and what == "a model":
+            raise  # it names what is wrong
         raise io.FileFormatError(
             f"[Model] '{path}' does not describe {what}: {type(error).__name__}: {error}."
         ) from error

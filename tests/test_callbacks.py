@@ -531,7 +531,7 @@ class NewHead(callbacks.Callback):
 
 
 def test_best_weights_of_other_layers_are_not_restored():
-    """A first layer of the best epoch under a head of the last one would be a model never trained."""
+    """A first layer of the best epoch under a head of the last would be a model never trained."""
     made = nn.Model([nn.Dense(3, input_shape=(2,)), nn.Dense(2)], seed=0)
     made.compile("cce", "sgd", lr=0.1)
     seen = []

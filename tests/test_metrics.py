@@ -328,3 +328,13 @@ def test_a_label_finds_the_same_metric(name):
 def test_wrong_use_is_an_error(make, kind, message):
     with pytest.raises(kind, match=message):
         make()
+
+
+@pytest.mark.parametrize("labels", [[1, 1], [0, 1], [[1], [1], [1]]])
+def test_auc_refuses_a_state_with_more_scores_than_labels(labels):
+    """Also where a class is missing, and the area is not known anyway."""
+    metric = metrics.AUC()
+    state = {"samples": 3, "labels": np.array(labels), "scores": np.array([0.1, 0.2, 0.3])}
+    with pytest.raises(ValueError, match=r"\[AUC\] 'state' must hold as many labels as scores"):
+        metric.set_state(state)
+    assert metric.samples == 0
