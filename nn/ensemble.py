@@ -6,7 +6,7 @@ of them alone. All that is needed is `predict` of each.
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -66,12 +66,14 @@ class Ensemble:
     """
 
     def __init__(
-        self, models: Sequence[Model | str | os.PathLike], activation: str | None = "auto"
+        self, models: Iterable[Model | str | os.PathLike], activation: str | None = "auto"
     ):
-        if isinstance(models, Model | str | os.PathLike) or not list(models):
+        is_one = isinstance(models, Model | str | os.PathLike)
+        members = list(models) if isinstance(models, Iterable) and not is_one else []
+        if not members or not all(isinstance(m, Model | str | os.PathLike) for m in members):
             rule = "must be a list of models or files, at least one"
             raise checks.error("Ensemble", "models", rule, models)
-        self.models = [m if isinstance(m, Model) else Model.load(m) for m in models]
+        self.models = [m if isinstance(m, Model) else Model.load(m) for m in members]
         if activation is not None and activation not in _CHOICES:
             raise checks.unknown("Ensemble", "activation", activation, _CHOICES)
         for what in ("input_shape", "output_shape", "class_names", "input_scale"):

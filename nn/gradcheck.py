@@ -33,33 +33,62 @@ def numerical_gradient(f: Callable[[], float], x: np.ndarray, step: float = 1e-5
     step
         h; the error falls with its square, until rounding takes over near 1e-6.
 
+    Raises
+    ------
+    ValueError
+        For another x, a step that is not positive, or an f that takes arguments or returns no
+        number.
+
     Examples
     --------
     >>> x = np.array([3.0])
     >>> numerical_gradient(lambda: float(x[0] ** 2), x).round(6)
     array([6.])
     """
+    owner = "numerical_gradient"
+    if not checks.takes(f, 0):
+        raise checks.error(owner, "f", "must be a function without arguments", f)
+    if getattr(x, "dtype", None) != np.float64:
+        raise checks.error(owner, "x", "must be an array of float64", getattr(x, "dtype", x))
+    step = checks.positive(owner, "step", step)
     gradient = np.zeros_like(x)
     for index in np.ndindex(x.shape):
         value = x[index]
-        x[index] = value + step
-        above = f()
-        x[index] = value - step
-        below = f()
-        x[index] = value
+        try:
+            x[index] = value + step
+            above = _number(f())
+            x[index] = value - step
+            below = _number(f())
+        finally:
+            x[index] = value
         gradient[index] = (above - below) / (2 * step)
     return gradient
 
 
+def _number(value: Any) -> float:
+    """Return what a function has returned to `numerical_gradient`, which must be one number."""
+    value = value.item() if getattr(value, "ndim", None) == 0 else value
+    if not checks.is_number(value):
+        raise checks.error("numerical_gradient", "f", "must return a number", value)
+    return value
+
+
 def relative_error(a: Any, b: Any) -> float:
     """Return the largest difference of two arrays, relative to their largest value (at least 1e-8).
+
+    Raises
+    ------
+    ValueError, TypeError
+        For arrays of different shapes, or of anything but real numbers.
 
     Examples
     --------
     >>> relative_error(np.array([1.0, 2.0]), np.array([1.0, 2.0]))
     0.0
     """
-    a, b = np.asarray(a), np.asarray(b)
+    a, b = (checks.real_array("relative_error", k, v) for k, v in (("a", a), ("b", b)))
+    if a.shape != b.shape:
+        raise checks.error("relative_error", "b", f"must have the shape {a.shape} of 'a'", b.shape)
     if a.size == 0:
         return 0.0
     scale = max(np.abs(a).max(), np.abs(b).max(), 1e-8)
@@ -92,8 +121,9 @@ def check_gradients(
 
     Raises
     ------
-    ValueError
-        Where `backward` does not return a gradient of x's shape, or leaves out a parameter's.
+    ValueError, TypeError
+        For anything but a layer and a batch of numbers; where `backward` does not return a gradient
+        of x's shape, or leaves out a parameter's.
 
     Examples
     --------
@@ -102,7 +132,14 @@ def check_gradients(
     >>> sorted(errors), max(errors.values()) < 1e-6
     (['W', 'b', 'x'], True)
     """
-    x = np.array(x, dtype=np.float64)
+    owner = "check_gradients"
+    if not isinstance(layer, Layer):
+        rule = "must be a layer (check_model() takes a model)"
+        raise checks.error(owner, "layer", rule, layer)
+    x = np.array(checks.real_array(owner, "x", x), dtype=np.float64)
+    if x.size == 0 or x.ndim == 0:
+        raise checks.error(owner, "x", "must be a batch of at least one sample", x.shape)
+    step = checks.positive(owner, "step", step)
     if not layer.built:
         layer.dtype = "float64"
         layer.build((None, *x.shape[1:]))

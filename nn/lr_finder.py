@@ -98,6 +98,8 @@ def find_lr(
     >>> len(curve.lrs) == len(curve.losses), 0.001 < curve.suggestion < 10
     (True, True)
     """
+    if isinstance(model, type) or not hasattr(model, "train_step"):
+        raise checks.error("find_lr", "model", "must be a Model", model)
     lr_min = checks.positive("find_lr", "lr_min", lr_min)
     if checks.positive("find_lr", "lr_max", lr_max) <= lr_min:
         raise checks.error("find_lr", "lr_max", f"must be above 'lr_min', {lr_min:g}", lr_max)

@@ -157,6 +157,11 @@ def test_wrong_models_are_errors(models, message):
         nn.Ensemble(models())
 
 
+def test_models_may_come_one_by_one():
+    models = members()
+    assert nn.Ensemble(model for model in models).models == models
+
+
 def test_wrong_activation_and_file(tmp_path):
     with pytest.raises(ValueError, match="did you mean 'softmax'"):
         nn.Ensemble(members(), activation="softmx")

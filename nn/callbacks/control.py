@@ -105,7 +105,9 @@ class EarlyStopping(_Watcher):
         restore_best_weights: bool = True,
     ):
         super().__init__(monitor, patience, min_delta, mode)
-        self.restore_best_weights = bool(restore_best_weights)
+        self.restore_best_weights = checks.boolean(
+            "EarlyStopping", "restore_best_weights", restore_best_weights
+        )
         self.best_epoch: int | None = None
         self.restored = False
         self._best_arrays: dict[str, Any] = {}
@@ -355,9 +357,9 @@ class ModelCheckpoint(Callback):
 
     Raises
     ------
-    ValueError
-        For arguments that contradict each other; while training, for a figure in `monitor` or
-        `path` that is not measured.
+    ValueError, TypeError
+        For arguments of another kind, or that contradict each other; while training, for a figure
+        in `monitor` or `path` that is not measured.
 
     Warns
     -----
@@ -380,11 +382,11 @@ class ModelCheckpoint(Callback):
     ):
         owner = "ModelCheckpoint"
         self.mode = _check_mode(owner, mode)
-        self.path = str(path)
+        self.path = str(checks.path(owner, "path", path))
         self.monitor = monitor
-        self.save_best_only = save_best_only
-        self.save_state = save_state
-        self.save_weights_only = save_weights_only
+        self.save_best_only = checks.boolean(owner, "save_best_only", save_best_only)
+        self.save_state = checks.boolean(owner, "save_state", save_state)
+        self.save_weights_only = checks.boolean(owner, "save_weights_only", save_weights_only)
         self.every_n_epochs = checks.positive_int(owner, "every_n_epochs", every_n_epochs)
         self.save_freq = save_freq
         if save_freq != "epoch":

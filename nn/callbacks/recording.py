@@ -33,9 +33,9 @@ class CSVLogger(Callback):
 
     Raises
     ------
-    ValueError
-        For a separator that is not one character; where training begins, for an old file that
-        has no such table.
+    ValueError, TypeError
+        For arguments of another kind; where training begins, for an old file that has no such
+        table.
     OSError
         Where training begins and the file cannot be written.
 
@@ -60,7 +60,8 @@ class CSVLogger(Callback):
     def __init__(self, path: str | os.PathLike, separator: str = ",", append: bool = False):
         if not isinstance(separator, str) or len(separator) != 1 or separator in '\r\n"':
             raise checks.error("CSVLogger", "separator", "must be one character", separator)
-        self.path, self.separator, self.append = Path(path), separator, bool(append)
+        self.path, self.separator = Path(checks.path("CSVLogger", "path", path)), separator
+        self.append = checks.boolean("CSVLogger", "append", append)
         self._columns: list[str] = []
         self._waiting: list[list[Any]] = []  # rows that are not in the file yet
 
@@ -145,7 +146,7 @@ class TensorBoard(Callback):
                 "[TensorBoard] needs tensorboardX to write its files: python -m pip install "
                 "tensorboardX."
             ) from error
-        self.log_dir = Path(log_dir)
+        self.log_dir = Path(checks.path("TensorBoard", "log_dir", log_dir))
         self.histogram_freq = checks.non_negative_int(
             "TensorBoard", "histogram_freq", histogram_freq
         )
