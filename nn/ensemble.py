@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from . import checks, cuda, data_adapters, inference, kernels, losses, metrics
+from . import checks, cuda, data_adapters, inference, losses, metrics
 from .layers import Sigmoid, Softmax
 from .layers.containers import output_activation
 from .model import Model
@@ -102,7 +102,7 @@ class Ensemble:
     def _mean(self, x: Any, batch_size: int) -> Array:
         total = 0.0
         for model, kind in zip(self.models, self._kinds, strict=True):
-            total = total + _probabilities(model.predict(x, batch_size), kind)
+            total = total + inference.probabilities(model.predict(x, batch_size), kind)
         return total / len(self.models)
 
     @property
@@ -157,19 +157,9 @@ class Ensemble:
 
 def _kind(model: Model) -> str | None:
     """Return the activation that makes probabilities of a model's outputs; see `Ensemble`."""
-    if isinstance(output_activation(model.layers), Softmax | Sigmoid):
-        return None
-    if model.loss is None:
+    if model.loss is None and not isinstance(output_activation(model.layers), Softmax | Sigmoid):
         raise ValueError(
             "[Ensemble] 'activation' must be given for a model without a loss, which may put out "
             "logits or not: 'softmax' or 'sigmoid' for logits, None for anything else."
         )
-    pair = getattr(model.loss, "paired_activation", None)
-    return None if pair is None else pair.lower()
-
-
-def _probabilities(scores: Array, kind: str | None) -> Array:
-    """Return logits (n, outputs) as probabilities; other outputs as they are."""
-    if kind == "softmax":
-        return kernels.softmax(scores)
-    return kernels.sigmoid(scores) if kind == "sigmoid" else scores
+    return inference.missing_activation(model.layers, model.loss)

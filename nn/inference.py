@@ -4,6 +4,8 @@
 convolution or a dense layer, its scale and shift go into the weights, for as long as one batch
 takes: the layer's own `(x W + b) * scale + shift` is `x (W * scale) + (b * scale + shift)`.
 Stacks within the stack are taken apart for it, and the layers of residual blocks too.
+
+What the outputs say, a class or probabilities, is decided here as well, for all who ask.
 """
 
 from collections.abc import Sequence
@@ -11,8 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from .layers import BatchNorm, BatchNorm1D, BatchNorm2D, Conv2D, Dense, Layer, Residual
-from .layers.containers import flat
+from . import kernels
+from .layers import (
+    BatchNorm,
+    BatchNorm1D,
+    BatchNorm2D,
+    Conv2D,
+    Dense,
+    Layer,
+    Residual,
+    Sigmoid,
+    Softmax,
+)
+from .layers.containers import flat, output_activation
 
 Array = Any  # a numpy or a cupy ndarray
 
@@ -57,6 +70,32 @@ def decide(scores: Array, threshold: float) -> Array:
     if scores.ndim == 2 and scores.shape[1] == 1:
         return (scores[:, 0] > threshold).astype(np.int64)
     return scores.argmax(axis=1)
+
+
+def missing_activation(layers: Sequence[Layer], loss: Any) -> str | None:
+    """Return what makes probabilities of a model's outputs: 'softmax', 'sigmoid', or None.
+
+    It is the activation that the loss has within it, as a cross-entropy takes logits; None where
+    the layers end in Softmax or Sigmoid already, and for any other loss, or none.
+    """
+    if isinstance(output_activation(layers), Softmax | Sigmoid):
+        return None
+    pair = getattr(loss, "paired_activation", None)
+    return None if pair is None else pair.lower()
+
+
+def probabilities(outputs: Array, activation: str | None) -> Array:
+    """Return logits (n, outputs) as probabilities, by 'softmax' or 'sigmoid'; None changes nothing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> probabilities(np.array([[0.0, 0.0]]), "softmax"), probabilities(np.zeros((1, 1)), "sigmoid")
+    (array([[0.5, 0.5]]), array([[0.5]]))
+    """
+    if activation == "softmax":
+        return kernels.softmax(outputs)
+    return kernels.sigmoid(outputs) if activation == "sigmoid" else outputs
 
 
 def _folds(layer: Layer, following: Layer | None) -> bool:

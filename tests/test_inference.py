@@ -5,6 +5,7 @@ import pytest
 
 import nn
 from nn import inference
+from nn.commands import predict
 
 
 def settled(model, shape, rng):
@@ -75,3 +76,47 @@ def test_nothing_is_kept_for_backward(rng):
     for layer in model.layers:
         with pytest.raises(RuntimeError, match="before forward"):
             layer.backward(np.zeros((3, 2)))
+
+
+OUTPUTS = np.array([[0.0, np.log(3.0)], [0.0, 0.0]])
+
+
+@pytest.mark.parametrize(
+    ("activation", "expected"),
+    [
+        ("softmax", [[0.25, 0.75], [0.5, 0.5]]),
+        ("sigmoid", [[0.5, 0.75], [0.5, 0.5]]),
+        (None, OUTPUTS),
+    ],
+)
+def test_logits_become_probabilities(activation, expected):
+    np.testing.assert_allclose(inference.probabilities(OUTPUTS, activation), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("last", "loss", "expected"),
+    [
+        ([], "cce", "softmax"),
+        ([], "bce", "sigmoid"),
+        ([nn.Softmax()], "cce", None),
+        ([nn.Sigmoid()], "bce", None),
+        ([nn.Softmax()], "mse", None),
+        ([], "mse", None),
+        ([], "hinge", None),
+    ],
+)
+def test_the_activation_that_is_missing_is_the_losss(last, loss, expected):
+    model = nn.Model([nn.Dense(3, input_shape=(2,)), *last])
+    model.compile(loss)
+    assert inference.missing_activation(model.layers, model.loss) == expected
+    assert inference.missing_activation(model.layers, None) is None
+
+
+@pytest.mark.parametrize(("last", "loss"), [([], "cce"), ([], "bce"), ([nn.Softmax()], "cce")])
+def test_an_ensemble_and_the_command_say_the_same_probabilities(last, loss, rng):
+    model = nn.Model([nn.Dense(3, input_shape=(2,)), *last], seed=0)
+    model.compile(loss)
+    x = rng.normal(size=(5, 2))
+    kind, said = predict.probabilities(model, model.predict(x))
+    assert kind == "probability"
+    np.testing.assert_allclose(nn.Ensemble([model]).predict(x), said, rtol=1e-6)

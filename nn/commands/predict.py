@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import kernels, text
+from .. import inference, text
 from ..data import load_image, normalize_digit
 from ..layers import Sigmoid, Softmax
 from ..layers.containers import output_activation
@@ -108,9 +108,10 @@ def probabilities(model: Model, outputs: Any) -> tuple[str, np.ndarray]:
     outputs, is_single = outputs.astype(np.float64), outputs.shape[1] == 1
     if isinstance(loss, Hinge):
         return "score", outputs
-    if not isinstance(last, Softmax | Sigmoid):
-        is_binary = is_single or isinstance(loss, BinaryCrossentropy)
-        outputs = (kernels.sigmoid if is_binary else kernels.softmax)(outputs)
+    activation = inference.missing_activation(model.layers, loss)
+    if loss is None and not isinstance(last, Softmax | Sigmoid):
+        activation = "sigmoid" if is_single else "softmax"
+    outputs = inference.probabilities(outputs, activation)
     return "probability", np.hstack([1 - outputs, outputs]) if is_single else outputs
 
 
