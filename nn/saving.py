@@ -256,14 +256,13 @@ def resume(
     with refusing_nonsense(path):
         past = _read_past(model, content.training or {})
         waiting = _read_waiting(model, content, path)
-        names = model.class_names
-        if names is None:
-            found = (content.architecture or {}).get("class_names")
-            found = validation.fitting_class_names(found, model.output_shape)
-            names = validation.check_class_names(found, model.output_shape)
+        names = (content.architecture or {}).get("class_names")
+        names = validation.fitting_class_names(names, model.output_shape)
+        names = validation.check_class_names(names, model.output_shape)
         state = optimizer_state(content)
         _check_slots(model, state)
     _resume_progress(model, progress, content, past, waiting, path)
+    _try_states(model, progress, path)
     if state and hasattr(model.optimizer, "set_state"):
         with refusing_nonsense(path):
             model.optimizer.param_names = None  # another set of layers may have been trained there
@@ -272,7 +271,8 @@ def resume(
     lr = rate(model, content)
     if getattr(model.optimizer, "schedule", None) is None and not math.isnan(lr):
         model.optimizer.lr = lr
-    model.class_names = names
+    if model.class_names is None:
+        model.class_names = names
     _set_waiting(model, waiting)
     _set_past(model, past)
     model.generators[1].bit_generator.state = progress.order  # to draw the epoch's order again
@@ -349,7 +349,6 @@ def _resume_progress(
             name: _with_arrays(state, f"{_METRIC}{k}/", content.optimizer_arrays)
             for k, (name, state) in enumerate(within["metrics"].items())
         }
-    _try_states(model, progress, path)
 
 
 def _try_states(model: "Model", progress: "Progress", path: str | os.PathLike) -> None:

@@ -613,6 +613,27 @@ def test_a_file_that_is_refused_leaves_the_model_as_it_was(what, tmp_path):
         np.testing.assert_equal(after[name], value, err_msg=name)
 
 
+def test_a_file_of_an_epochs_end_is_looked_at_as_well(tmp_path):
+    settings = {"callbacks": [cb.EarlyStopping("loss"), saving_at(tmp_path / "1.npz")]}
+    small().fit(*data(), verbose=0, **settings)
+    damaged(tmp_path / "1.npz", lambda c: c.training["callbacks"][0]["state"].update(wait=None))
+    model = small()
+    before = everything_of(model)
+    with pytest.raises(nn.io.FileFormatError, match=r"1\.npz.* where EarlyStopping stood"):
+        model.fit(*data(), epochs=2, resume=tmp_path / "1.npz", verbose=0, **settings)
+    np.testing.assert_equal(everything_of(model), before)
+
+
+def test_names_that_a_model_has_are_not_asked_again(tmp_path):
+    """They may be those of another number of classes, given before the model was built."""
+    small().fit(*data(), callbacks=saving_at(tmp_path / "1.npz"), verbose=0)
+    model = nn.Model([nn.Dense(3), nn.Dropout(0.5), nn.Dense(3)], seed=0)
+    model.class_names = ["cat", "dog"]
+    model.compile("cce", "adam")
+    model.fit(*data(), epochs=2, resume=tmp_path / "1.npz", verbose=0)
+    assert (model.epoch, model.class_names) == (2, ["cat", "dog"])
+
+
 def test_gradients_of_before_do_not_wait_for_a_resumed_step(tmp_path):
     """The file holds none that wait; what the model had of another training is not to be added."""
     settings = {"batch_size": BATCH, "verbose": 0}
