@@ -299,6 +299,10 @@ def test_several_texts_are_no_text():
 def test_the_length_of_json(monkeypatch, tmp_path):
     monkeypatch.setattr(io, "MAX_TEXT", 10)
     assert io._parse("[1, 2, 34]", tmp_path) == [1, 2, 34]
+    assert io._to_text("training", [1, 2, 34]) == "[1, 2, 34]"
+    message = r"^\[io\] 'training' must take at most 10 characters in a file, got 11\.$"
+    with pytest.raises(io.FileFormatError, match=message):
+        io._to_text("training", [1, 2, 345])
     with pytest.raises(io.FileFormatError, match=r"holds 11 characters of JSON, more than the 10"):
         io._parse("[1, 2, 345]", tmp_path)
     (tmp_path / "weights.json").write_text("[1, 2, 3, 4, 5, 6, 7]")
@@ -318,6 +322,16 @@ def test_lists_in_lists(opening, closing, monkeypatch, tmp_path):
     with pytest.raises(io.FileFormatError, match=r"broken JSON: it is nested more than 6 deep\.$"):
         io._parse(nested(8), tmp_path)
     assert io._parse("5", tmp_path) == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "signature"),
+    [("a.npz", b"PK\x03\x04"), ("a.NPZ", b"PK\x03\x04"), ("a.hdf5", b"\x89HDF"), ("a", b"\x89HDF")],
+)
+def test_the_name_decides_the_format(tmp_path, name, signature):
+    io.write(tmp_path / name, io.ModelFile(None, {"x": np.ones(2)}))
+    assert (tmp_path / name).read_bytes()[:4] == signature
+    assert io.read(tmp_path / name).arrays["x"].tolist() == [1, 1]
 
 
 def test_broken_json_names_the_file(tmp_path):

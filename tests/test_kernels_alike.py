@@ -17,6 +17,7 @@ pytestmark = pytest.mark.usefixtures("arrays_decide_where_they_are_computed")
 
 ONE, NONE = (1, 1), ((0, 0), (0, 0))
 ODD = ((1, 0), (0, 2))  # margins of different widths
+SAME = ((1, 1), (1, 1))
 
 
 class Twin:
@@ -125,6 +126,7 @@ def in_three_parts(monkeypatch):
     parts, run = [], threads.run
 
     def count(*arguments, **options):
+        assert options["blas"] is True  # whose threads would get in the way of ours
         parts.append(run(*arguments, **options))
         return parts[-1]
 
@@ -157,6 +159,32 @@ def test_the_lines_for_a_gpu_give_the_same(name, on_the_twin, monkeypatch):
     for numpys, twins in zip(results(CALLS[name], "float32"), found, strict=True):
         assert twins.dtype == numpys.dtype
         np.testing.assert_allclose(twins, numpys, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("call", "most"),
+    [
+        # 8 * 64 * 64 multiplications a row: 1,024 of them make 2**25, and one more a part
+        (lambda n, d: array.matmul(d(n, 64), d(64, 64)), 1025),
+        # a tile of one sample takes 16 * 16 * 8 * (32 * 9) multiplications: 56 make less than 2**25
+        (lambda n, d: array.conv2d(d(n, 32, 16, 16), d(8, 32, 3, 3), None, ONE, SAME), 57),
+        # 32 * 32 * 32 numbers a sample: 32 of them make 2**20
+        (lambda n, d: array.max_pool2d(d(n, 32, 32, 32), (2, 2), (2, 2), NONE), 33),
+    ],
+)
+def test_how_much_work_is_worth_a_second_thread(call, most, monkeypatch):
+    monkeypatch.setattr(threads, "NUM_THREADS", 2)
+    monkeypatch.setattr(array, "_TILE_BYTES_CPU", 16 * 16 * 288 * 4)  # a sample
+    parts, run = [], threads.run
+
+    def count(*arguments, **options):
+        parts.append(run(*arguments, **options))
+        return parts[-1]
+
+    monkeypatch.setattr(threads, "run", count)
+    for size in (2 * most - 1, 2 * most):
+        call(size, lambda *shape: np.ones(shape, dtype="float32"))
+    assert parts == [1, 2]
 
 
 # ----------------------------------------------------------------------------------- memory
