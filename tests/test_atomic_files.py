@@ -202,11 +202,15 @@ def test_a_folder_that_vanishes_meanwhile(tmp_path):
 
 def test_what_is_no_file(tmp_path):
     (tmp_path / "folder").mkdir()
-    with pytest.raises(IsADirectoryError, match=r"\[io\] cannot write '.*folder': Is a directory"):
+    with pytest.raises(
+        IsADirectoryError, match=r"\[io\] cannot write '.*folder': Is a directory"
+    ) as caught:
         model().save(tmp_path / "folder")
+    assert caught.value.errno == errno.EISDIR
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OSError, match="it is no ordinary file"):
+    with pytest.raises(OSError, match="pipe': it is no ordinary file") as caught:
         model().save(tmp_path / "pipe")
+    assert caught.value.errno == errno.EINVAL
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
     with pytest.raises(OSError, match=r"too long\..*choose a shorter name"):
         model().save(tmp_path / ("x" * 300))
@@ -370,6 +374,7 @@ def test_without_locks(tmp_path, monkeypatch):
         return open_it(path, *rest, **more)
 
     monkeypatch.setattr(whole_files.os, "open", spied)
+    assert whole_files._lock(0, wait=True) is False
     model().save(tmp_path / "model.hdf5")
     model(2.0).save(tmp_path / "model.hdf5")
     assert value_in(tmp_path / "model.hdf5") == 2.0

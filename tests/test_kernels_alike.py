@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from nn import cuda, kernels
-from nn.kernels import array, threads
+from nn.kernels import array, memory, threads
 
 pytestmark = pytest.mark.usefixtures("arrays_decide_where_they_are_computed")
 
@@ -112,8 +112,13 @@ def results(call, dtype):
 
 @pytest.fixture
 def on_the_twin(monkeypatch):
+    def fail(*arguments, **options):
+        pytest.fail("threads and memory of the CPU's are of no use to a GPU")
+
     twin = Twin()
     monkeypatch.setattr(cuda, "get_array_module", lambda *arrays: twin)
+    for module, name in ((threads, "run"), (memory, "empty"), (memory, "empty_like")):
+        monkeypatch.setattr(module, name, fail)
 
 
 @pytest.fixture

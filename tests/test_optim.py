@@ -768,7 +768,7 @@ def test_accumulating_other_parameters_is_an_error():
         accumulator.finish([np.zeros(2), np.zeros(3)])
     accumulator.clear()
     assert accumulator.add([(np.zeros(3), np.ones(3))], 4) is None
-    with pytest.raises(ValueError, match=r"'gradient_accumulation_steps' .* got 0"):
+    with pytest.raises(ValueError, match=r"^\[Model\.compile\] 'gradient_acc.* got 0"):
         optim.Accumulator(0)
 
 
