@@ -268,6 +268,24 @@ def test_permissions_are_kept_and_new_files_get_the_usual_ones(saved):
         os.umask(before)
 
 
+def test_file_systems_without_permissions_or_open_folders(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"old")
+    open_it = os.open
+
+    def opened(path, *rest, **more):
+        if Path(path) == tmp_path:
+            raise PermissionError(errno.EACCES, "no folder is opened here")
+        return open_it(path, *rest, **more)
+
+    def refuse(*arguments, **options):
+        raise PermissionError(errno.EPERM, "no permissions here")
+
+    monkeypatch.setattr(whole_files.os, "open", opened)
+    monkeypatch.setattr(Path, "chmod", refuse)
+    write_whole(tmp_path / "file", lambda stream: stream.write(b"new"), "me")
+    assert (tmp_path / "file").read_bytes() == b"new"
+
+
 def test_the_temporary_file_is_never_more_open_than_the_file(saved):
     path = saved / "model.hdf5"
     path.chmod(0o600)

@@ -887,6 +887,13 @@ def test_get_sets_the_rate_of_a_class_that_does_not_take_one():
     assert optim.get(Fixed(), lr=0.25).lr == 0.25
 
 
+def test_a_name_of_a_class_that_does_not_take_the_rate(monkeypatch):
+    monkeypatch.setitem(optim.NAME2OPTIMIZER, "norate", NoRate)
+    assert optim.get("norate").lr == optim.Optimizer().lr == 0.01
+    with pytest.raises(ValueError, match=r"^\[NoRate\] 'argument' must be one of .* got 'lr'"):
+        optim.get("norate", lr=0.25)
+
+
 class Stranger:
     """An optimizer that is no subclass of ours."""
 
@@ -953,7 +960,7 @@ def test_get_checks_what_is_given_beside_what_is_there():
         (
             lambda: optim.get(3),
             TypeError,
-            r"must be a name or an object with a step\(\) meth.* got 3",
+            r"^\[nn\.optim\] 'optimizer' must be a name or an object with a step\(\) method, got 3",
         ),
         (lambda: optim.get(optim.SGD), TypeError, "must be a name or an object"),
         (lambda: optim.SGD(lr=-0.1), ValueError, r"\[SGD\] 'lr' .* got -0\.1"),

@@ -133,7 +133,7 @@ def _split(
         for name, value in given.items()
         if name not in settings
     }
-    known = {*arguments_of(cls), *(["lr"] if has_lr or hasattr(cls, "lr") else [])}
+    known = {*arguments_of(cls), *(["lr"] if has_lr else [])}
     for name in arguments:
         if name not in known:
             settable = SETTINGS if hasattr(cls, "configure") else ()
