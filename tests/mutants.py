@@ -12,6 +12,7 @@ live, and exits with 1 where there are any. `--write` puts the page in order: wh
 is taken out, and what is new is added at the end, to be looked at.
 
 Install it without Numba: where it is, the compiled kernels take the place of the ones to be tested.
+Let `mutmut` write to a terminal or a pipe: one of the tests forbids files to grow, its log's too.
 """
 
 import argparse
