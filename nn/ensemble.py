@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 
 from . import checks, cuda, data_adapters, inference, losses, metrics
-from .layers import Sigmoid, Softmax
-from .layers.containers import output_activation
 from .model import Model
 
 Array = Any  # numpy.ndarray or cupy.ndarray
@@ -157,7 +155,7 @@ class Ensemble:
 
 def _kind(model: Model) -> str | None:
     """Return the activation that makes probabilities of a model's outputs; see `Ensemble`."""
-    if model.loss is None and not isinstance(output_activation(model.layers), Softmax | Sigmoid):
+    if model.loss is None and not inference.gives_probabilities(model.layers):
         raise ValueError(
             "[Ensemble] 'activation' must be given for a model without a loss, which may put out "
             "logits or not: 'softmax' or 'sigmoid' for logits, None for anything else."

@@ -72,13 +72,18 @@ def decide(scores: Array, threshold: float) -> Array:
     return scores.argmax(axis=1)
 
 
+def gives_probabilities(layers: Sequence[Layer]) -> bool:
+    """Tell whether the outputs of layers are probabilities: they end in Softmax or Sigmoid."""
+    return isinstance(output_activation(layers), Softmax | Sigmoid)
+
+
 def missing_activation(layers: Sequence[Layer], loss: Any) -> str | None:
     """Return what makes probabilities of a model's outputs: 'softmax', 'sigmoid', or None.
 
     It is the activation that the loss has within it, as a cross-entropy takes logits; None where
     the layers end in Softmax or Sigmoid already, and for any other loss, or none.
     """
-    if isinstance(output_activation(layers), Softmax | Sigmoid):
+    if gives_probabilities(layers):
         return None
     pair = getattr(loss, "paired_activation", None)
     return None if pair is None else pair.lower()

@@ -358,13 +358,27 @@ def _try_states(model: "Model", progress: "Progress", path: str | os.PathLike) -
     """
     for callback, state in progress.callback_states:
         if type(callback).set_state.__module__.startswith(cb.__name__):
-            with refusing_nonsense(path, f"where {type(callback).__name__} stood"):
-                copy.copy(callback).set_state(state)
-    for metric in copy.deepcopy(model.metrics):
-        if metric.name in progress.metric_states:
+            restore_callback(copy.copy(callback), state, path)
+    measured = copy.deepcopy(model.metrics)
+    for metric in measured:
+        metric.reset()
+    restore_metrics(measured, progress.metric_states, path)
+
+
+def restore_callback(callback: cb.Callback, state: dict[str, Any], path: str | os.PathLike) -> None:
+    """Give a callback what a file holds of it."""
+    with refusing_nonsense(path, f"where {type(callback).__name__} stood"):
+        callback.set_state(state)
+
+
+def restore_metrics(
+    measured: list[metrics.Metric], states: dict[str, dict[str, Any]], path: str | os.PathLike
+) -> None:
+    """Give metrics what a file holds of them, by their names."""
+    for metric in measured:
+        if metric.name in states:
             with refusing_nonsense(path, f"where the metric {metric.name} stood"):
-                metric.reset()
-                metric.set_state(progress.metric_states[metric.name])
+                metric.set_state(states[metric.name])
                 metric.result()  # which shows whether there is sense in it
 
 

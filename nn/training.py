@@ -320,8 +320,7 @@ class Progress:
     def restore_callbacks(self) -> None:
         """Give the callbacks what a file holds of them."""
         for callback, state in self.callback_states:
-            with saving.refusing_nonsense(self.path, f"where {type(callback).__name__} stood"):
-                callback.set_state(state)
+            saving.restore_callback(callback, state, self.path)
         self.callback_states = []
 
     def begin_epoch(self, measured: list[Metric], lr: float) -> None:
@@ -329,11 +328,7 @@ class Progress:
         self.metrics = measured
         if self.batches == 0:
             self.lr = lr
-        for metric in measured:
-            if metric.name in self.metric_states:
-                with saving.refusing_nonsense(self.path, f"where the metric {metric.name} stood"):
-                    metric.set_state(self.metric_states[metric.name])
-                    metric.result()  # which shows whether there is sense in it
+        saving.restore_metrics(measured, self.metric_states, self.path)
         self.metric_states = {}
 
     def add(self, loss: float, samples: int) -> float:

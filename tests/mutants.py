@@ -96,13 +96,12 @@ def renew(reasons, missing, gone):
 def print_table(found):
     """Print the share of mutants killed, file by file."""
     print("| file | mutants | alive | killed |\n| --- | --- | --- | --- |")
-    totals = [0, 0]
-    for path, mutants in [*found.items(), ("all", None)]:
-        if mutants is None:
-            number, alive = totals
-        else:
-            number, alive = len(mutants), sum(end in ALIVE for end in mutants.values())
-            totals = [totals[0] + number, totals[1] + alive]
+    counts = {
+        path: (len(mutants), sum(end in ALIVE for end in mutants.values()))
+        for path, mutants in found.items()
+    }
+    counts["all"] = tuple(map(sum, zip(*counts.values(), strict=True)))
+    for path, (number, alive) in counts.items():
         print(f"| {path} | {number} | {alive} | {100 * (number - alive) / number:.1f}% |")
 
 

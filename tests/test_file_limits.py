@@ -62,20 +62,18 @@ def fill_groups(file):
     file["a/b/c/x"] = 1.0
 
 
-def test_groups_in_groups(monkeypatch):
-    monkeypatch.setattr(hdf5_files, "_MAX_DEPTH", 3)
+@pytest.mark.parametrize(
+    ("limit", "least", "message"),
+    [
+        ("_MAX_DEPTH", 3, "it has groups inside groups more than 2 deep"),
+        ("_MAX_OBJECTS", 5, "it holds more than 4 things"),  # the root, three groups and an array
+    ],
+)
+def test_groups_in_groups(limit, least, message, monkeypatch):
+    monkeypatch.setattr(hdf5_files, limit, least)
     assert read_hdf5(fill_groups) == {"a/b/c/x": 1}
-    monkeypatch.setattr(hdf5_files, "_MAX_DEPTH", 2)
-    with pytest.raises(ValueError, match=r"^it has groups inside groups more than 2 deep$"):
-        read_hdf5(fill_groups)
-
-
-def test_the_number_of_things(monkeypatch):
-    """The root, three groups and an array."""
-    monkeypatch.setattr(hdf5_files, "_MAX_OBJECTS", 5)
-    assert read_hdf5(fill_groups) == {"a/b/c/x": 1}
-    monkeypatch.setattr(hdf5_files, "_MAX_OBJECTS", 4)
-    with pytest.raises(ValueError, match=r"^it holds more than 4 things$"):
+    monkeypatch.setattr(hdf5_files, limit, least - 1)
+    with pytest.raises(ValueError, match=f"^{message}$"):
         read_hdf5(fill_groups)
 
 
@@ -103,14 +101,14 @@ def test_a_file_without_arrays():
     assert read_hdf5(lambda file: None, size=0) == {}
 
 
-def test_the_sum_of_arrays():
+def test_an_array_that_goes_on_after_the_file():
     def fill(file):
         file["x"] = np.ones(1000, "f4")
         file["y"] = np.ones(500)
 
     stream = hdf5(fill)
     with h5py.File(stream, "r") as file:
-        for name in ("x", "y"):  # one at a time they would fit
+        for name in ("x", "y"):
             hdf5_files._check_storage(name, file[name].id, len(stream.getvalue()))
     with pytest.raises(ValueError, match=r"^'x' ends 1,048 bytes after the file$"):
         read_hdf5(fill, size=stream_end(stream, "x") - 1048)

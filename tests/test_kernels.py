@@ -58,16 +58,9 @@ def test_convolution_equals_seven_loops(geometry, bias, tile_bytes):
     before = array_kernels._TILE_BYTES_CPU
     array_kernels._TILE_BYTES_CPU = tile_bytes  # a sample a tile, or all in one
     try:
-        y = kernels.conv2d(x, w, b, *options)
-        grad = rng.normal(size=y.shape)
-        dx = kernels.conv2d_input_grad(grad, w, x.shape, *options)
-        dw = kernels.conv2d_weight_grad(grad, x, w.shape, *options)
+        reference.check_convolution(kernels, x, w, b, options, rng)
     finally:
         array_kernels._TILE_BYTES_CPU = before
-    expected_dx, expected_dw = reference.conv2d_grads(grad, x, w, *options)
-    np.testing.assert_allclose(y, reference.conv2d(x, w, b, *options), atol=1e-12)
-    np.testing.assert_allclose(dx, expected_dx, atol=1e-12)
-    np.testing.assert_allclose(dw, expected_dw, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -89,14 +82,7 @@ def test_convolution_of_many_channels(rng, w_shape, stride, padding, dilation, g
     """Five channels and more are copied otherwise than few are."""
     options = (stride, padding, dilation, groups)
     x, w = rng.normal(size=(2, w_shape[1] * groups, 5, 6)), rng.normal(size=w_shape)
-    y = array_kernels.conv2d(x, w, None, *options)
-    np.testing.assert_allclose(y, reference.conv2d(x, w, None, *options), atol=1e-12)
-    grad = rng.normal(size=y.shape)
-    dx, dw = reference.conv2d_grads(grad, x, w, *options)
-    found = array_kernels.conv2d_input_grad(grad, w, x.shape, *options)
-    np.testing.assert_allclose(found, dx, atol=1e-12)
-    found = array_kernels.conv2d_weight_grad(grad, x, w.shape, *options)
-    np.testing.assert_allclose(found, dw, atol=1e-12)
+    reference.check_convolution(array_kernels, x, w, None, options, rng)
 
 
 def test_products_of_matrices_that_numpy_must_look_at(rng):

@@ -122,20 +122,26 @@ def on_the_twin(monkeypatch):
 
 
 @pytest.fixture
-def in_three_parts(monkeypatch):
+def parts(monkeypatch):
+    """In how many parts each piece of work was shared out, BLAS held to one thread meanwhile."""
+    found, run = [], threads.run
+
+    def count(*arguments, **options):
+        assert options["blas"] is True  # its threads would get in the way of ours
+        found.append(run(*arguments, **options))
+        return found[-1]
+
+    monkeypatch.setattr(threads, "run", count)
+    return found
+
+
+@pytest.fixture
+def in_three_parts(parts, monkeypatch):
     """Share any work out to three threads, in tiles of one sample."""
     monkeypatch.setattr(threads, "NUM_THREADS", 3)
     monkeypatch.setattr(array, "_TILE_BYTES_CPU", 1)
     monkeypatch.setattr(array, "_PRODUCTS_A_THREAD", 0)
     monkeypatch.setattr(array, "_NUMBERS_A_THREAD", 0)
-    parts, run = [], threads.run
-
-    def count(*arguments, **options):
-        assert options["blas"] is True  # whose threads would get in the way of ours
-        parts.append(run(*arguments, **options))
-        return parts[-1]
-
-    monkeypatch.setattr(threads, "run", count)
     return parts
 
 
@@ -177,16 +183,9 @@ def test_the_lines_for_a_gpu_give_the_same(name, on_the_twin, monkeypatch):
         (lambda n, d: array.max_pool2d(d(n, 32, 32, 32), (2, 2), (2, 2), NONE), 33),
     ],
 )
-def test_how_much_work_is_worth_a_second_thread(call, most, monkeypatch):
+def test_how_much_work_is_worth_a_second_thread(call, most, parts, monkeypatch):
     monkeypatch.setattr(threads, "NUM_THREADS", 2)
     monkeypatch.setattr(array, "_TILE_BYTES_CPU", 16 * 16 * 288 * 4)  # a sample
-    parts, run = [], threads.run
-
-    def count(*arguments, **options):
-        parts.append(run(*arguments, **options))
-        return parts[-1]
-
-    monkeypatch.setattr(threads, "run", count)
     for size in (2 * most - 1, 2 * most):
         call(size, lambda *shape: np.ones(shape, dtype="float32"))
     assert parts == [1, 2]

@@ -199,14 +199,7 @@ def test_readable_depthwise_kernels_a_sample_at_a_time(times, rng, monkeypatch):
     monkeypatch.setattr(array_kernels, "_TILE_BYTES_CPU", 1)
     x, w = rng.normal(size=(5, 3, 6, 5)), rng.normal(size=(3 * times, 1, 3, 2))
     options = ((2, 1), ((1, 1), (0, 1)), (1, 2), 3)
-    expected = reference.conv2d(x, w, None, *options)
-    np.testing.assert_allclose(array_kernels.conv2d(x, w, None, *options), expected, atol=1e-12)
-    grad = rng.normal(size=expected.shape)
-    expected_dx, expected_dw = reference.conv2d_grads(grad, x, w, *options)
-    dx = array_kernels.conv2d_input_grad(grad, w, x.shape, *options)
-    np.testing.assert_allclose(dx, expected_dx, atol=1e-12)
-    dw = array_kernels.conv2d_weight_grad(grad, x, w.shape, *options)
-    np.testing.assert_allclose(dw, expected_dw, atol=1e-12)
+    reference.check_convolution(array_kernels, x, w, None, options, rng)
 
 
 def test_depthwise_convolution_in_a_model_trains(rng):

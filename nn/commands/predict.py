@@ -9,8 +9,6 @@ import numpy as np
 
 from .. import inference, text
 from ..data import load_image, normalize_digit
-from ..layers import Sigmoid, Softmax
-from ..layers.containers import output_activation
 from ..losses import BinaryCrossentropy, CategoricalCrossentropy, Hinge
 from ..model import Model
 from .result import Result, count
@@ -98,9 +96,9 @@ def probabilities(model: Model, outputs: Any) -> tuple[str, np.ndarray]:
             "[predict] 'FILE' must hold a model with an output for each class, got one with "
             f"outputs of shape {outputs.shape[1:]}."
         )
-    last, loss = output_activation(model.layers), model.loss
+    is_probability, loss = inference.gives_probabilities(model.layers), model.loss
     own = (BinaryCrossentropy, CategoricalCrossentropy, Hinge)
-    if loss is not None and not isinstance(loss, own) and not isinstance(last, Softmax | Sigmoid):
+    if loss is not None and not isinstance(loss, own) and not is_probability:
         raise ValueError(
             "[predict] 'FILE' must hold a model of classes, got one that was trained with "
             f"{type(loss).__name__}."
@@ -109,7 +107,7 @@ def probabilities(model: Model, outputs: Any) -> tuple[str, np.ndarray]:
     if isinstance(loss, Hinge):
         return "score", outputs
     activation = inference.missing_activation(model.layers, loss)
-    if loss is None and not isinstance(last, Softmax | Sigmoid):
+    if loss is None and not is_probability:
         activation = "sigmoid" if is_single else "softmax"
     outputs = inference.probabilities(outputs, activation)
     return "probability", np.hstack([1 - outputs, outputs]) if is_single else outputs
