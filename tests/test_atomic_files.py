@@ -576,3 +576,38 @@ if __name__ == "__main__":
             f"{suffix}: {chosen.moments // 2} saves killed, {found} different states found, all of "
             f"them whole; {left} times a temporary file was left, all of them swept"
         )
+
+
+def steps_in(path):
+    """Return the epochs whose loss is in a file of TensorBoard's, up to half a record at its end.
+
+    A record is its length, a checksum of that, the event, a checksum of that.
+    """
+    from tensorboardX.proto.event_pb2 import Event
+
+    found, content = [], path.read_bytes()
+    while len(content) >= 16:
+        length = int.from_bytes(content[:8], "little")
+        if len(content) < length + 16:
+            break
+        event = Event.FromString(content[12 : 12 + length])
+        found += [event.step for figure in event.summary.value if figure.tag == "epoch_loss"]
+        content = content[length + 16 :]
+    return found
+
+
+def test_tensorboard_goes_on_in_a_new_file(tmp_path, small_files):
+    pytest.importorskip("tensorboardX", reason="needs tensorboardX (the extra 'tensorboard')")
+    small_files()
+    with pytest.warns(RuntimeWarning, match=r"\[TensorBoard\] did not write all of") as warned:
+        trained = fit(callbacks.TensorBoard(tmp_path, histogram_freq=1), 120)
+    assert len(trained.history["loss"]) == 120
+    first, second = sorted((tmp_path / "train").iterdir(), key=lambda path: path.suffix)
+    before, after = steps_in(first), steps_in(second)
+    assert len(warned) == 1
+    assert "File too large. Training goes on" in str(warned[0].message)
+    assert before == list(range(len(before)))
+    assert after == list(range(after[0], 120))
+    # At most the epoch that the warning names is missing.
+    assert f"epoch {after[0]} " in str(warned[0].message)
+    assert len(before) in (after[0] - 1, after[0])

@@ -7,6 +7,7 @@ import contextlib
 import csv
 import math
 import os
+import socket
 import time
 import warnings
 from pathlib import Path
@@ -130,12 +131,20 @@ class TensorBoard(Callback):
     log_dir
         The folder that the two runs are written to; it is made where it is missing.
     histogram_freq
-        Write a histogram of each array of weights every so many epochs; 0 for never.
+        Write a histogram of each array of weights, of 30 bins, every so many epochs; 0 for never.
 
     Raises
     ------
     ImportError
         Where tensorboardX is not installed.
+    OSError
+        Where training begins and the folder cannot be written.
+
+    Warns
+    -----
+    RuntimeWarning
+        Where an epoch cannot be written later, the disk being full for example. Training goes on,
+        and the next epoch begins a new file; TensorBoard reads both.
     """
 
     def __init__(self, log_dir: str | os.PathLike = "logs", histogram_freq: int = 0):
@@ -151,33 +160,76 @@ class TensorBoard(Callback):
             "TensorBoard", "histogram_freq", histogram_freq
         )
         self._writers: dict[str, Any] = {}
+        self._files = 0  # begun so far: no two have the same name
+
+    def on_train_begin(self, logs: Logs) -> None:
+        """Begin the file of the run `train`."""
+        self._writer("train")
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Write the epoch's figures, and the histograms where it is their turn."""
+        try:
+            self._write(epoch, logs)
+        except OSError as error:
+            self._close()  # what comes after half a record could not be read
+            warnings.warn(
+                f"[TensorBoard] did not write all of epoch {epoch + 1} to '{self.log_dir}': "
+                f"{error.strerror or error}. Training goes on, and the next epoch begins a new "
+                "file.",
+                RuntimeWarning,
+                stacklevel=7,  # where fit() was called
+            )
+
+    def _write(self, epoch: int, logs: Logs) -> None:
+        from tensorboardX import summary
+
         for name, value in logs.items():
             run = "validation" if name.startswith("val_") else "train"
             tag = f"epoch_{name.removeprefix('val_')}"
-            self._writer(run).add_scalar(tag, float(value), epoch)
+            self._add(run, epoch, summary.scalar(tag, float(value)))
         if self.histogram_freq and (epoch + 1) % self.histogram_freq == 0:
             for name, array in self.model.get_arrays().items():
                 values = cuda.to_cpu(array).ravel()
-                self._writer("train").add_histogram(name, values, epoch)
+                self._add("train", epoch, summary.histogram(name, values, 30))
         for writer in self._writers.values():
             writer.flush()
 
+    def _add(self, run: str, epoch: int, figures: Any) -> None:
+        _write_event(self._writer(run), step=epoch, summary=figures)
+
     def _writer(self, run: str) -> Any:
-        """Return the writer of a run, made when its first figure comes."""
-        from tensorboardX import SummaryWriter
+        """Return the writer of a run's file, made when its first figure comes.
+
+        `SummaryWriter`, which most use, writes in a thread of its own: where the disk is full that
+        thread dies, and the training would wait for it for ever.
+        """
+        from tensorboardX.record_writer import RecordWriter
 
         if run not in self._writers:
-            self._writers[run] = SummaryWriter(str(self.log_dir / run))
+            folder = self.log_dir / run
+            folder.mkdir(parents=True, exist_ok=True)
+            self._files += 1
+            maker = f"{time.time():.0f}.{socket.gethostname()}.{os.getpid()}.{self._files:03d}"
+            self._writers[run] = RecordWriter(str(folder / f"events.out.tfevents.{maker}"))
+            _write_event(self._writers[run], file_version="brain.Event:2")
         return self._writers[run]
 
     def on_train_end(self, logs: Logs) -> None:
-        """Close the files and end the writers' threads."""
+        """Close the files."""
+        self._close()
+
+    def _close(self) -> None:
         for writer in self._writers.values():
-            writer.close()
+            with contextlib.suppress(OSError):  # an epoch's end has flushed it, or has warned
+                writer.close()
         self._writers = {}
+
+
+def _write_event(writer: Any, **content: Any) -> None:
+    """Write a record of TensorBoard's: what it holds, and when that was."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    writer.write(Event(wall_time=time.time(), **content).SerializeToString())
 
 
 class Timer(Callback):
