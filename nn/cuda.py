@@ -120,6 +120,18 @@ def to_cpu(array: Any) -> np.ndarray:
     return np.asarray(array)
 
 
+def to_device(array: Any, device: str) -> Any:
+    """Return `array` on a device, 'gpu' or 'cpu'; one already there is returned as it is.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> to_device(np.ones(2), "cpu")
+    array([1., 1.])
+    """
+    return to_gpu(array) if device == "gpu" else to_cpu(array)
+
+
 def _in_order_of_memory(array: Any, copy: Callable[[Any], Any]) -> Any:
     """Copy an array as a C-ordered one, which is all that CuPy copies as it lies in memory."""
     axes, back = memory_order(array)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import checks, cuda
-from .layers import Layer, Sigmoid, Softmax
+from .inference import gives_probabilities
+from .layers import Layer
 from .layers.base import walk
 from .layers.containers import flat, output_activation
 from .layers.conv import ConvLayer
@@ -345,9 +346,9 @@ def _input_gradient(owner: str, twin: "Model", x: Any, class_index: Any) -> Arra
 
 def _drop_output_activation(layers: Sequence[Layer]) -> bool:
     """Let a Softmax or Sigmoid at the end of a copy hand on its logits; tell whether there is."""
-    last = output_activation(layers)
-    if not isinstance(last, Softmax | Sigmoid):
+    if not gives_probabilities(layers):
         return False
+    last = output_activation(layers)
     vars(last).update(forward=lambda x, training=False: x, backward=lambda grad: grad)
     return True
 

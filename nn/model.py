@@ -273,7 +273,7 @@ class Model(Network):
         if not isinstance(metrics, list | None):
             raise checks.error("Model", "metrics", "must be a list of Metric objects", metrics)
         self.use_training_weights()
-        x, y = self._inputs(x), self._to_device(y)
+        x, y = self._inputs(x), cuda.to_device(y, self.device)
         y_pred = self._forward(x, training=True)
         loss = self._loss(y_pred, y, sample_weight) + self.penalty()
         if not math.isfinite(loss):
@@ -345,7 +345,8 @@ class Model(Network):
     def _loss(self, y_pred: Array, y: Array, sample_weight: Array | None = None) -> float:
         if sample_weight is None:
             return float(self.loss.forward(y_pred, y))
-        return float(self.loss.forward(y_pred, y, sample_weight=self._to_device(sample_weight)))
+        weights = cuda.to_device(sample_weight, self.device)
+        return float(self.loss.forward(y_pred, y, sample_weight=weights))
 
     # ------------------------------------------------------------------------------ training
 
@@ -591,7 +592,7 @@ class Model(Network):
             for x, targets, *weight in batches:
                 x = self._inputs(x)
                 y_pred = inference.run(self.layers, x, keep_logits=True)
-                loss = self._loss(y_pred, self._to_device(targets), *weight)
+                loss = self._loss(y_pred, cuda.to_device(targets, self.device), *weight)
                 if not (math.isfinite(loss) or may_be_nan):
                     reason = self._find_nan(x)
                     raise FloatingPointError(f"[Model] the loss of the data is {loss}: {reason}")
@@ -761,7 +762,7 @@ class Model(Network):
             names = [name for name in self.trained_names if name in averages]
             self.set_aside = {name: own[name].copy() for name in names}
             for name in names:
-                own[name][...] = self._to_device(averages[name])
+                own[name][...] = cuda.to_device(averages[name], self.device)
 
     # -------------------------------------------------------------------- looking and moving
 
@@ -786,9 +787,9 @@ class Model(Network):
         """
         print(trace.table(trace.measure(self, x, y)))
 
-    def _move(self, to_device: Callable[[Array], Array]) -> Self:
-        super()._move(to_device)
-        self.accumulator.sums = [to_device(total) for total in self.accumulator.sums]
+    def _move(self, device: str) -> Self:
+        super()._move(device)
+        self.accumulator.sums = [cuda.to_device(total, device) for total in self.accumulator.sums]
         return self
 
     # --------------------------------------------------------------------------------- files

@@ -63,7 +63,7 @@ class Network:
         self.split_seed = int(self._rng.integers(2**63))  # the same split at every fit
         self._pending: tuple[Any, ...] | None = None  # arrays of a file, for when it is built
         self._forward_shape: tuple[int, ...] | None = None
-        self._to_device: Callable[[Array], Array] = cuda.to_gpu if cuda.USE_CUDA else cuda.to_cpu
+        self._device = "gpu" if cuda.USE_CUDA else "cpu"
         if layers is not None and (isinstance(layers, str) or not isinstance(layers, Iterable)):
             raise checks.error("Model", "layers", "must be a list of layers", layers)
         self._append(layers or ())
@@ -195,7 +195,7 @@ class Network:
         unbuilt = [layer for layer in self.layers if not layer.built]
         self.output_shape = build_layers(self.layers, shape, self.dtype)
         for layer in unbuilt:
-            move_to_device(layer, self._to_device)
+            move_to_device(layer, self.device)
 
     # ------------------------------------------------------------------ forward and backward
 
@@ -231,7 +231,7 @@ class Network:
         if not self.built:
             self.build((None, *x.shape[1:]))
         with np.errstate(over="ignore"):  # too large for the dtype: infinite, and refused below
-            x = self._to_device(_scaled(x, self.dtype))
+            x = cuda.to_device(_scaled(x, self.dtype), self.device)
         validation.check_finite(x, "x")
         return x
 
@@ -323,7 +323,7 @@ class Network:
         report = io.match_arrays(own, arrays, where, strict, report)
         self.use_training_weights()
         for name in report.loaded:
-            own[name][...] = self._to_device(arrays[name].astype(self.dtype))
+            own[name][...] = cuda.to_device(arrays[name].astype(self.dtype), self.device)
         return report
 
     def use_training_weights(self) -> None:
@@ -331,7 +331,7 @@ class Network:
         if self.set_aside is not None:
             own = self.get_arrays()
             for name, array in self.set_aside.items():
-                own[name][...] = self._to_device(array)
+                own[name][...] = cuda.to_device(array, self.device)
             self.set_aside = None
 
     # ------------------------------------------------------------------ looking for mistakes
@@ -462,7 +462,7 @@ class Network:
     @property
     def device(self) -> str:
         """'gpu' or 'cpu': where the parameters are, or will be."""
-        return "gpu" if self._to_device is cuda.to_gpu else "cpu"
+        return self._device
 
     def to_gpu(self) -> Self:
         """Move the parameters to the GPU and return the model.
@@ -473,16 +473,16 @@ class Network:
             Where there is none.
         """
         cuda.to_gpu(np.zeros(1))  # raises before anything is moved
-        return self._move(cuda.to_gpu)
+        return self._move("gpu")
 
     def to_cpu(self) -> Self:
         """Move the parameters to the CPU and return the model."""
-        return self._move(cuda.to_cpu)
+        return self._move("cpu")
 
-    def _move(self, to_device: Callable[[Array], Array]) -> Self:
-        self._to_device, self._cut_layers = to_device, []
+    def _move(self, device: str) -> Self:
+        self._device, self._cut_layers = device, []
         for layer in self.layers:
-            move_to_device(layer, to_device)
+            move_to_device(layer, device)
         return self
 
 

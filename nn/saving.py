@@ -122,8 +122,7 @@ def _read_waiting(model: "Model", content: io.ModelFile, path: str | os.PathLike
     if not sums or not sums.keys() >= set(names):  # other layers are trained now
         return _Waiting(set_aside, [], 0, 0)
     saved = (content.training or {})["accumulation"]
-    to_device = cuda.to_gpu if model.device == "gpu" else cuda.to_cpu
-    arrays = [to_device(sums[name]) for name in names]
+    arrays = [cuda.to_device(sums[name], model.device) for name in names]
     return _Waiting(set_aside, arrays, int(saved["batches"]), int(saved["samples"]))
 
 

@@ -169,7 +169,7 @@ def make_layer(name, dtype="float64", device="cpu"):
     x = rng.permutation(np.linspace(-2, 2, 4 * int(np.prod(shape)))).reshape(4, *shape)
     x = x.astype(dtype)
     if device == "gpu":
-        layers.base.move_to_device(layer, cuda.to_gpu)
+        layers.base.move_to_device(layer, "gpu")
         x = cuda.to_gpu(x)
     return layer, x
 

@@ -17,7 +17,7 @@ pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
 def built(layer, shape, device="cpu"):
     layer.dtype = "float64"
     layer.build((None, *shape))
-    layers.base.move_to_device(layer, cuda.to_gpu if device == "gpu" else cuda.to_cpu)
+    layers.base.move_to_device(layer, device)
     return layer
 
 

@@ -13,7 +13,7 @@ from nn.gradcheck import check_gradients
 def built(layer, shape, device="cpu"):
     layer.dtype = "float64"
     layer.build((None, *shape))
-    layers.base.move_to_device(layer, cuda.to_gpu if device == "gpu" else cuda.to_cpu)
+    layers.base.move_to_device(layer, device)
     return layer
 
 

@@ -129,8 +129,8 @@ class EarlyStopping(_Watcher):
         if self.restore_best_weights:
             if state["weights"]:  # none before the first gain
                 io.match_arrays(self.model.get_arrays(), state["weights"], "the best weights")
-            to_device = cuda.to_gpu if self.model.device == "gpu" else cuda.to_cpu
-            self._best_arrays = {k: to_device(v) for k, v in state["weights"].items()}
+            device = self.model.device
+            self._best_arrays = {k: cuda.to_device(v, device) for k, v in state["weights"].items()}
         self._stop_without_patience()
 
     def _stop_without_patience(self) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, initializers, random, regularizers
+from .. import checks, cuda, initializers, random, regularizers
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 Shape = tuple[int | None, ...]  # with the batch axis, which is None
@@ -656,13 +656,13 @@ def set_generator(layer: Layer, rng: np.random.Generator) -> None:
         set_generator(part, rng.spawn(1)[0])
 
 
-def move_to_device(layer: Layer, to_device: Callable[[Array], Array]) -> None:
-    """Move the arrays of a layer, and of those inside it, with `cuda.to_gpu` or `cuda.to_cpu`.
+def move_to_device(layer: Layer, device: str) -> None:
+    """Move the arrays of a layer, and of those inside it, to 'gpu' or 'cpu'.
 
     What was kept for `backward` is dropped.
     """
     for _, part in walk([layer]):
         for arrays in (part.params, part.grads, part.buffers):
             for name, array in arrays.items():
-                arrays[name] = to_device(array)
+                arrays[name] = cuda.to_device(array, device)
         part._kept = None

@@ -336,8 +336,8 @@ class Optimizer:
             if len(found) != len(self.slot_names):
                 rule = f"must hold all of {self.slot_names} for {name!r}"
                 raise checks.error(owner, "state", rule, sorted(found))
-        self.iterations = int(state["iterations"])
-        self._average_steps = int(state.get(_AVERAGE_STEPS, 0))
+        counts = int(state["iterations"]), int(state.get(_AVERAGE_STEPS, 0))
+        self.iterations, self._average_steps = counts
         self._averages = averages if _AVERAGE_STEPS in state else None
         self._slots, self._unplaced = slots, frozenset([*slots, *averages])
 
