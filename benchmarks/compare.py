@@ -2,6 +2,7 @@
 
     python benchmarks/compare.py --python-torch TORCH_PYTHON --python-keras KERAS_PYTHON
     python benchmarks/compare.py --frameworks nn torch --networks mnist --batch 64 --rounds 1
+    python benchmarks/compare.py --device gpu --python-torch TORCH_PYTHON
 
 The interpreters are those of environments with PyTorch and with Keras 3 and its backends; by
 default the one that runs this. What is not installed is left out and named.
@@ -11,7 +12,8 @@ rounds; a figure is the median of the rounds, a ratio that of two medians, with 
 largest value in a round. `train` is a loop by hand on a prepared batch (zero_grad, forward, loss,
 backward, step, loss.item() in PyTorch, Model.train_step in nn), `fit` the second epoch of fit() on
 arrays in memory with accuracy measured, `infer` one batch. A verdict says whether a ratio reaches
-the project's floor; the exit status does not depend on it.
+the project's floor; the exit status does not depend on it. `--device gpu` compares nn by CuPy with
+PyTorch by CUDA, for which there is no floor.
 """
 
 import argparse
@@ -61,7 +63,7 @@ FLOORS = [
 def work(task):
     """Measure one network at one batch size in one framework: images a second."""
     variant, network, batch, steps = (task[k] for k in ("variant", "network", "batch", "steps"))
-    prepared = prepare(variant, network, batch)
+    prepared = prepare(variant, network, batch, task["device"])
     result = {"parameters": prepared.parameters}
     if not variant.startswith("keras"):  # its users train by fit
         result["train"] = batch / median_seconds(prepared.train, steps)
@@ -116,6 +118,7 @@ def measure(options):
                 if variant in missing:
                     continue
                 task = {"variant": variant, "network": network, "batch": batch}
+                task["device"] = options.device
                 task["steps"] = options.steps or STEPS[network]
                 task["fit_samples"] = options.fit_samples or FIT_SAMPLES[network]
                 result = run_worker(__file__, task, pythons[variant.partition("-")[0]])
@@ -131,7 +134,7 @@ def rates(rounds, figure):
     return [result[figure] for result in rounds if figure in result]
 
 
-def compare(results):
+def compare(results, device):
     """Return a ratio, its range and the verdict for each floor, network and batch size."""
     rows = []
     for (network, batch), of in results.items():
@@ -148,9 +151,11 @@ def compare(results):
             each = [a / b for a, b in zip(mine, theirs[best], strict=False)]
             rows.append(
                 {"network": network, "batch": batch, "what": what, "peer": best, "ratio": ratio}
-                | {"range": [min(each), max(each)], "floor": floors[network]}
-                | {"verdict": "reached" if ratio >= floors[network] else "MISSED"}
+                | {"range": [min(each), max(each)]}
             )
+            if device == "cpu":
+                verdict = "reached" if ratio >= floors[network] else "MISSED"
+                rows[-1] |= {"floor": floors[network], "verdict": verdict}
     return rows
 
 
@@ -172,7 +177,7 @@ def medians(results):
 
 def report(options, results, missing):
     latest = {v: rounds[-1] for of in results.values() for v, rounds in of.items() if rounds}
-    machine, figures, ratios = describe(latest), medians(results), compare(results)
+    machine, figures, ratios = describe(latest), medians(results), compare(results, options.device)
     print_machine(machine)
     for variant, reason in missing.items():
         print(f"{variant}: {reason}")
@@ -195,13 +200,13 @@ def report(options, results, missing):
                 row["peer"],
                 f"{row['ratio']:.2f}",
                 "{:.2f}-{:.2f}".format(*row["range"]),
-                f"{row['floor']:.2f}",
-                row["verdict"],
+                f"{row['floor']:.2f}" if "floor" in row else "-",
+                row.get("verdict", "-"),
             )
             for row in ratios
         ],
     )
-    settings = {k: getattr(options, k) for k in ("rounds", "steps", "fit_samples")}
+    settings = {k: getattr(options, k) for k in ("device", "rounds", "steps", "fit_samples")}
     content = {
         "machine": machine,
         "missing": missing,
@@ -217,7 +222,10 @@ def main():
     parser.add_argument("--python-torch", default=sys.executable, help="interpreter with PyTorch")
     parser.add_argument("--python-keras", default=sys.executable, help="interpreter with Keras 3")
     choices = [*VARIANTS, "keras"]
-    parser.add_argument("--frameworks", nargs="+", choices=choices, default=choices)
+    parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu")
+    parser.add_argument(
+        "--frameworks", nargs="+", choices=choices, help="all by default; on a GPU nn and PyTorch"
+    )
     parser.add_argument(
         "--keras-backends",
         nargs="+",
@@ -236,8 +244,16 @@ def main():
     options = parser.parse_args()
     if options.worker:
         serve(work, options.worker)
-    else:
-        report(options, *measure(options))
+        return
+    from nn import cuda  # not in the workers: most are other frameworks'
+
+    on_gpu = ["nn", *BEST]
+    if options.device == "gpu" and not set(options.frameworks or ()) <= set(on_gpu):
+        parser.error(f"on a GPU, --frameworks must be of {', '.join(on_gpu)}")
+    if options.device == "gpu" and not cuda.CUDA_AVAILABLE:
+        parser.error("--device gpu needs an NVIDIA GPU and CuPy")
+    options.frameworks = options.frameworks or (on_gpu if options.device == "gpu" else choices)
+    report(options, *measure(options))
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def as_network(network):
 # --------------------------------------------------------------------------- the frameworks
 
 
-def make_nn(network, metrics=(), seed=0):
+def make_nn(network, metrics=(), seed=0, dtype="float32"):
     import nn
 
     network = as_network(network)
@@ -94,7 +94,7 @@ def make_nn(network, metrics=(), seed=0):
         "dropout": lambda _: nn.Dropout(DROPOUT),
         "flatten": lambda _: nn.Flatten(),
     }
-    model = nn.Model([make[kind](size) for kind, size in network.parts()], seed=seed)
+    model = nn.Model([make[kind](size) for kind, size in network.parts()], dtype=dtype, seed=seed)
     model.build((None, *network.shape))
     settings = {"adam": {"lr": 1e-3}, "sgd": {"lr": 0.01, "momentum": 0.9}}[network.optimizer]
     model.compile("cce", network.optimizer, metrics=metrics, **settings)
@@ -190,31 +190,41 @@ def random_data(network, count):
     )
 
 
-def prepare(variant, network, batch):
-    """Return the network of a variant, ready to be trained on a batch of random data."""
+def prepare(variant, network, batch, device="cpu"):
+    """Return the network of a variant, ready to be trained on a batch of random data.
+
+    With the device 'gpu', for nn and PyTorch alone, network and batch lie there, and each call
+    returns when the GPU has done its work.
+    """
     x, y = random_data(network, batch)
     if variant.startswith("nn"):
-        return _prepare_nn(network, x, y)
+        return _prepare_nn(network, x, y, device)
     if variant.startswith("torch"):
-        return _prepare_torch(network, x, y, variant == "torch-channels-last")
+        return _prepare_torch(network, x, y, variant == "torch-channels-last", device)
     return _prepare_keras(network, x, y, variant.removeprefix("keras-"))
 
 
-def _prepare_nn(network, x, y):
+def _prepare_nn(network, x, y, device):
+    from nn import cuda
+
     model = make_nn(network)
+    if model.device != device:
+        raise RuntimeError(f"nn runs on the {model.device.upper()}, and not as --device says.")
+    x, y = cuda.to_device(x, device), cuda.to_device(y, device)
     return Prepared(
         model,
-        train=lambda: model.train_step(x, y),
-        infer=lambda: model.predict(x, batch_size=len(x)),
+        train=lambda: model.train_step(x, y),  # returns the loss, a number
+        infer=lambda: model.predict(x, batch_size=len(x)),  # waits to see that it is finite
         parameters=sum(p.size for layer in model.layers for p in layer.params.values()),
     )
 
 
-def _prepare_torch(network, x, y, channels_last):
+def _prepare_torch(network, x, y, channels_last, device):
     import torch
 
-    model = make_torch(network)
-    x, y = torch.from_numpy(x), torch.from_numpy(y)
+    place = "cuda" if device == "gpu" else "cpu"
+    model = make_torch(network).to(place)
+    x, y = torch.from_numpy(x).to(place), torch.from_numpy(y).to(place)
     if channels_last:
         model = model.to(memory_format=torch.channels_last)
         x = x.to(memory_format=torch.channels_last)
@@ -232,7 +242,10 @@ def _prepare_torch(network, x, y, channels_last):
     def infer():
         model.eval()
         with torch.inference_mode():
-            return model(x)
+            y = model(x)
+        if device == "gpu":
+            torch.cuda.synchronize()
+        return y
 
     return Prepared(model, train, infer, sum(p.numel() for p in model.parameters()))
 
@@ -284,10 +297,12 @@ def block_numba():
     sys.modules["numba"] = None
 
 
-def worker_environment(**extra):
-    """Return the environment of a worker: the CPU alone, and BLAS as it chooses for itself."""
-    environment = {**os.environ, "NN_DISABLE_CUDA": "1", "JAX_PLATFORMS": "cpu"}
-    environment |= {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
+def worker_environment(device="cpu", **extra):
+    """Return the environment of a worker: its device alone, and BLAS as it chooses for itself."""
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    if device == "cpu":
+        alone = {"NN_DISABLE_CUDA": "1", "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+        environment |= alone
     for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
         environment.pop(name, None)
     return environment | extra
@@ -299,7 +314,7 @@ def run_worker(script, task, python=sys.executable, **environment):
     try:
         done = subprocess.run(
             command,
-            env=worker_environment(**environment),
+            env=worker_environment(task.get("device", "cpu"), **environment),
             capture_output=True,
             text=True,
         )
@@ -328,7 +343,7 @@ def serve(work, task):
 def versions():
     """Return versions of what this process has loaded, its threads and BLAS core types."""
     found = {"python": platform.python_version()}
-    for name in ("numpy", "nn", "numba", "torch", "keras", "jax", "tensorflow"):
+    for name in ("numpy", "nn", "numba", "cupy", "torch", "keras", "jax", "tensorflow"):
         module = sys.modules.get(name)
         if module is not None:
             found[name] = getattr(module, "__version__", "unknown")
@@ -337,6 +352,10 @@ def versions():
 
         found["torch threads"] = torch.get_num_threads()
         found["torch cpu"] = torch.backends.cpu.get_cpu_capability()
+        if torch.cuda.is_available():
+            found["torch gpu"] = torch.cuda.get_device_name()
+    if sys.modules.get("cupy") is not None:
+        found["nn gpu"] = sys.modules["nn"].cuda.get_device_name()
     if sys.modules.get("numba") is not None:
         found["numba threads"] = sys.modules["numba"].get_num_threads()
     return found | blas()

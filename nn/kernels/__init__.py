@@ -1,8 +1,8 @@
 """The arithmetic under the layers: plain functions on arrays, no classes, no state.
 
 Layers import their functions from here and never learn which implementation runs: `array`,
-the readable truth for NumPy and CuPy, or `jit`, the same functions compiled for the
-processor, where Numba is installed (the extra `fast`).
+the readable truth for NumPy and CuPy; `jit`, the same functions compiled for the processor,
+where Numba is installed (the extra `fast`); or `gpu`, some of them fused for CuPy.
 """
 
 import functools
@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from . import array
+from .. import cuda
+from . import array, gpu
 from .array import (
     Padding,
     avg_pool2d,
@@ -59,12 +60,13 @@ _DTYPES = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
 
 
 def _alike(x: Any, others: tuple[Any, ...]) -> bool:
-    """Tell whether all floats are NumPy's, of x's dtype: machine code does not convert."""
+    """Tell whether all floats are on one device, of x's dtype: machine code does not convert."""
+    kind = type(x)
     return (
-        type(x) is np.ndarray
+        (kind is np.ndarray or cuda.get_array_module(x) is not np)
         and x.dtype in _DTYPES
         and all(
-            type(a) is np.ndarray and (a.dtype == x.dtype or a.dtype.kind != "f")
+            type(a) is kind and (a.dtype == x.dtype or a.dtype.kind != "f")
             for a in others
             if hasattr(a, "dtype")
         )
@@ -72,15 +74,14 @@ def _alike(x: Any, others: tuple[Any, ...]) -> bool:
 
 
 def _quickest(name: str) -> Callable[..., Any]:
-    """Return the function of this name that suits its arrays: `jit`'s, else `array`'s."""
+    """Return what calls the function that suits its arrays: `jit`'s, `gpu`'s, else `array`'s."""
     reference = getattr(array, name)
 
     @functools.wraps(reference)
     def call(x: Any, *arguments: Any, **options: Any) -> Any:
         if _alike(x, arguments):
-            jit = compiled()
-            if jit is not None:
-                return getattr(jit, name)(x, *arguments, **options)
+            quick = compiled() if type(x) is np.ndarray else gpu
+            return getattr(quick, name, reference)(x, *arguments, **options)
         return reference(x, *arguments, **options)
 
     return call

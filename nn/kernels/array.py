@@ -501,8 +501,7 @@ def max_pool2d(
     out = output_size(x.shape[2:], pool, stride, padding)
     x = channels_last(x)
     y = empty(xp, (x.shape[0], *out, x.shape[3]), x.dtype)
-    cells = np.min_scalar_type(pool[0] * pool[1] - 1)
-    index = empty(xp, y.shape, cells) if keep_index else None
+    index = empty(xp, y.shape, cell_dtype(pool)) if keep_index else None
 
     def take_largest(part: int, lo: int, hi: int) -> None:
         windows = _windows(pool, stride, (1, 1), out)
@@ -522,6 +521,11 @@ def max_pool2d(
 
     share_samples(take_largest, x)
     return channels_first(y), index
+
+
+def cell_dtype(pool: Pair) -> np.dtype:
+    """Return the smallest dtype that holds the index of every cell of a window."""
+    return np.min_scalar_type(pool[0] * pool[1] - 1)
 
 
 def max_pool2d_grad(

@@ -284,7 +284,7 @@ def max_pool2d(
     out = array.output_size(x.shape[2:], pool, stride, padding)
     x = channels_last(x)
     y = memory.empty((x.shape[0], *out, x.shape[3]), x.dtype)
-    index = memory.empty(y.shape, np.min_scalar_type(pool[0] * pool[1] - 1))
+    index = memory.empty(y.shape, array.cell_dtype(pool))
     grain = _samples(x[:1].size)
     if _tiles_by_two(pool, stride, padding):
         threads.run(_max_pool2d_by_two(keep_index), len(x), x, y, index, grain=grain)
