@@ -19,7 +19,9 @@ from .layers import (
     BatchNorm1D,
     BatchNorm2D,
     Conv2D,
+    Conv2DTranspose,
     Dense,
+    DepthwiseConv2D,
     Layer,
     Residual,
     Sigmoid,
@@ -106,7 +108,7 @@ def probabilities(outputs: Array, activation: str | None) -> Array:
 def _folds(layer: Layer, following: Layer | None) -> bool:
     """Tell whether `following` is a batch norm that fits into the weights of `layer`."""
     return (  # exactly these classes: subclasses may compute something else
-        type(layer) in (Conv2D, Dense)
+        type(layer) in (Conv2D, Conv2DTranspose, Dense, DepthwiseConv2D)
         and type(following) in (BatchNorm, BatchNorm1D, BatchNorm2D)
         and layer.activation is None  # type: ignore
     )

@@ -22,6 +22,8 @@ NETWORKS = {
     "convolution": ([nn.Conv2D, (4, 3)], {"stride": 2}, (3, 9, 8), nn.BatchNorm2D),
     "groups": ([nn.Conv2D, (6, 3)], {"groups": 3}, (3, 6, 6), nn.BatchNorm),
     "no bias": ([nn.Conv2D, (4, 3)], {"use_bias": False}, (3, 9, 8), nn.BatchNorm2D),
+    "depthwise": ([nn.DepthwiseConv2D, (3,)], {"depth_multiplier": 2}, (3, 6, 6), nn.BatchNorm2D),
+    "transposed": ([nn.Conv2DTranspose, (4, 3)], {"stride": 2}, (3, 5, 4), nn.BatchNorm2D),
     "dense": ([nn.Dense, (5,)], {}, (7,), nn.BatchNorm1D),
     "dense without bias": ([nn.Dense, (5,)], {"use_bias": False}, (7,), nn.BatchNorm),
 }
