@@ -194,6 +194,22 @@ def test_winograd(n, c, f, out, pads, order, bias, seed):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-5 * np.abs(theirs).max())
 
 
+def test_winograd_is_right_to_the_last_digits_of_float64(rng, monkeypatch):
+    """float32 has too few digits to show that the transformations are exactly right."""
+    monkeypatch.setattr(winograd, "DTYPES", ("float64",))
+    x, grad = rng.normal(size=(5, 16, 12, 8)), rng.normal(size=(5, 32, 12, 8))
+    w, b, padding = rng.normal(size=(32, 16, 3, 3)), rng.normal(size=32), ((1, 1), (1, 1))
+    assert winograd.suits(array.channels_last(x), 32, (3, 3), (1, 1), (12, 8))
+    for name, arguments in (
+        ("conv2d", (x, w, b)),
+        ("conv2d_input_grad", (grad, w, x.shape)),
+        ("conv2d_weight_grad", (grad, x, w.shape)),
+    ):
+        found = getattr(jit, name)(*arguments, padding=padding)
+        expected = getattr(array, name)(*arguments, padding=padding)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14 * np.abs(expected).max())
+
+
 def test_winograd_is_left_where_it_does_not_fit(rng):
     x = rng.normal(size=(2, 8, 8, 16)).astype("float32")
     assert winograd.suits(x, 16, (3, 3), (1, 1), (8, 8))

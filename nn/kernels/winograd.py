@@ -64,6 +64,7 @@ _B_T, _G, _A_T = _matrices()
 TRANSFORMS[:] = [_B_T, _G, _A_T, tuple(zip(*_A_T, strict=True)), tuple(zip(*_G, strict=True))]
 _INPUT, _KERNEL, _OUTPUT, _OUTPUT_GRAD, _KERNEL_GRAD = range(5)
 
+DTYPES = (np.float32,)  # which go this way; it is right for float64 too
 _LANES = block_columns(1 << 20, np.float32)[1]
 _CHANNELS = 8  # rows of a block of the kernels' gradient
 _FEWEST_CHANNELS = 16
@@ -76,7 +77,7 @@ def suits(x: Array, f: int, kernel: Pair, stride: Pair, out: Pair) -> bool:
     """Tell whether a convolution of x (N, H, W, C) with f filters is quicker this way."""
     c = x.shape[3]
     return (
-        x.dtype == np.float32
+        x.dtype in DTYPES
         and (*kernel, *stride) == (3, 3, 1, 1)
         and out[0] % 4 == out[1] % 4 == 0
         and min(out) > 0
