@@ -111,8 +111,7 @@ def load_data(options):
     return train, val, test
 
 
-def make_model(options, recipe):
-    model = MODELS[options.model](seed=options.seed)
+def compile_model(model, recipe):
     model.compile(
         loss="categorical_crossentropy",
         optimizer=recipe["optimizer"],
@@ -156,7 +155,7 @@ def main(arguments=None):
             raise SystemExit(f"--resume needs its file and --out's best so far: no '{path}'.")
 
     train, val, test = load_data(options)
-    model = make_model(options, recipe)
+    model = compile_model(MODELS[options.model](seed=options.seed), recipe)
     print(model.summary())
     print("Recipe:", ", ".join(f"{name} {value}" for name, value in recipe.items()))
     print(f"{len(train):,} pictures to train, {len(val):,} to validate, {len(test):,} to test")
