@@ -245,13 +245,9 @@ def main():
     if options.worker:
         serve(work, options.worker)
         return
-    from nn import cuda  # not in the workers: most are other frameworks'
-
     on_gpu = ["nn", *BEST]
     if options.device == "gpu" and not set(options.frameworks or ()) <= set(on_gpu):
         parser.error(f"on a GPU, --frameworks must be of {', '.join(on_gpu)}")
-    if options.device == "gpu" and not cuda.CUDA_AVAILABLE:
-        parser.error("--device gpu needs an NVIDIA GPU and CuPy")
     options.frameworks = options.frameworks or (on_gpu if options.device == "gpu" else choices)
     report(options, *measure(options))
 

@@ -209,7 +209,7 @@ def _prepare_nn(network, x, y, device):
 
     model = make_nn(network)
     if model.device != device:
-        raise RuntimeError(f"nn runs on the {model.device.upper()}, and not as --device says.")
+        raise RuntimeError(f"nn runs on the {model.device.upper()}: see python -m nn info.")
     x, y = cuda.to_device(x, device), cuda.to_device(y, device)
     return Prepared(
         model,

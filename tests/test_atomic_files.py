@@ -1,6 +1,7 @@
 """Files are there whole or not at all: killed processes, full disks, folders that take nothing."""
 
 import argparse
+import contextlib
 import errno
 import gc
 import os
@@ -146,23 +147,28 @@ def test_a_file_that_grows_too_large(saved, small_files, suffix):
     assert h5py.h5f.get_obj_count(h5py.h5f.OBJ_ALL, kinds) == 0
 
 
-@pytest.mark.skipif(not AS_ROOT or not sys.platform.startswith("linux"), reason="mounts a disk")
-@pytest.mark.parametrize("suffix", ["hdf5", "npz"])
-def test_a_full_disk(tmp_path, suffix):
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a disk of 600 kB."""
+    if not AS_ROOT or not sys.platform.startswith("linux"):
+        pytest.skip("mounts a disk")
     command = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(tmp_path)]
     if subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("no disk can be mounted here")
-    try:
-        path = tmp_path / f"model.{suffix}"
-        model().save(path)
-        for _ in range(3):
-            with pytest.raises(OSError, match=r"No space left on device\..*make room on the") as e:
-                model(2.0).save(path)
-            assert e.value.errno == errno.ENOSPC
-            assert value_in(path) == 1.0
-            assert leftovers(tmp_path) == []
-    finally:
-        subprocess.run(["umount", str(tmp_path)], check=True)
+    yield tmp_path
+    subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+@pytest.mark.parametrize("suffix", ["hdf5", "npz"])
+def test_a_full_disk(small_disk, suffix):
+    path = small_disk / f"model.{suffix}"
+    model().save(path)
+    for _ in range(3):
+        with pytest.raises(OSError, match=r"No space left on device\..*make room on the") as e:
+            model(2.0).save(path)
+        assert e.value.errno == errno.ENOSPC
+        assert value_in(path) == 1.0
+        assert leftovers(small_disk) == []
 
 
 def test_a_folder_that_is_read_only(saved, as_nobody):
@@ -611,3 +617,29 @@ def test_tensorboard_goes_on_in_a_new_file(tmp_path, small_files):
     # At most the epoch that the warning names is missing.
     assert f"epoch {after[0]} " in str(warned[0].message)
     assert len(before) in (after[0] - 1, after[0])
+
+
+def test_tensorboard_on_a_disk_that_is_full_for_a_while(small_disk):
+    pytest.importorskip("tensorboardX", reason="needs tensorboardX (the extra 'tensorboard')")
+    filler = small_disk / "filler"
+
+    def fill_and_free(epoch):
+        if epoch == 1:
+            with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(512))
+        if epoch == 40:
+            filler.unlink()
+
+    board = callbacks.TensorBoard(small_disk, histogram_freq=1)
+    disk = callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: fill_and_free(epoch))
+    with pytest.warns(RuntimeWarning, match="No space left on device. Training goes on"):
+        fit(board, 60, disk)
+    sizes = [path.stat().st_size for path in (small_disk / "train").iterdir()]
+    assert len(sizes) == 2
+    assert min(sizes) > 0
+    fill_and_free(1)
+    for _ in range(2):
+        with pytest.raises(OSError, match="No space left on device"):
+            fit(callbacks.TensorBoard(small_disk), 1)
+    assert len(list((small_disk / "train").iterdir())) == 2

@@ -792,6 +792,32 @@ def test_tensorboard_in_a_folder_that_is_a_file_is_an_error_before_training(tmp_
     assert not trained.history.get("loss")
 
 
+def test_tensorboards_of_the_same_second_do_not_write_over_each_other(tmp_path, monkeypatch):
+    pytest.importorskip("tensorboardX", reason="needs tensorboardX (the extra 'tensorboard')")
+    monkeypatch.setattr(time, "time", lambda: 1.5e9)
+    for _ in range(2):
+        both = [callbacks.TensorBoard(tmp_path), callbacks.TensorBoard(tmp_path)]
+        model().fit(*data(), callbacks=both, verbose=0)
+    assert len(list((tmp_path / "train").iterdir())) == 4
+
+
+def test_tensorboard_takes_weights_that_differ_by_next_to_nothing(tmp_path):
+    """NumPy makes no thirty bins between two neighbouring numbers, nor for a NaN."""
+    pytest.importorskip("tensorboardX", reason="needs tensorboardX (the extra 'tensorboard')")
+    trained = nn.Model([nn.Dense(2, use_bias=False, input_shape=(2,))], dtype="float64", seed=0)
+    trained.compile("cce", "sgd", lr=1e-300)
+    trained.layers[0].params["W"][...] = [[1, 1], [1, np.nextafter(1, 2)]]
+    board = callbacks.TensorBoard(tmp_path, histogram_freq=1)
+    trained.fit(*data(), callbacks=board, verbose=0)
+    counts = []
+    for values in (0.0, np.nan):
+        trained.layers[0].params["W"][...] = values
+        board.on_epoch_end(0, {})
+        board.on_train_end({})
+        counts.append(len(list((tmp_path / "train").iterdir())))
+    assert counts == [2, 2]  # a file with a histogram of zeros, and none of no numbers
+
+
 def test_tensorboard_without_its_package_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(ImportError, match=r"\[TensorBoard\] needs tensorboardX .* pip install"):

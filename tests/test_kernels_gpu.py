@@ -6,6 +6,7 @@ Where there is a GPU, the same tests run on it as well.
 """
 
 import ctypes
+import os
 import shutil
 import subprocess
 import tempfile
@@ -19,7 +20,7 @@ from nn import cuda, kernels
 from nn.kernels import array, gpu
 
 NONE = ((0, 0), (0, 0))
-COMPILER = shutil.which("g++") or shutil.which("clang++")
+COMPILER = shutil.which("g++") or shutil.which("clang++") if os.name == "posix" else None
 FLAGS = ["-O1", "-shared", "-fPIC", "-Wall", "-Werror"]
 C_NAMES = {"float32": "float", "float64": "double", "int32": "int32_t", "bool": "bool"}
 C_NAMES |= {"uint8": "uint8_t", "uint16": "uint16_t"}
@@ -157,6 +158,8 @@ POOLS = {
     "odd": ((2, 3), (2, 3), ((1, 0), (0, 2))),
     "overlapping": ((3, 2), (2, 1), ((1, 1), (0, 1))),
     "with gaps": ((1, 2), (2, 3), NONE),
+    "left over": ((2, 4), (1, 4), NONE),
+    "one by one": ((3, 3), (1, 1), NONE),
     "large": ((17, 16), (4, 4), ((8, 8), (8, 7))),  # more cells than a byte counts
 }
 DTYPES = pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -218,6 +221,7 @@ def test_batch_norm_inference(place, dtype):
 @pytest.mark.parametrize("make", [numbers, pictures])
 def test_relu_and_dropout(place, dtype, make):
     x = make(2, 3, 4, 5, dtype=dtype)
+    x[0, 0, 0, 0] = 0
     agree("relu", place, x)
     agree("relu", place, x, False)
     agree("dropout", place, x, x > 0.3, 0.25)
@@ -237,14 +241,17 @@ def test_sgd(place, dtype, nesterov):
 
 @DTYPES
 @pytest.mark.parametrize("step", [1, 1000])
-def test_adam(place, dtype, step):
+@pytest.mark.parametrize("eps", [1e-7, 0.1])
+def test_adam(place, dtype, step, eps):
     param, grad, m, v = numbers(4, 6, 5, dtype=dtype)
-    agree("adam", place, param, grad, m, v**2, 0.1, 0.9, 0.999, 1e-7, step)
+    agree("adam", place, param, grad, m, v**2, 0.1, 0.9, 0.999, eps, step)
 
 
 def test_a_parameter_may_lie_otherwise_in_memory_than_its_gradient(place):
     param, velocity = pictures(2, 3, 4, 5), pictures(2, 3, 4, 5, seed=1)
-    agree("sgd", place, param, numbers(2, 3, 4, 5, seed=2), velocity, 0.1, 0.9, True)
+    grad, v = numbers(2, 3, 4, 5, seed=2), pictures(2, 3, 4, 5, seed=3) ** 2
+    agree("sgd", place, param, grad, velocity, 0.1, 0.9, True)
+    agree("adam", place, param, grad, velocity, v, 0.1, 0.9, 0.999, 1e-7, 3)
 
 
 class OfTheTwin(np.ndarray):
@@ -263,5 +270,7 @@ def test_arrays_of_the_gpu_are_given_to_its_kernels(monkeypatch):
     kernels.sgd(param, grad, velocity, 0.1, 0.9, False)
     assert len(calls) == 1
     kernels.sgd(param, grad.astype("float64"), velocity, 0.1, 0.9, False)  # `array` converts
+    kernels.sgd(param, np.asarray(grad), velocity, 0.1, 0.9, False)
+    kernels.sgd(*numbers(3, 4, dtype="float16").view(OfTheTwin), 0.1, 0.9, False)
     kernels.sgd(*numbers(3, 4), 0.1, 0.9, False)
     assert len(calls) == 1

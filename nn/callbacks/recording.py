@@ -5,6 +5,7 @@ None of them changes anything in the training.
 
 import contextlib
 import csv
+import itertools
 import math
 import os
 import socket
@@ -12,6 +13,8 @@ import time
 import warnings
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from .. import checks, cuda
 from .base import Callback, Logs
@@ -119,6 +122,9 @@ class CSVLogger(Callback):
             raise
 
 
+_NUMBERS = itertools.count(1)  # no two files of a process have the same name
+
+
 class TensorBoard(Callback):
     """Write the figures of every epoch as TensorBoard reads them (`tensorboard --logdir logs`).
 
@@ -160,18 +166,22 @@ class TensorBoard(Callback):
             "TensorBoard", "histogram_freq", histogram_freq
         )
         self._writers: dict[str, Any] = {}
-        self._files = 0  # begun so far: no two have the same name
 
     def on_train_begin(self, logs: Logs) -> None:
         """Begin the file of the run `train`."""
-        self._writer("train")
+        self._close()  # what a training left that ended before its first epoch
+        try:
+            self._writer("train")
+        except OSError:
+            self._close(failed=True)
+            raise
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Write the epoch's figures, and the histograms where it is their turn."""
         try:
             self._write(epoch, logs)
         except OSError as error:
-            self._close()  # what comes after half a record could not be read
+            self._close(failed=True)  # what comes after half a record could not be read
             warnings.warn(
                 f"[TensorBoard] did not write all of epoch {epoch + 1} to '{self.log_dir}': "
                 f"{error.strerror or error}. Training goes on, and the next epoch begins a new "
@@ -189,8 +199,11 @@ class TensorBoard(Callback):
             self._add(run, epoch, summary.scalar(tag, float(value)))
         if self.histogram_freq and (epoch + 1) % self.histogram_freq == 0:
             for name, array in self.model.get_arrays().items():
-                values = cuda.to_cpu(array).ravel()
-                self._add("train", epoch, summary.histogram(name, values, 30))
+                values = cuda.to_cpu(array)
+                values = values[np.isfinite(values)].astype(np.float64)
+                if values.size:  # NumPy's own bins need room between the least and the largest
+                    ends = np.linspace(values.min(), values.max(), 31)
+                    self._add("train", epoch, summary.histogram(name, values, ends))
         for writer in self._writers.values():
             writer.flush()
 
@@ -208,20 +221,24 @@ class TensorBoard(Callback):
         if run not in self._writers:
             folder = self.log_dir / run
             folder.mkdir(parents=True, exist_ok=True)
-            self._files += 1
-            maker = f"{time.time():.0f}.{socket.gethostname()}.{os.getpid()}.{self._files:03d}"
+            maker = f"{time.time():.0f}.{socket.gethostname()}.{os.getpid()}.{next(_NUMBERS):06d}"
             self._writers[run] = RecordWriter(str(folder / f"events.out.tfevents.{maker}"))
             _write_event(self._writers[run], file_version="brain.Event:2")
+            self._writers[run].flush()
         return self._writers[run]
 
     def on_train_end(self, logs: Logs) -> None:
         """Close the files."""
         self._close()
 
-    def _close(self) -> None:
+    def _close(self, failed: bool = False) -> None:
+        """Close the files; after a failure those that nothing was written to are removed."""
         for writer in self._writers.values():
             with contextlib.suppress(OSError):  # an epoch's end has flushed it, or has warned
                 writer.close()
+            with contextlib.suppress(OSError):
+                if failed and Path(writer.path).stat().st_size == 0:
+                    Path(writer.path).unlink()
         self._writers = {}
 
 

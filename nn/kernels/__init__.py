@@ -60,7 +60,7 @@ _DTYPES = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
 
 
 def _alike(x: Any, others: tuple[Any, ...]) -> bool:
-    """Tell whether all floats are on one device, of x's dtype: machine code does not convert."""
+    """Tell whether arrays are of one library, and floats of x's dtype: `jit` and `gpu` need it."""
     kind = type(x)
     return (
         (kind is np.ndarray or cuda.get_array_module(x) is not np)
@@ -79,10 +79,12 @@ def _quickest(name: str) -> Callable[..., Any]:
 
     @functools.wraps(reference)
     def call(x: Any, *arguments: Any, **options: Any) -> Any:
-        if _alike(x, arguments):
-            quick = compiled() if type(x) is np.ndarray else gpu
-            return getattr(quick, name, reference)(x, *arguments, **options)
-        return reference(x, *arguments, **options)
+        if not _alike(x, arguments):
+            return reference(x, *arguments, **options)
+        if type(x) is not np.ndarray:
+            return getattr(gpu, name, reference)(x, *arguments, **options)
+        jit = compiled()
+        return (reference if jit is None else getattr(jit, name))(x, *arguments, **options)
 
     return call
 
