@@ -35,14 +35,14 @@ def work(task):
         winograd.DTYPES = ("float64",)  # so that it tests all that float32 runs
     train, test, model, recipe = {"mnist": mnist, "cifar": cifar}[task["network"]](task)
     model.fit(train, epochs=task["epochs"], verbose=0, **recipe)
-    classes = model.predict_classes(test.x).tolist()
-    return {"accuracy": 100 * model.evaluate(test)["acc"], "classes": classes}
+    classes = model.predict_classes(test.x)
+    return {"accuracy": 100 * float((classes == test.y).mean()), "classes": classes.tolist()}
 
 
 def mnist(task):
     from nn.data import load_mnist_gz
 
-    model = make_nn("mnist", metrics=["accuracy"], seed=task["seed"], dtype=task["dtype"])
+    model = make_nn("mnist", seed=task["seed"], dtype=task["dtype"])
     return *load_mnist_gz(task["data"]), model, {"batch_size": 64, "lr_schedule": "cosine"}
 
 

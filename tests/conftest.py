@@ -1,5 +1,6 @@
 """What all tests share: the devices, the sample of digits, and quiet property-based tests."""
 
+import functools
 import importlib.util
 import os
 import signal
@@ -9,7 +10,7 @@ import hypothesis
 import numpy as np
 import pytest
 
-from nn import cuda
+from nn import cuda, layers
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "mnist_dataset"
@@ -26,6 +27,21 @@ hypothesis.settings.load_profile("nn")
 
 NO_GPU = "needs an NVIDIA GPU and CuPy (requirements-cuda12.txt or -cuda13.txt)"
 DEVICES = ["cpu", pytest.param("gpu", marks=pytest.mark.gpu)]
+
+
+class Twin:
+    """NumPy, but not the module `numpy`."""
+
+    def __getattr__(self, name):
+        return getattr(np, name)
+
+
+def built(layer, shape, device="cpu", dtype="float64"):
+    """Return a layer built for samples of a shape."""
+    layer.dtype = dtype
+    layer.build((None, *shape))
+    layers.base.move_to_device(layer, device)
+    return layer
 
 
 def pytest_collection_modifyitems(items):
@@ -68,7 +84,7 @@ def arrays_decide_where_they_are_computed(monkeypatch):
 @pytest.fixture
 def to_device(device):
     """Return the function that moves an array to the device of the test."""
-    return cuda.to_gpu if device == "gpu" else cuda.to_cpu
+    return functools.partial(cuda.to_device, device=device)
 
 
 @pytest.fixture

@@ -571,19 +571,6 @@ def test_a_log_that_cannot_be_begun_is_an_error_before_the_first_epoch(saved, as
         saved.chmod(0o755)
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Kill saves at random moments.")
-    parser.add_argument("--moments", type=int, default=200)
-    chosen = parser.parse_args()
-    for suffix in ("hdf5", "npz"):
-        with tempfile.TemporaryDirectory() as name:
-            found, left = killed_saves(Path(name), chosen.moments // 2, suffix)
-        print(
-            f"{suffix}: {chosen.moments // 2} saves killed, {found} different states found, all of "
-            f"them whole; {left} times a temporary file was left, all of them swept"
-        )
-
-
 def steps_in(path):
     """Return the epochs whose loss is in a file of TensorBoard's, up to half a record at its end.
 
@@ -643,3 +630,16 @@ def test_tensorboard_on_a_disk_that_is_full_for_a_while(small_disk):
         with pytest.raises(OSError, match="No space left on device"):
             fit(callbacks.TensorBoard(small_disk), 1)
     assert len(list((small_disk / "train").iterdir())) == 2
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Kill saves at random moments.")
+    parser.add_argument("--moments", type=int, default=200)
+    chosen = parser.parse_args()
+    for suffix in ("hdf5", "npz"):
+        with tempfile.TemporaryDirectory() as name:
+            found, left = killed_saves(Path(name), chosen.moments // 2, suffix)
+        print(
+            f"{suffix}: {chosen.moments // 2} saves killed, {found} different states found, all of "
+            f"them whole; {left} times a temporary file was left, all of them swept"
+        )

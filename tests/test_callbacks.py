@@ -764,9 +764,11 @@ def test_tensorboard_writes_what_its_own_reader_reads(tmp_path):
         "tensorboard.backend.event_processing.event_accumulator", reason=reason
     )
     x, y = data()
+    threads = threading.active_count()
     board = callbacks.TensorBoard(tmp_path / "logs", histogram_freq=2)
     trained = model()
     history = trained.fit(x, y, epochs=3, val_data=(x, y), callbacks=board, verbose=0)
+    assert threading.active_count() == threads
     runs = {}
     for run in ("train", "validation"):
         runs[run] = reader.EventAccumulator(str(tmp_path / "logs" / run)).Reload()

@@ -167,11 +167,8 @@ def make_layer(name, dtype="float64", device="cpu"):
     layer.build((None, *shape))
     rng = np.random.default_rng(1)
     x = rng.permutation(np.linspace(-2, 2, 4 * int(np.prod(shape)))).reshape(4, *shape)
-    x = x.astype(dtype)
-    if device == "gpu":
-        layers.base.move_to_device(layer, "gpu")
-        x = cuda.to_gpu(x)
-    return layer, x
+    layers.base.move_to_device(layer, device)
+    return layer, cuda.to_device(x.astype(dtype), device)
 
 
 def arrays_of(layer):

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from conftest import Twin
 
 from nn import cuda, kernels
 from nn.kernels import array, memory, threads
@@ -18,13 +19,6 @@ pytestmark = pytest.mark.usefixtures("arrays_decide_where_they_are_computed")
 ONE, NONE = (1, 1), ((0, 0), (0, 0))
 ODD = ((1, 0), (0, 2))  # margins of different widths
 SAME = ((1, 1), (1, 1))
-
-
-class Twin:
-    """NumPy, but not the module `numpy`."""
-
-    def __getattr__(self, name):
-        return getattr(np, name)
 
 
 def conv(name, channels, w_shape, stride=ONE, padding=NONE, dilation=ONE, groups=1):

@@ -11,10 +11,11 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
-from conftest import NO_GPU
+from conftest import NO_GPU, Twin
 
 from nn import cuda, kernels
 from nn.kernels import array, gpu
@@ -30,7 +31,7 @@ SOURCE = """
 #include <cstddef>
 #include <cstdint>
 using std::max; using std::sqrt;
-{types}
+typedef {type} T;
 extern "C" void run(ptrdiff_t n, void** arrays) {{
     {arrays}
     for (ptrdiff_t i = 0; i < n; i++) {{
@@ -41,61 +42,67 @@ extern "C" void run(ptrdiff_t n, void** arrays) {{
 """
 
 
+class Parameter(NamedTuple):
+    """Of a kernel: 'raw T x' is one of kind T, which is read at any place."""
+
+    name: str
+    kind: str
+    is_raw: bool
+    is_output: bool
+
+
+def parameters(text, is_output):
+    words = [parameter.split() for parameter in text.split(", ")]
+    return [Parameter(word[-1], word[-2], word[0] == "raw", is_output) for word in words]
+
+
 class ElementwiseKernel:
     """CuPy's class of this name on the processor, for arrays that are contiguous."""
 
     def __init__(self, inputs, outputs, operation, name):
         assert name.isidentifier()
-        words = [text.split() for text in inputs.split(", ")]
-        self.operation, self.is_output = operation, [False] * len(words)
-        words += [text.split() for text in outputs.split(", ")]
-        self.is_output += [True] * (len(words) - len(self.is_output))
-        self.is_raw = [word[0] == "raw" for word in words]
-        self.kinds, self.names = [word[-2] for word in words], [word[-1] for word in words]
-        self.compiled = {}
+        self.parameters = [*parameters(inputs, False), *parameters(outputs, True)]
+        self.operation, self.compiled = operation, {}
 
     def __call__(self, *values):
         types, size = self.types(values), values[-1].shape
         arrays = []
-        for value, kind, is_raw, is_output in zip(
-            values, self.kinds, self.is_raw, self.is_output, strict=True
-        ):
-            if is_raw or is_output:
+        for value, parameter in zip(values, self.parameters, strict=True):
+            if parameter.is_raw or parameter.is_output:
                 assert value.flags.c_contiguous
-                assert is_raw or value.shape == size
+                assert parameter.is_raw or value.shape == size
             else:
-                value = np.ascontiguousarray(np.broadcast_to(np.asarray(value, types[kind]), size))
-            arrays.append(value)
+                value = np.broadcast_to(np.asarray(value, types[parameter.kind]), size)
+            arrays.append(np.ascontiguousarray(value))  # an output, contiguous, is itself
         key = tuple(sorted(types.items()))
         if key not in self.compiled:
             self.compiled[key] = self.compile(types)
-        addresses = [one.ctypes.data for one in arrays]
-        self.compiled[key](
-            ctypes.c_ssize_t(values[-1].size), (ctypes.c_void_p * len(arrays))(*addresses)
-        )
+        addresses = (ctypes.c_void_p * len(arrays))(*(one.ctypes.data for one in arrays))
+        self.compiled[key](ctypes.c_ssize_t(values[-1].size), addresses)
 
     def types(self, values):
         """Return the dtype of each kind; a letter's is that of the arrays, which must agree."""
-        types = {kind: kind for kind in self.kinds if len(kind) > 1}
-        for kind, value in zip(self.kinds, values, strict=True):
+        types = {kind: kind for _, kind, *_ in self.parameters if len(kind) > 1}
+        for value, parameter in zip(values, self.parameters, strict=True):
             if isinstance(value, np.ndarray) and value.ndim:
-                assert types.setdefault(kind, value.dtype.name) == value.dtype.name
+                dtype = value.dtype.name
+                assert types.setdefault(parameter.kind, dtype) == dtype
         return types
 
     def compile(self, types):
-        parameters = list(zip(self.names, self.kinds, self.is_raw, strict=True))
+        names = {kind: C_NAMES[dtype] for kind, dtype in types.items()}
+        arrays, elements = [], []
+        for k, (name, kind, is_raw, _) in enumerate(self.parameters):
+            array_name = name if is_raw else f"{name}_"
+            arrays.append(f"{names[kind]}* {array_name} = ({names[kind]}*)arrays[{k}];")
+            if not is_raw:
+                elements.append(f"{names[kind]}& {name} = {array_name}[i];")
         source = SOURCE.format(
-            types="".join(f"typedef {C_NAMES[types[kind]]} {kind};\n" for kind in set(self.kinds)
-                          if len(kind) == 1 or kind == "int32"),
-            arrays=" ".join(
-                f"{kind}* {name}{'' if is_raw else '_'} = ({kind}*)arrays[{k}];"
-                for k, (name, kind, is_raw) in enumerate(parameters)
-            ),
-            elements=" ".join(
-                f"{kind}& {name} = {name}_[i];" for name, kind, is_raw in parameters if not is_raw
-            ),
+            type=names["T"],
+            arrays=" ".join(arrays),
+            elements=" ".join(elements),
             operation=self.operation,
-        )  # fmt: skip
+        )
         with tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "kernel.cpp").write_text(source)
             command = [COMPILER, *FLAGS, "kernel.cpp", "-o", "kernel.so"]
@@ -104,16 +111,13 @@ class ElementwiseKernel:
             return ctypes.CDLL(f"{folder}/kernel.so").run
 
 
-class Twin:
-    """NumPy with CuPy's kernels, but not the module `numpy`."""
+class TwinOfCuPy(Twin):
+    """NumPy with CuPy's kernels."""
 
     ElementwiseKernel = ElementwiseKernel
 
-    def __getattr__(self, name):
-        return getattr(np, name)
 
-
-TWIN = Twin()  # one, so that each kernel is compiled once
+TWIN = TwinOfCuPy()  # one, so that each kernel is compiled once
 
 
 @pytest.fixture(params=["processor", pytest.param("gpu", marks=pytest.mark.gpu)])
@@ -129,7 +133,7 @@ def place(request, monkeypatch):
     return np.copy
 
 
-def agree(name, place, *arguments, rtol=1e-5, atol=1e-5):
+def agree(name, place, *arguments):
     """Compare a kernel of `gpu`'s with `array`'s; what it changes in place is compared too."""
     own = [k.copy(order="K") if isinstance(k, np.ndarray) else k for k in arguments]
     moved = [place(k) if isinstance(k, np.ndarray) else k for k in arguments]
@@ -140,7 +144,7 @@ def agree(name, place, *arguments, rtol=1e-5, atol=1e-5):
     for one, other in pairs:
         assert (one.dtype, one.shape) == (other.dtype, other.shape)
         assert cuda.memory_order(one) == cuda.memory_order(other)
-        np.testing.assert_allclose(cuda.to_cpu(other), one, rtol=rtol, atol=atol)
+        np.testing.assert_allclose(cuda.to_cpu(other), one, rtol=1e-5, atol=1e-5)
 
 
 def numbers(*shape, dtype="float32", seed=0):

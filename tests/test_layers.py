@@ -3,17 +3,12 @@
 import numpy as np
 import pytest
 import reference
+from conftest import built
 
 import nn
 from nn import layers
 
 RELU_LIKE = [layers.ReLU, layers.LeakyReLU, layers.ELU, layers.GELU]
-
-
-def built(layer, shape, dtype="float64"):
-    layer.dtype = dtype
-    layer.build((None, *shape))
-    return layer
 
 
 # ---------------------------------------------------------------------------- what they compute
@@ -287,7 +282,7 @@ def test_integers_are_refused_by_every_layer():
 
 def test_an_initializer_of_the_users_is_copied_and_its_shape_checked():
     values = np.ones((2, 3), dtype="float32")
-    layer = built(nn.Dense(3, kernel_initializer=lambda shape, rng: values), (2,), "float32")
+    layer = built(nn.Dense(3, kernel_initializer=lambda shape, rng: values), (2,), dtype="float32")
     assert not np.shares_memory(layer.params["W"], values)
     with pytest.raises(ValueError, match=r"must return an array of the shape \(4, 3\)"):
         built(nn.Dense(3, kernel_initializer=lambda shape, rng: values), (4,))

@@ -3,22 +3,16 @@
 import numpy as np
 import pytest
 import reference
+from conftest import built
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nn
-from nn import cuda, layers
+from nn import cuda
 from nn.gradcheck import check_gradients
 from nn.kernels import array as array_kernels
 
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
-
-
-def built(layer, shape, device="cpu"):
-    layer.dtype = "float64"
-    layer.build((None, *shape))
-    layers.base.move_to_device(layer, device)
-    return layer
 
 
 def put_down(x, w, stride, dilation=(1, 1)):

@@ -2,20 +2,13 @@
 
 import numpy as np
 import pytest
+from conftest import built
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nn
-from nn import cuda, inference, layers
+from nn import cuda, inference
 from nn.gradcheck import check_gradients
-
-
-def built(layer, shape, device="cpu"):
-    layer.dtype = "float64"
-    layer.build((None, *shape))
-    layers.base.move_to_device(layer, device)
-    return layer
-
 
 # ------------------------------------------------------------------ layer and group normalisation
 

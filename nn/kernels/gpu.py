@@ -47,6 +47,7 @@ _PLACE = """
 _WINDOW = ", ".join(f"int32 {name}" for name in ("kh", "kw", "sh", "sw", "top", "left"))
 _SIZES = ", ".join(f"int32 {name}" for name in ("channels", "rows", "columns", "height", "width"))
 
+_LARGEST_OF = f"raw T x, T lowest, {_SIZES}, {_WINDOW}"
 _LARGEST = f"""{_PLACE}
     int down = row * sh - top, right = column * sw - left, won = 0;
     T largest = lowest;
@@ -61,6 +62,7 @@ _LARGEST = f"""{_PLACE}
 """
 
 # Here height and width are those of the windows: each element asks the windows that it lies in.
+_WINNERS_OF = f"raw T grad, raw I index, {_SIZES}, {_WINDOW}"
 _TO_THE_WINNER = f"""{_PLACE}
     T sum = 0;
     for (int a = 0; a < kh; a++) {{
@@ -86,10 +88,10 @@ def max_pool2d(
     x = channels_last(x)
     n, height, width, channels = x.shape
     y = xp.empty((n, *out, channels), x.dtype)
-    sizes = (channels, *out, height, width, *pool, *stride, padding[0][0], padding[1][0])
-    inputs = f"raw T x, T lowest, {_SIZES}, {_WINDOW}"
+    before = (padding[0][0], padding[1][0])
+    sizes = (channels, *out, height, width, *pool, *stride, *before)
     index = xp.empty(y.shape, array.cell_dtype(pool))
-    kernel = _kernel(xp, "max_pool2d", inputs, "T y, I index", _LARGEST)
+    kernel = _kernel(xp, "max_pool2d", _LARGEST_OF, "T y, I index", _LARGEST)
     kernel(x, -math.inf, *sizes, y, index)
     return channels_first(y), index if keep_index else None
 
@@ -102,10 +104,10 @@ def max_pool2d_grad(
     n, channels, rows, columns = x_shape
     grad = channels_last(grad)
     dx = xp.empty((n, rows, columns, channels), grad.dtype)
-    sizes = (channels, rows, columns, *grad.shape[1:3], *pool, *stride)
-    inputs = f"raw T grad, raw I index, {_SIZES}, {_WINDOW}"
-    kernel = _kernel(xp, "max_pool2d_grad", inputs, "T dx", _TO_THE_WINNER)
-    kernel(grad, index, *sizes, padding[0][0], padding[1][0], dx)
+    before = (padding[0][0], padding[1][0])
+    sizes = (channels, rows, columns, *grad.shape[1:3], *pool, *stride, *before)
+    kernel = _kernel(xp, "max_pool2d_grad", _WINNERS_OF, "T dx", _TO_THE_WINNER)
+    kernel(grad, index, *sizes, dx)
     return channels_first(dx)
 
 
