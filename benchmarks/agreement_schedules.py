@@ -10,7 +10,7 @@ import torch
 from torch.optim import lr_scheduler
 
 import nn
-from nn import schedules
+from nn.optim import schedules
 
 LR = 2.0  # large, as differences count absolutely below 1
 

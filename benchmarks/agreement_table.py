@@ -96,7 +96,7 @@ COUNTERPARTS = {
     },
 }
 
-_MASKS = "random: another library draws other numbers; tests/test_layers_dropout.py has its shares"
+_MASKS = "random: another library draws other numbers; tests/layers/test_dropout.py has its shares"
 _BASE = "base class"
 
 # group -> {nn's name: why there is nothing to compare it with}

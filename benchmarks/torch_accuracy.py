@@ -39,8 +39,8 @@ sys.path.append(str(Path(__file__).resolve().parent.parent / "examples"))
 
 import cifar10_train
 
-from nn import schedules
 from nn.data import load_cifar10, load_mnist_gz
+from nn.optim import schedules
 
 LR_PATIENCE, LR_FACTOR, LR_MIN, STOP_PATIENCE = 3, 0.5, 1e-6, 5
 PARAMETERS = {

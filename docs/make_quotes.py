@@ -8,7 +8,7 @@ A page quotes a function of nn without its docstring, in a fence of Python below
     <!-- source: nn.layers.Dense.backward -->
     <!-- source: nn.naive.conv2d_naive, from "y = np.zeros" -->
 
-The second quotes from the line on that begins so. `tests/test_docs_blocks.py` checks all of them.
+The second quotes from the line on that begins so. `tests/docs/test_docs_blocks.py` checks all.
 """
 
 import argparse

@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from nn import schedules
+from nn.optim import schedules
 
 STEPS = 1000
 # One line in one blue that print and colour-blind eyes keep apart from the grey of the axes.

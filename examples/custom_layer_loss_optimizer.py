@@ -26,7 +26,7 @@ from lesson import (
 )
 
 import nn
-from nn.gradcheck import numerical_gradient, relative_error
+from nn.inspect.gradcheck import numerical_gradient, relative_error
 
 TOLERANCE = 1e-6  # of a measured gradient, relative
 

@@ -21,7 +21,7 @@ import numpy as np
 from mnist_sketch import Recogniser, Sketch, Teacher
 
 import nn
-from nn.data.digits import read_grey
+from nn.data.images.digits import read_grey
 
 try:
     import tkinter as tk

@@ -22,12 +22,10 @@ if _os.environ.get("NN_DISABLE_AUTO_THREADS") != "1":
 
 from . import (
     callbacks,
+    compat,
     cuda,
     data,
-    explain,
-    gradcheck,
     initializers,
-    io,
     kernels,
     layers,
     losses,
@@ -36,12 +34,13 @@ from . import (
     optim,
     plot,
     regularizers,
-    schedules,
     zoo,
 )
 from .data import Dataset
-from .ensemble import Ensemble
-from .gradcheck import check_gradients
+from .files import model_file as io
+from .inspect import explain, gradcheck, trace
+from .inspect.ensemble import Ensemble
+from .inspect.gradcheck import check_gradients
 from .layers import (
     ELU,
     GELU,
@@ -101,9 +100,10 @@ from .layers import (
     ZeroPadding2D,
     register,
 )
-from .lr_finder import LRCurve, find_lr
 from .model import Model
+from .optim import schedules
 from .random import seed
+from .training.lr_finder import LRCurve, find_lr
 
 __version__ = "0.1.0"
 
@@ -170,6 +170,7 @@ __all__ = [
     "ZeroPadding2D",
     "callbacks",
     "check_gradients",
+    "compat",
     "cuda",
     "data",
     "explain",
@@ -188,5 +189,6 @@ __all__ = [
     "regularizers",
     "schedules",
     "seed",
+    "trace",
     "zoo",
 ]

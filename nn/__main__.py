@@ -1,8 +1,8 @@
-"""`python -m nn`: see `nn.commands`."""
+"""`python -m nn`: see `nn.cli`."""
 
 import sys
 
-from .commands import main
+from .cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

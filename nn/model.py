@@ -16,25 +16,16 @@ from typing import Any, Self
 import numpy as np
 
 from . import callbacks as cb
-from . import (
-    checks,
-    cuda,
-    data_adapters,
-    inference,
-    io,
-    losses,
-    metrics,
-    optim,
-    saving,
-    trace,
-    training,
-    validation,
-)
+from . import checks, cuda, losses, metrics, optim, validation
 from .data import Dataset
-from .layers import Layer, Sigmoid
+from .files import model_file, training_state
+from .inspect import trace
+from .layers import Layer, Sigmoid, fold
 from .layers.containers import output_activation
 from .metrics import Metric
 from .network import Array, Network
+from .training import data as data_adapters
+from .training import loop as training
 
 _COMPILE_ARGUMENTS = (
     "loss",
@@ -503,7 +494,7 @@ class Model(Network):
             checks.boolean("Model", name, value)
         if resume is not None:
             checks.path("Model", "resume", resume)
-        saved = None if resume is None else saving.read_training(resume)
+        saved = None if resume is None else training_state.read_training(resume)
         seed = self.split_seed if saved is None else (saved.training or {})["split_seed"]
         train, val = data_adapters.split_validation(
             self, train, val_data, validation_data, validation_split, seed
@@ -512,7 +503,7 @@ class Model(Network):
         train = data_adapters.in_steps(train, steps_per_epoch, batch_size)
         val = data_adapters.validation_in_steps(self, val, validation_steps)
         params.update(data_adapters.sizes(train, batch_size))
-        lr = saving.rate(self, saved)
+        lr = training_state.rate(self, saved)
         schedule = (lr_schedule, lr_patience, lr_factor, lr_min, min_delta, warmup_epochs)
         chosen = [
             *training.size_callback(train),
@@ -591,7 +582,7 @@ class Model(Network):
             measured = training.fresh_metrics(self, data.y)
             for x, targets, *weight in batches:
                 x = self._inputs(x)
-                y_pred = inference.run(self.layers, x, keep_logits=True)
+                y_pred = fold.run(self.layers, x, keep_logits=True)
                 loss = self._loss(y_pred, cuda.to_device(targets, self.device), *weight)
                 if not (math.isfinite(loss) or may_be_nan):
                     reason = self._find_nan(x)
@@ -647,7 +638,7 @@ class Model(Network):
     def _predict(self, x: Array) -> Array:
         """Return the output for a batch, which is finite."""
         x = self._inputs(x)
-        return self._check_output(x, inference.run(self.layers, x))
+        return self._check_output(x, fold.run(self.layers, x))
 
     def predict_classes(self, x: Any, batch_size: int = 256, names: bool = False) -> Array:
         """Return the likeliest class for every row of x, as integers (n,).
@@ -671,7 +662,7 @@ class Model(Network):
                 "[Model] 'names' needs the names of the classes, and the model has none: set "
                 "model.class_names, or fit() a Dataset that has them."
             )
-        classes = inference.decide(self.predict(x, batch_size), self.threshold)
+        classes = fold.decide(self.predict(x, batch_size), self.threshold)
         if not names:
             return classes
         self.class_names = self.class_names  # there is one for each output, also after add()
@@ -702,7 +693,7 @@ class Model(Network):
         if not self.layers:
             raise ValueError("[Model] has no layers: there is none to pop().")
         layer = self.layers[-1]
-        saving.forget_layer(self, f"{len(self.layers) - 1}_{type(layer).__name__}")
+        training_state.forget_layer(self, f"{len(self.layers) - 1}_{type(layer).__name__}")
         self.layers.pop()
         if not self.layers:
             self.input_shape = self.output_shape = None
@@ -813,7 +804,7 @@ class Model(Network):
         if not self.built:
             raise RuntimeError("[Model] has no weights to save: build() or fit() it first.")
         checks.path("Model", "path", path)
-        io.write(path, saving.to_file(self, include_optimizer))
+        model_file.write(path, training_state.to_file(self, include_optimizer))
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Model":
@@ -831,15 +822,15 @@ class Model(Network):
         ValueError
             For a layer class that is not registered, or arrays that do not fit the layers.
         """
-        content = io.read(checks.path("Model", "path", path))
+        content = model_file.read(checks.path("Model", "path", path))
         if content.architecture is None:
-            content.architecture = io.read_layers_beside(path)
-        model = saving.model_of(content, path, cls)
+            content.architecture = model_file.read_layers_beside(path)
+        model = training_state.model_of(content, path, cls)
         if model.built:
             model.set_arrays(content.arrays, str(path))
         else:
             model._pending = (content.arrays, str(path), True)
-        saving.compile_as_saved(model, content, path)
+        training_state.compile_as_saved(model, content, path)
         return model
 
     def save_weights(self, path: str | os.PathLike) -> None:
@@ -847,9 +838,9 @@ class Model(Network):
         if not self.built:
             raise RuntimeError("[Model] has no weights to save: build() or fit() it first.")
         checks.path("Model", "path", path)
-        io.write(path, io.ModelFile(None, saving.weights(self)))
+        model_file.write(path, model_file.ModelFile(None, training_state.weights(self)))
 
-    def load_weights(self, path: str | os.PathLike, strict: bool = True) -> io.LoadReport:
+    def load_weights(self, path: str | os.PathLike, strict: bool = True) -> model_file.LoadReport:
         """Read parameters and buffers into this model.
 
         The running averages of `compile(ema_decay=...)` go on from what is read. All else that
@@ -869,8 +860,8 @@ class Model(Network):
             The names that were loaded, and those that were skipped with the reason; printed, it
             is a list. For a model that is not built yet it is filled in when it is.
         """
-        arrays = io.read(checks.path("Model", "path", path)).arrays
-        report = io.LoadReport(str(path))
+        arrays = model_file.read(checks.path("Model", "path", path)).arrays
+        report = model_file.LoadReport(str(path))
         if self.built:
             self.set_arrays(arrays, str(path), strict, report)
             averages, own = getattr(self.optimizer, "averages", {}), self.get_arrays()

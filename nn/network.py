@@ -12,7 +12,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from . import checks, cuda, io, overview, random, validation
+from . import checks, cuda, random, validation
+from .files import model_file
+from .inspect import summary as overview
 from .layers import Layer, Rescale, Sequential
 from .layers.base import check_distinct, move_to_device, room_for, set_generator, walk
 from .layers.containers import (
@@ -303,8 +305,8 @@ class Network:
         arrays: dict[str, Array],
         where: str = "arrays",
         strict: bool = True,
-        report: io.LoadReport | None = None,
-    ) -> io.LoadReport:
+        report: model_file.LoadReport | None = None,
+    ) -> model_file.LoadReport:
         """Copy arrays into the parameters and buffers of the same names.
 
         Returns
@@ -320,7 +322,7 @@ class Network:
         own = self.get_arrays()
         if not isinstance(arrays, dict) or not all(hasattr(a, "shape") for a in arrays.values()):
             raise checks.error("Model", "arrays", "must be {name: array}", arrays)
-        report = io.match_arrays(own, arrays, where, strict, report)
+        report = model_file.match_arrays(own, arrays, where, strict, report)
         self.use_training_weights()
         for name in report.loaded:
             own[name][...] = cuda.to_device(arrays[name].astype(self.dtype), self.device)
@@ -455,7 +457,7 @@ class Network:
 
     def _repr_html_(self) -> str:
         """Return the summary as a table, which notebooks show."""
-        from . import html
+        from .inspect import html
 
         return html.of_model(self)
 

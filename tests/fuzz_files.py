@@ -36,10 +36,11 @@ import h5py
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "data" / "sets")]
 
 import nn  # noqa: E402
-from nn.data import cifar10, load_cifar10, load_npz, read_idx, write_idx  # noqa: E402
+from nn.data import load_cifar10, load_npz, read_idx, write_idx  # noqa: E402
+from nn.data.sets import cifar as cifar10  # noqa: E402
 
 SECONDS = 5  # of the processor's time, for a load
 WATCHDOG = 120  # of the clock, after which the process is given up: the machine may be busy
@@ -75,7 +76,7 @@ def samples():
 
 def make_valid(folder):
     """Write a valid file of each kind."""
-    from test_data_cifar10 import write_cifar10
+    from test_cifar import write_cifar10
 
     rng = np.random.default_rng(0)
     trained = model()

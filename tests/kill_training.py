@@ -22,8 +22,8 @@ sys.path.insert(0, str(ROOT))
 
 import nn  # noqa: E402
 from nn import callbacks as cb  # noqa: E402
-from nn import saving  # noqa: E402
 from nn.data import augment  # noqa: E402
+from nn.files import training_state  # noqa: E402
 
 EPOCHS, BATCHES, SAVE_EVERY = 6, 8, 3
 FILE = "run.hdf5"
@@ -92,7 +92,7 @@ def check_file(folder):
     if not (folder / FILE).exists():
         assert not said, "a file that was said to be saved is not there"
         return
-    content = saving.read_training(folder / FILE)
+    content = training_state.read_training(folder / FILE)
     nn.Model.load(folder / FILE)
     within = content.training.get("within_epoch", {"batches": 0})
     held = batches_of(content.training["epoch"], within["batches"])

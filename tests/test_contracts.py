@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 import nn
-from nn import callbacks, cuda, gradcheck, layers, losses, optim, schedules
+from nn import callbacks, cuda, layers, losses, optim
+from nn.inspect import gradcheck
 from nn.layers import NAME2LAYER, layer_from_config
+from nn.optim import schedules
 
 # How to make layers whose signature does not say it, or in a geometry with something odd in it, and
 # the shape of a sample.

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import nn
 from nn import kernels, naive
-from nn.gradcheck import numerical_gradient, relative_error
+from nn.inspect.gradcheck import numerical_gradient, relative_error
 
 PAD1 = ((1, 1), (1, 1))
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))

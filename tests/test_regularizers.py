@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import nn
-from nn import gradcheck, regularizers
+from nn import regularizers
+from nn.inspect import gradcheck
 from nn.layers import layer_from_config
 from nn.regularizers import L1, L1L2, L2
 

@@ -187,7 +187,7 @@ class History(dict, Callback):
 
     def _repr_html_(self) -> str:
         """Return curves and a table of the figures, which notebooks show."""
-        from .. import html
+        from ..inspect import html
 
         return html.of_history(self)
 

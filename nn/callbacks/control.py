@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, cuda, io
+from .. import checks, cuda
+from ..files import model_file
 from .base import Callback, Logs, score
 
 
@@ -128,7 +129,9 @@ class EarlyStopping(_Watcher):
         self.best_epoch = None if state["best_epoch"] is None else int(state["best_epoch"])
         if self.restore_best_weights:
             if state["weights"]:  # none before the first gain
-                io.match_arrays(self.model.get_arrays(), state["weights"], "the best weights")
+                model_file.match_arrays(
+                    self.model.get_arrays(), state["weights"], "the best weights"
+                )
             device = self.model.device
             self._best_arrays = {k: cuda.to_device(v, device) for k, v in state["weights"].items()}
         self._stop_without_patience()
@@ -158,7 +161,7 @@ class EarlyStopping(_Watcher):
     def _fit(self, own: dict[str, Any], best: dict[str, Any]) -> bool:
         """Tell whether the best weights fit the model's arrays; warn where they do not."""
         try:
-            io.match_arrays(own, best, "the best weights")
+            model_file.match_arrays(own, best, "the best weights")
         except ValueError as error:
             warnings.warn(
                 f"[EarlyStopping] did not restore the weights of epoch {(self.best_epoch or 0) + 1}"
@@ -451,7 +454,7 @@ class ModelCheckpoint(Callback):
                 self.model.save_weights(path)
             else:
                 self.model.save(path, include_optimizer=self.save_state)
-        except (OSError, io.FileFormatError) as error:
+        except (OSError, model_file.FileFormatError) as error:
             when = ", ".join(
                 f"{name} {names[name]}" for name in ("epoch", "batch") if name in names
             )

@@ -10,29 +10,29 @@ nn.data` does so from the command line.
 """
 
 from . import augment
-from .cifar10 import download_cifar10, download_cifar100, load_cifar10, load_cifar100
 from .dataset import Dataset, class_weights
-from .digits import normalize_digit, normalize_digits
 from .download import download_files
-from .idx import read_idx, write_idx
-from .idx_sets import (
+from .images.decode import load_image
+from .images.digits import normalize_digit, normalize_digits
+from .images.folder import load_image_folder
+from .sets.cifar import download_cifar10, download_cifar100, load_cifar10, load_cifar100
+from .sets.idx import read_idx, write_idx
+from .sets.idx_sets import (
     download_fashion_mnist,
     download_kmnist,
     load_emnist,
     load_fashion_mnist,
     load_kmnist,
 )
-from .image import load_image
-from .image_folder import load_image_folder
-from .mnist import (
+from .sets.mnist import (
     download_mnist,
     load_mnist,
     load_mnist_gz,
     load_mnist_or_sample,
     load_mnist_sample,
 )
-from .npz import load_npz
-from .toy import make_blobs, make_circles, make_moons, make_spirals, make_xor
+from .sets.npz import load_npz
+from .sets.toy import make_blobs, make_circles, make_moons, make_spirals, make_xor
 
 __all__ = [
     "Dataset",

@@ -4,9 +4,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from .cifar10 import download_cifar10, download_cifar100
-from .idx_sets import download_fashion_mnist, download_kmnist
-from .mnist import download_mnist
+from .sets.cifar import download_cifar10, download_cifar100
+from .sets.idx_sets import download_fashion_mnist, download_kmnist
+from .sets.mnist import download_mnist
 
 _SETS = {
     "mnist": "70,000 digits, 12 MB",

@@ -101,7 +101,7 @@ class Dataset:
 
     def _repr_html_(self) -> str:
         """Return a table and some pictures, which notebooks show."""
-        from .. import html
+        from ..inspect import html
 
         return html.of_dataset(self)
 

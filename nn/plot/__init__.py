@@ -19,8 +19,8 @@ matplotlib, the extra `plot`, is imported when a function is called: `import nn`
 """
 
 from .classes import confusion_matrix, decision_boundary
+from .images import feature_maps, filters, grad_cam, images, saliency, worst_mistakes
 from .network import architecture
-from .pictures import feature_maps, filters, grad_cam, images, saliency, worst_mistakes
 from .training import gradient_histograms, learning_curves, lr_range, weight_histograms
 
 __all__ = [

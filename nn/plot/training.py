@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import checks, cuda, explain
+from .. import checks, cuda
+from ..inspect import explain
 from . import base
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ..lr_finder import LRCurve
     from ..model import Model
+    from ..training.lr_finder import LRCurve
 
 _TITLES = {"acc": "accuracy", "lr": "learning rate"}
 _MARKS = 12  # markers along a line: more would hide it

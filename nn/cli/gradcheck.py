@@ -1,0 +1,47 @@
+"""Compare every gradient of a model with the measured slope of its loss."""
+
+import argparse
+from dataclasses import asdict
+
+from .. import zoo
+from ..inspect.gradcheck import check_model
+from ..model import Model
+from .result import Result, count, positive
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Tell of the options."""
+    parser.add_argument(
+        "file", metavar="FILE", nargs="?", help="a model that save() wrote (default: LeNet-5)"
+    )
+    parser.add_argument(
+        "--entries",
+        type=count,
+        default=20,
+        metavar="N",
+        help="numbers to measure of each array (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=positive,
+        default=1e-5,
+        help="relative error above which a gradient is wrong (default: %(default)s)",
+    )
+
+
+def run(options: argparse.Namespace) -> Result:
+    """Return the table of the check; it is not ok where a gradient is wrong."""
+    if options.file is None:
+        model = zoo.lenet5(seed=0)
+        model.compile("cce")
+    else:
+        model = Model.load(options.file)
+    check = check_model(model, entries=options.entries, tolerance=options.tolerance)
+    data = {
+        "model": model.name if options.file is None else options.file,
+        "ok": check.ok,
+        "tolerance": check.tolerance,
+        "suspect": check.suspect,
+        "rows": [asdict(row) for row in check.rows],
+    }
+    return Result(str(check), data, check.ok)

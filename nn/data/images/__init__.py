@@ -1,0 +1,1 @@
+"""Images from files: decoding, folders of classes, and photographs of digits."""

@@ -1,0 +1,394 @@
+"""Your own digits, made to look like those of MNIST: what lets a network that knows one read both.
+
+A network that has learned from MNIST has seen white ink on black, strokes two or three pixels
+wide, in a box of 20 x 20, the centre of mass in the middle of 28 x 28 pixels, and nothing else.
+A photograph of a note, a drawing with the mouse or a scan look different in all of that.
+`normalize_digit` undoes the differences, one step after another:
+
+1. colours become grey, and what is transparent is laid on white;
+2. the paper is what most of the border shows; ink is what differs, lighter or darker;
+3. what differs by no more than the paper's own noise is paper, and specks are dropped;
+4. the rest is scaled into the box, its proportions kept, thin strokes drawn thicker;
+5. and shifted until its centre of mass is in the middle.
+
+The box and the centre are those of Y. LeCun, C. Cortes, C. Burges, "The MNIST database of
+handwritten digits", http://yann.lecun.com/exdb/mnist/, where NIST's black and white digits were
+fitted into 20 x 20 pixels by antialiasing. Pillow scales and decodes, NumPy does the rest.
+"""
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from ... import checks
+from ..augment.geometry import gaussian_matrix
+from .decode import load_image, orientation, require_pillow
+
+SIDE = 28  # pixels of a picture of MNIST
+BOX = 20  # pixels of the box around its digit
+#: Row and column of MNIST's centres of mass, counted from 0: right of and below the middle pixels.
+CENTRE = 14.0
+#: The width of strokes that thinner ones are brought to, in pixels; MNIST's median is 2.5.
+STROKE = 2.2
+
+_OWNER = "normalize_digit"
+_LARGEST = 800  # pixels of the longer side: larger pictures are made smaller first
+_CONTRAST = 0.1  # of black and white: what differs less is an empty picture
+_LIGHT_BLUR = 0.4  # pixels, the standard deviation
+_SPECK = 0.04  # of the ink of the largest part
+_PIXELS = 1500  # of the border, and of the inside, that tell what is paper
+_CELLS = 50  # along the longer side, for telling parts from one another
+
+
+def normalize_digit(image: Any) -> np.ndarray:
+    """Return a picture of one digit as MNIST would have it.
+
+    Parameters
+    ----------
+    image
+        An array (H, W), (C, H, W) or (H, W, C) of any size, with 1, 3 (RGB) or 4 (RGB and
+        opacity) channels: uint8, bool, or floats in [0, 1]. Or the path of a file in one of
+        the formats of `load_image`. The digit may be lighter or darker than its background,
+        large or small, anywhere in the picture; nothing else should be in it.
+
+    Returns
+    -------
+    numpy.ndarray
+        (28, 28) float32 in [0, 1], 0 for paper. All 0 for a picture with nothing in it.
+
+    Raises
+    ------
+    FileNotFoundError, PermissionError
+        For a file that cannot be read.
+    ValueError, TypeError
+        For a file that is no picture, or an array of another shape, dtype or range.
+    ImportError
+        Where Pillow is not installed.
+
+    Notes
+    -----
+    The centre of mass is brought to the whole pixel, so it is off by half a pixel at most; MNIST's
+    own is. A shape whose box would leave the picture is moved just so far that it stays inside.
+
+    Examples
+    --------
+    >>> photo = np.full((300, 200), 0.9)  # light paper
+    >>> photo[30:90, 20:26] = 0.2  # a dark stroke, up and left
+    >>> digit = normalize_digit(photo)
+    >>> rows, cols = np.nonzero(digit > 0.5)
+    >>> int(rows.min()), int(rows.max()), int(cols.min()), int(cols.max())
+    (4, 23, 13, 14)
+    """
+    require_pillow(_OWNER)
+    ink = find_ink(read_grey(image) if isinstance(image, str | os.PathLike) else _as_grey(image))
+    if ink is None:
+        return np.zeros((SIDE, SIDE), dtype=np.float32)
+    return _centred(_fitted(_cut_out(_without_specks(ink))))
+
+
+def normalize_digits(images: Iterable[Any]) -> np.ndarray:
+    """Return pictures of digits as a batch that a model of MNIST takes.
+
+    Parameters
+    ----------
+    images
+        Arrays or paths, each as `normalize_digit` takes it; they may differ in size.
+
+    Returns
+    -------
+    numpy.ndarray
+        (N, 1, 28, 28) float32 in [0, 1].
+
+    Raises
+    ------
+    TypeError
+        For a single path in place of several.
+    FileNotFoundError, PermissionError, ValueError, TypeError, ImportError
+        As `normalize_digit` does.
+
+    Examples
+    --------
+    >>> white_on_black = np.zeros((50, 50), dtype=bool)
+    >>> white_on_black[10:40, 24:27] = True
+    >>> batch = normalize_digits([white_on_black, ~white_on_black])
+    >>> batch.shape, np.array_equal(batch[0], batch[1])
+    ((2, 1, 28, 28), True)
+    """
+    if isinstance(images, str | os.PathLike):
+        raise TypeError(
+            f"[normalize_digits] 'images' must be several pictures, got {os.fspath(images)!r}: "
+            "put the path into a list."
+        )
+    digits = [normalize_digit(image) for image in images]
+    return np.array(digits, dtype=np.float32).reshape(len(digits), 1, SIDE, SIDE)
+
+
+# ----------------------------------------------------------------------------- 1. grey values
+
+
+def read_grey(path: str | os.PathLike) -> np.ndarray:
+    """Return a picture file of any size as grey values, upright, what is transparent on white.
+
+    Parameters
+    ----------
+    path
+        A file in one of the formats of `load_image`.
+
+    Returns
+    -------
+    numpy.ndarray
+        (H, W) float32 in [0, 1]; pictures of more than 800 pixels along a side are made smaller.
+        Where only the opacity shows anything, as in white on nothing, it is shown in black.
+
+    Raises
+    ------
+    FileNotFoundError, PermissionError, ValueError, ImportError
+        As `load_image` does.
+    """
+    from PIL import Image
+
+    load_image(path, size=1)  # raises for what is no picture
+    with Image.open(path) as picture:
+        width, height = picture.size
+        if orientation(picture) >= 5:  # it lies on its side
+            width, height = height, width
+        opacity = None
+        if picture.has_transparency_data:
+            opacity = np.asarray(picture.convert("RGBA").getchannel("A")) / np.float32(255)
+    scale = min(1.0, _LARGEST / max(height, width))
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    [grey] = load_image(path, size, mode="L", fit="stretch")
+    return _visible(grey / np.float32(255), opacity)
+
+
+def _as_grey(image: Any) -> np.ndarray:
+    """Return an array as `read_grey` does a file."""
+    channels = _as_channels(_as_floats(image))
+    if len(channels) == 1:
+        return _reduced(channels[0])
+    # ITU-R BT.601, which Pillow uses too.
+    grey = np.tensordot(np.array([0.299, 0.587, 0.114], np.float32), channels[:3], axes=1)
+    if len(channels) == 3:
+        return _reduced(grey)
+    opacity = channels[3]
+    return _visible(_reduced(grey * opacity + (1 - opacity)), opacity)
+
+
+def _visible(grey: np.ndarray, opacity: np.ndarray | None) -> np.ndarray:
+    """Return the grey values, or what the opacity shows where they show nothing."""
+    if opacity is None or np.ptp(grey) >= _CONTRAST:
+        return grey
+    return 1 - _reduced(opacity)
+
+
+def _as_floats(image: Any) -> np.ndarray:
+    """Return an array as float32 in [0, 1], or raise."""
+    array = np.asarray(image)
+    if array.dtype == np.uint8:
+        return array / np.float32(255)
+    if array.dtype == bool:
+        return array.astype(np.float32)
+    if array.dtype.kind != "f":
+        rule = "must be a path or an array of uint8, bool or floats in [0, 1]"
+        raise TypeError(f"[{_OWNER}] 'image' {rule}, got {array.dtype}.")
+    if array.size and not (array.min() >= 0 and array.max() <= 1):  # NaN is neither
+        values = f"{array.min():g} to {array.max():g}"
+        rule = "must have values in [0, 1] where it has floats: divide by 255"
+        raise ValueError(f"[{_OWNER}] 'image' {rule}, got {values}.")
+    return array.astype(np.float32)
+
+
+def _as_channels(array: np.ndarray) -> np.ndarray:
+    """Return an array as (C, H, W), or raise."""
+    shape = array.shape
+    if array.ndim == 2:
+        array = array[np.newaxis]  # (H, W) -> (1, H, W)
+    elif array.ndim == 3 and array.shape[0] not in (1, 3, 4):
+        array = array.transpose(2, 0, 1)  # (H, W, C) -> (C, H, W)
+    if array.ndim != 3 or array.shape[0] not in (1, 3, 4) or array.size == 0:
+        rule = "must be (H, W), (C, H, W) or (H, W, C) with 1, 3 or 4 channels"
+        raise checks.error(_OWNER, "image", rule, shape)
+    return array
+
+
+def _reduced(values: np.ndarray) -> np.ndarray:
+    """Return values (H, W) with at most `_LARGEST` pixels along each side."""
+    height, width = values.shape
+    scale = _LARGEST / max(height, width)
+    if scale >= 1:
+        return values
+    return _resized(values, max(1, round(height * scale)), max(1, round(width * scale)))
+
+
+def _resized(values: np.ndarray, height: int, width: int) -> np.ndarray:
+    from PIL import Image
+
+    # A filter that averages over all pixels where the picture becomes smaller (no aliasing).
+    picture = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
+    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+
+
+# ------------------------------------------------------------------------------- 2., 3. the ink
+
+
+def find_ink(grey: np.ndarray) -> np.ndarray | None:
+    """Return how much ink is in each pixel, 0 to 1; None where there is none at all.
+
+    Parameters
+    ----------
+    grey
+        (H, W) floats in [0, 1]: dark on light or light on dark.
+
+    Examples
+    --------
+    >>> find_ink(np.array([[0.8, 0.8, 0.8], [0.8, 0.2, 0.8], [0.8, 0.8, 0.8]])).round(3)
+    array([[0., 0., 0.],
+           [0., 1., 0.],
+           [0., 0., 0.]])
+    """
+    paper, noise = _paper(grey)
+    ink = grey - paper
+    lightest, darkest = float(ink.max()), -float(ink.min())
+    most = max(lightest, darkest)
+    if most < _CONTRAST:
+        return None
+    lighter, darker = ink > most / 2, ink < -most / 2
+    if np.count_nonzero(darker) > np.count_nonzero(lighter):  # dark on light
+        ink, lighter = -ink, darker
+    level = float(ink[lighter].mean())
+    threshold = level * min(max(4 * noise / level, 0.1), 0.5)
+    ink[ink < threshold] = 0
+    return np.minimum(ink / level, 1)
+
+
+def _paper(grey: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the paper's brightness at each pixel, and the standard deviation of its noise.
+
+    Light falls unevenly on paper: its brightness is a plane, fitted to pixels of the border and of
+    the inside. What is far from the plane is ink, and is left out of the next fit.
+    """
+    places, values = _some_pixels(grey)
+    plane = np.array([np.median(values), 0, 0])
+    for _ in range(3):
+        off = np.abs(values - places @ plane)
+        near = off <= max(3 * np.median(off), 0.02)  # half of them at least
+        plane = np.linalg.lstsq(places[near], values[near], rcond=None)[0]
+    noise = 1.4826 * float(np.median(np.abs(values - places @ plane)))  # of a Gaussian
+    height, width = grey.shape
+    rows = np.arange(height, dtype=np.float32)[:, np.newaxis]
+    cols = np.arange(width, dtype=np.float32)
+    level, down, right = plane.astype(np.float32)
+    return (level + down * rows) + right * cols, noise
+
+
+def _some_pixels(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return pixels, most of them paper: (n, 3) rows [1, row, column], and their values (n,).
+
+    Half of them are of the border, which is paper around a bold digit, and half of the inside,
+    which is paper where a slender digit fills a picture from edge to edge.
+    """
+    height, width = grey.shape
+    depth = max(1, min(height, width) // 25)
+    border = np.ones(grey.shape, dtype=bool)
+    border[depth:-depth, depth:-depth] = False
+    places = [_every_nth(part) for part in (border, ~border)]
+    rows, cols = np.concatenate(places).T
+    return np.column_stack([np.ones(len(rows)), rows, cols]), grey[rows, cols]
+
+
+def _every_nth(mask: np.ndarray) -> np.ndarray:
+    """Return rows and columns (n, 2) of pixels in a mask, about `_PIXELS` of them."""
+    where = np.flatnonzero(mask)
+    count = min(len(where), _PIXELS)
+    where = where[np.linspace(0, max(len(where) - 1, 0), count).astype(int)]
+    return np.column_stack(np.divmod(where, mask.shape[1]))
+
+
+def _without_specks(ink: np.ndarray) -> np.ndarray:
+    """Return the ink without the parts that are tiny beside the largest.
+
+    Parts are told from one another in coarse cells, each with the ink of a few pixels: small gaps
+    within a stroke do not part it, and there are few cells to walk through.
+    """
+    step = -(-max(ink.shape) // _CELLS)  # pixels of a cell along each side, rounded up
+    edges = [(0, -size % step) for size in ink.shape]
+    padded = np.pad(ink, edges)
+    tall, wide = padded.shape[0] // step, padded.shape[1] // step
+    # (H, W) -> (cells, step, cells, step) -> (cells, cells)
+    cells = padded.reshape(tall, step, wide, step).sum(axis=(1, 3))
+    parts = _label(cells > 0)
+    weight = np.bincount(parts.ravel(), weights=cells.ravel())
+    kept = weight >= _SPECK * weight.max()
+    mask = np.repeat(np.repeat(kept[parts], step, axis=0), step, axis=1)
+    return ink * mask[: ink.shape[0], : ink.shape[1]]
+
+
+def _label(mask: np.ndarray) -> np.ndarray:
+    """Return the number of the part that each cell belongs to, from 1 on; 0 where there is none."""
+    labels = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2), dtype=int)  # with a margin
+    waiting = {(row + 1, col + 1) for row, col in np.argwhere(mask).tolist()}
+    count = 0
+    while waiting:
+        count += 1
+        found = [waiting.pop()]
+        while found:
+            row, col = found.pop()
+            labels[row, col] = count
+            around = {(row + i, col + j) for i in (-1, 0, 1) for j in (-1, 0, 1)} & waiting
+            waiting -= around
+            found += around
+    return labels[1:-1, 1:-1]
+
+
+# --------------------------------------------------------------------------- 4., 5. the picture
+
+
+def _cut_out(ink: np.ndarray) -> np.ndarray:
+    """Return the part of the picture that has ink in it."""
+    rows, cols = np.nonzero(ink)
+    return ink[rows.min() : rows.max() + 1, cols.min() : cols.max() + 1]
+
+
+def _stroke_width(ink: np.ndarray) -> float:
+    """Return how wide the strokes are, in pixels.
+
+    A long stroke has the area length * width and the outline 2 * length. Steps between pixels
+    count a slanting outline too long, by 4 / pi on the average of all directions.
+    """
+    mask = np.pad(ink > 0.5, 1)
+    steps = sum(np.count_nonzero(np.diff(mask, axis=axis)) for axis in (0, 1))
+    return 2 * np.count_nonzero(mask) / (steps * np.pi / 4)
+
+
+def _fitted(ink: np.ndarray) -> np.ndarray:
+    """Return the digit in its box, in the middle of a picture of twice MNIST's size."""
+    longer = max(ink.shape)
+    missing = max(0.0, STROKE - _stroke_width(ink) * BOX / longer)  # pixels
+    scale = (BOX - missing) / longer  # what is missing is added all around
+    height, width = (max(1, round(size * scale)) for size in ink.shape)
+    picture = np.zeros((2 * SIDE, 2 * SIDE), dtype=np.float32)
+    top, left = SIDE - height // 2, SIDE - width // 2
+    picture[top : top + height, left : left + width] = _resized(ink, height, width)
+    # A stroke of width w has the variance w^2 / 12 across, and those of blurs add to it.
+    thin = STROKE - missing
+    sigma = np.sqrt(_LIGHT_BLUR**2 + (STROKE**2 - thin**2) / 12)
+    blur = gaussian_matrix(2 * SIDE, float(sigma))
+    picture = blur @ picture @ blur
+    core = np.percentile(picture[picture > picture.max() / 2], 80)
+    return np.minimum(picture / core, 1)
+
+
+def _centred(picture: np.ndarray) -> np.ndarray:
+    """Return the 28 x 28 pixels of a larger picture around its centre of mass."""
+    corner = []
+    for axis in (0, 1):
+        mass = picture.sum(axis=1 - axis)
+        middle = mass @ np.arange(len(mass)) / mass.sum()
+        inked = np.flatnonzero((picture > 0.1).any(axis=1 - axis))
+        # Within these the whole digit stays in the picture.
+        lowest, highest = inked[-1] - SIDE + 1, inked[0]
+        corner.append(int(np.clip(round(middle - CENTRE), lowest, highest)))
+    top, left = corner
+    return np.ascontiguousarray(picture[top : top + SIDE, left : left + SIDE], dtype=np.float32)

@@ -1,0 +1,86 @@
+"""NumPy's archives as data: `.npz` files, as `numpy.savez` and Keras' data sets have them."""
+
+import os
+import zipfile
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from ... import checks
+from ...files import npz
+from ..dataset import Dataset
+
+_NPZ_PAIR = ("x_train", "y_train", "x_test", "y_test")
+
+
+def load_npz(
+    path: str | os.PathLike, max_bytes: int = 1 << 33
+) -> Dataset | tuple[Dataset, Dataset]:
+    """Return the data in an NPZ file, as `np.savez` writes it and Keras keeps its sets.
+
+    Nothing in the file is run: arrays of Python objects, which need pickle, are refused. Pictures
+    keep their layout; add the axis that grey ones lack with `Dataset(x[:, np.newaxis], y)`, and
+    turn colour ones that end in their channels with `Dataset(x.transpose(0, 3, 1, 2), y)`.
+
+    Parameters
+    ----------
+    path
+        A file with the arrays 'x' and 'y' (or 'x' alone), or with 'x_train', 'y_train', 'x_test'
+        and 'y_test'. Others in it are not read.
+    max_bytes
+        How much the arrays may take together, unpacked: a small file can unpack to any size.
+
+    Returns
+    -------
+    dataset or (train, test)
+        By the names in the file.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is no such file.
+    nn.io.FileFormatError
+        For a file that is damaged, holds other names, objects, or more than `max_bytes`.
+    TypeError, ValueError
+        For arrays that make no dataset, as `Dataset` does.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "set.npz")
+    ...     np.savez(path, x=np.zeros((4, 3)), y=[0, 1, 0, 1])
+    ...     load_npz(path)
+    Dataset(4 samples of shape (3,) and dtype float64, 2 classes)
+    """
+    max_bytes = checks.positive_int("load_npz", "max_bytes", max_bytes)
+    path = Path(checks.path("load_npz", "path", path))
+    with path.open("rb") as stream:
+        try:
+            arrays = _read_npz(stream, max_bytes)
+        except Exception as error:  # damage makes the library fail in any way at all
+            reason = str(error) or type(error).__name__
+            raise checks.FileFormatError(f"[load_npz] '{path}': {reason}.") from error
+    if "x" in arrays:
+        return Dataset(arrays["x"], arrays.get("y"))
+    x, y, x_test, y_test = (arrays[name] for name in _NPZ_PAIR)
+    return Dataset(x, y), Dataset(x_test, y_test)
+
+
+def _read_npz(stream: BinaryIO, max_bytes: int) -> dict[str, np.ndarray]:
+    """Return the arrays of known names in an NPZ file; any exception says what is wrong with it."""
+    with zipfile.ZipFile(stream) as file:
+        members = npz.members(file)
+        names = [name for name in ("x", "y", *_NPZ_PAIR) if name in members]
+        if names not in (["x"], ["x", "y"], list(_NPZ_PAIR)):
+            known = "x and y, or x_train, y_train, x_test and y_test"
+            got = ", ".join(list(members)[:10]) or "none"
+            raise ValueError(f"must hold the arrays {known}, got {got}")
+        total = sum(members[name].file_size for name in names)
+        if total > max_bytes:
+            raise ValueError(
+                f"unpacks to {total:,} bytes, more than the {max_bytes:,} of 'max_bytes': raise "
+                "it for a file that you trust"
+            )
+        return {name: npz.read_array(file, members[name], name) for name in names}

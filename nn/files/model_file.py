@@ -1,0 +1,299 @@
+"""Model files: one HDF5 or NPZ file holds the architecture, the arrays and the training state.
+
+This module knows files, dictionaries and arrays, and nothing of models: `Model.save` hands
+it a `ModelFile` and `Model.load` gets one back. The two formats are in `hdf5_files` and
+`npz_files`, and how a file is put in its place in `whole_files`.
+
+An HDF5 file holds
+    architecture                  JSON: dtype, name, input_shape, class_names, and {"class",
+                                  "config"} a layer
+    training                      JSON: what `compile` was given, history, generators' states
+    <index>_<LayerClass>_<name>   each array of each layer: 7_Dense_W, 3_BatchNorm2D_running_var;
+                                  inside a layer, in a group of its: 3_Residual/0_Conv2D_W
+    optimizer/<slot>/<array>      each array of the optimizer: optimizer/m/7_Dense_W
+and an NPZ file the same under the same names. JSON stands in datasets because an HDF5
+attribute ends at 64 KB.
+
+An older layout is read too: the arrays in `weights.hdf5`, beside a `weights.json` that lists
+the layers.
+"""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ..checks import FileFormatError
+from . import hdf5, npz
+from .atomic import write_whole
+from .hdf5 import write as _write_hdf5
+from .npz import write as _write_npz
+
+__all__ = [
+    "MAX_TEXT",
+    "FileFormatError",
+    "LoadReport",
+    "ModelFile",
+    "match_arrays",
+    "read",
+    "read_layers_beside",
+    "write",
+]
+
+_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_ZIP_SIGNATURE = b"PK\x03\x04"
+_OPTIMIZER = "optimizer/"
+_TEXTS = frozenset(["architecture", "training"])
+
+#: Characters of JSON that a file may hold at most.
+MAX_TEXT = 1 << 24
+_MAX_DEPTH = 400  # layers inside layers take three levels each, see nn.layers.base.MAX_DEPTH
+
+
+@dataclass
+class ModelFile:
+    """What a model file holds.
+
+    Attributes
+    ----------
+    architecture
+        'layers' (a list of {'class', 'config'}), and 'input_shape', 'dtype', 'name', 'class_names'
+        where the file has them; None in a file of weights alone.
+    arrays
+        Arrays of the layers by their names in the file, on the CPU.
+    training
+        What is needed to go on training; None where it was not saved.
+    optimizer_arrays
+        The optimizer's arrays, as `Optimizer.get_state` gives them.
+    """
+
+    architecture: dict[str, Any] | None
+    arrays: dict[str, np.ndarray]
+    training: dict[str, Any] | None = None
+    optimizer_arrays: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def write(path: str | os.PathLike, content: ModelFile) -> None:
+    """Write a model file: NPZ where the name ends in .npz, else HDF5.
+
+    The file is written beside its place and moved there whole, so that an interruption leaves
+    the old file as it was; see `nn.files.atomic`.
+
+    Raises
+    ------
+    OSError
+        Where the file cannot be written: the folder does not exist or may not be written to, the
+        disk is full. The message says which, and the old file is whole.
+    FileFormatError
+        Where the architecture or the state is more text than a file may hold; as above.
+    """
+    path = Path(path)
+    datasets: dict[str, Any] = dict(content.arrays)
+    for name in sorted(_TEXTS):
+        value = getattr(content, name)
+        if value is not None:
+            datasets[name] = _to_text(name, value)
+    for name, array in content.optimizer_arrays.items():
+        datasets[_OPTIMIZER + name] = array
+    save = _write_npz if path.suffix.lower() == ".npz" else _write_hdf5
+    write_whole(path, lambda stream: save(stream, datasets), "io")
+
+
+def read(path: str | os.PathLike) -> ModelFile:
+    """Read a model file, whatever it is called.
+
+    Nothing in it is run, no other file is opened, and no more memory is taken than a small
+    multiple of its size. What is not as `write` makes it is refused; docs/files.md has the list.
+    Not a number and infinity are numbers here: weights may hold them.
+
+    Raises
+    ------
+    FileNotFoundError
+        Where there is no such file.
+    FileFormatError
+        For a truncated, damaged or foreign file.
+    """
+    path = Path(path)
+    with _open(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        head = stream.read(8)
+        stream.seek(0)
+        if head == _HDF5_SIGNATURE:
+            reader = hdf5.read
+        elif head[:4] == _ZIP_SIGNATURE:
+            reader = npz.read
+        else:
+            raise FileFormatError(f"[io] '{path}' is neither an HDF5 nor an NPZ file.")
+        try:
+            datasets = reader(stream, size, _TEXTS)
+        except Exception as error:  # damage makes the libraries fail in any way at all
+            reason = str(error) or type(error).__name__
+            raise FileFormatError(
+                f"[io] '{path}' is damaged or truncated, or no model file: {reason}."
+            ) from error
+    architecture, training = (_parse(datasets.pop(name, None), path) for name in sorted(_TEXTS))
+    arrays, optimizer_arrays = {}, {}
+    for name, value in datasets.items():
+        if name.startswith(_OPTIMIZER):
+            optimizer_arrays[name.removeprefix(_OPTIMIZER)] = value
+        else:
+            arrays[name] = value
+    return ModelFile(architecture, arrays, training, optimizer_arrays)
+
+
+def read_layers_beside(path: str | os.PathLike) -> dict[str, Any] | None:
+    """Return the layers that the older layout lists beside a weights file, or None.
+
+    For `weights.hdf5` they stand in `weights.json`.
+    """
+    beside = Path(path).with_suffix(".json")
+    if not beside.is_file():
+        return None
+    with _open(beside) as stream:
+        return {"layers": _parse(stream.read(MAX_TEXT + 1), beside)}
+
+
+def _open(path: Path) -> BinaryIO:
+    """Open a file; a pipe or a device, which may have no end, is refused."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise FileFormatError(f"[io] '{path}' is no ordinary file.")
+    return path.open("rb")
+
+
+@dataclass
+class LoadReport:
+    """What came of loading arrays into a model.
+
+    Attributes
+    ----------
+    where : str
+        The file.
+    loaded : list of str
+        Names of the arrays that the model has now from the file.
+    skipped : dict
+        The other names, of the model or of the file, each with the reason.
+
+    Examples
+    --------
+    >>> print(LoadReport("old.hdf5", ["0_Dense_W"], {"1_Dense_W": "the file has no such array"}))
+    old.hdf5: 1 array loaded, 1 skipped
+      loaded   0_Dense_W
+      skipped  1_Dense_W: the file has no such array
+    """
+
+    where: str = "arrays"
+    loaded: list[str] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        count = len(self.loaded)
+        lines = [
+            f"{self.where}: {count} array{'s' * (count != 1)} loaded, {len(self.skipped)} skipped",
+            *(f"  loaded   {name}" for name in self.loaded),
+            *(f"  skipped  {name}: {reason}" for name, reason in self.skipped.items()),
+        ]
+        return "\n".join(lines)
+
+
+def match_arrays(
+    own: dict[str, Any],
+    loaded: dict[str, np.ndarray],
+    where: str,
+    strict: bool = True,
+    report: LoadReport | None = None,
+) -> LoadReport:
+    """Return which names can be loaded; where `strict`, raise unless that is all of them.
+
+    Parameters
+    ----------
+    own, loaded
+        The model's arrays and the file's, by name.
+    where
+        The file, for the message.
+    strict
+        Whether a missing, an extra or a wrongly shaped array is an error.
+    report
+        To be filled in; None makes one.
+
+    Raises
+    ------
+    ValueError
+        It lists what is missing in the file, what is extra in it, and what has another shape.
+    """
+    missing = [name for name in own if name not in loaded]
+    extra = [name for name in loaded if name not in own]
+    shared = [name for name in own if name in loaded]
+    wrong = [name for name in shared if loaded[name].shape != own[name].shape]
+    listed = {
+        "missing": missing,
+        "extra": extra,
+        "wrong shape": [f"{name} {loaded[name].shape} for {own[name].shape}" for name in wrong],
+    }
+    problems = [f"{label}: {', '.join(names)}" for label, names in listed.items() if names]
+    if strict and problems:
+        raise ValueError(f"[io] '{where}' does not fit the model: {'; '.join(problems)}.")
+    report = LoadReport(where) if report is None else report
+    report.loaded[:] = [name for name in shared if name not in wrong]
+    report.skipped.update(dict.fromkeys(missing, "the file has no such array"))
+    report.skipped.update(dict.fromkeys(extra, "the model has no such array"))
+    for name in wrong:
+        shapes = f"{loaded[name].shape} in the file, {own[name].shape} in the model"
+        report.skipped[name] = f"its shape is {shapes}"
+    return report
+
+
+# -------------------------------------------------------------------------------- the texts
+
+
+def _to_text(name: str, value: Any) -> str:
+    """Return a value as JSON that `_parse` takes back."""
+    text = json.dumps(value, default=_plain)
+    if len(text) > MAX_TEXT:
+        raise FileFormatError(
+            f"[io] '{name}' must take at most {MAX_TEXT:,} characters in a file, got {len(text):,}."
+        )
+    return text
+
+
+def _parse(text: str | bytes | None, path: Path) -> Any:
+    """Return the value of a JSON text, or None for None."""
+    if text is None:
+        return None
+    if len(text) > MAX_TEXT:
+        raise FileFormatError(
+            f"[io] '{path}' holds {len(text):,} characters of JSON, more than the {MAX_TEXT:,} "
+            "that a model takes."
+        )
+    try:
+        if isinstance(text, bytes):  # JSON is UTF-8; `loads` would look for a module of any other
+            text = text.decode("utf-8").removeprefix("\ufeff")
+        value = json.loads(text)
+        _check_depth(value)
+    except (ValueError, RecursionError) as error:  # the latter: brackets without end
+        raise FileFormatError(f"[io] '{path}' holds broken JSON: {error}.") from error
+    return value
+
+
+def _check_depth(value: Any) -> None:
+    """Refuse lists in lists that are deeper than any model: who walks through them may recurse."""
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(_MAX_DEPTH):
+        inner = (v.values() if isinstance(v, dict) else v for v in level)
+        level = [v for values in inner for v in values if isinstance(v, dict | list)]
+        if not level:
+            return
+    raise ValueError(f"it is nested more than {_MAX_DEPTH} deep")
+
+
+def _plain(value: Any) -> Any:
+    """Return NumPy's numbers and arrays as Python's own, for JSON."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(
+        f"[io] a configuration or a state must hold numbers, texts and lists, got "
+        f"{type(value).__name__} {value!r}: return from to_config() what JSON can write, and from "
+        "get_state() that or arrays."
+    )

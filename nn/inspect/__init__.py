@@ -1,0 +1,1 @@
+"""Looking at finished models: gradient checks, explanations, traces, summaries, ensembles."""

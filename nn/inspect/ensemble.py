@@ -1,0 +1,165 @@
+"""Several models that answer together: the mean of their probabilities.
+
+Models trained from different seeds make different mistakes, and the mean makes fewer than most
+of them alone. All that is needed is `predict` of each.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from .. import checks, cuda, losses, metrics
+from ..layers import fold
+from ..model import Model
+from ..training import data as data_adapters
+
+Array = Any  # numpy.ndarray or cupy.ndarray
+
+_BATCH = 256  # samples at a time
+_CHOICES = ("auto", "softmax", "sigmoid")  # beside None
+
+
+class Ensemble:
+    """Models for the same task, as one that predicts.
+
+    Parameters
+    ----------
+    models
+        `Model` objects, or files of `Model.save` that are loaded here; at least one.
+    activation
+        What makes probabilities of the models' outputs: 'softmax', 'sigmoid', or None for
+        outputs that are averaged as they are, as in regression. 'auto' finds out: a model that
+        ends in Softmax or Sigmoid gives probabilities already, and one that was compiled with
+        a cross-entropy gives the logits of it.
+
+    Attributes
+    ----------
+    models : list of Model
+    class_names : list of str or None
+        The names of the classes, where the models have them.
+
+    Raises
+    ------
+    ValueError
+        For models whose inputs, outputs or class names differ, or, under 'auto', one without a
+        loss whose outputs may be logits or not: files of `save(include_optimizer=False)`.
+    FileNotFoundError, nn.io.FileFormatError
+        For a file that `Model.load` cannot read.
+
+    References
+    ----------
+    Hansen and Salamon 1990, "Neural network ensembles", IEEE Transactions on Pattern Analysis
+    and Machine Intelligence 12; the mean of the probabilities: Lakshminarayanan, Pritzel and
+    Blundell 2017, "Simple and scalable predictive uncertainty estimation using deep ensembles",
+    arXiv 1612.01474, section 2.4.
+
+    Examples
+    --------
+    >>> import nn
+    >>> members = [nn.Model([nn.Dense(3, input_shape=(2,))], seed=seed) for seed in range(5)]
+    >>> ensemble = Ensemble(members, activation="softmax")
+    >>> ensemble.predict(np.ones((4, 2))).sum(axis=1).round(5)
+    array([1., 1., 1., 1.], dtype=float32)
+    """
+
+    def __init__(
+        self, models: Iterable[Model | str | os.PathLike], activation: str | None = "auto"
+    ):
+        is_one = isinstance(models, Model | str | os.PathLike)
+        members = list(models) if isinstance(models, Iterable) and not is_one else []
+        if not members or not all(isinstance(m, Model | str | os.PathLike) for m in members):
+            rule = "must be a list of models or files, at least one"
+            raise checks.error("Ensemble", "models", rule, models)
+        self.models = [m if isinstance(m, Model) else Model.load(m) for m in members]
+        if activation is not None and activation not in _CHOICES:
+            raise checks.unknown("Ensemble", "activation", activation, _CHOICES)
+        for what in ("input_shape", "output_shape", "class_names", "input_scale"):
+            found = [getattr(model, what) for model in self.models]
+            if any(value != found[0] for value in found):
+                rule = f"must all have the same {what}"
+                raise checks.error("Ensemble", "models", rule, found)
+        self.class_names = self.models[0].class_names
+        self._kinds = [_kind(m) if activation == "auto" else activation for m in self.models]
+
+    def predict(self, x: Any, batch_size: int = _BATCH) -> Array:
+        """Return the mean of the models' probabilities, or outputs, for every row of x.
+
+        Parameters
+        ----------
+        x, batch_size
+            As for `Model.predict`; a source of batches is read once.
+        """
+        stream = data_adapters.as_inputs(self.models[0], x)
+        if stream is None:
+            return self._mean(x, batch_size)
+        batches = stream.batches(batch_size, shuffle=False, dtype=self.models[0].dtype)
+        with contextlib.closing(batches):
+            return np.concatenate([cuda.to_cpu(self._mean(x, batch_size)) for (x,) in batches])
+
+    def _mean(self, x: Any, batch_size: int) -> Array:
+        total = 0.0
+        for model, kind in zip(self.models, self._kinds, strict=True):
+            total = total + fold.probabilities(model.predict(x, batch_size), kind)
+        return total / len(self.models)
+
+    @property
+    def threshold(self) -> float:
+        """Return the mean above which a single output says yes: 0.5 for a probability."""
+        return self.models[0].threshold if self._kinds[0] is None else 0.5
+
+    def predict_classes(self, x: Any, batch_size: int = _BATCH, names: bool = False) -> Array:
+        """Return the class with the largest mean for every row of x, as integers (n,).
+
+        Parameters
+        ----------
+        x, batch_size
+            As for `predict`.
+        names
+            Whether to return the classes' names in place of their numbers.
+
+        Raises
+        ------
+        ValueError
+            For names where the models have none.
+        """
+        if names and self.class_names is None:
+            raise ValueError(
+                "[Ensemble] 'names' needs the names of the classes, and the models have none: set "
+                "ensemble.class_names."
+            )
+        classes = fold.decide(self.predict(x, batch_size), self.threshold)
+        return np.array(self.class_names)[cuda.to_cpu(classes)] if names else classes
+
+    def evaluate(self, data: Any, y: Any = None, batch_size: int = _BATCH) -> dict[str, float]:
+        """Return the accuracy of the mean on data, as {'acc': ...}.
+
+        Parameters
+        ----------
+        data, y, batch_size
+            As for `Model.evaluate`. Weights of samples count for nothing.
+        """
+        batch_size = checks.positive_int("Ensemble", "batch_size", batch_size)
+        first = self.models[0]
+        source = data_adapters.as_data(first, data, y, "data")
+        accuracy = metrics.Accuracy()
+        accuracy.threshold = self.threshold
+        is_binary = self._kinds[0] == "sigmoid" or isinstance(first.loss, losses.BinaryCrossentropy)
+        accuracy.elementwise = is_binary and (first.output_shape or (None, 1))[-1] != 1
+        batches = source.batches(batch_size, shuffle=False, dtype=first.dtype)
+        with contextlib.closing(batches):
+            for x, targets, *_ in batches:
+                accuracy.update(targets, cuda.to_cpu(self._mean(x, batch_size)))
+        return {"acc": accuracy.result()}
+
+
+def _kind(model: Model) -> str | None:
+    """Return the activation that makes probabilities of a model's outputs; see `Ensemble`."""
+    if model.loss is None and not fold.gives_probabilities(model.layers):
+        raise ValueError(
+            "[Ensemble] 'activation' must be given for a model without a loss, which may put out "
+            "logits or not: 'softmax' or 'sigmoid' for logits, None for anything else."
+        )
+    return fold.missing_activation(model.layers, model.loss)

@@ -1,0 +1,231 @@
+"""A batch followed through the model: what `Model.trace` prints.
+
+`measure` runs one forward and one backward pass as training does, with a clock and a scale at
+every layer, and leaves the model as it was; `table` writes its figures down.
+"""
+
+import contextlib
+import copy
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import cuda, optim, text
+from ..layers import Layer
+from ..layers.base import walk
+from ..layers.containers import backward_through
+
+if TYPE_CHECKING:
+    from ..model import Model
+
+Array = Any  # numpy.ndarray or cupy.ndarray
+
+
+@dataclass
+class LayerTrace:
+    """What one layer did with one batch.
+
+    Attributes
+    ----------
+    path : str
+        The layer's name in a file, '3_Residual/0_Conv2D'.
+    shape : tuple
+        Shape of its output, with the batch axis.
+    parameters : int
+        How many numbers it learns.
+    forward_seconds, backward_seconds : float
+        The time that each pass took; a layer with layers inside has theirs in its own. Backward
+        ends at the lowest layer with weights: below it is 0.
+    memory : int
+        Bytes of its output and of what it keeps for the backward pass, without what a layer
+        before it has been charged for.
+    output_grad_norm : float
+        Euclidean length of the gradient of the loss for its output.
+    weight_grad_norm : float or None
+        Length of the gradient for its own parameters, None where it has none.
+    """
+
+    path: str
+    shape: tuple[int, ...] = ()
+    parameters: int = 0
+    forward_seconds: float = 0.0
+    backward_seconds: float = 0.0
+    memory: int = 0
+    output_grad_norm: float = 0.0
+    weight_grad_norm: float | None = None
+
+
+def measure(model: "Model", x: Any, y: Any = None) -> list[LayerTrace]:
+    """Return what each layer does with a batch, the layers inside others included.
+
+    It works on a copy of the model: running averages, gradients and generators stay as they are.
+    The batch goes through twice, and the times are those of the second pass. A model with
+    `recompute` is measured without it.
+
+    Parameters
+    ----------
+    model
+        A model; compiled, where there are targets.
+    x
+        A batch of inputs.
+    y
+        Its targets, for the gradient of the loss. None for that of half the mean square of the
+        outputs.
+
+    Raises
+    ------
+    RuntimeError
+        For targets and a model without a loss.
+    ValueError, TypeError
+        For inputs or targets that do not fit.
+
+    Examples
+    --------
+    >>> import numpy as np, nn
+    >>> model = nn.Model([nn.Dense(2, input_shape=(3,)), nn.ReLU()], seed=0)
+    >>> [(layer.path, layer.shape, layer.parameters) for layer in measure(model, np.ones((8, 3)))]
+    [('0_Dense', (8, 2), 8), ('1_ReLU', (8, 2), 0)]
+    """
+    if y is not None and model.loss is None:
+        raise RuntimeError("[trace] call compile(loss, optimizer) before trace() with targets 'y'.")
+    model = copy.deepcopy(model)
+    model.recompute = False  # each layer by itself, with all that it keeps
+    if not model.built:
+        model.build((None, *np.shape(x)[1:]))
+    rows: dict[int, LayerTrace] = {}
+    for path, layer in walk(model.layers):
+        layer.grads.clear()  # the copy brought those of the last batch along
+        count = sum(int(param.size) for param in layer.params.values())
+        rows[id(layer)] = LayerTrace(path, parameters=count)
+    # In the first pass kernels are compiled, and arrays weighed; the second is timed.
+    weighed: dict[int, Array] = {}
+    for charged in (weighed, None):
+        with _observed(model.layers, rows, charged):
+            y_pred = model.forward(x, training=True)
+            grad = y_pred / y_pred.size
+            if y is not None:
+                model.loss.forward(y_pred, cuda.get_array_module(y_pred).asarray(y))
+                grad = model.loss.backward()
+            backward_through(model.layers, grad, wants_input_grad=False)
+    return list(rows.values())
+
+
+def table(rows: Sequence[LayerTrace]) -> str:
+    """Return what `measure` returns as a table.
+
+    Examples
+    --------
+    >>> print(table([LayerTrace("0_Dense", (8, 2), 8, 0.25e-3, 0.5e-3, 2048, 1.5, 0.75)]))
+    Layer    Output shape  Forward ms  Backward ms  Memory KB  Output grad  Weight grad
+    0_Dense  (8, 2)             0.250        0.500        2.0          1.5         0.75
+    total                       0.250        0.500        2.0
+    """
+    heads = ("Forward ms", "Backward ms", "Memory KB", "Output grad", "Weight grad")
+    lines = [("Layer", "Output shape", *heads)]
+    for row in rows:
+        weight_grad = "" if row.weight_grad_norm is None else f"{row.weight_grad_norm:.3g}"
+        costs = _costs(row.forward_seconds, row.backward_seconds, row.memory)
+        label = "  " * row.path.count("/") + row.path.rpartition("/")[2]
+        lines.append((label, str(row.shape), *costs, f"{row.output_grad_norm:.3g}", weight_grad))
+    outer = [row for row in rows if "/" not in row.path]  # the time of the others is in theirs
+    forward = sum(row.forward_seconds for row in outer)
+    backward = sum(row.backward_seconds for row in outer)
+    memory = sum(row.memory for row in rows)
+    lines.append(("total", "", *_costs(forward, backward, memory), "", ""))
+    return "\n".join(text.table(lines, right=range(2, 7)))
+
+
+def _costs(forward_seconds: float, backward_seconds: float, memory: int) -> tuple[str, str, str]:
+    """Return times in milliseconds and memory in kilobytes of 1,024 bytes."""
+    return f"{forward_seconds * 1e3:.3f}", f"{backward_seconds * 1e3:.3f}", f"{memory / 1024:,.1f}"
+
+
+# ------------------------------------------------------------------- the clock and the scale
+
+
+@contextlib.contextmanager
+def _observed(
+    layers: Sequence[Layer], rows: dict[int, LayerTrace], charged: dict[int, Array] | None
+) -> Iterator[None]:
+    """Let the methods of every layer fill its row, for a while.
+
+    `charged` takes in the arrays by their addresses, and keeps them: the memory of one that is
+    dropped would be another's soon, at the same address. With None nothing is weighed.
+    """
+    parts = [layer for _, layer in walk(layers)]
+    for layer in parts:
+        row = rows[id(layer)]
+        vars(layer)["forward"] = _observed_forward(layer, row, charged)
+        vars(layer)["backward"] = _observed_backward(layer, row)
+    try:
+        yield
+    finally:
+        for layer in parts:  # the methods of the class hold again
+            del vars(layer)["forward"], vars(layer)["backward"]
+
+
+def _observed_forward(
+    layer: Layer, row: LayerTrace, charged: dict[int, Array] | None
+) -> Callable[..., Array]:
+    """Return the layer's `forward` with a clock and a scale."""
+    forward = layer.forward
+
+    def observed(x: Array, training: bool | None = False) -> Array:
+        start = _now(x)
+        y = forward(x, training)
+        row.forward_seconds, row.shape = _now(y) - start, tuple(y.shape)
+        if charged is not None:
+            charged[_address(x)] = x  # it is its maker's
+            for array in (y, *_arrays_kept(layer)):
+                if _address(array) not in charged:
+                    charged[_address(array)] = array
+                    row.memory += array.nbytes
+        return y
+
+    return observed
+
+
+def _observed_backward(layer: Layer, row: LayerTrace) -> Callable[..., Array]:
+    """Return the layer's `backward` with a clock, and the lengths of its gradients."""
+    backward = layer.backward
+
+    def observed(grad: Array) -> Array:
+        row.output_grad_norm = optim.global_norm([grad])
+        start = _now(grad)
+        input_grad = backward(grad)
+        row.backward_seconds = _now(grad) - start
+        if layer.params and layer.trainable:
+            row.weight_grad_norm = optim.global_norm(layer.grads.values())
+        return input_grad
+
+    return observed
+
+
+def _now(array: Array) -> float:
+    """Return the time once the device of an array has done what it was told to."""
+    xp = cuda.get_array_module(array)
+    if xp is not np:
+        xp.cuda.Device().synchronize()
+    return time.perf_counter()
+
+
+def _arrays_kept(layer: Layer) -> list[Array]:
+    """Return the arrays that a layer and its activation keep for `backward`."""
+    inner = getattr(layer, "activation", None)
+    kept: list[Any] = [layer._kept, getattr(inner, "_kept", None)]
+    arrays = []
+    while kept:
+        item = kept.pop()
+        if isinstance(item, tuple | list):
+            kept.extend(item)
+        elif hasattr(item, "nbytes") and hasattr(item, "shape"):
+            arrays.append(item)
+    return arrays
+
+
+def _address(array: Array) -> int:
+    """Return where an array begins in the memory of its device."""
+    return int(array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr)

@@ -1,0 +1,114 @@
+"""A model that is only used: forward passes that keep nothing for a backward pass.
+
+`predict` and `evaluate` run their batches through here. Where batch normalisation follows a
+convolution or a dense layer, its scale and shift go into the weights, for as long as one batch
+takes: the layer's own `(x W + b) * scale + shift` is `x (W * scale) + (b * scale + shift)`.
+Stacks within the stack are taken apart for it, and the layers of residual blocks too.
+
+What the outputs say, a class or probabilities, is decided here as well, for all who ask.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import kernels
+from . import (
+    BatchNorm,
+    BatchNorm1D,
+    BatchNorm2D,
+    Conv2D,
+    Conv2DTranspose,
+    Dense,
+    DepthwiseConv2D,
+    Layer,
+    Residual,
+    Sigmoid,
+    Softmax,
+)
+from .containers import flat, output_activation
+
+Array = Any  # a numpy or a cupy ndarray
+
+
+def run(layers: Sequence[Layer], x: Array, keep_logits: bool = False) -> Array:
+    """Return the output of layers for a batch.
+
+    Parameters
+    ----------
+    layers
+        All layers of a model, built.
+    x
+        Inputs (N, ...), as the first layer takes them.
+    keep_logits
+        Whether the last layer is to keep what a loss that works on logits asks it for.
+    """
+    chain = flat(layers)
+    folded = False
+    for layer, following in zip(chain, [*chain[1:], None], strict=False):
+        if folded:
+            folded = False  # it is in the weights of the layer before
+            continue
+        folded = _folds(layer, following)
+        if folded:
+            x = layer.forward_scaled(x, *following.scale_and_shift())  # type: ignore
+        elif type(layer) is Residual:
+            x = run(layer.main, x) + run(layer.shortcut, x)
+        else:
+            x = layer.forward(x, training=False if keep_logits and following is None else None)
+    return x
+
+
+def decide(scores: Array, threshold: float) -> Array:
+    """Return the class that outputs say, integers (n,): the largest of several, or yes or no.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> decide(np.array([[0.2, 0.8], [0.7, 0.3]]), 0.5), decide(np.array([[-1.0], [2.0]]), 0.0)
+    (array([1, 0]), array([0, 1]))
+    """
+    if scores.ndim == 2 and scores.shape[1] == 1:
+        return (scores[:, 0] > threshold).astype(np.int64)
+    return scores.argmax(axis=1)
+
+
+def gives_probabilities(layers: Sequence[Layer]) -> bool:
+    """Tell whether the outputs of layers are probabilities: they end in Softmax or Sigmoid."""
+    return isinstance(output_activation(layers), Softmax | Sigmoid)
+
+
+def missing_activation(layers: Sequence[Layer], loss: Any) -> str | None:
+    """Return what makes probabilities of a model's outputs: 'softmax', 'sigmoid', or None.
+
+    It is the activation that the loss has within it, as a cross-entropy takes logits; None where
+    the layers end in Softmax or Sigmoid already, and for any other loss, or none.
+    """
+    if gives_probabilities(layers):
+        return None
+    pair = getattr(loss, "paired_activation", None)
+    return None if pair is None else pair.lower()
+
+
+def probabilities(outputs: Array, activation: str | None) -> Array:
+    """Return logits (n, outputs) as probabilities, by 'softmax' or 'sigmoid'; None changes nothing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> probabilities(np.array([[0.0, 0.0]]), "softmax"), probabilities(np.zeros((1, 1)), "sigmoid")
+    (array([[0.5, 0.5]]), array([[0.5]]))
+    """
+    if activation == "softmax":
+        return kernels.softmax(outputs)
+    return kernels.sigmoid(outputs) if activation == "sigmoid" else outputs
+
+
+def _folds(layer: Layer, following: Layer | None) -> bool:
+    """Tell whether `following` is a batch norm that fits into the weights of `layer`."""
+    return (  # exactly these classes: subclasses may compute something else
+        type(layer) in (Conv2D, Conv2DTranspose, Dense, DepthwiseConv2D)
+        and type(following) in (BatchNorm, BatchNorm1D, BatchNorm2D)
+        and layer.activation is None  # type: ignore
+    )

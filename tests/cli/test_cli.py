@@ -1,0 +1,497 @@
+"""`python -m nn`: every command with good and bad input, in JSON, piped and in a terminal."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nn
+from nn import cli as commands
+from nn.data import write_idx
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = ["info", "summary", "predict", "evaluate", "gradcheck", "benchmark"]
+
+
+def run(capsys, *arguments):
+    """Run a command in this process; return its status and what it printed."""
+    try:
+        status = commands.main([str(argument) for argument in arguments])
+    except SystemExit as error:  # argparse's way
+        status = error.code
+    printed = capsys.readouterr()
+    return status, printed.out, without_notice(printed.err)
+
+
+def without_notice(err):
+    """Leave out the line that says, the first time ever, that kernels are compiled."""
+    lines = err.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("nn: compiling kernels"))
+
+
+def as_json(capsys, *arguments):
+    status, out, err = run(capsys, *arguments, "--json")
+    assert (status, err) == (0, "")
+
+    def refuse(name):
+        raise ValueError(f"{name} is not JSON")
+
+    return json.loads(out, parse_constant=refuse)
+
+
+def refused(capsys, *arguments):
+    """Return the one line on standard error of a command that cannot be obeyed."""
+    status, out, err = run(capsys, *arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith("python -m nn")
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    return err
+
+
+def save(path, stack, loss="cce", names=None, **options):
+    model = nn.Model(stack, seed=0, name=path.stem)
+    if loss is not None:
+        model.compile(loss)
+    model.class_names = names
+    model.save(path, **options)
+    return model
+
+
+@pytest.fixture
+def brightness(tmp_path):
+    """A model whose three logits are 8 * b, 0 and -8 * b for a picture of brightness b."""
+    stack = [nn.AvgPool2D(4, input_shape=(1, 8, 8)), nn.Flatten(), nn.Dense(3)]
+    model = nn.Model(stack, seed=0)
+    model.layers[2].params["W"][:] = 2 * np.array([[1.0, 0.0, -1.0]] * 4)
+    model.class_names = ["light", "grey", "dark"]
+    model.compile("cce")
+    model.save(tmp_path / "brightness.hdf5")
+    return tmp_path / "brightness.hdf5"
+
+
+def picture(path, grey, size=(8, 8)):
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", size, grey).save(path)
+    return path
+
+
+# ------------------------------------------------------------------------------- all of them
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help(capsys, name):
+    status, out, err = run(capsys, name, "--help")
+    assert (status, err) == (0, "")
+    assert out.startswith(f"usage: python -m nn {name} ")
+    assert "--json" in out
+
+
+def test_help_and_version_of_the_whole(capsys):
+    status, out, _ = run(capsys, "--help")
+    assert status == 0
+    for name in NAMES:
+        assert f"\n    {name}" in out
+    assert run(capsys, "--version") == (0, f"nn {nn.__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "COMMAND"),
+        (["sumary", "m.hdf5"], "invalid choice: 'sumary'"),
+        (["summary"], "FILE"),
+        (["predict", "m.hdf5"], "PICTURE"),
+        (["evaluate", "m.hdf5"], "--data"),
+        (["info", "--jsn"], "--jsn"),
+        (["gradcheck", "--entries", "0"], "must be a whole number of at least 1, got '0'"),
+        (["gradcheck", "--tolerance", "nan"], "must be a positive number, got 'nan'"),
+        (["benchmark", "--seconds", "inf"], "must be a positive number, got 'inf'"),
+        (["predict", "m", "p", "--top", "1.5"], "must be a whole number"),
+    ],
+)
+def test_wrong_usage(capsys, arguments, says):
+    assert says in refused(capsys, *arguments)
+
+
+@pytest.mark.parametrize("name", ["summary", "gradcheck", "predict", "evaluate"])
+def test_files_that_are_no_models(capsys, tmp_path, name):
+    more = {"predict": ["p.png"], "evaluate": ["--data", tmp_path]}.get(name, [])
+    assert "No such file" in refused(capsys, name, tmp_path / "no.hdf5", *more)
+    text = tmp_path / "notes.txt"
+    text.write_text("no model\n")
+    assert "neither an HDF5 nor an NPZ file" in refused(capsys, name, text, *more)
+    assert refused(capsys, name, text, *more, "--json")
+    assert "directory" in refused(capsys, name, tmp_path, *more)
+    whole = tmp_path / "m.npz"
+    save(whole, [nn.Dense(2, input_shape=(2,))])
+    whole.write_bytes(whole.read_bytes()[:200])
+    assert "m.npz" in refused(capsys, name, whole, *more)
+
+
+def test_ctrl_c(capsys, monkeypatch):
+    def press(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands.info, "run", press)
+    assert run(capsys, "info") == (130, "", "python -m nn info: stopped.\n")
+
+
+def test_a_mistake_in_nn_is_not_hidden(capsys, monkeypatch):
+    monkeypatch.setattr(commands.info, "run", lambda options: {}["no"])
+    with pytest.raises(KeyError):
+        commands.main(["info"])
+
+
+def test_nan_is_null_in_json(capsys, monkeypatch):
+    data = {"a": [float("nan"), 1.5, (float("inf"),)], "b": {"c": -float("inf")}, "d": "nan"}
+    result = commands.Result("", data)
+    monkeypatch.setattr(commands.info, "run", lambda options: result)
+    assert as_json(capsys, "info") == {"a": [None, 1.5, [None]], "b": {"c": None}, "d": "nan"}
+
+
+# ------------------------------------------------------------------------------ each of them
+
+
+def test_info(capsys):
+    data = as_json(capsys, "info")
+    assert data["nn"] == nn.__version__
+    assert data["packages"]["numpy"] == np.__version__
+    assert data["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert data["blas"][0]["threads"] >= 1
+    assert data["gpu"]["used"] == nn.cuda.USE_CUDA
+    assert data["gpu"]["used"] or data["gpu"]["why"]
+    status, out, err = run(capsys, "info")
+    assert (status, err) == (0, "")
+    assert dict(line.split(None, 1) for line in out.splitlines())["numpy"] == np.__version__
+
+
+def test_info_says_why_the_kernels_are_not_compiled(monkeypatch):
+    monkeypatch.setattr(nn.kernels, "compiled", lambda: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    kernels = commands.info.about_machine()["kernels"]
+    assert kernels == {"used": "NumPy", "why": "Numba is not installed (the extra 'fast')"}
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    monkeypatch.setitem(sys.modules, "numba", None)
+    assert "Numba cannot be imported" in commands.info.about_machine()["kernels"]["why"]
+
+
+def test_summary(capsys, tmp_path):
+    stack = [nn.Conv2D(2, 3, input_shape=(1, 8, 8)), nn.Flatten(), nn.Dense(3, name="層\n")]
+    model = save(tmp_path / "net.npz", stack, names=["a", "b", "c"])
+    status, out, _ = run(capsys, "summary", tmp_path / "net.npz")
+    assert (status, out) == (0, model.summary() + "\n")
+    data = as_json(capsys, "summary", tmp_path / "net.npz")
+    assert data["parameters"] == 20 + 128 * 3 + 3
+    assert data["parameter_bytes"] == 4 * data["parameters"]
+    assert data["output_bytes"] == 4 * (128 + 128 + 3)
+    assert data["input_shape"] == [None, 1, 8, 8]
+    assert data["class_names"] == ["a", "b", "c"]
+    assert [layer["path"] for layer in data["layers"]] == ["0_Conv2D", "1_Flatten", "2_Dense"]
+    assert data["layers"][2]["label"] == "層\\n (Dense)"
+
+
+def test_predict(capsys, tmp_path, brightness):
+    white, black = picture(tmp_path / "w.png", 255), picture(tmp_path / "b.png", 0, (20, 30))
+    status, out, err = run(capsys, "predict", brightness, white, black)
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    heads = [word for k in "123" for word in ("Class", k, "Probability")]
+    assert lines[0].split() == ["Picture", *heads]
+    # softmax of (8, 0, -8), and of (0, 0, 0)
+    assert lines[1].split()[1:] == ["light", "99.97%", "grey", "0.03%", "dark", "0.00%"]
+    assert lines[2].split()[1:] == ["light", "33.33%", "grey", "33.33%", "dark", "33.33%"]
+    data = as_json(capsys, "predict", brightness, white, "--top", 1)
+    (found,) = data["pictures"]
+    assert found["picture"] == str(white)
+    (best,) = found["classes"]
+    assert (best["class"], best["name"]) == (0, "light")
+    assert best["probability"] == pytest.approx(1 / (1 + np.exp(-8) + np.exp(-16)), abs=1e-6)
+
+
+def test_predict_in_colour_and_what_fits(capsys, tmp_path):
+    from PIL import Image
+
+    # The output is the mean of the green channel; a wide picture has green at its left end alone.
+    model = nn.Model([nn.GlobalAvgPool2D(input_shape=(3, 4, 4)), nn.Dense(2, use_bias=False)])
+    model.layers[1].params["W"][:] = [[0, 0], [0, 1], [0, 0]]
+    model.compile("hinge")
+    model.save(tmp_path / "green.npz")
+    image = Image.new("RGB", (8, 4), "black")
+    image.paste((0, 255, 0), (0, 0, 2, 4))
+    image.save(tmp_path / "wide.png")
+    found = {}
+    for fit in ("crop", "stretch"):
+        data = as_json(
+            capsys, "predict", tmp_path / "green.npz", tmp_path / "wide.png", "--fit", fit
+        )
+        assert data["score"] == "score"
+        found[fit] = max(one["score"] for one in data["pictures"][0]["classes"])
+    assert found["crop"] == 0
+    assert found["stretch"] == pytest.approx(0.25, abs=0.05)
+    assert "0.0000" in run(capsys, "predict", tmp_path / "green.npz", tmp_path / "wide.png")[1]
+
+
+def test_predict_a_digit_on_paper(capsys, tmp_path, brightness):
+    """The model's output is how bright the picture is: dark ink on paper becomes light ink."""
+    from PIL import Image
+
+    model = nn.Model([nn.GlobalAvgPool2D(input_shape=(1, 28, 28)), nn.Dense(2, use_bias=False)])
+    model.layers[1].params["W"][:] = [[0, 1]]
+    model.compile("hinge")
+    model.save(tmp_path / "m.npz")
+    paper = Image.new("L", (90, 120), 230)
+    paper.paste(30, (40, 20, 50, 100))
+    paper.save(tmp_path / "one.png")
+    arguments = ("predict", tmp_path / "m.npz", tmp_path / "one.png")
+    scores = {}
+    for fit in ("crop", "digit"):
+        found = as_json(capsys, *arguments, "--fit", fit)["pictures"][0]["classes"]
+        scores[fit] = max(one["score"] for one in found)
+    assert scores["crop"] > 0.7
+    assert 0.02 < scores["digit"] < 0.2
+    line = refused(capsys, "predict", brightness, tmp_path / "one.png", "--fit", "digit")
+    assert "needs a model of grey pictures of 28 x 28" in line
+
+
+@pytest.mark.parametrize(("last", "loss"), [([], "bce"), ([nn.Sigmoid()], "bce"), ([], None)])
+def test_predict_with_a_single_output(capsys, tmp_path, last, loss):
+    model = nn.Model([nn.GlobalAvgPool2D(input_shape=(1, 4, 4)), nn.Dense(1), *last])
+    model.layers[1].params["W"][:] = 2.0
+    if loss:
+        model.compile(loss)
+    model.class_names = None if loss is None else ["no", "yes"]
+    model.save(tmp_path / "m.npz")
+    path = picture(tmp_path / "w.png", 255)
+    found = as_json(capsys, "predict", tmp_path / "m.npz", path)["pictures"][0]["classes"]
+    assert [one["class"] for one in found] == [1, 0]
+    assert [one["name"] for one in found] == (["yes", "no"] if loss else [None, None])
+    yes = 1 / (1 + np.exp(-2))
+    assert [one["probability"] for one in found] == pytest.approx([yes, 1 - yes], abs=1e-6)
+
+
+@pytest.mark.filterwarnings("default")
+def test_predict_tells_of_digits_on_paper(capsys, tmp_path):
+    """Ink on paper is what people have, and MNIST's digits are light on dark: a hint says so."""
+    from PIL import Image
+
+    for classes in (10, 2):
+        model = nn.Model([nn.Flatten(input_shape=(1, 28, 28)), nn.Dense(classes)])
+        model.save(tmp_path / f"{classes}.npz")
+    paper, board = Image.new("L", (60, 60), 230), Image.new("L", (60, 60), 20)
+    for picture_, ink, name in ((paper, 30, "paper"), (board, 240, "board")):
+        picture_.paste(ink, (25, 10, 35, 50))
+        picture_.save(tmp_path / f"{name}.png")
+    both = (tmp_path / "paper.png", tmp_path / "board.png")
+
+    status, out, err = run(capsys, "predict", tmp_path / "10.npz", *both)
+    assert status == 0
+    assert "warning" not in out
+    assert "dark on light: 1 of 2 pictures" in err
+    assert "--fit digit" in err
+    assert err.count("\n") == 1
+    as_json = run(capsys, "predict", tmp_path / "10.npz", *both, "--json")
+    assert json.loads(as_json[1])["pictures"][0]["picture"] == str(both[0])
+    assert run(capsys, "predict", tmp_path / "10.npz", both[1])[2] == ""
+    assert run(capsys, "predict", tmp_path / "10.npz", *both, "--fit", "digit")[2] == ""
+    assert run(capsys, "predict", tmp_path / "2.npz", *both)[2] == ""  # no digits, it seems
+
+
+def test_predict_keeps_probabilities_of_the_model(capsys, tmp_path):
+    model = nn.Model([nn.GlobalAvgPool2D(input_shape=(1, 4, 4)), nn.Dense(4), nn.Softmax()])
+    model.layers[1].params["W"][:] = [[0, 1, 2, 3]]
+    model.save(tmp_path / "m.npz")
+    found = as_json(capsys, "predict", tmp_path / "m.npz", picture(tmp_path / "w.png", 255))
+    scores = np.exp([3, 2, 1]) / np.exp([0, 1, 2, 3]).sum()
+    found = found["pictures"][0]["classes"]
+    assert [one["probability"] for one in found] == pytest.approx(scores, abs=1e-6)
+
+
+def test_predict_refuses(capsys, tmp_path, brightness):
+    white = picture(tmp_path / "w.png", 255)
+    text = tmp_path / "t.png"
+    text.write_text("no picture")
+    assert "cannot decode" in refused(capsys, "predict", brightness, white, text)
+    assert "there is no file" in refused(capsys, "predict", brightness, tmp_path / "no.png")
+    save(tmp_path / "flat.npz", [nn.Dense(2, input_shape=(64,))])
+    assert "one for inputs of shape (64,)" in refused(
+        capsys, "predict", tmp_path / "flat.npz", white
+    )
+    save(tmp_path / "map.npz", [nn.Conv2D(2, input_shape=(1, 8, 8))], loss=None)
+    assert "outputs of shape (2, 8, 8)" in refused(capsys, "predict", tmp_path / "map.npz", white)
+    stack = [nn.Flatten(input_shape=(1, 8, 8)), nn.Dense(2)]
+    save(tmp_path / "line.npz", stack, loss="mse")
+    assert "MeanSquaredError" in refused(capsys, "predict", tmp_path / "line.npz", white)
+
+
+def test_evaluate_a_folder_of_pictures_by_its_names(capsys, tmp_path, brightness):
+    """The folders are not in the order of the model's classes, and one class has none."""
+    for k, grey in enumerate((0, 0, 255)):  # three said to be dark, one of which is white
+        picture(tmp_path / "set" / "dark" / f"{k}.png", grey)
+    picture(tmp_path / "set" / "light" / "0.png", 255)
+    before = sorted((tmp_path / "set").iterdir())
+    data = as_json(capsys, "evaluate", brightness, "--data", tmp_path / "set")
+    assert data["samples"] == 4
+    assert (
+        data["figures"]["acc"] == 0.25
+    )  # black pictures have three equal logits: the first, light
+    assert sorted((tmp_path / "set").iterdir()) == before
+    picture(tmp_path / "set" / "drak" / "0.png", 0)
+    assert "'drak'" in refused(capsys, "evaluate", brightness, "--data", tmp_path / "set")
+
+
+def mnist(folder, count=6):
+    folder.mkdir()
+    for part in ("train", "t10k"):
+        images = np.full((count, 28, 28), 255, dtype=np.uint8)
+        write_idx(folder / f"{part}-images-idx3-ubyte.gz", images)
+        labels = np.arange(count, dtype=np.uint8) % (2 if part == "t10k" else 1)
+        write_idx(folder / f"{part}-labels-idx1-ubyte.gz", labels)
+    return folder
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_evaluate_mnist_also_with_rows_of_numbers(capsys, tmp_path, flat):
+    folder = mnist(tmp_path / "digits")
+    stack = [nn.Dense(10, input_shape=(784,))] if flat else [nn.Flatten(input_shape=(1, 28, 28))]
+    model = nn.Model([*stack, *([] if flat else [nn.Dense(10)])], seed=0)
+    model.layers[-1].params["W"][:, 0] = 1.0  # whatever comes is a nought
+    model.compile("cce")
+    model.save(tmp_path / "m.npz", include_optimizer=False)
+    status, out, err = run(capsys, "evaluate", tmp_path / "m.npz", "--data", folder)
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == "6 samples of MNIST (test)"
+    assert lines[2] == "acc: 0.5000"
+    assert lines[3] == "The file names no loss, so it is 'cce'."
+    model.save(tmp_path / "m.npz")
+    data = as_json(capsys, "evaluate", tmp_path / "m.npz", "--data", folder, "--part", "train")
+    assert data["figures"]["acc"] == 1.0
+    assert data["data"] == "MNIST (train)"
+
+
+def test_evaluate_finds_the_sample_and_cifar(capsys, tmp_path):
+    save(tmp_path / "m.npz", [nn.Flatten(input_shape=(1, 28, 28)), nn.Dense(10)])
+    data = as_json(capsys, "evaluate", tmp_path / "m.npz", "--data", ROOT / "mnist_dataset")
+    assert data["samples"] == 1000
+    (tmp_path / "c" / "cifar-10-batches-bin").mkdir(parents=True)
+    says = refused(capsys, "evaluate", tmp_path / "m.npz", "--data", tmp_path / "c")
+    assert "load_cifar10" in says
+    (tmp_path / "d" / "cifar-100-binary").mkdir(parents=True)
+    says = refused(capsys, "evaluate", tmp_path / "m.npz", "--data", tmp_path / "d")
+    assert "load_cifar100" in says
+
+
+def test_evaluate_refuses(capsys, tmp_path, brightness):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "does not exist" in refused(capsys, "evaluate", brightness, "--data", tmp_path / "no")
+    assert "must hold the files" in refused(capsys, "evaluate", brightness, "--data", empty)
+    (empty / "a").mkdir()
+    assert refused(capsys, "evaluate", brightness, "--data", empty)
+    says = refused(capsys, "evaluate", brightness, "--data", mnist(tmp_path / "digits"))
+    assert "(None, 1, 8, 8), got (6, 1, 28, 28)" in says  # the model is not for digits of this size
+
+
+def test_gradcheck(capsys, tmp_path):
+    status, out, err = run(capsys, "gradcheck", "--entries", 1)
+    assert (status, err) == (0, "")
+    assert "11_Dense" in out
+    assert out.splitlines()[-1].startswith("All gradients agree")
+    save(tmp_path / "m.npz", [nn.Dense(3, input_shape=(2,)), nn.Tanh(), nn.Dense(2)])
+    data = as_json(capsys, "gradcheck", tmp_path / "m.npz", "--entries", 3)
+    assert data["ok"] is True
+    assert {row["verdict"] for row in data["rows"]} == {"ok"}
+    assert max(row["entries"] for row in data["rows"]) == 3
+
+
+def test_gradcheck_of_a_wrong_gradient(capsys, tmp_path, monkeypatch):
+    save(tmp_path / "m.npz", [nn.Dense(3, input_shape=(2,)), nn.Tanh(), nn.Dense(2)])
+    right = nn.Tanh.backward
+    monkeypatch.setattr(nn.Tanh, "backward", lambda self, grad: 1.01 * right(self, grad))
+    status, out, err = run(capsys, "gradcheck", tmp_path / "m.npz")
+    assert (status, err) == (1, "")
+    assert "look at the backward() of 1_Tanh" in out
+    assert run(capsys, "gradcheck", tmp_path / "m.npz", "--tolerance", 0.1)[0] == 0
+    status, out, err = run(capsys, "gradcheck", tmp_path / "m.npz", "--json")
+    assert (status, err) == (1, "")
+    assert json.loads(out)["suspect"] == "1_Tanh"
+
+
+def test_benchmark(capsys):
+    data = as_json(capsys, "benchmark", "--seconds", 0.2)
+    for part in (data["training"], data["inference"]):
+        assert 0 < part["lowest"] <= part["images_per_second"] <= part["highest"]
+        assert part["rounds"] >= 3
+    assert data["batch_size"] == 64
+    assert data["machine"]["packages"]["numpy"] == np.__version__
+    lines = commands.benchmark._text(data).splitlines()
+    assert lines[1].startswith(f"Training: {data['training']['images_per_second']:,.0f} images/s")
+    assert f"numpy {np.__version__}" in lines[-1]
+
+
+# -------------------------------------------------------------- as a program: pipe and terminal
+
+
+def environment(**more):
+    return {**os.environ, "PYTHONPATH": str(ROOT), "NN_DISABLE_CUDA": "1", **more}
+
+
+def test_piped_to_a_reader_that_leaves(tmp_path):
+    """As `python -m nn summary m.npz | head -1`: no complaint, and the status of the command."""
+    save(tmp_path / "m.npz", [nn.Dense(2, input_shape=(2,)), *(nn.ReLU() for _ in range(30))])
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "nn", "summary", str(tmp_path / "m.npz")]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, env=environment())
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_piped_in_a_plain_locale(tmp_path):
+    """Nothing but printable characters, whatever the names and the encoding are."""
+    names = ["\x1b[31mred", "層", "a\tb"]
+    stack = [nn.Flatten(input_shape=(1, 8, 8)), nn.Dense(3, name="\x07bell")]
+    save(tmp_path / "m.npz", stack, names=names)
+    path = picture(tmp_path / "p\x1b.png", 9)
+    plain = environment(PYTHONIOENCODING="ascii:strict", PYTHONUTF8="0", LC_ALL="C")
+    command = [sys.executable, "-m", "nn", "predict", str(tmp_path / "m.npz"), str(path)]
+    done = subprocess.run(command, capture_output=True, env=plain)
+    assert (done.returncode, without_notice(done.stderr.decode())) == (0, "")
+    assert done.stdout.decode("ascii").replace("\n", "").isprintable()
+    assert b"\\x1b[31mred" in done.stdout
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
+def test_in_a_terminal(tmp_path):
+    """The same text as in a pipe; an error in one line; the shell sees the status."""
+    pty = pytest.importorskip("pty")
+    model = save(tmp_path / "m.npz", [nn.Dense(2, input_shape=(2,))])
+    for file, status, shown in (
+        ("m.npz", 0, model.summary()),
+        ("no.npz", 2, "python -m nn summary: [Errno 2] No such file or directory: 'no.npz'"),
+    ):
+        ours, theirs = pty.openpty()
+        command = [sys.executable, "-m", "nn", "summary", file]
+        child = subprocess.Popen(
+            command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment(), cwd=tmp_path
+        )
+        os.close(theirs)
+        output = b""
+        while True:
+            try:
+                piece = os.read(ours, 4096)
+            except OSError:  # Linux' way of saying that the other end is closed
+                break
+            if not piece:
+                break
+            output += piece
+        os.close(ours)
+        assert child.wait() == status
+        assert output.decode().replace("\r\n", "\n").strip() == shown

@@ -1,0 +1,399 @@
+"""The examples run as their users run them, on small data and with few steps.
+
+Those on MNIST run in a process of their own. CIFAR-10 has files of 10,000 pictures, so its example
+runs in this one, where the loader can be told of smaller files.
+"""
+
+import dataclasses
+import importlib
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, SAMPLE
+
+import nn
+from nn.data.sets import cifar as cifar10
+
+EXAMPLES = ROOT / "examples"
+
+
+def run(*arguments, cwd, example="mnist_train", **environment):
+    environment = {**os.environ, "NN_DISABLE_CUDA": "1", "PYTHONPATH": str(ROOT), **environment}
+    return subprocess.run(
+        [sys.executable, str(EXAMPLES / f"{example}.py"), *map(str, arguments)],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def only_the_sample(tmp_path):
+    """A folder with the sample alone, so that neither network nor the full set is used."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for path in SAMPLE.glob("sample-*"):
+        (folder / path.name).symlink_to(path)
+    return folder
+
+
+@pytest.fixture
+def example(monkeypatch):
+    """Return a function that imports an example by its name."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+    return importlib.import_module
+
+
+def test_accuracy_and_confusions_are_counted_right(example, capsys):
+    report = example("report")
+    labels = np.array([0, 0, 0, 0, 1, 1, 1, 3])
+    predicted = np.array([0, 1, 1, 3, 1, 1, 0, 3])
+    names = ("cat", "wolf", "nobody", "dog")
+    report.print_class_accuracies(labels, predicted, names)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines[1:]] == [
+        ["cat", "25.0%", "of", "4"],
+        ["wolf", "66.7%", "of", "3"],
+        ["nobody", "none", "of", "0"],
+        ["dog", "100.0%", "of", "1"],
+    ]
+    report.print_confusions(labels, predicted, names)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["is", "taken", "for", "times"]
+    assert lines[2].split() == ["cat", "wolf", "2"]
+    assert {tuple(line.split()) for line in lines[3:]} == {
+        ("cat", "dog", "1"),
+        ("wolf", "cat", "1"),
+    }
+    report.print_confusions(labels, labels, names)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_place_for_the_result_is_asked_for_before_the_training(example, tmp_path, monkeypatch):
+    check_place = example("report").check_place
+    check_place(tmp_path / "m.hdf5")
+    monkeypatch.chdir(tmp_path)
+    check_place("m.hdf5")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(SystemExit, match=r"no folder '.*nowhere'; make it first"):
+        check_place(tmp_path / "nowhere" / "m.hdf5")
+    with pytest.raises(SystemExit, match="cannot be written there"):
+        check_place(tmp_path)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(SystemExit, match="choose another place"):
+        check_place("m.hdf5")
+
+
+@pytest.mark.parametrize("name", ["mnist_train", "cifar10_train", "image_folder_train"])
+def test_no_training_begins_without_a_place_for_its_model(example, name, tmp_path, monkeypatch):
+    script = example(name)
+    arguments = ["--out", str(tmp_path / "nowhere" / "m.hdf5")]
+    if name == "image_folder_train":
+        arguments.append(str(tmp_path))
+    with pytest.raises(SystemExit, match="make it first"):
+        script.main(arguments)
+
+
+# ----------------------------------------------------------------- MNIST and Fashion-MNIST
+
+
+@pytest.mark.parametrize(("flags", "parameters"), [(["--small"], "52,138"), ([], "34,826")])
+def test_mnist_train_learns_saves_and_loads(flags, parameters, only_the_sample, tmp_path):
+    result = run(
+        *flags, "--epochs", 2, "--data-dir", only_the_sample, "--no-download", cwd=tmp_path
+    )
+    assert result.returncode == 0, result.stderr
+    assert "sample" in result.stdout
+    assert f"{parameters} parameters" in result.stdout
+    assert "images/s" in result.stdout
+    assert "Most confused classes:" in result.stdout
+    assert "Loaded again, it predicts the same: True." in result.stdout
+    accuracy = float(re.search(r"Test accuracy: ([\d.]+)%", result.stdout).group(1))
+    assert accuracy > 85
+    _, test = nn.data.load_mnist_sample(SAMPLE)
+    model = nn.Model.load(tmp_path / "mnist_model.hdf5")
+    assert model.evaluate(test)["acc"] * 100 == pytest.approx(accuracy, abs=0.01)
+    curves = tmp_path / "mnist_model.png"
+    assert curves.read_bytes().startswith(b"\x89PNG")
+
+
+def test_mnist_train_gives_the_same_model_for_a_seed(only_the_sample, tmp_path):
+    models = []
+    for name in ("a.npz", "b.npz"):
+        options = ("--small", "--epochs", 1, "--no-download", "--seed", 3, "--out", name)
+        result = run(*options, "--data-dir", only_the_sample, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        models.append(nn.Model.load(tmp_path / name))
+    for key, array in models[0].get_arrays().items():
+        np.testing.assert_array_equal(models[1].get_arrays()[key], array)
+
+
+def test_mnist_train_without_network_or_data_takes_the_sample_within_seconds(tmp_path):
+    """No mirror answers: the proxy that all downloads go through refuses connections."""
+    started = time.perf_counter()
+    result = run(
+        *("--small", "--epochs", 1, "--data-dir", tmp_path / "nowhere"),
+        cwd=tmp_path,
+        https_proxy="http://127.0.0.1:9",
+    )
+    assert result.returncode == 0, result.stderr
+    assert "the sample of MNIST, 4,000 + 1,000 digits (no full set" in result.stdout
+    assert not (tmp_path / "nowhere").exists()
+    assert time.perf_counter() - started < 60
+
+
+def test_fashion_train_differs_from_mnist_train_by_the_folder_alone(tmp_path):
+    """Here the folder holds digits; all figures agree, and only the names differ."""
+    for name in nn.data.sets.idx_sets.FASHION_MNIST.files:
+        kind = "labels" if "labels" in name else "images"
+        part = "train" if "train" in name else "test"
+        [source] = [p for p in SAMPLE.glob("sample-*") if f"{part}-" in p.name and kind in p.name]
+        (tmp_path / name).symlink_to(source)
+    figures = []
+    for example in ("mnist_train", "fashion_train"):
+        options = ("--small", "--epochs", 1, "--no-download", "--data-dir", tmp_path)
+        result = run(*options, cwd=tmp_path, example=example)
+        assert result.returncode == 0, result.stderr
+        found = re.findall(r"(?<=accuracy: )[\d.]+%|(?<= )\d+$", result.stdout, re.MULTILINE)
+        figures.append(found)
+    assert figures[0] == figures[1]
+    assert "Fashion-MNIST, 4,000 + 1,000 pictures from" in result.stdout
+    confused = result.stdout.partition("Most confused classes:")[2]
+    assert any(name in confused for name in nn.data.sets.idx_sets.FASHION_MNIST.class_names)
+    assert nn.Model.load(tmp_path / "fashion_model.hdf5").output_shape == (None, 10)
+
+
+@pytest.mark.parametrize("name", ["cifar10_train", "fashion_train"])
+def test_a_wrong_folder_is_one_clear_line(name, tmp_path):
+    result = run("--no-download", "--data-dir", tmp_path / "nowhere", cwd=tmp_path, example=name)
+    assert result.returncode == 1
+    assert re.fullmatch(r"\[load_\w+\] '.*nowhere.*' does not .*: download .*\n", result.stderr)
+    assert list(tmp_path.iterdir()) == []
+
+
+# -------------------------------------------------------------------------------- CIFAR-10
+
+
+@pytest.fixture
+def small_cifar10(tmp_path, monkeypatch, rng):
+    """A folder of CIFAR-10 with 200 + 50 pictures, each class of a brightness of its own."""
+    monkeypatch.setattr(
+        cifar10,
+        "CIFAR10",
+        dataclasses.replace(
+            cifar10.CIFAR10,
+            train=dict.fromkeys(cifar10.CIFAR10.train, 40),
+            test={"test_batch": 50},
+        ),
+    )
+    folder = tmp_path / "data" / "cifar-10-batches-bin"
+    folder.mkdir(parents=True)
+    for name, count in cifar10.CIFAR10.batches(cifar10.CIFAR10.binary).items():
+        labels = np.arange(count, dtype=np.uint8)[:, np.newaxis] % 10
+        pixels = rng.integers(0, 20, (count, 3072), dtype=np.uint8) + 23 * labels
+        (folder / name).write_bytes(np.hstack([labels, pixels]).tobytes())
+    return folder.parent
+
+
+@pytest.fixture
+def train_cifar10(example, small_cifar10, tmp_path, capsys):
+    """Return a function that runs the example with options and returns what it printed."""
+
+    def train(*options, out="model.npz"):
+        common = ["--data-dir", small_cifar10, "--no-download", "--out", tmp_path / out]
+        assert example("cifar10_train").main([str(o) for o in (*common, *options)]) == 0
+        return capsys.readouterr().out
+
+    return train
+
+
+@pytest.fixture
+def interrupt(monkeypatch):
+    """Return a function that makes the n-th step of training from now on end in Ctrl-C."""
+    true_step = nn.Model.train_step
+
+    def after(steps):
+        remaining = iter(range(steps))
+
+        def step(*arguments, **named):
+            if next(remaining, None) is None:
+                raise KeyboardInterrupt
+            return true_step(*arguments, **named)
+
+        monkeypatch.setattr(nn.Model, "train_step", step)
+
+    yield after
+    monkeypatch.setattr(nn.Model, "train_step", true_step)
+
+
+def test_cifar10_train_keeps_the_best_model_and_tells_each_class(
+    train_cifar10, small_cifar10, tmp_path
+):
+    pytest.importorskip("matplotlib", reason="needs matplotlib, the extra 'plot'")
+    printed = train_cifar10("--model", "cifar", "--epochs", 12, "--batch-size", 16)
+    assert "549,418 parameters" in printed
+    assert "180 pictures to train, 20 to validate, 50 to test" in printed
+    assert "epochs 12, batch_size 16, optimizer sgd" in printed
+    assert re.search(r"Training: \d+ s, [\d,]+ images/s", printed)
+    _, test = nn.data.load_cifar10(small_cifar10)
+    model = nn.Model.load(tmp_path / "model.npz")
+    right = model.predict_classes(test) == test.y
+    assert f"Test accuracy: {right.mean():.2%}" in printed
+    assert right.mean() > 0.3
+    for label, name in enumerate(test.class_names):
+        share = right[test.y == label].mean()
+        assert re.search(rf"^ +{name} +{share:.1%} of 5$", printed, re.MULTILINE)
+    history = nn.Model.load(tmp_path / "model_last.npz").history
+    assert len(history["val_acc"]) == 12
+    best = max(history["val_acc"])
+    epoch = history["val_acc"].index(best) + 1
+    assert f"Best epoch: {epoch}, validation accuracy {best:.2%}" in printed
+    assert (tmp_path / "model.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("options", [[], ["--model", "resnet20", "--schedule", "cosine"]])
+def test_cifar10_train_runs_its_other_recipes(options, train_cifar10, tmp_path):
+    if options and not hasattr(nn, "Residual"):
+        pytest.skip("needs nn.Residual")
+    printed = train_cifar10(*options, "--epochs", 1)
+    assert ("272,474" if options else "551,466") + " parameters" in printed
+    assert "augment True" in printed
+    assert len(nn.Model.load(tmp_path / "model_last.npz").history["val_acc"]) == 1
+
+
+def test_cifar10_train_ends_the_same_where_it_was_interrupted(train_cifar10, interrupt, tmp_path):
+    options = ("--model", "cifar", "--epochs", 3, "--batch-size", 64, "--augment")
+    train_cifar10(*options)
+    interrupt(4)  # 180 pictures are three steps an epoch: within the second
+    printed = train_cifar10(*options, out="parts.npz")
+    assert "Interrupted" in printed and "Best epoch: 1," in printed
+    interrupt(100)
+    printed = train_cifar10(*options, "--resume", tmp_path / "parts_last.npz", out="parts.npz")
+    assert "Epoch 1/3" not in printed and "Epoch 2/3" in printed
+    for name in ("{}.npz", "{}_last.npz"):
+        whole, parts = (nn.Model.load(tmp_path / name.format(k)) for k in ("model", "parts"))
+        for key, array in whole.get_arrays().items():
+            np.testing.assert_array_equal(parts.get_arrays()[key], array)
+    assert parts.history == whole.history
+
+
+def test_cifar10_train_has_nothing_to_test_after_part_of_an_epoch(
+    train_cifar10, interrupt, tmp_path
+):
+    interrupt(1)
+    with pytest.raises(SystemExit, match=r"^Stopped within the first epoch"):
+        train_cifar10("--model", "cifar")
+    assert not list(tmp_path.glob("model*"))
+
+
+def test_cifar10_train_resumes_only_beside_the_best_model(train_cifar10, tmp_path):
+    train_cifar10("--model", "cifar", "--epochs", 1)
+    last = tmp_path / "model_last.npz"
+    with pytest.raises(SystemExit, match=r"^--resume needs .*: no '.*other\.npz'\.$"):
+        train_cifar10("--model", "cifar", "--resume", last, out="other.npz")
+    with pytest.raises(SystemExit, match=r"^--resume needs .*: no 'nowhere\.npz'\.$"):
+        train_cifar10("--model", "cifar", "--resume", "nowhere.npz")
+
+
+def test_cifar10_train_says_how_to_get_curves(train_cifar10, tmp_path, monkeypatch):
+    for name in ("matplotlib", "matplotlib.figure"):
+        monkeypatch.setitem(sys.modules, name, None)
+    printed = train_cifar10("--model", "cifar", "--epochs", 1)
+    assert "No curves are drawn without matplotlib: python -m pip install matplotlib" in printed
+    assert "Best model:" in printed
+    assert not (tmp_path / "model.png").exists()
+
+
+def test_options_of_cifar10_train_replace_parts_of_a_recipe(example):
+    script = example("cifar10_train")
+
+    def chosen(*arguments):
+        return script.choose_recipe(script.parse_arguments(arguments))
+
+    assert chosen() == script.RECIPES["vgg6"]
+    assert chosen("--model", "cifar") == script.RECIPES["cifar"]
+    assert chosen("--no-augment", "--epochs", "3", "--weight-decay", "0") == {
+        **script.RECIPES["vgg6"],
+        "augment": False,
+        "epochs": 3,
+        "weight_decay": 0.0,
+    }
+    assert chosen("--optimizer", "adam")["lr"] is None
+    assert chosen("--optimizer", "adam", "--lr", "0.5")["lr"] == 0.5
+    assert chosen("--optimizer", "sgd")["lr"] == script.RECIPES["vgg6"]["lr"]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "schedule"),
+    [("adam", "constant"), ("adamw", "plateau"), ("rmsprop", "exponential"), ("nadam", "cosine")],
+)
+def test_cifar10_train_takes_every_optimizer_and_schedule(
+    optimizer, schedule, train_cifar10, tmp_path
+):
+    options = ("--model", "cifar", "--optimizer", optimizer, "--schedule", schedule)
+    train_cifar10(*options, "--epochs", 1)
+    model = nn.Model.load(tmp_path / "model_last.npz")
+    assert type(model.optimizer).__name__.lower() == optimizer
+    assert model.history["lr"] == [pytest.approx(1e-3)]
+
+
+# ------------------------------------------------------------------------ pictures of one's own
+
+
+@pytest.fixture
+def photos(tmp_path, rng):
+    """A folder of three kinds of stones, the third of them rare."""
+    image = pytest.importorskip("PIL.Image", reason="needs Pillow, the extra 'images'")
+    stones = {"emerald": ((30, 180, 40), 15), "ruby": ((200, 30, 30), 15), "opal": ((250,) * 3, 5)}
+    for name, (colour, count) in stones.items():
+        folder = tmp_path / "photos" / name
+        folder.mkdir(parents=True)
+        for k in range(count):
+            picture = np.clip(colour + rng.normal(0, 20, (20, 24, 3)), 0, 255).astype(np.uint8)
+            image.fromarray(picture).save(folder / f"{k:02d}.png")
+    return tmp_path / "photos"
+
+
+def test_image_folder_train_learns_and_names_pictures(photos, example, tmp_path, capsys):
+    script, out = example("image_folder_train"), tmp_path / "stones.npz"
+    (tmp_path / "no_picture.jpg").write_text("nothing to see")
+    asked = [photos / "ruby" / "03.png", photos / "opal" / "00.png", tmp_path / "no_picture.jpg"]
+    options = [photos, "--size", 16, "--epochs", 6, "--batch-size", 8, "--out", out]
+    assert script.main([str(o) for o in (*options, "--predict", *asked)]) == 0
+    printed = capsys.readouterr().out
+    assert "28 pictures to train and 7 to validate." in printed
+    assert "Rare classes count as much" in printed
+    assert "Validation accuracy of the best epoch: 100.00%" in printed
+    assert re.search(r"03\.png: ruby \(\d+%\)$", printed, re.MULTILINE)
+    assert re.search(r"00\.png: opal \(\d+%\)$", printed, re.MULTILINE)
+    assert re.search(r"no_picture\.jpg': in none of the known", printed)
+    model = nn.Model.load(out)
+    assert list(model.class_names) == ["emerald", "opal", "ruby"]
+    assert model.layers[0].buffers["mean"].shape == (3,)
+
+
+def test_image_folder_train_names_a_picture_of_each_class(photos, example, tmp_path, capsys):
+    script, out = example("image_folder_train"), tmp_path / "stones.npz"
+    options = [photos, "--size", 16, "--epochs", 1, "--no-augment", "--out", out]
+    assert script.main([str(o) for o in options]) == 0
+    named = capsys.readouterr().out.partition("Predictions:\n")[2].splitlines()
+    assert {Path(line.split()[0]).parts[-2] for line in named} == {"emerald", "opal", "ruby"}
+
+
+def test_image_folder_train_refuses_what_is_no_set_of_pictures(photos, example, capsys):
+    main = example("image_folder_train").main
+    with pytest.raises(SystemExit, match=r"^\[load_image_folder\] 'path' must be a folder with"):
+        main([str(photos / "ruby")])
+    with pytest.raises(SystemExit, match=r"cannot read '.*nowhere'"):
+        main([str(photos / "nowhere")])
+    with pytest.raises(SystemExit):
+        main([str(photos), "--size", "8"])
+    assert "--size must be 16 or more" in capsys.readouterr().err

@@ -1,0 +1,123 @@
+"""The activations that Keras users try first: published values, far inputs, names."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import nn
+from nn import cuda, layers
+from nn.inspect.gradcheck import check_gradients
+
+NEW = ["relu6", "selu", "silu", "mish", "softplus", "softsign", "hard_sigmoid", "exponential"]
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "outputs"),
+    [
+        # the examples of Keras' documentation of keras.activations
+        ("softplus", [-20, -1, 0, 1, 20], [2.06115369e-9, 0.31326166, 0.6931472, 1.3132616, 20]),
+        ("softsign", [-1, 0, 1], [-0.5, 0, 0.5]),
+        ("exponential", [-3, -1, 0, 1, 3], [0.04978707, 0.36787944, 1, 2.7182818, 20.0855369]),
+        ("hard_sigmoid", [-3, -1, 0, 1, 3], [0, 1 / 3, 0.5, 2 / 3, 1]),
+        ("silu", [-20, -1, 0, 1, 20], [-4.1223072e-8, -0.26894143, 0, 0.7310586, 20]),
+        # by hand
+        ("swish", [2], [2 / (1 + np.exp(-2))]),
+        ("relu6", [-1, 0, 3, 6, 7], [0, 0, 3, 6, 6]),
+        ("hard_sigmoid", [-9, 9, 1.5], [0, 1, 0.75]),
+        # Klambauer et al. 2017: lambda and minus lambda alpha, the limits of slope and value
+        ("selu", [1, -1000, 0], [1.0507009873554805, -1.7580993408473766, 0]),
+        # ln(1 + e) = 1.3132616875182228, tanh of it is 0.8650983882673103
+        ("mish", [1, 0], [0.8650983882673103, 0]),
+        ("linear", [-2, 3], [-2, 3]),
+    ],
+)
+def test_published_values(name, inputs, outputs, to_device):
+    y = nn.Activation(name).forward(to_device(np.array(inputs, dtype="float64")))
+    np.testing.assert_allclose(cuda.to_cpu(y), outputs, rtol=2e-7, atol=1e-15)
+
+
+@pytest.mark.parametrize("name", NEW)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_far_inputs_give_finite_values_and_slopes(name, dtype):
+    x = np.array([-1e4, -100, -50, 50, 80 if name == "exponential" else 1e4], dtype=dtype)
+    layer = nn.Activation(name)
+    y = layer.forward(x, training=True)
+    slope = layer.backward(np.ones_like(x))
+    assert y.dtype == slope.dtype == dtype
+    assert np.isfinite(y).all()
+    assert np.isfinite(slope).all()
+    limits = {
+        "relu6": (0, 0), "selu": (0, 1.0507009873554805), "silu": (0, 1), "mish": (0, 1),
+        "softplus": (0, 1), "softsign": (0, 0), "hard_sigmoid": (0, 0),
+        "exponential": (0, 5.54062238e34),
+    }  # fmt: skip
+    np.testing.assert_allclose(slope[[0, -1]], limits[name], rtol=1e-5, atol=2e-8)
+
+
+def test_softplus_keeps_the_digits_of_small_results():
+    y = nn.Softplus().forward(np.array([-40.0, -700.0]))
+    np.testing.assert_allclose(y, np.exp([-40.0, -700.0]), rtol=1e-12)
+
+
+@settings(max_examples=40)
+@given(
+    name=st.sampled_from(NEW),
+    shape=st.sampled_from([(3, 5), (2, 3, 4), (2, 3, 2, 3)]),
+    seed=st.integers(0, 2**16),
+)
+def test_gradients(name, shape, seed):
+    """Inputs from -8 to 8, off the corners at -3, 0, 3 and 6."""
+    x = np.random.default_rng(seed).uniform(-8, 8, size=shape)
+    for corner in (-3, 0, 3, 6):
+        x = np.where(abs(x - corner) < 1e-3, x + 0.01, x)
+    assert max(check_gradients(nn.Activation(name), x).values()) <= 1e-6
+
+
+def test_slopes_at_the_corners():
+    slope = {}
+    for layer in (nn.ReLU6(), nn.HardSigmoid()):
+        layer.forward(np.array([-3.0, 0.0, 3.0, 6.0]), training=True)
+        slope[type(layer).__name__] = layer.backward(np.ones(4)).tolist()
+    assert slope == {"ReLU6": [0, 0, 1, 0], "HardSigmoid": [0, 1 / 6, 0, 0]}
+
+
+def test_selu_keeps_mean_0_and_variance_1_through_many_layers(rng):
+    """The fixed point of Klambauer et al. 2017, theorem 1."""
+    stack = [nn.Dense(400, activation="selu", kernel_initializer="lecun_normal") for _ in range(12)]
+    y = nn.Model(stack, seed=0).predict(rng.normal(size=(200, 300)))
+    assert abs(y.mean()) < 0.1
+    assert 0.7 < y.var() < 1.3
+
+
+def test_names_and_what_is_saved():
+    assert nn.Swish is nn.SiLU
+    for name in NEW:
+        layer = nn.Dense(2, activation=name)
+        assert layer.to_config()["config"]["activation"] == name
+        assert layers.layer_from_config(layer.to_config()).activation is not None
+    assert nn.Dense(2, activation="swish").to_config()["config"]["activation"] == "silu"
+    assert layers.layer_from_config({"class": "Swish", "config": {}}).to_config()["class"] == "SiLU"
+    with pytest.raises(ValueError, match=r"got 'softplu': did you mean 'softplus'\?"):
+        nn.Activation("softplu")
+
+
+@pytest.mark.parametrize("activation", [nn.SiLU, nn.Mish, nn.ReLU6])
+def test_dense_before_them_starts_as_he(activation):
+    model = nn.Model([nn.Dense(200, input_shape=(400,)), activation()], seed=0)
+    assert model.layers[0].params["W"].std() == pytest.approx(np.sqrt(2 / 400), rel=0.02)
+
+
+def test_keras_names_of_layers():
+    same = {
+        "BatchNormalization": nn.BatchNorm,
+        "LayerNormalization": nn.LayerNorm,
+        "GroupNormalization": nn.GroupNorm,
+        "UpSampling2D": nn.UpSample2D,
+        "ZeroPadding2D": nn.ZeroPad2D,
+        "AveragePooling2D": nn.AvgPool2D,
+        "GlobalAveragePooling2D": nn.GlobalAvgPool2D,
+        "GlobalMaxPooling2D": nn.GlobalMaxPool2D,
+    }
+    for name, cls in same.items():
+        assert getattr(nn, name) is getattr(layers, name) is layers.NAME2LAYER[name] is cls

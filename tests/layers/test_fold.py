@@ -1,0 +1,124 @@
+"""Inference: batch norm within weights, nothing kept, the same results as the forward pass."""
+
+import numpy as np
+import pytest
+
+import nn
+from nn.cli import predict
+from nn.layers import fold
+
+
+def settled(model, shape, rng):
+    """Give batch norm something to do: running averages and scales that differ by channel."""
+    model.build((None, *shape))
+    for layer in model.layers:
+        for name, array in (*layer.params.items(), *layer.buffers.items()):
+            drawn = rng.normal(size=array.shape)
+            array[...] = np.abs(drawn) + 0.5 if name == "running_var" else drawn
+    return model
+
+
+NETWORKS = {
+    "convolution": ([nn.Conv2D, (4, 3)], {"stride": 2}, (3, 9, 8), nn.BatchNorm2D),
+    "groups": ([nn.Conv2D, (6, 3)], {"groups": 3}, (3, 6, 6), nn.BatchNorm),
+    "no bias": ([nn.Conv2D, (4, 3)], {"use_bias": False}, (3, 9, 8), nn.BatchNorm2D),
+    "depthwise": ([nn.DepthwiseConv2D, (3,)], {"depth_multiplier": 2}, (3, 6, 6), nn.BatchNorm2D),
+    "transposed": ([nn.Conv2DTranspose, (4, 3)], {"stride": 2}, (3, 5, 4), nn.BatchNorm2D),
+    "dense": ([nn.Dense, (5,)], {}, (7,), nn.BatchNorm1D),
+    "dense without bias": ([nn.Dense, (5,)], {"use_bias": False}, (7,), nn.BatchNorm),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_batch_norm_goes_into_the_weights(name, rng, monkeypatch):
+    (cls, arguments), options, shape, norm = NETWORKS[name]
+    layers = [cls(*arguments, **options), norm(), nn.ReLU(), nn.Flatten(), nn.Dense(2)]
+    model = settled(nn.Model(layers, dtype="float64"), shape, rng)
+    x = rng.normal(size=(6, *shape))
+    expected = model.forward(x)
+    before = {key: array.copy() for key, array in model.get_arrays().items()}
+
+    def not_called(*_, **__):
+        raise AssertionError("batch norm ran as a layer of its own")
+
+    monkeypatch.setattr(model.layers[1], "forward", not_called)
+    np.testing.assert_allclose(fold.run(model.layers, x), expected, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(model.predict(x, batch_size=4), expected, rtol=1e-10, atol=1e-12)
+    for key, array in model.get_arrays().items():
+        np.testing.assert_array_equal(array, before[key])
+
+
+class Doubled(nn.BatchNorm2D):
+    def forward(self, x, training=False):
+        return 2 * super().forward(x, training)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [nn.BatchNorm2D(), nn.Conv2D(2)],
+        [nn.Conv2D(2, activation="relu"), nn.BatchNorm2D()],
+        [nn.Conv2D(2), nn.ReLU(), nn.BatchNorm2D()],
+        [nn.Conv2D(2), Doubled(), nn.ReLU()],
+        [nn.Conv2D(2), nn.BatchNorm2D(), nn.BatchNorm2D(), nn.ReLU()],
+        [nn.Conv2D(2), nn.BatchNorm2D(), nn.Conv2D(3), nn.BatchNorm2D(), nn.ReLU()],
+        [nn.BatchNorm2D()],
+    ],
+)
+def test_what_does_not_fit_runs_as_it_is(layers, rng):
+    model = settled(nn.Model(layers, dtype="float64"), (3, 5, 5), rng)
+    x = rng.normal(size=(4, 3, 5, 5))
+    np.testing.assert_allclose(model.predict(x), model.forward(x), rtol=1e-10, atol=1e-12)
+
+
+def test_nothing_is_kept_for_backward(rng):
+    model = nn.Model([nn.Conv2D(2, input_shape=(1, 4, 4)), nn.BatchNorm2D(), nn.Flatten()])
+    model.add(nn.Dense(2))
+    model.predict(rng.random((3, 1, 4, 4)))
+    for layer in model.layers:
+        with pytest.raises(RuntimeError, match="before forward"):
+            layer.backward(np.zeros((3, 2)))
+
+
+OUTPUTS = np.array([[0.0, np.log(3.0)], [0.0, 0.0]])
+
+
+@pytest.mark.parametrize(
+    ("activation", "expected"),
+    [
+        ("softmax", [[0.25, 0.75], [0.5, 0.5]]),
+        ("sigmoid", [[0.5, 0.75], [0.5, 0.5]]),
+        (None, OUTPUTS),
+    ],
+)
+def test_logits_become_probabilities(activation, expected):
+    np.testing.assert_allclose(fold.probabilities(OUTPUTS, activation), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("last", "loss", "expected"),
+    [
+        ([], "cce", "softmax"),
+        ([], "bce", "sigmoid"),
+        ([nn.Softmax()], "cce", None),
+        ([nn.Sigmoid()], "bce", None),
+        ([nn.Softmax()], "mse", None),
+        ([], "mse", None),
+        ([], "hinge", None),
+    ],
+)
+def test_the_activation_that_is_missing_is_the_losss(last, loss, expected):
+    model = nn.Model([nn.Dense(3, input_shape=(2,)), *last])
+    model.compile(loss)
+    assert fold.missing_activation(model.layers, model.loss) == expected
+    assert fold.missing_activation(model.layers, None) is None
+
+
+@pytest.mark.parametrize(("last", "loss"), [([], "cce"), ([], "bce"), ([nn.Softmax()], "cce")])
+def test_an_ensemble_and_the_command_say_the_same_probabilities(last, loss, rng):
+    model = nn.Model([nn.Dense(3, input_shape=(2,)), *last], seed=0)
+    model.compile(loss)
+    x = rng.normal(size=(5, 2))
+    kind, said = predict.probabilities(model, model.predict(x))
+    assert kind == "probability"
+    np.testing.assert_allclose(nn.Ensemble([model]).predict(x), said, rtol=1e-6)
