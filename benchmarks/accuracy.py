@@ -9,7 +9,7 @@ MNIST: the network of compare.py, six epochs of batch 64, the learning rate fall
 cosine. CIFAR-10: network and recipe of examples/cifar10_train.py. The compiled kernels and the
 readable ones (`nn-without-numba`) see the same starts and batches; their sums differ in the last
 digits, and so training takes other ways to places that should be as good. The last column of the
-table counts the test pictures that the second kind puts into another class than the first: some 10%
+table counts the test images that the second kind puts into another class than the first: some 10%
 in float32, and by that chance alone two accuracies differ by 0.4 points. In float64, at a rate low
 enough for training not to be chaotic, rounding stays as small as it began, and the two are one and
 the same training. The compiled kernels use Winograd's way in it too, as otherwise in float32 alone.
@@ -118,7 +118,7 @@ def measure(network, options):
 
 
 def count_different(result, other):
-    """Return how many test pictures two networks put into different classes."""
+    """Return how many test images two networks put into different classes."""
     return sum(a != b for a, b in zip(result["classes"], other["classes"], strict=True))
 
 

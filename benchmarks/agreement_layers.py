@@ -186,7 +186,7 @@ def weight_norm_cases(rng):
 
 
 def resize_cases(rng):
-    """Yield larger pictures: repeated pixels, blended pixels, and margins."""
+    """Yield larger images: repeated pixels, blended pixels, and margins."""
     for memory, times, mode in itertools.product(
         ("contiguous", "channels-last"), (2, (3, 1), (4, 5)), ("nearest", "bilinear")
     ):

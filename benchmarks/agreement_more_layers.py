@@ -13,7 +13,7 @@ import nn
 
 
 def batch_norm_cases(rng):
-    """Yield batch normalisation of pictures, vectors and sequences, in training and inference."""
+    """Yield batch normalisation of images, vectors and sequences, in training and inference."""
 
     def function(training, momentum, eps):
         return lambda x, params, buffers: F.batch_norm(
@@ -50,7 +50,7 @@ def batch_norm_cases(rng):
 
 
 def sample_norm_cases(rng):
-    """Yield layer and group normalisation of vectors, sequences and pictures."""
+    """Yield layer and group normalisation of vectors, sequences and images."""
 
     def layer_norm(eps):
         def function(x, params, buffers):
@@ -139,7 +139,7 @@ def activation_cases(rng):
         ("Exponential", nn.layers.Exponential(), torch.exp),
     ):
         shape = (4, 3, 5, 6)
-        if name != "Softmax":  # the others by their names too, on pictures
+        if name != "Softmax":  # the others by their names too, on images
             yield (
                 f"Activation {name}",
                 compare_layer(

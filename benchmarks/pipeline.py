@@ -3,10 +3,10 @@
     python benchmarks/pipeline.py --python-torch TORCH_PYTHON
     python benchmarks/pipeline.py --frameworks nn --sources memory --threads 0 2 --rounds 1
 
-Random pictures in bytes, of the shape of the `vgg6` network, come from an array in memory or from
+Random images in bytes, of the shape of the `vgg6` network, come from an array in memory or from
 a file mapped into it, are shuffled, scaled to [0, 1] and augmented; nobody uses the batches. nn
-prepares them by Dataset.batches on threads, PyTorch by its DataLoader on as many processes, picture
-by picture, with the same work written in plain torch ('elastic' is left out there). `steps` says
+prepares them by Dataset.batches on threads, PyTorch by its DataLoader on as many processes, image
+by image, with the same work written in plain torch ('elastic' is left out there). `steps` says
 how many training steps of vgg6 on as large a batch, in the same framework and without a pipeline
 beside it, take as long as one batch: above 1 the pipeline is waited for. Last comes what
 augmentation costs a whole `fit` of nn: epochs with and without it, in turn.
@@ -80,8 +80,8 @@ def epochs_nn(x, task):
 # -------------------------------------------------------------------------------- PyTorch
 
 
-class TorchPictures:
-    """What torch.utils.data.DataLoader takes: one picture at a time."""
+class TorchImages:
+    """What torch.utils.data.DataLoader takes: one image at a time."""
 
     def __init__(self, x, augmentation):
         self.x, self.augmentation = x, augmentation
@@ -129,7 +129,7 @@ def epochs_torch(x, task):
 
     torch.manual_seed(0)
     loader = torch.utils.data.DataLoader(
-        TorchPictures(x, task["augmentation"]),
+        TorchImages(x, task["augmentation"]),
         batch_size=task["batch"],
         shuffle=True,
         num_workers=task["threads"],
@@ -265,7 +265,7 @@ def main():
         "--threads", nargs="+", type=int, default=[0, 1, 2, 4], help="of nn; processes of PyTorch"
     )
     parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--samples", type=int, default=12800, help="pictures an epoch")
+    parser.add_argument("--samples", type=int, default=12800, help="images an epoch")
     parser.add_argument("--steps", type=int, default=20, help="timed training steps")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", metavar="FILE")
@@ -275,7 +275,7 @@ def main():
         serve(work, options.worker)
         return
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "pictures.npy")
+        file = Path(folder, "images.npy")
         shape = (options.samples, *NETWORKS[NETWORK].shape)
         np.save(file, np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
         results, missing = measure(options, file)

@@ -13,7 +13,7 @@ digits, as many of each class, kept for validation; no gain of validation accura
 halves the learning rate (down to 1e-6), none in 5 ends training; the weights of the best epoch are
 tested. Initial weights are PyTorch's own (`torch.nn`'s defaults).
 
-CIFAR-10, as in examples/cifar10_train.py, whose recipes it reads: the pictures held out for
+CIFAR-10, as in examples/cifar10_train.py, whose recipes it reads: the images held out for
 validation are those of the example with the same seed, batches and augmentation come from nn's
 `Dataset.batches`, learning rates for each step from `nn.schedules`, initial weights are drawn by
 nn's rules (He-normal, the last layer Glorot-uniform), weight decay is for weights alone. Network,

@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/guide/, with nn.plot and a few drawings beside it.
+"""Draw the images of docs/guide/, with nn.plot and a few drawings beside it.
 
     python docs/make_guide.py
 
@@ -114,7 +114,7 @@ def im2col() -> Figure:
     grid(axes, y, 18.5, 3, {(r // 2, r % 2): shades[r] for r in range(4)})
     for text, left in (("*", 3.5), ("=", 7), ("·", 12.5), ("=", 14.75), ("→", 17.5)):
         axes.text(left, 2, text, ha="center", va="center", fontsize=15)
-    labels = {"picture": 1.5, "kernel": 5, "patches": 10, "W": 13.5, "sums": 16, "output": 19.5}
+    labels = {"image": 1.5, "kernel": 5, "patches": 10, "W": 13.5, "sums": 16, "output": 19.5}
     for text, left in labels.items():
         axes.text(left, 4.4, text, ha="center", color=GREY)
     axes.set(xlim=(-0.3, 20.8), ylim=(-0.3, 5), aspect="equal")
@@ -256,8 +256,8 @@ FIGURES = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the pictures."""
-    parser = argparse.ArgumentParser(description="Draw the pictures of docs/guide/.")
+    """Write the images."""
+    parser = argparse.ArgumentParser(description="Draw the images of docs/guide/.")
     parser.add_argument("--out", type=Path, default=DOCS / "images", help="folder for them")
     parser.add_argument("--only", nargs="+", choices=FIGURES, default=list(FIGURES))
     options = parser.parse_args(arguments)

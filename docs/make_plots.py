@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/plots.md, on networks that are trained for it.
+"""Draw the images of docs/plots.md, on networks that are trained for it.
 
     python docs/make_plots.py
 
@@ -87,8 +87,8 @@ def figures(epochs: int, spiral_epochs: int) -> dict[str, Any]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the pictures."""
-    parser = argparse.ArgumentParser(description="Draw the pictures of docs/plots.md.")
+    """Write the images."""
+    parser = argparse.ArgumentParser(description="Draw the images of docs/plots.md.")
     parser.add_argument("--out", type=Path, default=DOCS / "images", help="folder for them")
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--spiral-epochs", type=int, default=150)

@@ -4,10 +4,10 @@
     python examples/autoencoder.py --noise 0.5 --epochs 10
     python examples/autoencoder.py --filters 16 8 --loss mse
 
-The encoder makes a small code of a picture, the decoder a picture of the code; the targets are the
-pictures themselves. With `--noise` the network is shown noisy pictures, with new noise in every
+The encoder makes a small code of an image, the decoder an image of the code; the targets are the
+images themselves. With `--noise` the network is shown noisy images, with new noise in every
 epoch, and learns to draw the clean ones. The mean square error on the test digits is compared with
-that of drawing the mean of all training digits, whatever the picture.
+that of drawing the mean of all training digits, whatever the image.
 
 Vincent, Larochelle, Bengio and Manzagol 2008, "Extracting and composing robust features with
 denoising autoencoders".
@@ -30,7 +30,7 @@ from lesson import (
 
 import nn
 
-SHOWN = 10  # digits in the picture
+SHOWN = 10  # digits in the image
 
 
 def parse_arguments(arguments=None):
@@ -40,7 +40,7 @@ def parse_arguments(arguments=None):
     )
     parser.add_argument("--loss", choices=["bce", "mse"], default="bce")
     parser.add_argument(
-        "--noise", type=at_least_0, default=0.0, help="deviation of what is added to the pictures"
+        "--noise", type=at_least_0, default=0.0, help="deviation of what is added to the images"
     )
     parser.add_argument("--epochs", type=whole, default=5)
     parser.add_argument("--batch-size", type=whole, default=32)
@@ -56,12 +56,12 @@ def parse_arguments(arguments=None):
 
 
 def add_noise(x, noise, rng):
-    """Return pictures with normal noise, kept within [0, 1]."""
+    """Return images with normal noise, kept within [0, 1]."""
     return np.clip(x + noise * rng.normal(size=x.shape), 0, 1).astype(x.dtype)
 
 
-def mean_square(pictures, targets):
-    return float(((pictures - targets) ** 2).mean())
+def mean_square(images, targets):
+    return float(((images - targets) ** 2).mean())
 
 
 def fit(model, x, options):
@@ -70,7 +70,7 @@ def fit(model, x, options):
     try:
         history = model.fit(
             x,
-            x,  # the pictures are their own targets
+            x,  # the images are their own targets
             epochs=options.epochs,
             batch_size=options.batch_size,
             lr_schedule="one_cycle",
@@ -88,16 +88,16 @@ def draw(rows, path):
     figure = new_figure(SHOWN, 1.15 * len(rows))
     if figure is None:
         return
-    for line, (name, pictures) in zip(figure.subplots(len(rows), SHOWN), rows.items(), strict=True):
-        for axes, picture in zip(line, pictures, strict=True):
-            axes.imshow(picture[0], cmap="gray", vmin=0, vmax=1)
+    for line, (name, images) in zip(figure.subplots(len(rows), SHOWN), rows.items(), strict=True):
+        for axes, image in zip(line, images, strict=True):
+            axes.imshow(image[0], cmap="gray", vmin=0, vmax=1)
             axes.set(xticks=[], yticks=[])
         line[0].set_ylabel(name)
     save_figure(figure, path)
 
 
 def one_of_each(labels):
-    """Return the row of the first picture of each digit."""
+    """Return the row of the first image of each digit."""
     return [int(np.flatnonzero(labels == digit)[0]) for digit in range(SHOWN)]
 
 
@@ -110,7 +110,7 @@ def main(arguments=None):
     model = nn.zoo.conv_autoencoder(filters=options.filters, seed=options.seed)
     print(model.summary())
     code = model.layers[0].output_shape[1:]
-    print(f"The code of a picture is {code}: {np.prod(code)} numbers for {x[0].size} pixels.")
+    print(f"The code of an image is {code}: {np.prod(code)} numbers for {x[0].size} pixels.")
     model.compile(loss=options.loss, optimizer="adam", lr=options.lr, metrics=["mse"])
     fit(model, x, options)
 
@@ -118,7 +118,7 @@ def main(arguments=None):
     print("Mean square error on the test digits:")
     print(f"  {'the mean of all training digits':34} {mean_square(x.mean(axis=0), x_test):.4f}")
     if options.noise:
-        print(f"  {'the noisy pictures as they are':34} {mean_square(seen, x_test):.4f}")
+        print(f"  {'the noisy images as they are':34} {mean_square(seen, x_test):.4f}")
     print(f"  {'the autoencoder':34} {mean_square(drawn, x_test):.4f}")
     try:
         model.save(options.model_file)

@@ -1,12 +1,12 @@
-"""Train a network on CIFAR-10, colour pictures of ten kinds of animals and vehicles.
+"""Train a network on CIFAR-10, colour images of ten kinds of animals and vehicles.
 
     python examples/cifar10_train.py
     python examples/cifar10_train.py --model resnet20 --data-dir path/to/cifar10
     python examples/cifar10_train.py --model cifar --optimizer adamw --epochs 30 --augment
 
-Each network comes with a recipe; options replace parts of it. A tenth of the training pictures
+Each network comes with a recipe; options replace parts of it. A tenth of the training images
 is held out, and the weights of the epoch that does best on them are kept in `--out`. The test
-pictures are looked at once, at the end. After each epoch, all that is needed to train on goes
+images are looked at once, at the end. After each epoch, all that is needed to train on goes
 into a second file, `..._last.hdf5`: `--resume` it, with the same other options, and training
 ends as if it had never been interrupted.
 """
@@ -59,12 +59,12 @@ VALIDATION_SHARE = 0.1
 
 
 class Counter(Callback):
-    """Counts the pictures that a model was trained on."""
+    """Counts the images that a model was trained on."""
 
-    pictures = 0
+    images = 0
 
     def on_epoch_end(self, epoch, logs):
-        self.pictures += self.params["samples"]
+        self.images += self.params["samples"]
 
 
 def parse_arguments(arguments=None):
@@ -85,7 +85,7 @@ def parse_arguments(arguments=None):
     )
     recipe.add_argument("--weight-decay", type=float)
     recipe.add_argument(
-        "--augment", action=argparse.BooleanOptionalAction, help="flip and shift the pictures"
+        "--augment", action=argparse.BooleanOptionalAction, help="flip and shift the images"
     )
     return parser.parse_args(arguments)
 
@@ -102,7 +102,7 @@ def choose_recipe(options):
 
 
 def load_data(options):
-    """Return pictures to train on, to validate on and to test on."""
+    """Return images to train on, to validate on and to test on."""
     try:
         train, test = load_cifar10(options.data_dir, download=not options.no_download)
     except (OSError, ValueError) as error:
@@ -123,7 +123,7 @@ def compile_model(model, recipe):
 
 
 def fit(model, train, val, recipe, best, last, resume):
-    """Train the model; return the history, the seconds and the pictures of this run."""
+    """Train the model; return the history, the seconds and the images of this run."""
     counter = Counter()
     started = time.perf_counter()
     history = model.fit(
@@ -140,7 +140,7 @@ def fit(model, train, val, recipe, best, last, resume):
         ],
         resume=resume,
     )
-    return history, time.perf_counter() - started, counter.pictures
+    return history, time.perf_counter() - started, counter.images
 
 
 def main(arguments=None):
@@ -158,8 +158,8 @@ def main(arguments=None):
     model = compile_model(MODELS[options.model](seed=options.seed), recipe)
     print(model.summary())
     print("Recipe:", ", ".join(f"{name} {value}" for name, value in recipe.items()))
-    print(f"{len(train):,} pictures to train, {len(val):,} to validate, {len(test):,} to test")
-    history, seconds, pictures = fit(model, train, val, recipe, best, last, options.resume)
+    print(f"{len(train):,} images to train, {len(val):,} to validate, {len(test):,} to test")
+    history, seconds, images = fit(model, train, val, recipe, best, last, options.resume)
     if not history:
         raise SystemExit("Stopped within the first epoch: there is nothing to test.")
 
@@ -172,7 +172,7 @@ def main(arguments=None):
     print_confusions(test.y, predicted, test.class_names)
     save_curves(history, best.with_suffix(".png"))
     print(f"Best model: {best}; the last epoch, to train on: {last}")
-    print(f"Training: {seconds:.0f} s, {pictures / seconds:,.0f} images/s with the validation")
+    print(f"Training: {seconds:.0f} s, {images / seconds:,.0f} images/s with the validation")
     print(f"All: {time.perf_counter() - started:.0f} s")
     return 0
 

@@ -17,8 +17,8 @@ from lesson import (
     at_least_0,
     check_finished,
     file_to_write,
+    image,
     new_figure,
-    picture,
     positive,
     save_figure,
     seed,
@@ -159,9 +159,7 @@ def parse_arguments(arguments=None):
     parser.add_argument(
         "--model-file", type=file_to_write, default=Path("custom_model.hdf5"), help="to save"
     )
-    parser.add_argument(
-        "--out", type=picture, default=Path("custom.png"), help="file for the picture"
-    )
+    parser.add_argument("--out", type=image, default=Path("custom.png"), help="file for the image")
     options = parser.parse_args(arguments)
     if options.outliers > 1:
         parser.error("--outliers is a share, 1 at most")

@@ -5,7 +5,7 @@
     python examples/decision_boundary.py --live
 
 Points of the plane in two moons, or in spirals, are all that it learns. After each epoch its
-decision for every point of the plane is drawn, and the pictures are joined to an animated GIF, or
+decision for every point of the plane is drawn, and the images are joined to an animated GIF, or
 shown in a window as it learns with `--live`.
 """
 
@@ -18,7 +18,7 @@ import nn
 from nn.callbacks import LambdaCallback
 
 INCHES, DPI = (4.8, 4.0), 75
-COLOURS = 128  # in a picture of the GIF: fewer make it smaller
+COLOURS = 128  # in an image of the GIF: fewer make it smaller
 RESOLUTION = 80  # points of the plane along each axis
 SEED = 0
 
@@ -51,7 +51,7 @@ def make_model(classes, seed=SEED):
 
 
 class Film:
-    """Draws the boundary after each epoch, into the pictures of a film or into a window."""
+    """Draws the boundary after each epoch, into the images of a film or into a window."""
 
     def __init__(self, model, x, y, window=None):
         self.model, self.x, self.y, self.window = model, x, y, window
@@ -62,30 +62,30 @@ class Film:
         figure.set_size_inches(INCHES)
         figure.set_dpi(DPI)
         self.figure, self.ax = figure, figure.subplots()
-        self.pictures = []
+        self.images = []
 
     def draw(self, epoch, logs):
         self.ax.clear()
         nn.plot.decision_boundary(self.model, self.x, self.y, resolution=RESOLUTION, ax=self.ax)
         self.ax.set_title(f"epoch {epoch + 1}: loss {logs['loss']:.3f}, accuracy {logs['acc']:.0%}")
         if self.window is None:
-            self.pictures.append(self.picture())
+            self.images.append(self.image())
         else:
             self.window.pause(0.01)
 
-    def picture(self):
-        """Return what is drawn as a picture of Pillow, which comes with matplotlib."""
+    def image(self):
+        """Return what is drawn as an image of Pillow, which comes with matplotlib."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from PIL import Image
 
         canvas = FigureCanvasAgg(self.figure)
         canvas.draw()
-        picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+        image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
         # This method keeps the points' colours, however few pixels they have.
-        return picture.quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+        return image.quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
 
     def save(self, path, fps):
-        first, *others = self.pictures
+        first, *others = self.images
         ends = 1000 / fps
         lengths = [ends] * len(others) + [2000]  # the last one stays for a while
         first.save(path, save_all=True, append_images=others, duration=lengths, loop=0)

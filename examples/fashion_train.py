@@ -14,7 +14,7 @@ from nn.data import load_fashion_mnist
 
 def load_clothing(folder, download):
     train, test = load_fashion_mnist(folder, download)
-    return train, test, f"Fashion-MNIST, {len(train):,} + {len(test):,} pictures from '{folder}'"
+    return train, test, f"Fashion-MNIST, {len(train):,} + {len(test):,} images from '{folder}'"
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Train a network on pictures of your own, and let it name some.
+"""Train a network on images of your own, and let it name some.
 
     python examples/image_folder_train.py photos
     python examples/image_folder_train.py photos --size 64 --epochs 30 --predict new/1.jpg new/2.jpg
 
-`photos` is a folder with a sub-folder for each class, named as the class is, with the pictures in
+`photos` is a folder with a sub-folder for each class, named as the class is, with the images in
 it. They are scaled to `--size` once, into a file in that folder, so that the next run starts at
 once. A fifth of each class is held out to measure the accuracy on, and the weights of the epoch
 that does best on it are kept in `--out`, together with the names of the classes.
@@ -21,8 +21,8 @@ from nn.data import class_weights, load_image, load_image_folder
 from nn.data.augment import Compose, RandomBrightness, RandomCrop, RandomFlip
 
 VALIDATION_SHARE = 0.2
-UNBALANCED = 1.5  # where the largest class has so many times the pictures of the smallest
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")  # of the pictures to name
+UNBALANCED = 1.5  # where the largest class has so many times the images of the smallest
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")  # of the images to name
 
 
 def parse_arguments(arguments=None):
@@ -36,14 +36,14 @@ def parse_arguments(arguments=None):
         "--augment",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="mirror, shift and brighten the pictures; not for what must not be mirrored",
+        help="mirror, shift and brighten the images; not for what must not be mirrored",
     )
     parser.add_argument("--out", type=Path, default="image_model.hdf5", help="file for the model")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--predict", nargs="+", type=Path, metavar="FILE", help="pictures to name")
+    parser.add_argument("--predict", nargs="+", type=Path, metavar="FILE", help="images to name")
     options = parser.parse_args(arguments)
     if options.size < 16:
-        parser.error("--size must be 16 or more: the network halves the pictures four times")
+        parser.error("--size must be 16 or more: the network halves the images four times")
     return options
 
 
@@ -66,8 +66,8 @@ def augmentation(size):
     return Compose([RandomFlip(), shift, RandomBrightness(0.2)])
 
 
-def pictures_of_each_class(folder, class_names, rng, classes=5):
-    """Return a picture of some classes each, drawn at random."""
+def images_of_each_class(folder, class_names, rng, classes=5):
+    """Return an image of some classes each, drawn at random."""
     for name in rng.permutation(class_names)[:classes]:
         found = sorted(p for p in (folder / name).rglob("*") if p.suffix.lower() in SUFFIXES)
         if found:
@@ -78,11 +78,11 @@ def print_predictions(model, paths, size):
     print("Predictions:")
     for path in paths:
         try:
-            picture = load_image(path, size)
+            image = load_image(path, size)
         except (OSError, ValueError) as error:
             print(f"  {error}")
             continue
-        scores = model.predict(picture[np.newaxis])[0]
+        scores = model.predict(image[np.newaxis])[0]
         shares = np.exp(scores - scores.max())
         shares /= shares.sum()  # the softmax of the scores
         print(f"  {path}: {model.class_names[shares.argmax()]} ({shares.max():.0%})")
@@ -93,16 +93,16 @@ def main(arguments=None):
     check_place(options.out)
     rng = np.random.default_rng(options.seed)
     try:
-        pictures = load_image_folder(options.data_dir, options.size)
-        train, val = pictures.split(VALIDATION_SHARE, rng=rng)
+        images = load_image_folder(options.data_dir, options.size)
+        train, val = images.split(VALIDATION_SHARE, rng=rng)
     except (ImportError, OSError, ValueError) as error:
         raise SystemExit(str(error)) from error
-    model = make_model(options.size, pictures.num_classes, options.lr, options.seed)
+    model = make_model(options.size, images.num_classes, options.lr, options.seed)
     weights = balance(train.y)
     print(model.summary())
-    print(f"{len(train):,} pictures to train and {len(val):,} to validate.")
+    print(f"{len(train):,} images to train and {len(val):,} to validate.")
     if weights:
-        print("Rare classes count as much as frequent ones: their pictures have larger weights.")
+        print("Rare classes count as much as frequent ones: their images have larger weights.")
 
     history = model.fit(
         train,
@@ -124,7 +124,7 @@ def main(arguments=None):
     print_confusions(val.y, predicted, val.class_names)
     save_curves(history, options.out.with_suffix(".png"))
     print(f"Model: {options.out}")
-    paths = options.predict or pictures_of_each_class(options.data_dir, val.class_names, rng)
+    paths = options.predict or images_of_each_class(options.data_dir, val.class_names, rng)
     print_predictions(model, paths, options.size)
     return 0
 

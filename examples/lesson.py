@@ -1,4 +1,4 @@
-"""What the lessons share: digits, options that are checked, and pictures where matplotlib is."""
+"""What the lessons share: digits, options that are checked, and images where matplotlib is."""
 
 import argparse
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from nn.data import load_mnist, load_mnist_sample
 
 SAMPLE_DIR = Path(__file__).resolve().parent.parent / "mnist_dataset"
-PICTURES = (".pdf", ".png", ".svg")
+IMAGES = (".pdf", ".png", ".svg")
 
 
 # ------------------------------------------------------------------------------- options
@@ -59,11 +59,11 @@ def file_to_write(text):
     return path
 
 
-def picture(text):
-    """Return an option as the path of a picture to draw."""
+def image(text):
+    """Return an option as the path of an image to draw."""
     path = file_to_write(text)
-    if path.suffix.lower() not in PICTURES:
-        raise argparse.ArgumentTypeError(f"'{path}' must end in {', '.join(PICTURES)}")
+    if path.suffix.lower() not in IMAGES:
+        raise argparse.ArgumentTypeError(f"'{path}' must end in {', '.join(IMAGES)}")
     return path
 
 
@@ -74,7 +74,7 @@ def add_common(parser, out):
     )
     parser.add_argument("--seed", type=seed, default=0, help="of all that is drawn at random")
     parser.add_argument(
-        "--out", type=picture, default=Path(out), help="file for the picture: .png, .pdf or .svg"
+        "--out", type=image, default=Path(out), help="file for the image: .png, .pdf or .svg"
     )
 
 
@@ -100,7 +100,7 @@ def load_digits(folder):
     return train, test
 
 
-# ------------------------------------------------------------------------------ pictures
+# ------------------------------------------------------------------------------ images
 
 
 def new_figure(width, height):
@@ -108,7 +108,7 @@ def new_figure(width, height):
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        print("No picture is drawn without matplotlib: python -m pip install matplotlib")
+        print("No image is drawn without matplotlib: python -m pip install matplotlib")
         return None
     return Figure(figsize=(width, height), layout="constrained")
 
@@ -117,5 +117,5 @@ def save_figure(figure, path):
     try:
         figure.savefig(path, dpi=120)
     except OSError as error:
-        raise SystemExit(f"The picture cannot be written: {error}") from error
-    print(f"Picture: {path}")
+        raise SystemExit(f"The image cannot be written: {error}") from error
+    print(f"Image: {path}")

@@ -61,7 +61,7 @@ def draw(curve, path):
     axes.plot(curve.lrs, curve.smoothed, label="smoothed")
     axes.axvline(curve.suggestion, color="C1", label=f"suggestion: {curve.suggestion:.1e}")
     axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
-    axes.set_ylim(0, 1.5 * curve.smoothed[0])  # what explodes leaves the picture
+    axes.set_ylim(0, 1.5 * curve.smoothed[0])  # what explodes leaves the image
     axes.grid(alpha=0.3)
     axes.legend()
     save_figure(figure, path)

@@ -8,7 +8,7 @@ window offers to train one on the digits of mnist_dataset/, which takes less tha
 with `--data-dir` on the full MNIST in a folder, which takes some. Needs Pillow and Tk, which most
 Pythons come with (Debian has it in the package python3-tk).
 
-Keys: Ctrl+Z undoes, Escape clears, Ctrl+O opens a picture of a digit.
+Keys: Ctrl+Z undoes, Escape clears, Ctrl+O opens an image of a digit.
 """
 
 import argparse
@@ -134,8 +134,8 @@ class Window:
         self._changed()
 
     def open(self, path=None):
-        """Show a picture from a file, and what digit it is."""
-        path = path or filedialog.askopenfilename(parent=self.root, title="A picture of a digit")
+        """Show an image from a file, and what digit it is."""
+        path = path or filedialog.askopenfilename(parent=self.root, title="An image of a digit")
         if not path:
             return
         try:

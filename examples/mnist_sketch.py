@@ -38,9 +38,9 @@ class Stroke:
 
 
 class Sketch:
-    """What was drawn, in steps that can be undone: strokes, pictures from files, a new sheet.
+    """What was drawn, in steps that can be undone: strokes, images from files, a new sheet.
 
-    A picture lies on a sheet of its own; a stroke after it begins the next one.
+    An image lies on a sheet of its own; a stroke after it begins the next one.
     """
 
     NEW_SHEET = "new sheet"
@@ -52,14 +52,14 @@ class Sketch:
     # what is on the sheet -----------------------------------------------------------------
 
     @property
-    def picture(self):
-        """The picture from a file that is shown, (H, W) floats in [0, 1], or None."""
+    def image(self):
+        """The image from a file that is shown, (H, W) floats in [0, 1], or None."""
         last = self.steps[-1] if self.steps else None
         return last if isinstance(last, np.ndarray) else None
 
     @property
     def strokes(self):
-        """The strokes since the last new sheet or picture."""
+        """The strokes since the last new sheet or image."""
         first = len(self.steps)
         while first and isinstance(self.steps[first - 1], Stroke):
             first -= 1
@@ -67,11 +67,11 @@ class Sketch:
 
     @property
     def is_empty(self):
-        return self.picture is None and not self.strokes
+        return self.image is None and not self.strokes
 
     def raster(self):
-        """Return what there is to recognise: the picture, or the ink as (280, 280) floats."""
-        return self.ink if self.picture is None else self.picture
+        """Return what there is to recognise: the image, or the ink as (280, 280) floats."""
+        return self.ink if self.image is None else self.image
 
     # drawing ------------------------------------------------------------------------------
 
@@ -88,9 +88,9 @@ class Sketch:
         add_line(self.ink, stroke.points[-1], (x, y), stroke.thickness)
         stroke.points.append((x, y))
 
-    def show(self, picture):
-        """Lay a picture on the sheet, grey values (H, W) in [0, 1], whatever its size."""
-        self.steps.append(picture)
+    def show(self, image):
+        """Lay an image on the sheet, grey values (H, W) in [0, 1], whatever its size."""
+        self.steps.append(image)
 
     def clear(self):
         """Take a new sheet; `undo` brings the old one back."""
@@ -135,7 +135,7 @@ def add_line(ink, start, end, thickness):
 
 
 class Recogniser:
-    """Says which digit a picture shows, by any network with ten outputs for 28 x 28 pixels.
+    """Says which digit an image shows, by any network with ten outputs for 28 x 28 pixels.
 
     Attributes
     ----------
@@ -163,12 +163,12 @@ class Recogniser:
                 return nn.Model(chain[: index + 1])
         return None
 
-    def look(self, picture):
-        """Return a picture as the network sees it, (28, 28) floats in [0, 1]."""
-        return normalize_digit(picture)
+    def look(self, image):
+        """Return an image as the network sees it, (28, 28) floats in [0, 1]."""
+        return normalize_digit(image)
 
     def probabilities(self, seen):
-        """Return the ten probabilities (10,) for a picture that `look` has returned."""
+        """Return the ten probabilities (10,) for an image that `look` has returned."""
         scores = self.model.predict(seen.reshape(1, *self.shape))[0].astype(np.float64)
         last = flat(self.model.layers)[-1]
         last = getattr(last, "activation", None) or last
@@ -268,11 +268,11 @@ class Teacher:
         return [self._normalized(data) for data in sets]
 
     def _normalized(self, data):
-        pictures = np.empty(data.x.shape, np.float32)
+        images = np.empty(data.x.shape, np.float32)
         for start in range(0, len(data), 250):
             self._tell(0, f"reading the digits: {start:,} of {len(data):,}")
-            pictures[start : start + 250] = normalize_digits(data.x[start : start + 250])
-        return Dataset(pictures, data.y, class_names=data.class_names)
+            images[start : start + 250] = normalize_digits(data.x[start : start + 250])
+        return Dataset(images, data.y, class_names=data.class_names)
 
     def _tell(self, share, text):
         if self._ending.is_set():

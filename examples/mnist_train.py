@@ -5,7 +5,7 @@
 
 Takes the full MNIST where it is, else downloads it, else uses the small sample that is
 shipped in mnist_dataset/, and says which. `fashion_train.py` beside it does the same with
-pictures of clothing.
+images of clothing.
 """
 
 import argparse
@@ -25,7 +25,7 @@ def load_digits(folder, download):
 
 
 def parse_arguments(arguments, folder, out):
-    parser = argparse.ArgumentParser(description="Train a network on pictures of 28 x 28 pixels.")
+    parser = argparse.ArgumentParser(description="Train a network on images of 28 x 28 pixels.")
     parser.add_argument("--data-dir", default=folder, help="folder with the four files of the set")
     parser.add_argument("--no-download", action="store_true", help="use what is there already")
     parser.add_argument("--epochs", type=int, default=12)

@@ -14,9 +14,9 @@ FAINT, TROUGH, BAR, BEST = "#5d6b7c", "#dde4ec", "#a9bccf", "#0072b2"
 PANEL = 250  # pixels, the width of what is right of the sheet
 
 
-def photo(picture, zoom=1):
-    """Return a picture (H, W) of floats in [0, 1] as one of Tk, each pixel `zoom` pixels wide."""
-    bytes_ = (np.clip(picture, 0, 1) * 255).round().astype(np.uint8)
+def photo(image, zoom=1):
+    """Return an image (H, W) of floats in [0, 1] as one of Tk, each pixel `zoom` pixels wide."""
+    bytes_ = (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
     bytes_ = bytes_.repeat(zoom, axis=0).repeat(zoom, axis=1)
     height, width = bytes_.shape
     return tk.PhotoImage(data=b"P5 %d %d 255\n" % (width, height) + bytes_.tobytes())
@@ -39,7 +39,7 @@ class Sheet(tk.Canvas):
         self.thickness = 18.0  # in pixels of the sketch
         self.hint = ""
         self._drawing = None  # the line that is being drawn, a number of Tk
-        self._shown = None  # Tk forgets pictures that nobody holds
+        self._shown = None  # Tk forgets images that nobody holds
         parent.bind("<Configure>", self._fit)
         self.bind("<ButtonPress-1>", self._begin)
         self.bind("<B1-Motion>", self._extend)
@@ -89,8 +89,8 @@ class Sheet(tk.Canvas):
         if self.sketch.is_empty:
             middle = self.winfo_width() / 2, self.winfo_height() / 2
             self.create_text(middle, text=self.hint, fill=FAINT, justify="center")
-        elif self.sketch.picture is not None:
-            self._show(self.sketch.picture)
+        elif self.sketch.image is not None:
+            self._show(self.sketch.image)
         for stroke in self.sketch.strokes:
             self._draw(stroke)
 
@@ -104,15 +104,15 @@ class Sheet(tk.Canvas):
         points = stroke.points if len(stroke.points) > 1 else stroke.points * 2
         return [1 + value * self.scale_ for point in points for value in point]
 
-    def _show(self, picture):
-        """Show a picture as large as the sheet, in the middle."""
+    def _show(self, image):
+        """Show an image as large as the sheet, in the middle."""
         side = self.winfo_width() - 2
-        scale = side / max(picture.shape)
+        scale = side / max(image.shape)
         rows, cols = (
             (np.arange(max(1, round(size * scale))) / scale).astype(int).clip(max=size - 1)
-            for size in picture.shape
+            for size in image.shape
         )
-        self._shown = photo(picture[np.ix_(rows, cols)])
+        self._shown = photo(image[np.ix_(rows, cols)])
         self.create_image(self.winfo_width() / 2, self.winfo_height() / 2, image=self._shown)
 
 
@@ -137,7 +137,7 @@ class Result(ttk.Frame):
         caption.pack(side="bottom", pady=(0, 4))
         self.bars.pack(fill="both", expand=True, pady=8)
         self.pack_propagate(False)  # the window gives it its height, and it fills that
-        self.picture, self.probabilities = None, None
+        self.image, self.probabilities = None, None
         self.zoom = 4
         self.bars.bind("<Configure>", lambda event: self._draw_bars())
         self.bind("<Configure>", self._fit)
@@ -148,17 +148,17 @@ class Result(ttk.Frame):
         zoom = min(max((event.height - 330) // 28, 4), 8)
         if zoom != self.zoom:
             self.zoom = zoom
-            self._show_picture()
+            self._show_image()
 
-    def _show_picture(self):
-        picture = np.zeros((28, 28)) if self.picture is None else self.picture
-        self._photo = photo(picture, self.zoom)  # Tk forgets pictures that nobody holds
+    def _show_image(self):
+        image = np.zeros((28, 28)) if self.image is None else self.image
+        self._photo = photo(image, self.zoom)  # Tk forgets images that nobody holds
         self.seen.configure(image=self._photo)
 
     def show(self, seen, probabilities):
-        """Show the picture (28, 28) and the probabilities (10,); None for nothing to show."""
-        self.picture, self.probabilities = seen, probabilities
-        self._show_picture()
+        """Show the image (28, 28) and the probabilities (10,); None for nothing to show."""
+        self.image, self.probabilities = seen, probabilities
+        self._show_image()
         if probabilities is None:
             self.answer.configure(text=" ")
             self.top_three.configure(text=" ")

@@ -16,8 +16,8 @@ import numpy as np
 from lesson import (
     at_least_0,
     check_finished,
+    image,
     new_figure,
-    picture,
     positive,
     save_figure,
     seed,
@@ -49,7 +49,7 @@ def parse_arguments(arguments=None):
     parser.add_argument("--lr", type=positive, default=0.5, help="learning rate")
     parser.add_argument("--seed", type=seed, default=0, help="of points and first weights")
     parser.add_argument(
-        "--out", type=picture, default=Path("one_neuron_to_deep.png"), help="file for the picture"
+        "--out", type=image, default=Path("one_neuron_to_deep.png"), help="file for the image"
     )
     options = parser.parse_args(arguments)
     if options.samples < 2:

@@ -1,9 +1,9 @@
-"""What a network has learned from the digits 0 to 4 helps it to learn 5 to 9 from a few pictures.
+"""What a network has learned from the digits 0 to 4 helps it to learn 5 to 9 from a few images.
 
     python examples/transfer.py
     python examples/transfer.py --shots 1 2 5 --draws 10 --epochs 60
 
-A network learns to tell 0 to 4 apart, and is saved. Then others learn 5 to 9 from a few pictures of
+A network learns to tell 0 to 4 apart, and is saved. Then others learn 5 to 9 from a few images of
 each, the same ones for all:
 
   scratch     the convolutions and a new last layer, none of which has seen anything
@@ -45,10 +45,10 @@ def parse_arguments(arguments=None):
         type=whole,
         nargs="+",
         default=[1, 2, 5, 10, 20],
-        help="pictures of each new digit to learn from, a row of the table each",
+        help="images of each new digit to learn from, a row of the table each",
     )
     parser.add_argument("--draws", type=whole, default=5, help="times that they are drawn anew")
-    parser.add_argument("--epochs", type=whole, default=40, help="with the few pictures")
+    parser.add_argument("--epochs", type=whole, default=40, help="with the few images")
     parser.add_argument("--first-epochs", type=whole, default=5, help="with the digits 0 to 4")
     parser.add_argument(
         "--model-file", type=file_to_write, default=Path("transfer_model.hdf5"), help="for 0 to 4"
@@ -58,13 +58,13 @@ def parse_arguments(arguments=None):
 
 
 def only(data, digits):
-    """Return the pictures of some of the digits."""
+    """Return the images of some of the digits."""
     rows = np.isin(data.y, digits)
     return nn.Dataset(data.x[rows], data.y[rows])
 
 
 def few(data, shots, rng):
-    """Return so many pictures of each class, drawn at random."""
+    """Return so many images of each class, drawn at random."""
     rows = [rng.permutation(np.flatnonzero(data.y == label))[:shots] for label in np.unique(data.y)]
     rows = np.concatenate(rows)
     return nn.Dataset(data.x[rows], data.y[rows])
@@ -122,7 +122,7 @@ WAYS = {
 
 
 def learn(way, train, test, options, seed):
-    """Return the accuracy on the test digits of one network after it has seen a few pictures."""
+    """Return the accuracy on the test digits of one network after it has seen a few images."""
     model = WAYS[way](options.model_file, seed)
     model.compile(loss="cce", optimizer="adam", lr=3e-3)
     history = model.fit(train, epochs=options.epochs, batch_size=10, verbose=0)
@@ -140,7 +140,7 @@ def learn_first_digits(train, test, options):
     train, test = only(train, OLD), only(test, OLD)
     history = model.fit(train, epochs=options.first_epochs, batch_size=64, verbose=0)
     check_finished(history, options.first_epochs)
-    print(f"Digits 0 to 4, {len(train):,} pictures: {model.evaluate(test)['acc']:.1%} right")
+    print(f"Digits 0 to 4, {len(train):,} images: {model.evaluate(test)['acc']:.1%} right")
     try:
         model.save(options.model_file)
     except OSError as error:
@@ -148,7 +148,7 @@ def learn_first_digits(train, test, options):
 
 
 def draw(table, path):
-    """Draw the mean of each way over the number of pictures, and the draws themselves."""
+    """Draw the mean of each way over the number of images, and the draws themselves."""
     figure = new_figure(7, 4.5)
     if figure is None:
         return
@@ -162,7 +162,7 @@ def draw(table, path):
     axes.set_xscale("log")
     axes.set_xticks(shots, [str(k) for k in shots])
     axes.set_xticks([], minor=True)
-    axes.set(xlabel="pictures of each new digit", ylabel="test accuracy, digits 5 to 9")
+    axes.set(xlabel="images of each new digit", ylabel="test accuracy, digits 5 to 9")
     axes.grid(alpha=0.3)
     axes.legend()
     save_figure(figure, path)
@@ -177,8 +177,8 @@ def main(arguments=None):
 
     train, test = only(train, NEW), only(test, NEW)
     rng = np.random.default_rng(options.seed)
-    print(f"Digits 5 to 9, accuracy on {len(test):,} pictures, mean of {options.draws} draws:")
-    print("  pictures of each", *(f"{way:>10}" for way in WAYS))
+    print(f"Digits 5 to 9, accuracy on {len(test):,} images, mean of {options.draws} draws:")
+    print("  images of each", *(f"{way:>10}" for way in WAYS))
     table = {}
     for shots in dict.fromkeys(options.shots):
         found = {way: [] for way in WAYS}

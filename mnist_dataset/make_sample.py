@@ -28,9 +28,9 @@ def main() -> None:
         sys.exit("The table is not sorted by label: it is another one than this script knows.")
     for name, part in (("4000-train", slice(TRAIN)), ("1000-test", slice(TRAIN, None))):
         # (10, n, 28, 28) -> (n, 10, 28, 28) -> (n*10, 28, 28)
-        pictures = images[:, part].swapaxes(0, 1).reshape(-1, 28, 28)
+        mixed = images[:, part].swapaxes(0, 1).reshape(-1, 28, 28)
         digits = labels[:, part].swapaxes(0, 1).reshape(-1)
-        write_idx(FOLDER / f"sample-{name}-images-idx3-ubyte.gz", pictures)
+        write_idx(FOLDER / f"sample-{name}-images-idx3-ubyte.gz", mixed)
         write_idx(FOLDER / f"sample-{name}-labels-idx1-ubyte.gz", digits)
 
 

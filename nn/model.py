@@ -377,7 +377,7 @@ class Model(Network):
         Parameters
         ----------
         data, y
-            A `Dataset`, or an array of inputs with its targets. uint8 inputs are pictures and
+            A `Dataset`, or an array of inputs with its targets. uint8 inputs are images and
             are scaled to [0, 1]; others are taken as they are.
 
             Or a source of batches (x, y) or (x, y, sample_weight), without `y`: an object with a
@@ -598,7 +598,7 @@ class Model(Network):
         Parameters
         ----------
         x
-            Inputs of the model's shape, or a `Dataset`. As in `fit`, uint8 inputs are pictures
+            Inputs of the model's shape, or a `Dataset`. As in `fit`, uint8 inputs are images
             and are scaled to [0, 1]. Or a source of batches as `fit` takes it, where each is x
             or begins with x; it is read to its end.
         batch_size

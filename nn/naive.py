@@ -8,7 +8,7 @@ to the other. What is several functions there, `conv2d_input_grad` and `conv2d_w
 here, `conv2d_backward_naive`.
 
 NumPy only stores the numbers. Whatever dtype comes, the loops compute in float64 and so are the
-results. A loop takes about a microsecond a turn: fine for a handful of small pictures, a matter of
+results. A loop takes about a microsecond a turn: fine for a handful of small images, a matter of
 hours for a real batch.
 
 Letters, as everywhere: N samples, C channels, H and W height and width, F filters, G groups, KH
@@ -65,7 +65,7 @@ def _geometry(
     (top, bottom), (left, right) = _four_numbers(owner, padding)
     out = output_size(size, kernel, stride, ((top, bottom), (left, right)), dilation)
     if min(out) < 1:
-        rule = f"must leave room for a kernel of {kernel} on a picture of {size}"
+        rule = f"must leave room for a kernel of {kernel} on an image of {size}"
         raise checks.error(owner, "padding", rule, padding)
     return stride, (top, left), dilation, out
 
@@ -79,7 +79,7 @@ def _four_numbers(owner: str, padding: Any) -> Padding:
     return top_bottom, left_right
 
 
-def _picture_shape(owner: str, x_shape: Any) -> tuple[int, int, int, int]:
+def _image_shape(owner: str, x_shape: Any) -> tuple[int, int, int, int]:
     """Return (N, C, H, W) after checking that it is four sizes."""
     sizes = tuple(x_shape) if isinstance(x_shape, tuple | list) else ()
     if len(sizes) != 4 or any(not checks.is_integer(size) or size < 1 for size in sizes):
@@ -111,9 +111,9 @@ def conv2d_naive(
     dilation: Pair = (1, 1),
     groups: int = 1,
 ) -> np.ndarray:
-    """Return the convolution of pictures with kernels, by its definition in seven loops.
+    """Return the convolution of images with kernels, by its definition in seven loops.
 
-    In the notation of the module, with zeros around the picture::
+    In the notation of the module, with zeros around the image::
 
         y[n, f, oh, ow] = b[f] + sum over c, i, j of w[f, c, i, j]
                           * x[n, c, oh * stride + i * dilation - top, ow * ... - left]
@@ -124,7 +124,7 @@ def conv2d_naive(
     Parameters
     ----------
     x
-        Pictures (N, C, H, W).
+        Images (N, C, H, W).
     w
         Kernels (F, C/G, KH, KW).
     b
@@ -132,7 +132,7 @@ def conv2d_naive(
     stride, dilation
         Pixels from one output to the next, and from one cell of the kernel to the next.
     padding
-        Rows and columns of zeros around each picture, ((top, bottom), (left, right)).
+        Rows and columns of zeros around each image, ((top, bottom), (left, right)).
     groups
         G.
 
@@ -145,14 +145,14 @@ def conv2d_naive(
     Raises
     ------
     ValueError
-        For arrays that do not fit each other, or a kernel larger than the padded picture.
+        For arrays that do not fit each other, or a kernel larger than the padded image.
 
     Examples
     --------
     A kernel that takes a pixel's left neighbour away from the pixel finds vertical edges:
 
-    >>> picture = np.array([[[[0.0, 0.0, 5.0, 5.0]]]])
-    >>> conv2d_naive(picture, np.array([[[[-1.0, 1.0]]]]), None)
+    >>> image = np.array([[[[0.0, 0.0, 5.0, 5.0]]]])
+    >>> conv2d_naive(image, np.array([[[[-1.0, 1.0]]]]), None)
     array([[[[0., 5., 0.]]]])
     """
     owner = "conv2d_naive"
@@ -269,7 +269,7 @@ def depthwise_conv2d_naive(
     Parameters
     ----------
     x
-        Pictures (N, C, H, W).
+        Images (N, C, H, W).
     w
         Kernels (C*M, 1, KH, KW); those of one channel lie side by side.
     b
@@ -285,7 +285,7 @@ def depthwise_conv2d_naive(
     Raises
     ------
     ValueError
-        For arrays that do not fit each other, or a kernel larger than the padded picture.
+        For arrays that do not fit each other, or a kernel larger than the padded image.
 
     Examples
     --------
@@ -343,7 +343,7 @@ def conv2d_transpose_naive(
     Parameters
     ----------
     x
-        Pictures (N, C, H, W).
+        Images (N, C, H, W).
     w
         Kernels (C, F, KH, KW): the convolution's that it undoes.
     b
@@ -422,7 +422,7 @@ def max_pool2d_naive(
     Parameters
     ----------
     x
-        Pictures (N, C, H, W) of finite numbers.
+        Images (N, C, H, W) of finite numbers.
     pool
         The window's (KH, KW).
     stride
@@ -439,7 +439,7 @@ def max_pool2d_naive(
     Raises
     ------
     ValueError
-        For an x that is not (N, C, H, W), or a window larger than the padded picture.
+        For an x that is not (N, C, H, W), or a window larger than the padded image.
 
     Examples
     --------
@@ -464,8 +464,8 @@ def max_pool2d_naive(
                     for i in range(pool[0]):
                         for j in range(pool[1]):
                             row, column = oh * stride[0] + i - top, ow * stride[1] + j - left
-                            on_picture = 0 <= row < height and 0 <= column < width
-                            if on_picture and x[n, c, row, column] > largest:
+                            on_image = 0 <= row < height and 0 <= column < width
+                            if on_image and x[n, c, row, column] > largest:
                                 largest, winner = x[n, c, row, column], i * pool[1] + j
                     y[n, c, oh, ow], index[n, oh, ow, c] = largest, winner
     return y, index
@@ -513,7 +513,7 @@ def max_pool2d_backward_naive(
     array([[[[ 0., 70.,  0., 30.]]]])
     """
     owner = "max_pool2d_backward_naive"
-    samples, channels, height, width = _picture_shape(owner, x_shape)
+    samples, channels, height, width = _image_shape(owner, x_shape)
     pool = checks.pair(owner, "pool", pool)
     stride, (top, left), _, (height_out, width_out) = _geometry(
         owner, (height, width), pool, stride, padding
@@ -538,7 +538,7 @@ def max_pool2d_backward_naive(
 def avg_pool2d_naive(
     x: Any, pool: Pair, stride: Pair, padding: Padding = _NO_PADDING
 ) -> np.ndarray:
-    """Return the mean of each window over its cells on the picture; padding never counts.
+    """Return the mean of each window over its cells on the image; padding never counts.
 
     With the sum over those (i, j) alone whose pixel exists, and `count` their number::
 
@@ -547,7 +547,7 @@ def avg_pool2d_naive(
     Parameters
     ----------
     x
-        Pictures (N, C, H, W).
+        Images (N, C, H, W).
     pool, stride, padding
         As for `max_pool2d_naive`.
 
@@ -559,7 +559,7 @@ def avg_pool2d_naive(
     Raises
     ------
     ValueError
-        For an x that is not (N, C, H, W), or a window larger than the padded picture.
+        For an x that is not (N, C, H, W), or a window larger than the padded image.
 
     Examples
     --------
@@ -626,7 +626,7 @@ def avg_pool2d_backward_naive(
     array([[[[3., 3., 4., 4.]]]])
     """
     owner = "avg_pool2d_backward_naive"
-    samples, channels, height, width = _picture_shape(owner, x_shape)
+    samples, channels, height, width = _image_shape(owner, x_shape)
     pool = checks.pair(owner, "pool", pool)
     stride, (top, left), _, (height_out, width_out) = _geometry(
         owner, (height, width), pool, stride, padding
@@ -637,7 +637,7 @@ def avg_pool2d_backward_naive(
         for c in range(channels):
             for oh in range(height_out):
                 for ow in range(width_out):
-                    cells = []  # those of the window that lie on the picture
+                    cells = []  # those of the window that lie on the image
                     for i in range(pool[0]):
                         for j in range(pool[1]):
                             row, column = oh * stride[0] + i - top, ow * stride[1] + j - left
@@ -757,7 +757,7 @@ def batchnorm_naive(
         variance[c] = sum over m of (x[m, c] - mean[c])^2 / M
         y[m, c]     = gamma[c] * (x[m, c] - mean[c]) / sqrt(variance[c] + eps) + beta[c]
 
-    Pictures (N, C, H, W) are M = N*H*W rows, as `kernels.to_rows` returns them.
+    Images (N, C, H, W) are M = N*H*W rows, as `kernels.to_rows` returns them.
 
     Parameters
     ----------

@@ -503,7 +503,7 @@ class _FoundNaN(Exception):  # noqa: N818 - it is an answer
 
 
 def _scaled(x: Array, dtype: str) -> Array:
-    """Return inputs in the model's dtype; uint8 pictures scaled to [0, 1]."""
+    """Return inputs in the model's dtype; uint8 images scaled to [0, 1]."""
     if x.dtype == np.uint8:
         return x.astype(dtype) / 255
     return x.astype(dtype, copy=False)

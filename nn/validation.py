@@ -65,7 +65,7 @@ def _shape_hint(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> str:
     if len(wanted) == len(shape) == 4 and (shape[3], *shape[1:3]) == wanted[1:]:
         return ": these are channels-last, use x.transpose(0, 3, 1, 2)."
     if len(wanted) == 4 and wanted[1] == 1 and shape[1:] == wanted[2:]:
-        return ": give grey pictures a channel axis, x[:, np.newaxis]."
+        return ": give grey images a channel axis, x[:, np.newaxis]."
     return "."
 
 
@@ -87,7 +87,7 @@ def check_finite(array: Array, argument: str) -> None:
 
 
 def check_scaled_once(x: Any, input_scale: float | None) -> None:
-    """Raise where pictures of bytes, which are scaled to [0, 1], would be scaled once more.
+    """Raise where images of bytes, which are scaled to [0, 1], would be scaled once more.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def check_scaled_once(x: Any, input_scale: float | None) -> None:
     """
     if input_scale is not None and abs(input_scale) <= 0.01 and x.dtype == np.uint8:
         raise ValueError(
-            "[Model] 'x' holds pictures of bytes (uint8), which are scaled to [0, 1] before the "
+            "[Model] 'x' holds images of bytes (uint8), which are scaled to [0, 1] before the "
             f"first layer, Rescale({input_scale:g}), would do it again: leave that layer out, or "
             "give x.astype('float32')."
         )
@@ -345,7 +345,7 @@ _SCALING = ("Rescale", "Standardize", "BatchNorm", "BatchNorm1D", "BatchNorm2D",
 
 
 def doubt_about_layout(shape: tuple[int, ...], first: str) -> str | None:
-    """Return a doubt where pictures for a convolution seem to have their channels last, else None.
+    """Return a doubt where images for a convolution seem to have their channels last, else None.
 
     They do where the last axis has 1 or 3 places and the two before are equal and larger.
 
@@ -359,7 +359,7 @@ def doubt_about_layout(shape: tuple[int, ...], first: str) -> str | None:
     Examples
     --------
     >>> print(doubt_about_layout((60, 28, 28, 1), "Conv2D"))
-    [Model] 'x' should be pictures (N, C, H, W), got (60, 28, 28, 1), which looks like \
+    [Model] 'x' should be images (N, C, H, W), got (60, 28, 28, 1), which looks like \
 (N, H, W, C): give x.transpose(0, 3, 1, 2), and input_shape=(1, 28, 28) to the first layer.
     """
     if first not in _CONVOLUTIONS or len(shape) != 4:
@@ -368,14 +368,14 @@ def doubt_about_layout(shape: tuple[int, ...], first: str) -> str | None:
     if channels not in (1, 3) or height != width or height <= 4:
         return None
     return (
-        f"[Model] 'x' should be pictures (N, C, H, W), got {shape}, which looks like "
+        f"[Model] 'x' should be images (N, C, H, W), got {shape}, which looks like "
         f"(N, H, W, C): give x.transpose(0, 3, 1, 2), and input_shape="
         f"({channels}, {height}, {width}) to the first layer."
     )
 
 
 def doubt_about_scale(x: Any, first: str) -> str | None:
-    """Return a doubt where inputs look like pictures of bytes that nobody scaled, else None.
+    """Return a doubt where inputs look like images of bytes that nobody scaled, else None.
 
     They do where the first samples are whole numbers of at least 0, the largest of them in
     129..255, with 16 or more in a sample.
@@ -391,7 +391,7 @@ def doubt_about_scale(x: Any, first: str) -> str | None:
     --------
     >>> print(doubt_about_scale(np.full((1, 16), 255.0), "Dense"))
     [Model] 'x' should be scaled, got whole numbers from 255 to 255 of dtype float64, like \
-pictures of bytes: use x / 255, or give uint8, which is scaled for you.
+images of bytes: use x / 255, or give uint8, which is scaled for you.
     """
     if x.dtype == np.uint8 or first in _SCALING or math.prod(x.shape[1:]) < 16:
         return None
@@ -401,5 +401,5 @@ pictures of bytes: use x / 255, or give uint8, which is scaled for you.
         return None
     return (
         f"[Model] 'x' should be scaled, got whole numbers from {low:g} to {high:g} of dtype "
-        f"{x.dtype}, like pictures of bytes: use x / 255, or give uint8, which is scaled for you."
+        f"{x.dtype}, like images of bytes: use x / 255, or give uint8, which is scaled for you."
     )

@@ -71,7 +71,7 @@ def logistic_regression(input_shape: Shape = (2,), seed: int | None = None) -> M
     Parameters
     ----------
     input_shape
-        Shape of one input, without the batch axis; pictures are flattened.
+        Shape of one input, without the batch axis; images are flattened.
     seed
         As for `mlp`.
 
@@ -122,7 +122,7 @@ def mlp(
     use_batchnorm
         Whether each hidden layer is normalised before its activation.
     input_shape
-        Shape of one input, without the batch axis; pictures are flattened.
+        Shape of one input, without the batch axis; images are flattened.
     num_classes
         Number of logits.
     seed
@@ -173,7 +173,7 @@ def mlp(
 fully_connected_net = mlp
 
 
-# ------------------------------------------------------------------------------- for small pictures
+# ------------------------------------------------------------------------------- for small images
 
 
 def lenet5(
@@ -188,7 +188,7 @@ def lenet5(
     Parameters
     ----------
     input_shape
-        (C, H, W), 12 pixels or more. Pictures of less than 32 pixels get the frame of 2 pixels
+        (C, H, W), 12 pixels or more. Images of less than 32 pixels get the frame of 2 pixels
         that makes digits of 28 x 28 the paper's 32 x 32.
     num_classes, seed
         As for `mlp`.
@@ -322,7 +322,7 @@ def three_layer_cnn(
     return _model("three_layer_cnn", stack, input_shape, seed)
 
 
-# ---------------------------------------------------------------------------- for colour pictures
+# ---------------------------------------------------------------------------- for colour images
 
 
 def cifar_cnn(
@@ -397,7 +397,7 @@ def resnet20(
     section 4.2 with n = 3: a convolution, three stages of three residual blocks with 16, 32 and 64
     filters, the mean of each channel, and a dense layer.
 
-    Where a stage begins, its first block halves the picture and doubles the channels, and the
+    Where a stage begins, its first block halves the image and doubles the channels, and the
     shortcut has to do the same. Here it is a 1 x 1 convolution of stride 2 with batch
     normalisation, the paper's option B, as most implementations have it. The paper's own CIFAR
     networks take every second pixel and pad the channels with zeros (option A), which has no
@@ -428,7 +428,7 @@ def large_cnn(
 ) -> Model:
     """Return four convolutions and two dense layers for photographs: 8,272,454 parameters.
 
-    95% of them are in the first dense layer, so that pictures of half the size need a quarter:
+    95% of them are in the first dense layer, so that images of half the size need a quarter:
     2,374,214 for (3, 64, 64).
 
     Parameters
@@ -450,7 +450,7 @@ def large_cnn(
     return _model("large_cnn", stack, input_shape, seed)
 
 
-# ------------------------------------------------------------------------ from pictures to pictures
+# ------------------------------------------------------------------------ from images to images
 
 
 def conv_autoencoder(
@@ -462,7 +462,7 @@ def conv_autoencoder(
     is the code, (4, 7, 7) for digits, a quarter of their numbers. The last stage has no ReLU: the
     channels of the code are few, and one that is always 0 would be missed. The decoder does the
     same in reverse, UpSample2D in the place of the pooling, and ends in a sigmoid. Its loss is
-    `'mse'` or `'bce'`, with the pictures themselves as targets, floats in [0, 1]:
+    `'mse'` or `'bce'`, with the images themselves as targets, floats in [0, 1]:
 
         model.fit(x, x)
 

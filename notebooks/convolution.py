@@ -15,9 +15,9 @@
 #
 # You will learn
 #
-# - what a kernel does at one place of a picture, and at all of them;
+# - what a kernel does at one place of an image, and at all of them;
 # - how seven loops become one matrix product (`im2col`), and what that costs in memory;
-# - three ways to pay less: tiles, views that copy nothing, and shifted pictures;
+# - three ways to pay less: tiles, views that copy nothing, and shifted images;
 # - the backward pass of a convolution;
 # - how long each takes on *your* machine.
 #
@@ -35,7 +35,7 @@ import nn
 from nn import kernels, naive
 
 SEED = 0
-SAMPLES = 32  # pictures in the batch that is timed
+SAMPLES = 32  # images in the batch that is timed
 CHANNELS = 8
 FILTERS = 16
 SIZE = 28  # pixels along each side
@@ -47,13 +47,13 @@ ROOT = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "mnist_dataset"
 # %% [markdown]
 # ## 1. One place
 #
-# Lay the kernel on the picture, multiply what lies on each other, add up. That is one number of
+# Lay the kernel on the image, multiply what lies on each other, add up. That is one number of
 # the output. This kernel takes what is left of a pixel away from what is right of it.
 
 # %%
 train, _ = nn.data.load_mnist_sample(ROOT / "mnist_dataset")
-pictures, labels = train.arrays()
-digit = pictures[np.flatnonzero(labels == 7)[0], 0]  # (28, 28), from 0 to 1
+images, labels = train.arrays()
+digit = images[np.flatnonzero(labels == 7)[0], 0]  # (28, 28), from 0 to 1
 
 kernel = np.array([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
 row, column = 12, 14
@@ -64,7 +64,7 @@ print(f"times the kernel, added up: {np.sum(patch * kernel):.3f}")
 # %% [markdown]
 # ## 2. Everywhere: loops
 #
-# The same for each row and column, each picture `n` and each filter `f`; with several channels `c`
+# The same for each row and column, each image `n` and each filter `f`; with several channels `c`
 # the sum goes over them too. Four loops over the output, three in the sum:
 #
 # $$y_{n,f,p,q} = \sum_{c} \sum_{i} \sum_{j} W_{f,c,i,j}\; x_{n,\,c,\,p + i,\,q + j}$$
@@ -86,12 +86,12 @@ def by_loops(x, W):
 edges = by_loops(digit[np.newaxis, np.newaxis], kernel[np.newaxis, np.newaxis])[0, 0]
 print(
     f"at ({row}, {column}): {edges[row, column]:.3f};",
-    f"a picture of {digit.shape} gives {edges.shape}",
+    f"an image of {digit.shape} gives {edges.shape}",
 )
 
 figure, axes = plt.subplots(1, 3, figsize=(8, 2.6), layout="constrained")
 axes[0].imshow(digit, cmap="gray")
-axes[0].set_title("the picture")
+axes[0].set_title("the image")
 axes[1].imshow(kernel, cmap="RdBu_r", vmin=-2, vmax=2)
 axes[1].set_title("the kernel")
 top = abs(edges).max()
@@ -118,12 +118,12 @@ print(f"our loops against those of nn.naive: at most {loop_difference:.1e} apart
 # ## 3. im2col: one matrix product
 #
 # The three inner loops multiply two lists of C·KH·KW numbers. So write every patch of every
-# picture as a row of a matrix `P`, every kernel as a column of another:
+# image as a row of a matrix `P`, every kernel as a column of another:
 #
 # $$Y = P\, K \qquad P: (N \cdot OH \cdot OW,\; C \cdot KH \cdot KW)
 # \qquad K: (C \cdot KH \cdot KW,\; F)$$
 #
-# Only two loops stay, over the nine cells of the kernel; each copies a whole shifted picture.
+# Only two loops stay, over the nine cells of the kernel; each copies a whole shifted image.
 
 
 # %%
@@ -155,20 +155,18 @@ im2col_difference = abs(by_im2col(few, few_kernels) - truth).max()
 patches = im2col(x, 3, 3)
 growth = patches.nbytes / x.nbytes
 print(f"im2col against the loops: at most {im2col_difference:.1e} apart (float32)")
-print(
-    f"pictures {x.nbytes / 1e6:.2f} MB, patches {patches.nbytes / 1e6:.2f} MB: {growth:.1f} times"
-)
+print(f"images {x.nbytes / 1e6:.2f} MB, patches {patches.nbytes / 1e6:.2f} MB: {growth:.1f} times")
 
 # %% [markdown]
 # ## 4. Beyond: tiles
 #
-# `P` need not exist as a whole. Make it for a few pictures, multiply while it lies in the
+# `P` need not exist as a whole. Make it for a few images, multiply while it lies in the
 # processor's cache, forget it. The memory is that of one tile.
 
 
 # %%
 def by_tiles(x, W, tile=1):
-    """Return the convolution, with the patches of `tile` pictures at a time."""
+    """Return the convolution, with the patches of `tile` images at a time."""
     y = np.empty(
         (len(x), len(W), x.shape[2] - W.shape[2] + 1, x.shape[3] - W.shape[3] + 1), x.dtype
     )
@@ -179,8 +177,8 @@ def by_tiles(x, W, tile=1):
 
 whole = by_im2col(x, W)
 tile_difference = abs(by_tiles(x, W) - whole).max()
-print(f"tiles of one picture against the whole: at most {tile_difference:.1e} apart")
-print(f"patches of one picture: {im2col(x[:1], 3, 3).nbytes / 1e6:.2f} MB")
+print(f"tiles of one image against the whole: at most {tile_difference:.1e} apart")
+print(f"patches of one image: {im2col(x[:1], 3, 3).nbytes / 1e6:.2f} MB")
 
 # %% [markdown]
 # ## 5. Beyond: views that copy nothing
@@ -217,7 +215,7 @@ print(f"against im2col: at most {view_difference:.1e} apart")
 
 # %% [markdown]
 # What does without any patches: nine small products, one for each cell of the kernel, each of the
-# *shifted picture* with the weights of that cell. The channels must be the last axis in memory.
+# *shifted image* with the weights of that cell. The channels must be the last axis in memory.
 
 
 # %%
@@ -234,7 +232,7 @@ def by_shifts(x, W):
 
 
 shift_difference = abs(by_shifts(x, W) - whole).max()
-print(f"shifted pictures against im2col: at most {shift_difference:.1e} apart")
+print(f"shifted images against im2col: at most {shift_difference:.1e} apart")
 
 # %% [markdown]
 # ## 6. Backward
@@ -295,7 +293,7 @@ contestants = {
     "im2col": (by_im2col, x, W),
     "tiles": (by_tiles, x, W),
     "strided view": (by_view, x, W),
-    "shifted pictures": (by_shifts, x, W),
+    "shifted images": (by_shifts, x, W),
     "nn.kernels": (lambda x, W: kernels.conv2d(x, W, None), x, W),
 }
 nanoseconds = {}
@@ -325,21 +323,21 @@ plt.show()
 tiles = [2**k for k in range(SAMPLES.bit_length()) if 2**k <= SAMPLES]
 tile_times = [1e3 * seconds(by_tiles, x, W, tile) for tile in tiles]
 for tile, spent in zip(tiles, tile_times, strict=True):
-    print(f"{tile:3} pictures, {patches.nbytes * tile / SAMPLES / 1e6:6.2f} MB: {spent:7.2f} ms")
+    print(f"{tile:3} images, {patches.nbytes * tile / SAMPLES / 1e6:6.2f} MB: {spent:7.2f} ms")
 print(f"quickest: {tiles[int(np.argmin(tile_times))]} at a time")
 
 # %% [markdown]
 # ## Exercises
 #
 # 1. **Kernels by hand.** Find kernels of 3 x 3 that (a) blur, (b) find horizontal edges, (c) move
-#    the picture by one pixel. Draw what they make of the digit.
+#    the image by one pixel. Draw what they make of the digit.
 #    *Hint:* (a) nine equal numbers that add up to 1; (b) turn ours; (c) a single 1.
 # 2. **Stride.** Give `im2col` a stride `s`. *Hint:* `x[:, :, i : i + s * OH : s, ...]`, and `OH`
 #    is `(H - KH) // s + 1`. Compare with `naive.conv2d_naive(x, W, None, stride=(s, s))`.
-# 3. **Padding.** `np.pad` the pictures so that the output has the picture's size. Then crop `dx`.
+# 3. **Padding.** `np.pad` the images so that the output has the image's size. Then crop `dx`.
 #    *Hint:* a kernel of 3 needs one pixel on each side. What is the gradient of the added zeros
 #    good for?
 # 4. **Larger kernels.** Repeat section 7 with 7 x 7 kernels, and with 1 x 1. Which way gains, and
-#    why? *Hint:* compare the size of `P` with that of the pictures.
+#    why? *Hint:* compare the size of `P` with that of the images.
 # 5. **Measure the gradient.** Check `backward` against `nn.gradcheck.numerical_gradient` of
 #    `np.sum(grad * by_im2col(x, W))`. *Hint:* in float64, with the small batch.

@@ -16,7 +16,7 @@
 # You will learn
 #
 # - what the kernels of the first layer look like after training, and what they make of a digit;
-# - which pixels move a decision (saliency), and to *test* such a picture before believing it;
+# - which pixels move a decision (saliency), and to *test* such an image before believing it;
 # - which places speak for a class (Grad-CAM), also for a class that was not chosen;
 # - to look at the mistakes before looking at the accuracy.
 #
@@ -101,7 +101,7 @@ plt.show()
 # %% [markdown]
 # ## 3. Feature maps
 #
-# A filter moved over the picture gives a *map*: bright where the picture is as the filter likes it.
+# A filter moved over the image gives a *map*: bright where the image is as the filter likes it.
 # By hand it is a convolution, the bias, and the ReLU:
 #
 # $$a_f = \max(0,\; W_f * x + b_f)$$
@@ -118,9 +118,9 @@ print(f"{share_of_zeros:.0%} of all places are 0: the filter sees nothing there"
 nn.plot.feature_maps(model, digit, layer="first")
 
 # %% [markdown]
-# The next layers look at maps. A place of theirs depends on a larger part of the picture: each
+# The next layers look at maps. A place of theirs depends on a larger part of the image: each
 # kernel of 5 adds 4 pixels of the grid that it moves on, and after the pooling a pixel of the grid
-# is 2 of the picture.
+# is 2 of the image.
 
 # %%
 seen = {"first": 5}
@@ -133,7 +133,7 @@ nn.plot.feature_maps(model, digit, layer="third")
 # ## 4. Saliency
 #
 # How does the score of a class depend on each pixel? The backward pass knows: start it with 1 at
-# that class, 0 at the others, and read what arrives at the picture.
+# that class, 0 at the others, and read what arrives at the image.
 #
 # $$\text{saliency} = \left| \frac{\partial\, \text{score}_k}{\partial x} \right|$$
 
@@ -149,7 +149,7 @@ print(f"by hand and by nn.explain: at most {saliency_difference:.1e} apart")
 nn.plot.saliency(model, x[:6])
 
 # %% [markdown]
-# Pictures like these are easily believed, so test them. Change 20 pixels of each digit a little,
+# Images like these are easily believed, so test them. Change 20 pixels of each digit a little,
 # each in the direction that lowers the score: the 20 most salient ones, or 20 at random. How far
 # does the score fall? A slope also *predicts* it, as step times slope, added up. Is it right, and
 # up to which step?
@@ -190,7 +190,7 @@ for step in (0.001, 0.01, 0.1, 1.0):
 # ## 5. Grad-CAM
 #
 # Saliency is of single pixels, and grainy. Grad-CAM asks the last convolution: how much does each
-# of its maps speak for the class, on average over the picture, and where is that map bright?
+# of its maps speak for the class, on average over the image, and where is that map bright?
 #
 # $$\alpha_f = \frac{1}{HW} \sum_{h, w} \frac{\partial\, \text{score}_k}{\partial A_{f,h,w}}
 # \qquad \text{map} = \max\left(0,\; \sum_f \alpha_f A_f\right)$$
@@ -261,6 +261,6 @@ nn.plot.saliency(model, x[worst], class_index=decided[worst])
 #    accuracy fall? Train again with `augment=nn.data.augment.RandomCrop(28, padding=3)` in `fit`.
 #    *Hint:* `np.roll(x, 3, axis=3)` moves to the right. All augmentations: [page on
 #    data](../docs/howto/data.md).
-# 5. **A picture to please.** Start from grey noise and change the *picture* in the direction that
-#    raises the score of the 3. *Hint:* `picture += 0.1 * model.backward(start)`, after a `forward`,
+# 5. **An image to please.** Start from grey noise and change the *image* in the direction that
+#    raises the score of the 3. *Hint:* `image += 0.1 * model.backward(start)`, after a `forward`,
 #    some hundred times. Does it look like a 3 to you? To the network it does.

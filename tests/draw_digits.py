@@ -165,13 +165,13 @@ def sketched(strokes, thickness):
     return sketch
 
 
-def read_by(recogniser, picture):
-    """Return the digit that a network reads in a picture, an array or a file."""
-    return int(recogniser.probabilities(recogniser.look(picture)).argmax())
+def read_by(recogniser, image):
+    """Return the digit that a network reads in an image, an array or a file."""
+    return int(recogniser.probabilities(recogniser.look(image)).argmax())
 
 
 def as_file(ink, path, dark_on_light):
-    """Write the ink of a sketch as a picture file, of modest contrast."""
+    """Write the ink of a sketch as an image file, of modest contrast."""
     from PIL import Image
 
     grey = 230 - 190 * ink if dark_on_light else 25 + 200 * ink

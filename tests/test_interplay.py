@@ -104,9 +104,9 @@ def test_the_last_step_is_taken_also_where_averages_stand_in():
 
 
 def test_bytes_in_a_source_of_batches_are_not_scaled_twice_to_predict():
-    pictures = RNG.integers(0, 256, (6, 4)).astype(np.uint8)
+    images = RNG.integers(0, 256, (6, 4)).astype(np.uint8)
     scaled = nn.Model([nn.Rescale(1 / 255, input_shape=(4,)), nn.Dense(2)], seed=0)
-    for source in ([pictures], (batch for batch in [pictures])):
+    for source in ([images], (batch for batch in [images])):
         with pytest.raises(ValueError, match="would do it again"):
             scaled.predict(source)
     plain = nn.Model([nn.Dense(2, input_shape=(4,))], seed=0)

@@ -22,7 +22,7 @@ def blobs(n=120, classes=3, seed=0):
     return (corners[y] + 0.5 * rng.normal(size=(n, 2))).astype("float32"), y
 
 
-def pictures(n=40, seed=0):
+def images(n=40, seed=0):
     rng = np.random.default_rng(seed)
     return rng.random((n, 1, 8, 8), dtype="float32"), rng.integers(0, 3, n)
 
@@ -98,7 +98,7 @@ def test_a_layer_that_does_not_fit_is_not_added():
     with pytest.raises(ValueError, match=r"\[Conv2D\] expects 4-D input"):
         model.add(nn.Conv2D(3))
     assert len(model.layers) == 7
-    assert model.predict(pictures()[0]).shape == (40, 3)
+    assert model.predict(images()[0]).shape == (40, 3)
 
 
 def test_layers_of_a_trained_model_serve_another():
@@ -534,7 +534,7 @@ def test_initial_epoch_and_epochs_are_totals():
 
 def test_resume_goes_on_as_if_nothing_had_happened(tmp_path):
     """Shuffling, dropout, batch norm, Adam and the learning rate: 2 + 2 epochs equal 4."""
-    x, y = pictures()
+    x, y = images()
     whole = compiled(convnet())
     whole.fit(x, y, epochs=4, validation_split=0.2, verbose=0)
     half = compiled(convnet())
@@ -553,7 +553,7 @@ def test_resume_goes_on_as_if_nothing_had_happened(tmp_path):
 
 @pytest.mark.parametrize("num_threads", [0, 1, 4])
 def test_the_same_seed_gives_the_same_weights(num_threads, device):
-    x, y = pictures()
+    x, y = images()
     arrays = []
     for threads in (None, num_threads):
         model = compiled(convnet(seed=3))
@@ -565,7 +565,7 @@ def test_the_same_seed_gives_the_same_weights(num_threads, device):
 
 
 def test_augment_runs_in_training_only():
-    x, y = pictures()
+    x, y = images()
     calls = []
 
     def augment(batch, rng):
@@ -577,7 +577,7 @@ def test_augment_runs_in_training_only():
     assert sorted(calls) == [8, 32]
 
 
-def test_uint8_pictures_are_scaled_wherever_they_come_in():
+def test_uint8_images_are_scaled_wherever_they_come_in():
     x = np.random.default_rng(0).integers(0, 256, (20, 1, 8, 8), dtype=np.uint8)
     y = np.arange(20) % 3
     models = [compiled(convnet()) for _ in range(2)]
@@ -603,7 +603,7 @@ def test_float64_is_float64_throughout():
 
 
 def test_frozen_layers_stay_and_nothing_below_them_is_computed():
-    x, y = pictures()
+    x, y = images()
     model = compiled(convnet())
     model.layers[0].trainable = model.layers[1].trainable = False
     before = {k: v.copy() for k, v in model.get_arrays().items()}
@@ -621,7 +621,7 @@ def test_training_leaves_out_the_gradient_that_nobody_reads(monkeypatch):
     monkeypatch.setattr(
         nn.kernels, "conv2d_input_grad", lambda *a, **k: (calls.append(1), whole(*a, **k))[1]
     )
-    x, y = pictures()
+    x, y = images()
     model = compiled(convnet())
     model.train_step(x, y)
     assert calls == []
@@ -925,7 +925,7 @@ def test_calls_out_of_order():
         ),
     ],
 )
-def test_wrong_picture_shapes_say_what_to_do(x, hint):
+def test_wrong_image_shapes_say_what_to_do(x, hint):
     with pytest.raises(ValueError, match=hint):
         convnet().predict(x)
 
@@ -961,7 +961,7 @@ def test_a_loss_that_overflows_itself():
 
 
 def test_predict_does_not_depend_on_the_batch_size():
-    x, _ = pictures()
+    x, _ = images()
     model = convnet()
     expected = model.forward(x)
     for batch_size in (1, 7, 40, 100):
@@ -972,14 +972,14 @@ def test_predict_does_not_depend_on_the_batch_size():
 
 def test_predict_keeps_nothing_for_backward():
     model = convnet()
-    model.predict(pictures()[0])
+    model.predict(images()[0])
     assert all(layer._kept is None for layer in model.layers)
 
 
 def test_memory_of_repeated_training_and_prediction_is_flat():
     import tracemalloc
 
-    x, y = pictures()
+    x, y = images()
     model = compiled(convnet())
     model.fit(x, y, verbose=0)
     model.predict(x)
@@ -1004,7 +1004,7 @@ def test_memory_of_repeated_training_and_prediction_is_flat():
 def test_fit_save_and_load_across_devices(tmp_path):
     if not cuda.CUDA_AVAILABLE:
         pytest.skip("needs an NVIDIA GPU and CuPy (requirements-cuda12.txt or -cuda13.txt)")
-    x, y = pictures(96)
+    x, y = images(96)
     results = []
     for device in ("cpu", "gpu"):
         model = convnet()

@@ -22,7 +22,7 @@ seeds = st.integers(0, 2**16)
 
 
 def square(*rows):
-    """Return one picture of one channel."""
+    """Return one image of one channel."""
     return np.array([[rows]], dtype=float)
 
 

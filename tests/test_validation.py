@@ -86,7 +86,7 @@ def test_a_class_that_the_labels_lack():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int64"])
-def test_pictures_that_nobody_scaled(dtype, rng):
+def test_images_that_nobody_scaled(dtype, rng):
     x = rng.integers(0, 256, (120, 1, 4, 4)).astype(dtype)
 
     def fit(x, *layers):
@@ -98,10 +98,10 @@ def test_pictures_that_nobody_scaled(dtype, rng):
     assert said(lambda: fit(x / 255)) == []
     assert said(lambda: fit(x, nn.BatchNorm())) == []
     assert said(lambda: fit(x.astype("float32") + 0.5)) == []  # not whole
-    assert validation.doubt_about_scale(x[:, :, 0], "Dense") is None  # 4 features: no picture
+    assert validation.doubt_about_scale(x[:, :, 0], "Dense") is None  # 4 features: no image
 
 
-def test_pictures_with_their_channels_last(rng):
+def test_images_with_their_channels_last(rng):
     x = rng.random((120, 8, 8, 1))
 
     def fit(x, **options):

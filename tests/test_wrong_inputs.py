@@ -1001,7 +1001,7 @@ def page():
         "where a mistake is accepted or a message changes; `python tests/test_wrong_inputs.py`",
         "renews it.",
         "",
-        "`X` is an array (12, 4) of floats, `Y` are its labels 0..2; `P` are pictures",
+        "`X` is an array (12, 4) of floats, `Y` are its labels 0..2; `P` are images",
         "(6, 1, 8, 8), `Z` their labels. `classifier()`, `regression()`,",
         "`yes_or_no()`, `hinge()`, `kl()` and `convnet()` are small compiled models; `net()` is",
         "not compiled.",

@@ -76,7 +76,7 @@ def test_a_network_is_built_named_not_compiled_and_fixed_by_its_seed(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_network_learns_other_shapes_and_classes(name, rng):
-    """Small pictures of three classes, the brighter the higher, that all can tell apart."""
+    """Small images of three classes, the brighter the higher, that all can tell apart."""
     make = getattr(zoo, name)
     y = np.arange(32) % 3
     x = (rng.random((32, 2, 16, 17)) / 4 + y.reshape(-1, 1, 1, 1) / 4).astype("float32")
@@ -232,7 +232,7 @@ def test_three_layer_cnn_takes_its_sizes():
     assert count(model) == (9 * 4 + 4) + (4 * 4 * 4 * 5 + 5) + (5 * 2 + 2)
 
 
-def test_large_cnn_says_what_smaller_pictures_need():
+def test_large_cnn_says_what_smaller_images_need():
     said = re.search(r"([\d,]+) for \(3, 64, 64\)", zoo.large_cnn.__doc__).group(1)
     assert f"{count(zoo.large_cnn((3, 64, 64))):,}" == said
 

@@ -18,7 +18,7 @@ from .result import Result, positive
 _BATCH = 64
 _ROUNDS = 7  # about as many are run, three at least
 _TRAINING_SHARE = 0.7  # of the time
-_BATCHES = 32  # of data: 2,048 pictures
+_BATCHES = 32  # of data: 2,048 images
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,18 +36,18 @@ def run(options: argparse.Namespace) -> Result:
     """Return the speeds of the zoo's `mnist_cnn`, with what they depend on.
 
     Training is what `fit` does with a batch, preparing it included; inference is `predict`. The
-    pictures are noise, which takes as long as digits do.
+    images are noise, which takes as long as digits do.
     """
     if sys.stderr.isatty():
         print(f"Measuring for about {options.seconds:g} s ...", file=sys.stderr)
     model = zoo.mnist_cnn(seed=0)
     model.compile("cce", "adam")
     rng = np.random.default_rng(0)
-    pictures = rng.integers(0, 256, (_BATCH * _BATCHES, 1, 28, 28), dtype=np.uint8)
-    data = Dataset(pictures, rng.integers(0, 10, len(pictures)))
+    images = rng.integers(0, 256, (_BATCH * _BATCHES, 1, 28, 28), dtype=np.uint8)
+    data = Dataset(images, rng.integers(0, 10, len(images)))
     budget = options.seconds
     training = _speeds(_training(model, data), budget * _TRAINING_SHARE)
-    inference = _speeds(_inference(model, pictures), budget * (1 - _TRAINING_SHARE))
+    inference = _speeds(_inference(model, images), budget * (1 - _TRAINING_SHARE))
     figures = {
         "model": "nn.zoo.mnist_cnn",
         "batch_size": _BATCH,
@@ -75,12 +75,12 @@ def _training(model: Model, data: Dataset) -> Callable[[int], None]:
     return train
 
 
-def _inference(model: Model, pictures: np.ndarray) -> Callable[[int], None]:
+def _inference(model: Model, images: np.ndarray) -> Callable[[int], None]:
     """Return a function that classifies a number of batches."""
 
     def classify(batches: int) -> None:
         while batches > 0:
-            model.predict(pictures[: _BATCH * batches], batch_size=_BATCH)
+            model.predict(images[: _BATCH * batches], batch_size=_BATCH)
             batches -= _BATCHES
 
     return classify

@@ -1,4 +1,4 @@
-"""Measure a model on a set: MNIST, CIFAR-10, CIFAR-100 or a folder of pictures."""
+"""Measure a model on a set: MNIST, CIFAR-10, CIFAR-100 or a folder of images."""
 
 import argparse
 import math
@@ -16,7 +16,7 @@ from ..data import (
     load_mnist_sample,
 )
 from ..model import Model
-from .predict import MODES, picture_form
+from .predict import MODES, image_form
 from .result import Result, count
 
 # What lies in a folder that holds a set, and the function that reads it.
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data",
         metavar="DIR",
         required=True,
-        help="folder with the files of MNIST or CIFAR, or with a folder of pictures for each class",
+        help="folder with the files of MNIST or CIFAR, or with a folder of images for each class",
     )
     parser.add_argument(
         "--part",
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=count,
         default=256,
         metavar="N",
-        help="pictures at a time (default: %(default)s)",
+        help="images at a time (default: %(default)s)",
     )
 
 
@@ -83,35 +83,35 @@ def read(path: Path, model: Model, part: str) -> tuple[str, Dataset]:
             return f"{kind} ({part})", load(path)[_PARTS[part]]
     if not path.is_dir() or not any(entry.is_dir() for entry in path.iterdir()):
         raise ValueError(
-            f"[evaluate] 'DIR' must hold the files of MNIST or CIFAR, or a folder of pictures for "
+            f"[evaluate] 'DIR' must hold the files of MNIST or CIFAR, or a folder of images for "
             f"each class, got '{path}'."
         )
-    channels, height, width = picture_form(model)
+    channels, height, width = image_form(model)
     mode = MODES[channels]
-    pictures = load_image_folder(path, (height, width), mode, cache=False, progress=False)
-    return f"the pictures in '{path}'", _with_labels_of(model, pictures)
+    images = load_image_folder(path, (height, width), mode, cache=False, progress=False)
+    return f"the images in '{path}'", _with_labels_of(model, images)
 
 
-def _with_labels_of(model: Model, pictures: Dataset) -> Dataset:
-    """Return pictures with the labels that the model has for classes of these names.
+def _with_labels_of(model: Model, images: Dataset) -> Dataset:
+    """Return images with the labels that the model has for classes of these names.
 
     Without it a folder that lacks a class, or has them in another order, would count as wrong.
     """
-    if model.class_names is None or pictures.class_names is None:
-        return pictures
-    strange = sorted(set(pictures.class_names) - set(model.class_names))
+    if model.class_names is None or images.class_names is None:
+        return images
+    strange = sorted(set(images.class_names) - set(model.class_names))
     if strange:
         names = ", ".join(map(repr, model.class_names))
         raise ValueError(
             f"[evaluate] the folders in 'DIR' must have the names of the model's classes, {names}, "
             f"got {strange[0]!r}."
         )
-    labels = np.array([model.class_names.index(name) for name in pictures.class_names])
-    return Dataset(pictures.x, labels[pictures.y], class_names=model.class_names)
+    labels = np.array([model.class_names.index(name) for name in images.class_names])
+    return Dataset(images.x, labels[images.y], class_names=model.class_names)
 
 
 def as_model_takes_it(dataset: Dataset, model: Model) -> Dataset:
-    """Return pictures as rows of numbers where the model takes them so."""
+    """Return images as rows of numbers where the model takes them so."""
     shape = None if model.input_shape is None else model.input_shape[1:]
     flat = math.prod(dataset.x.shape[1:])
     if shape != (flat,) or dataset.x.ndim == 2:

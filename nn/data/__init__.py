@@ -3,8 +3,8 @@
 `Dataset` keeps samples in memory and hands out float batches that threads have prepared; on the
 way `augment` may change them. The other files bring samples into it: `idx` reads the file format
 of MNIST, `idx_sets` knows the sets in it, `mnist` MNIST itself and the small sample of it,
-`cifar10` the colour pictures of CIFAR, whose Python files `pickles` reads, `image_folder` decodes
-folders of pictures, `digits` makes your own digits look like MNIST's, `npz` reads NumPy's
+`cifar10` the colour images of CIFAR, whose Python files `pickles` reads, `image_folder` decodes
+folders of images, `digits` makes your own digits look like MNIST's, `npz` reads NumPy's
 archives, `toy` makes points in the plane. `download` fetches files from mirrors, and `python -m
 nn.data` does so from the command line.
 """

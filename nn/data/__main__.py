@@ -10,10 +10,10 @@ from .sets.mnist import download_mnist
 
 _SETS = {
     "mnist": "70,000 digits, 12 MB",
-    "fashion": "70,000 pictures of clothing, 31 MB",
+    "fashion": "70,000 images of clothing, 31 MB",
     "kmnist": "70,000 old Japanese characters, 21 MB",
-    "cifar10": "60,000 colour pictures of 10 kinds, 170 MB",
-    "cifar100": "60,000 colour pictures of 100 kinds, 169 MB",
+    "cifar10": "60,000 colour images of 10 kinds, 170 MB",
+    "cifar100": "60,000 colour images of 100 kinds, 169 MB",
 }
 
 

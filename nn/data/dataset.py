@@ -1,6 +1,6 @@
 """Dataset: samples in memory, handed out as batches that threads have prepared.
 
-This is the first station of a batch. Pictures stay in memory as bytes, a quarter of what
+This is the first station of a batch. Images stay in memory as bytes, a quarter of what
 floats take; a batch becomes floats in [0, 1] only when it is due, on threads that work on the
 next batches while the model is busy with the present one. NumPy lets go of Python's global
 lock during its work on arrays, so the threads do run side by side.
@@ -36,7 +36,7 @@ class Dataset:
     Parameters
     ----------
     x
-        Array (n, ...) of real numbers, samples along the first axis. uint8 counts as pictures
+        Array (n, ...) of real numbers, samples along the first axis. uint8 counts as images
         with values from 0 to 255 and is kept as it is; batches of it are scaled to [0, 1].
         Other types are handed out unscaled. A `numpy.memmap`, as `np.load(path, mmap_mode='r')`
         gives it, stays in its file: only the rows of a batch are read.
@@ -46,7 +46,7 @@ class Dataset:
     sample_weight
         Weights (n,) of the samples in the loss, finite and not negative, or None.
     class_names
-        Names of the classes, for pictures and reports, or None.
+        Names of the classes, for images and reports, or None.
 
     Attributes
     ----------
@@ -63,8 +63,8 @@ class Dataset:
 
     Examples
     --------
-    >>> pictures = np.full((10, 1, 28, 28), 255, dtype=np.uint8)
-    >>> dataset = Dataset(pictures, np.arange(10) % 2)
+    >>> images = np.full((10, 1, 28, 28), 255, dtype=np.uint8)
+    >>> dataset = Dataset(images, np.arange(10) % 2)
     >>> dataset
     Dataset(10 samples of shape (1, 28, 28) and dtype uint8, 2 classes)
     >>> for x, y in dataset.batches(4):
@@ -100,7 +100,7 @@ class Dataset:
         return f"Dataset({len(self)} samples of shape {shape} and dtype {self.x.dtype}{classes})"
 
     def _repr_html_(self) -> str:
-        """Return a table and some pictures, which notebooks show."""
+        """Return a table and some images, which notebooks show."""
         from ..inspect import html
 
         return html.of_dataset(self)
@@ -213,7 +213,7 @@ class Dataset:
         shuffle
             Whether to draw the samples in random order.
         preprocess
-            Function of a batch as it is kept, (batch_size, ...) in uint8 for pictures; returns
+            Function of a batch as it is kept, (batch_size, ...) in uint8 for images; returns
             what is used in place of the default scaling, with as many rows.
         num_threads
             Threads that prepare batches; None for `min(8, cores)`, or for none where it takes less

@@ -1,7 +1,7 @@
 """What a model looks at: which pixels move its scores, what its layers see, what it finds hard.
 
 Training asks how the loss depends on the weights. Here the same backward pass is read at its other
-end: how the score of a class depends on the picture, or on the maps that a layer makes of it. The
+end: how the score of a class depends on the image, or on the maps that a layer makes of it. The
 functions return arrays; `nn.plot` draws them. Each works on a copy of the model, so that the model
 stays as it is, with its gradients, buffers and generators.
 """
@@ -45,7 +45,7 @@ def saliency_map(model: "Model", x: Any, class_index: Any = None) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        For pictures (N, C, H, W) the largest over the channels, (N, H, W); for other inputs an
+        For images (N, C, H, W) the largest over the channels, (N, H, W); for other inputs an
         array of their shape. Never negative.
 
     Raises
@@ -72,9 +72,9 @@ def saliency_map(model: "Model", x: Any, class_index: Any = None) -> np.ndarray:
 
 
 def grad_cam_map(model: "Model", x: Any, class_index: Any = None, layer: Any = None) -> np.ndarray:
-    """Return where in a picture a convolutional network sees a class: the map of Grad-CAM.
+    """Return where in an image a convolutional network sees a class: the map of Grad-CAM.
 
-    With the maps A_k that a layer makes of a picture and the score y of a class (its logit, as
+    With the maps A_k that a layer makes of an image and the score y of a class (its logit, as
     for `saliency_map`):
 
         alpha_k = mean over places of dy / dA_k      (equation 1)
@@ -83,7 +83,7 @@ def grad_cam_map(model: "Model", x: Any, class_index: Any = None, layer: Any = N
     Parameters
     ----------
     model, x, class_index
-        As for `saliency_map`; x are pictures (N, C, H, W).
+        As for `saliency_map`; x are images (N, C, H, W).
     layer
         The layer whose maps are weighed, as `find_layer` takes it. None takes the model's last
         convolution, or block with one, after the normalisation and activation that follow it.
@@ -92,7 +92,7 @@ def grad_cam_map(model: "Model", x: Any, class_index: Any = None, layer: Any = N
     -------
     numpy.ndarray
         (N, H', W'), at the size of the layer's maps. Never negative; all 0 where nothing in the
-        picture speaks for the class.
+        image speaks for the class.
 
     Raises
     ------

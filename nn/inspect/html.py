@@ -1,7 +1,7 @@
 """Pages of HTML for notebooks: a model, a history and a dataset that show themselves.
 
 Each function returns a piece of HTML that needs nothing from elsewhere: no script, no style sheet,
-no font; pictures are in it. Colours are those of the page around it, dark or light. Every text that
+no font; images are in it. Colours are those of the page around it, dark or light. Every text that
 is not of this file goes through `_text`, so that a layer named `<script>` is shown and not run.
 """
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from ..network import Network
 
 _CLASSES = 20  # that are listed, at most
-_PICTURES = 10
-_PICTURE_SIDE = 64  # points on the page, of the longer side
-_LARGEST_SIDE = 128  # pixels; a larger picture is thinned out
+_IMAGES = 10
+_IMAGE_SIDE = 64  # points on the page, of the longer side
+_LARGEST_SIDE = 128  # pixels; a larger image is thinned out
 # Blue and vermilion, which nobody confuses, for light pages and dark ones; validation is dashed.
 _TRAINING, _VALIDATION = "#2F86C1", "#D55E00"
 _PLOT = (260, 120)  # width and height of the part within the axes
@@ -177,7 +177,7 @@ def _label(x: float, y: float, anchor: str, words: str) -> str:
 
 
 def of_dataset(dataset: "Dataset") -> str:
-    """Return what a dataset holds as a table, and a picture of each class where it has pictures.
+    """Return what a dataset holds as a table, and an image of each class where it has images.
 
     Examples
     --------
@@ -205,7 +205,7 @@ def of_dataset(dataset: "Dataset") -> str:
         rows = [_row((name, f"{n:,}"), heading=0, figures=[1]) for name, n in counts[:_CLASSES]]
         more = [f'<tr><td colspan="2">and {len(counts) - _CLASSES:,} more</td></tr>']
         page += _table("Samples of each class", heads, rows, more * (len(counts) > _CLASSES))
-    return f"<div>{page}{_pictures(dataset)}</div>"
+    return f"<div>{page}{_images(dataset)}</div>"
 
 
 def _class_counts(dataset: "Dataset") -> list[tuple[str, int]]:
@@ -230,19 +230,19 @@ def _range(dataset: "Dataset", counts: Sequence[Any]) -> str:
     return f", {_figure(float(dataset.y.min()))} to {_figure(float(dataset.y.max()))}"
 
 
-def _pictures(dataset: "Dataset") -> str:
-    """Return some samples as pictures, the first of each class before others."""
+def _images(dataset: "Dataset") -> str:
+    """Return some samples as images, the first of each class before others."""
     shape = dataset.x.shape[1:]
     if len(shape) != 3 or shape[0] not in (1, 3) or not _has_pillow():
         return ""
     classes = class_of_rows(dataset.y)
     first = range(len(dataset)) if classes is None else np.unique(classes, return_index=True)[1]
     figures = []
-    for row in list(first)[:_PICTURES]:
+    for row in list(first)[:_IMAGES]:
         words = f"sample {row}"
         if classes is not None and classes[row] >= 0:
             words = _class_name(dataset, int(classes[row]))
-        figures.append(_picture(np.asarray(dataset.x[int(row)]), words))
+        figures.append(_image(np.asarray(dataset.x[int(row)]), words))
     return f'<div style="display:flex;flex-wrap:wrap;gap:8px">{"".join(figures)}</div>'
 
 
@@ -254,11 +254,11 @@ def _has_pillow() -> bool:
     return True
 
 
-def _picture(sample: np.ndarray, words: str) -> str:
+def _image(sample: np.ndarray, words: str) -> str:
     """Return a sample (C, H, W) with its caption, as a PNG file within the page."""
     step = -(-max(sample.shape[1:]) // _LARGEST_SIDE)  # rounded up
     pixels = _in_bytes(sample[:, ::step, ::step])
-    scale = _PICTURE_SIDE / max(pixels.shape[1:])
+    scale = _IMAGE_SIDE / max(pixels.shape[1:])
     height, width = (max(1, round(scale * side)) for side in pixels.shape[1:])
     return (
         f'<figure style="margin:0;text-align:center"><img alt="{_text(words)}" '
@@ -269,7 +269,7 @@ def _picture(sample: np.ndarray, words: str) -> str:
 
 
 def _in_bytes(sample: np.ndarray) -> np.ndarray:
-    """Return a picture as uint8; floats within [0, 1] as they are, others from least to most."""
+    """Return an image as uint8; floats within [0, 1] as they are, others from least to most."""
     if sample.dtype == np.uint8:
         return sample
     values = np.nan_to_num(sample.astype(np.float64), posinf=0.0, neginf=0.0)
@@ -280,7 +280,7 @@ def _in_bytes(sample: np.ndarray) -> np.ndarray:
 
 
 def _png(pixels: np.ndarray) -> str:
-    """Return a picture (C, H, W) in PNG, as base64."""
+    """Return an image (C, H, W) in PNG, as base64."""
     from PIL import Image
 
     # (1, H, W) -> (H, W), or (3, H, W) -> (H, W, 3)

@@ -250,7 +250,7 @@ def turned_round(
 
     An input cell got into the outputs that the kernel reached it from, in reverse order. So its
     gradient is that of these outputs, convolved with the kernel turned round (Dumoulin and Visin
-    2016, arXiv 1603.07285, section 4): where the outputs were `stride` apart on the picture,
+    2016, arXiv 1603.07285, section 4): where the outputs were `stride` apart on the image,
     with zeros between them, and with filters and channels exchanged.
     """
     xp = cuda.get_array_module(grad)
@@ -457,7 +457,7 @@ def _im2col(
     n, _, _, c = x.shape
     if tuple(kernel) == (1, 1) and stride == (1, 1) and groups == 1:
         return x.reshape(-1, c)  # a pixel is its own patch
-    if c < _FEW_CHANNELS:  # then runs of a picture's row are longer than those of a patch
+    if c < _FEW_CHANNELS:  # then runs of an image's row are longer than those of a patch
         columns_first = xp.empty((*kernel, c, n, *out), dtype=x.dtype)
         for i, j, rows, columns in _windows(kernel, stride, dilation, out):
             columns_first[i, j] = xp.moveaxis(x[:, rows, columns], 3, 0)
@@ -595,7 +595,7 @@ def _add_windows(
 
 
 def _cells(size: tuple[int, ...], pool: Pair, stride: Pair, padding: Padding) -> np.ndarray:
-    """Return how many cells of each window lie on the picture, as (OH, OW, 1), at least 1."""
+    """Return how many cells of each window lie on the image, as (OH, OW, 1), at least 1."""
     counts = []
     for n, k, s, (before, after) in zip(size, pool, stride, padding, strict=True):
         starts = np.arange(0, n + before + after - k + 1, s) - before

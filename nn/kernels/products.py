@@ -1,7 +1,7 @@
 """Matrix products and convolutions, compiled: loops around the block of `vectors`.
 
-There are no patches. In a padded channels-last picture the KW*C numbers under one row of the
-kernel lie side by side, and the next output's begin stride*C numbers later. So the picture
+There are no patches. In a padded channels-last image the KW*C numbers under one row of the
+kernel lie side by side, and the next output's begin stride*C numbers later. So the image
 itself serves as the matrix of patches, whose rows overlap (the idea of MEC, Cho and Brand
 2017, arXiv 1706.06873), and a convolution is a matrix product with unusual steps:
 
@@ -28,7 +28,7 @@ from .vectors import block_columns, block_rows, multiply_block
 
 Array = Any  # numpy.ndarray
 
-# Padded rows of a picture that are worked on at a time, in bytes: they are to stay in the
+# Padded rows of an image that are worked on at a time, in bytes: they are to stay in the
 # second-level cache, with the kernel's weights beside them.
 _BAND_BYTES = 1 << 17
 # Bytes after which rows compete for the same places of a first-level cache, and numbers between
@@ -147,9 +147,9 @@ def matmul(a: Array, b: Array) -> Array:
 
 @compile_kernel
 def copy_band(x, first_row, rows, left, padded, width):
-    """Copy rows of a picture x (H, W, C) into rows of `width` pixels, zeros around them."""
+    """Copy rows of an image x (H, W, C) into rows of `width` pixels, zeros around them."""
     h, w, c = x.shape
-    left = min(left, width)  # a stride may leave out all of the picture, and more
+    left = min(left, width)  # a stride may leave out all of the image, and more
     columns = min(w, width - left)
     for row in range(rows):
         target = padded[row * width * c : (row + 1) * width * c]

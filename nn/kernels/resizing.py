@@ -1,4 +1,4 @@
-"""Larger pictures: borders of zeros, pixels repeated or blended, and the gradients of these."""
+"""Larger images: borders of zeros, pixels repeated or blended, and the gradients of these."""
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from .array import (
 
 
 def zero_pad2d(x: Array, padding: Padding) -> Array:
-    """Return x (N, C, H, W) with rows and columns of zeros around each picture."""
+    """Return x (N, C, H, W) with rows and columns of zeros around each image."""
     return channels_first(pad(channels_last(x), padding))
 
 

@@ -1,4 +1,4 @@
-"""Convolutions: the same small kernel at every place of a picture."""
+"""Convolutions: the same small kernel at every place of an image."""
 
 from typing import Any
 
@@ -16,10 +16,10 @@ def check_padding(owner: str, padding: Any) -> str | tuple[int, int]:
 
 
 class ConvLayer(WeightedLayer):
-    """What the convolutions share: the kernel's size, and how it moves over a picture."""
+    """What the convolutions share: the kernel's size, and how it moves over an image."""
 
     input_ndim = (4,)
-    input_hint = "pictures are (N, C, H, W); add Reshape((C, H, W)) before it."
+    input_hint = "images are (N, C, H, W); add Reshape((C, H, W)) before it."
 
     #: Number of parts of the channels that are convolved apart.
     groups = 1
@@ -128,7 +128,7 @@ class Conv2D(ConvLayer):
     kernel_initializer
         Name or function (see `nn.initializers`); 'he_normal' by default.
     dilation
-        Step between the kernel's cells on the picture (Yu and Koltun 2016, arXiv 1511.07122).
+        Step between the kernel's cells on the image (Yu and Koltun 2016, arXiv 1511.07122).
     groups
         Number of parts of the channels that are convolved apart; divides C and F.
     kernel_regularizer
@@ -272,7 +272,7 @@ class DepthwiseConv2D(ConvLayer):
 
 @register
 class Conv2DTranspose(ConvLayer):
-    """Convolution backwards, from the outputs' size to the inputs': makes pictures larger.
+    """Convolution backwards, from the outputs' size to the inputs': makes images larger.
 
     Its forward pass is what a `Conv2D` of the same kernel does to gradients in its backward pass,
     and its backward pass is that convolution (Dumoulin and Visin 2016, arXiv 1603.07285,

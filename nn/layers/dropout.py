@@ -89,7 +89,7 @@ class SpatialDropout2D(Dropout):
     """
 
     input_ndim = (4,)
-    input_hint = "pictures are (N, C, H, W); use Dropout elsewhere."
+    input_hint = "images are (N, C, H, W); use Dropout elsewhere."
 
     def _mask(self, x: Array) -> Array:
         kept = kernels.dropout_mask(x[:, :, 0, 0], self.rate, self.rng)

@@ -16,7 +16,7 @@ from .base import NAME2LAYER, Array, Layer, Shape, register, take_room
 
 @register
 class BatchNorm(Layer):
-    """Batch normalisation over every axis but the channels', for matrices and pictures.
+    """Batch normalisation over every axis but the channels', for matrices and images.
 
     Ioffe and Szegedy 2015, arXiv 1502.03167, algorithms 1 and 2. In training a batch is
     normalised by its own mean and biased variance, and running averages of the mean and of
@@ -125,10 +125,10 @@ class BatchNorm(Layer):
 
 @register
 class BatchNorm2D(BatchNorm):
-    """Batch normalisation of pictures (N, C, H, W); see `BatchNorm`."""
+    """Batch normalisation of images (N, C, H, W); see `BatchNorm`."""
 
     input_ndim = (4,)
-    input_hint = "pictures are (N, C, H, W); use BatchNorm1D after Flatten() or Dense()."
+    input_hint = "images are (N, C, H, W); use BatchNorm1D after Flatten() or Dense()."
 
 
 @register
@@ -136,7 +136,7 @@ class BatchNorm1D(BatchNorm):
     """Batch normalisation of vectors (N, C) or sequences (N, C, L); see `BatchNorm`."""
 
     input_ndim = (2, 3)
-    input_hint = "use BatchNorm2D for pictures (N, C, H, W)."
+    input_hint = "use BatchNorm2D for images (N, C, H, W)."
 
 
 class SampleNorm(Layer):
@@ -213,7 +213,7 @@ class LayerNorm(SampleNorm):
     ----------
     params : dict
         'gamma' and 'beta', a number for each value of a sample in the order of `Flatten`, of shape
-        (C*H*W,) for pictures. One axis keeps weight decay off them.
+        (C*H*W,) for images. One axis keeps weight decay off them.
 
     Raises
     ------
@@ -256,7 +256,7 @@ class LayerNorm(SampleNorm):
 class GroupNorm(SampleNorm):
     """Group normalisation: in each sample, each of several groups of neighbouring channels.
 
-    Wu and He 2018, arXiv 1803.08494, section 3. For pictures in batches too small for batch
+    Wu and He 2018, arXiv 1803.08494, section 3. For images in batches too small for batch
     normalisation. One group is a sample at a time (but with one gamma a channel, unlike
     `LayerNorm`), as many as there are channels is instance normalisation.
 

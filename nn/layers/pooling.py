@@ -1,4 +1,4 @@
-"""Pooling: one value for each window of a picture, or for the whole of it."""
+"""Pooling: one value for each window of an image, or for the whole of it."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ class WindowPool(Layer):
     """What max and average pooling share: the geometry of their windows."""
 
     input_ndim = (4,)
-    input_hint = "pictures are (N, C, H, W); add Reshape((C, H, W)) before it."
+    input_hint = "images are (N, C, H, W); add Reshape((C, H, W)) before it."
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class MaxPool2D(WindowPool):
     pool_size
         (height, width) of a window, or one number for both.
     stride
-        Step between windows; the pool size where None, so that they tile the picture.
+        Step between windows; the pool size where None, so that they tile the image.
     padding
         'valid', 'same', a number or a pair, as for `Conv2D`, below the pool size.
     **common
@@ -101,7 +101,7 @@ class MaxPool2D(WindowPool):
 
 @register
 class AvgPool2D(WindowPool):
-    """The mean of each window, over the cells that lie on the picture: padding is not counted.
+    """The mean of each window, over the cells that lie on the image: padding is not counted.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ class GlobalPool(Layer):
     """What the global poolings share: (N, C, H, W) -> (N, C)."""
 
     input_ndim = (4,)
-    input_hint = "pictures are (N, C, H, W)."
+    input_hint = "images are (N, C, H, W)."
 
     def build(self, input_shape: Shape) -> None:
         """Set the output's shape, (None, C)."""

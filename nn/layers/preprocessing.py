@@ -1,6 +1,6 @@
 """Preprocessing as the first layers of a model, so that it is saved with it and never forgotten.
 
-Pictures of bytes (uint8) reach every model scaled to [0, 1]: `fit`, `evaluate`, `predict` and
+Images of bytes (uint8) reach every model scaled to [0, 1]: `fit`, `evaluate`, `predict` and
 `Dataset` do that. What is to happen to them beyond it stands here, as layers.
 """
 
@@ -26,7 +26,7 @@ class Rescale(ElementwiseLayer):
     Parameters
     ----------
     scale
-        A number other than 0. Pictures of bytes come scaled to [0, 1] already, in every model:
+        A number other than 0. Images of bytes come scaled to [0, 1] already, in every model:
         `Rescale(2, -1)` brings them to [-1, 1], and a model that begins with `Rescale(1 / 255)`
         refuses them.
     offset
@@ -40,11 +40,11 @@ class Rescale(ElementwiseLayer):
     >>> Rescale(2, -1).forward(np.array([[0.0, 0.5, 1.0]]))
     array([[-1.,  0.,  1.]])
 
-    In a model, for pictures of bytes:
+    In a model, for images of bytes:
 
     >>> from nn import Model
-    >>> pictures = np.array([[0, 255]], dtype=np.uint8)
-    >>> Model([Rescale(2, -1)]).predict(pictures)
+    >>> images = np.array([[0, 255]], dtype=np.uint8)
+    >>> Model([Rescale(2, -1)]).predict(images)
     array([[-1.,  1.]], dtype=float32)
     """
 
@@ -73,7 +73,7 @@ class Rescale(ElementwiseLayer):
 
 @register
 class Standardize(ElementwiseLayer):
-    """(x - mean) / std, for each channel of pictures or each feature of vectors.
+    """(x - mean) / std, for each channel of images or each feature of vectors.
 
     LeCun, Bottou, Orr and Mueller 1998, "Efficient backprop", section 4.3: inputs of mean 0 and
     variance 1 are learned from more quickly. The two are those of the training data, for all
@@ -156,7 +156,7 @@ class Standardize(ElementwiseLayer):
         ----------
         data
             A `Dataset`, which may be larger than memory, or an array (N, C, ...): the inputs
-            of this layer. uint8 pictures count as scaled to [0, 1], as everywhere.
+            of this layer. uint8 images count as scaled to [0, 1], as everywhere.
 
         Raises
         ------

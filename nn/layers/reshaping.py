@@ -10,7 +10,7 @@ from .base import Array, Layer, Shape, register
 
 @register
 class Reshape(Layer):
-    """Give each sample another shape, in the order of its axes: (C, H, W) for pictures.
+    """Give each sample another shape, in the order of its axes: (C, H, W) for images.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Layers that make pictures larger without weights: a margin of zeros, pixels repeated or blended.
+"""Layers that make images larger without weights: a margin of zeros, pixels repeated or blended.
 
 `Conv2DTranspose` in `conv` does it with weights.
 """
@@ -8,12 +8,12 @@ from typing import Any
 from .. import checks, kernels
 from .base import NAME2LAYER, Array, Layer, Shape, register
 
-_PICTURES = "pictures are (N, C, H, W); add Reshape((C, H, W)) before it."
+_IMAGES = "images are (N, C, H, W); add Reshape((C, H, W)) before it."
 
 
 @register
 class ZeroPad2D(Layer):
-    """Zeros around each picture.
+    """Zeros around each image.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class ZeroPad2D(Layer):
     """
 
     input_ndim = (4,)
-    input_hint = _PICTURES
+    input_hint = _IMAGES
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class ZeroPad2D(Layer):
         return kernels.zero_pad2d(x, self.padding)
 
     def backward(self, grad: Array) -> Array:
-        """Return the part of the gradient that belongs to the picture."""
+        """Return the part of the gradient that belongs to the image."""
         self._recall_for(grad)
         return kernels.zero_pad2d_grad(grad, self.padding)
 
@@ -77,7 +77,7 @@ class ZeroPad2D(Layer):
 
 @register
 class UpSample2D(Layer):
-    """Pictures some whole number of times as high and as wide.
+    """Images some whole number of times as high and as wide.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ class UpSample2D(Layer):
     """
 
     input_ndim = (4,)
-    input_hint = _PICTURES
+    input_hint = _IMAGES
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class UpSample2D(Layer):
         return shape[1:]
 
     def forward(self, x: Array, training: bool | None = False) -> Array:
-        """Return the larger pictures."""
+        """Return the larger images."""
         x = self._check_input(x)
         self._keep(training, None)
         if self.interpolation == "nearest":

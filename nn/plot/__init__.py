@@ -1,4 +1,4 @@
-"""Pictures of models, of their training and of their data, drawn by matplotlib.
+"""Images of models, of their training and of their data, drawn by matplotlib.
 
 Every function returns a `matplotlib.figure.Figure`, which a notebook shows and
 `figure.savefig("curves.png")` writes to a file; no screen is needed, and no window opens. With
@@ -6,7 +6,7 @@ Every function returns a `matplotlib.figure.Figure`, which a notebook shows and
 Ito, which colour-blind eyes tell apart, and lines differ in style and marker too, for print.
 
 - `training`: learning curves, the learning-rate range test, weights and gradients as histograms;
-- `pictures`: pictures, filters, feature maps, the worst mistakes, saliency maps and Grad-CAM;
+- `images`: images, filters, feature maps, the worst mistakes, saliency maps and Grad-CAM;
 - `classes`: the confusion matrix, and the decision boundary in the plane;
 - `network`: the layers as a diagram.
 

@@ -1,6 +1,6 @@
-"""Plots made of pictures: the data, the kernels, what layers see, and what decides a class.
+"""Plots made of images: the data, the kernels, what layers see, and what decides a class.
 
-All are sheets of small pictures in one Axes, each a unit wide, with a text above it or none.
+All are sheets of small images in one Axes, each a unit wide, with a text above it or none.
 """
 
 import math
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from ..model import Model
 
-_GAP = 0.1  # between pictures, as a share of their width
+_GAP = 0.1  # between images, as a share of their width
 _SMALLEST_FONT = 4.0
 
-# Left, right, bottom and top of a picture on the sheet, whose rows go down.
+# Left, right, bottom and top of an image on the sheet, whose rows go down.
 Place = tuple[float, float, float, float]
 
 
@@ -36,12 +36,12 @@ def images(
     columns: int | None = None,
     ax: Any = None,
 ) -> "Figure":
-    """Draw pictures, with their labels above them.
+    """Draw images, with their labels above them.
 
     Parameters
     ----------
     x
-        Pictures (N, C, H, W) with 1 or 3 channels, or a `Dataset` of them. uint8 goes from 0 to
+        Images (N, C, H, W) with 1 or 3 channels, or a `Dataset` of them. uint8 goes from 0 to
         255 and floats from 0 to 1; where floats go beyond, as standardised ones do, the least of
         all values shown becomes black and the largest white.
     y
@@ -51,7 +51,7 @@ def images(
     n
         The first so many are drawn.
     columns
-        Pictures in a row; None makes the sheet about square.
+        Images in a row; None makes the sheet about square.
     ax
         Axes to draw into; None makes a new figure.
 
@@ -62,8 +62,8 @@ def images(
 
     Examples
     --------
-    >>> pictures = np.random.default_rng(0).random((6, 3, 8, 8))
-    >>> figure = images(pictures, [0, 1, 0, 1, 0, 1], class_names=["cat", "dog"])
+    >>> images = np.random.default_rng(0).random((6, 3, 8, 8))
+    >>> figure = images(images, [0, 1, 0, 1, 0, 1], class_names=["cat", "dog"])
     >>> [text.get_text() for text in figure.axes[0].texts]
     ['cat', 'dog', 'cat', 'dog', 'cat', 'dog']
     """
@@ -86,7 +86,7 @@ def filters(layer_or_model: Any, n: int = 64, ax: Any = None) -> "Figure":
     """Draw the kernels of a convolution.
 
     Kernels over one channel are drawn from blue, below 0, to red; those over three as colours,
-    with grey for 0. For any other number of channels each kernel is a row, with a picture for
+    with grey for 0. For any other number of channels each kernel is a row, with an image for
     each of its first 16 channels. One scale holds for all.
 
     Parameters
@@ -94,7 +94,7 @@ def filters(layer_or_model: Any, n: int = 64, ax: Any = None) -> "Figure":
     layer_or_model
         A convolution that is built, or a model, of which the first is taken.
     n
-        How many pictures at most, the first.
+        How many images at most, the first.
     ax
         Axes to draw into; None makes a new figure.
 
@@ -132,16 +132,16 @@ def filters(layer_or_model: Any, n: int = 64, ax: Any = None) -> "Figure":
 def feature_maps(
     model: "Model", x: Any, layer: Any = None, n: int = 32, ax: Any = None
 ) -> "Figure":
-    """Draw what a layer makes of a picture, a map for each of its channels.
+    """Draw what a layer makes of an image, a map for each of its channels.
 
     Bright is large; one scale holds for all maps of the layer.
 
     Parameters
     ----------
     model
-        A model that takes pictures. It stays as it is.
+        A model that takes images. It stays as it is.
     x
-        One picture, (1, C, H, W).
+        One image, (1, C, H, W).
     layer
         The layer, as `nn.explain.find_layer` takes it: an object, a number, or a name as
         '3_Residual/0_Conv2D'. None takes the first convolution.
@@ -153,7 +153,7 @@ def feature_maps(
     Raises
     ------
     ValueError
-        For more pictures than one, or a layer that makes no maps or is not in the model.
+        For more images than one, or a layer that makes no maps or is not in the model.
 
     Examples
     --------
@@ -167,7 +167,7 @@ def feature_maps(
     n = checks.positive_int(owner, "n", n)
     x = cuda.as_array(x)
     if x.ndim == 0 or len(x) != 1:
-        raise checks.error(owner, "x", "must be one picture (1, C, H, W), as x[:1]", x.shape)
+        raise checks.error(owner, "x", "must be one image (1, C, H, W), as x[:1]", x.shape)
     target = _first_convolution(owner, model) if layer is None else layer
     target = explain.find_layer(model, target, owner)
     maps = explain.layer_output(model, x, target)
@@ -191,7 +191,7 @@ def worst_mistakes(
     class_names: Any = None,
     ax: Any = None,
 ) -> "Figure":
-    r"""Draw the pictures that a model is wrong about, those with the highest loss first.
+    r"""Draw the images that a model is wrong about, those with the highest loss first.
 
     Above each stands its class, what the model takes it for, and its loss.
 
@@ -200,7 +200,7 @@ def worst_mistakes(
     model
         A compiled classifier. It stays as it is.
     x, y
-        Pictures (N, C, H, W) and their labels, integers or one-hot; or a `Dataset` with both.
+        Images (N, C, H, W) and their labels, integers or one-hot; or a `Dataset` with both.
     n
         How many at most.
     class_names
@@ -213,7 +213,7 @@ def worst_mistakes(
     RuntimeError
         For a model that is not compiled.
     ValueError
-        For pictures or labels that do not fit.
+        For images or labels that do not fit.
 
     Examples
     --------
@@ -253,7 +253,7 @@ def worst_mistakes(
 def saliency(
     model: "Model", x: Any, class_index: Any = None, n: int = 8, ax: Any = None
 ) -> "Figure":
-    """Draw pictures and, below each, how strongly its pixels move the score of a class.
+    """Draw images and, below each, how strongly its pixels move the score of a class.
 
     See `nn.explain.saliency_map` for the arithmetic and its paper. Bright pixels matter; each map
     has its own scale.
@@ -261,28 +261,28 @@ def saliency(
     Parameters
     ----------
     model
-        A classifier of pictures. It stays as it is.
+        A classifier of images. It stays as it is.
     x
-        Pictures (N, C, H, W).
+        Images (N, C, H, W).
     class_index
-        The class, or one for each picture; None takes the one that the model decides for. It
-        stands above the picture.
+        The class, or one for each image; None takes the one that the model decides for. It
+        stands above the image.
     n
-        How many pictures at most, the first.
+        How many images at most, the first.
     ax
         Axes to draw into; None makes a new figure.
 
     Raises
     ------
     ValueError
-        For pictures that do not fit, or a class that the model does not have.
+        For images that do not fit, or a class that the model does not have.
 
     Examples
     --------
     >>> import nn
     >>> model = nn.zoo.small_cnn(seed=0)
-    >>> pictures = np.random.default_rng(0).random((3, 1, 28, 28))
-    >>> len(saliency(model, pictures, class_index=7).axes[0].images)
+    >>> images = np.random.default_rng(0).random((3, 1, 28, 28))
+    >>> len(saliency(model, images, class_index=7).axes[0].images)
     6
     """
     owner = "plot.saliency"
@@ -305,10 +305,10 @@ def grad_cam(
     n: int = 8,
     ax: Any = None,
 ) -> "Figure":
-    """Draw pictures and, below each, the places in it that speak for a class (Grad-CAM).
+    """Draw images and, below each, the places in it that speak for a class (Grad-CAM).
 
     See `nn.explain.grad_cam_map` for the arithmetic and its paper. Bright places speak for the
-    class; each map has its own scale and is enlarged to the picture bilinearly.
+    class; each map has its own scale and is enlarged to the image bilinearly.
 
     Parameters
     ----------
@@ -327,8 +327,8 @@ def grad_cam(
     --------
     >>> import nn
     >>> model = nn.zoo.small_cnn(seed=0)
-    >>> pictures = np.random.default_rng(0).random((3, 1, 28, 28))
-    >>> len(grad_cam(model, pictures).axes[0].images)  # picture, the same again, map over it
+    >>> images = np.random.default_rng(0).random((3, 1, 28, 28))
+    >>> len(grad_cam(model, images).axes[0].images)  # image, the same again, map over it
     9
     """
     owner = "plot.grad_cam"
@@ -348,28 +348,28 @@ def grad_cam(
 
 
 def _as_tiles(owner: str, x: Any, n: int) -> list[np.ndarray]:
-    """Return the first n pictures as (H, W) or (H, W, 3) floats in [0, 1]."""
+    """Return the first n images as (H, W) or (H, W, 3) floats in [0, 1]."""
     if x.ndim != 4 or x.shape[1] not in (1, 3) or len(x) == 0:
         raise ValueError(
-            f"[{owner}] 'x' must be pictures (N, C, H, W) with 1 or 3 channels, got {x.shape}: "
-            "give a single picture as x[np.newaxis], grey ones as x[:, np.newaxis]."
+            f"[{owner}] 'x' must be images (N, C, H, W) with 1 or 3 channels, got {x.shape}: "
+            "give a single image as x[np.newaxis], grey ones as x[:, np.newaxis]."
         )
-    pictures = np.asarray(x[:n])
-    if pictures.dtype == np.uint8:
-        pictures = pictures.astype(np.float32) / 255
-    pictures = pictures.astype(np.float32, copy=False)
-    low, high = float(pictures.min()), float(pictures.max())
+    images = np.asarray(x[:n])
+    if images.dtype == np.uint8:
+        images = images.astype(np.float32) / 255
+    images = images.astype(np.float32, copy=False)
+    low, high = float(images.min()), float(images.max())
     if low < 0 or high > 1:
-        pictures = (pictures - low) / (high - low or 1.0)
-    if pictures.shape[1] == 1:
-        return list(pictures[:, 0])  # (N, 1, H, W) -> N of (H, W)
-    return list(pictures.transpose(0, 2, 3, 1))  # (N, C, H, W) -> N of (H, W, C)
+        images = (images - low) / (high - low or 1.0)
+    if images.shape[1] == 1:
+        return list(images[:, 0])  # (N, 1, H, W) -> N of (H, W)
+    return list(images.transpose(0, 2, 3, 1))  # (N, C, H, W) -> N of (H, W, C)
 
 
 def _to_explain(
     owner: str, model: "Model", x: Any, class_index: Any, n: int
 ) -> tuple[Any, Any, list[np.ndarray], list[str]]:
-    """Return the first n pictures, the class of each, and how they are drawn and named."""
+    """Return the first n images, the class of each, and how they are drawn and named."""
     n = checks.positive_int(owner, "n", n)
     x = cuda.to_cpu(cuda.as_array(x))
     tiles = _as_tiles(owner, x, n)
@@ -380,7 +380,7 @@ def _to_explain(
         classes = np.asarray(class_index)
         classes = classes[:n] if classes.ndim else np.repeat(classes, len(x))
     if classes.dtype.kind not in "iu" or classes.shape != (len(x),):
-        rule = "must be an integer, or one for each picture"
+        rule = "must be an integer, or one for each image"
         raise checks.error(owner, "class_index", rule, class_index)
     return x, classes, tiles, [base.name_of(k, model.class_names) for k in classes]
 
@@ -428,7 +428,7 @@ def _sheet(
     heading: str = "",
     **look: Any,
 ) -> tuple["Axes", list[Place]]:
-    """Draw pictures in rows, with texts above the first of them; return where each stands.
+    """Draw images in rows, with texts above the first of them; return where each stands.
 
     Parameters
     ----------
@@ -437,13 +437,13 @@ def _sheet(
     tiles
         Arrays (H, W) or (H, W, 3) of one shape.
     titles
-        Texts above the first pictures, of as many lines each.
+        Texts above the first images, of as many lines each.
     columns
-        Pictures in a row; None makes the sheet about square.
+        Images in a row; None makes the sheet about square.
     inches
-        Width of a picture on a new figure, at least.
+        Width of an image on a new figure, at least.
     draw
-        How many of the pictures are drawn; the places of the others are left to the caller.
+        How many of the images are drawn; the places of the others are left to the caller.
     heading
         A text above all.
     **look
@@ -470,15 +470,15 @@ def _sheet(
     font = base.FONT_SIZE
     if letters:
         font = max(min(font, font * inches / (letters * base.LETTER_INCHES)), _SMALLEST_FONT)
-    line = lines * base.LINE_INCHES / inches  # of the texts above a row, in pictures' widths
+    line = lines * base.LINE_INCHES / inches  # of the texts above a row, in images' widths
     places = []
     for k in range(count):
         row, column = divmod(k, columns)
         left = column * (1 + _GAP)
         top = row * (ratio + _GAP) + min(row + 1, titled) * line
         places.append((left, left + 1, top + ratio, top))
-    for place, picture in list(zip(places, tiles, strict=True))[:draw]:
-        ax.imshow(picture, extent=place, interpolation="nearest", **look)
+    for place, image in list(zip(places, tiles, strict=True))[:draw]:
+        ax.imshow(image, extent=place, interpolation="nearest", **look)
     for place, title in zip(places, titles or (), strict=False):
         middle, top = (place[0] + place[1]) / 2, place[3] - 0.02
         ax.text(middle, top, title, ha="center", va="bottom", fontsize=font, linespacing=1.05)
@@ -491,7 +491,7 @@ def _sheet(
 
 
 def _columns(count: int) -> int:
-    """Return how many pictures stand in a row of a sheet that is about square.
+    """Return how many images stand in a row of a sheet that is about square.
 
     Examples
     --------

@@ -64,7 +64,7 @@ def save(path, stack, loss="cce", names=None, **options):
 
 @pytest.fixture
 def brightness(tmp_path):
-    """A model whose three logits are 8 * b, 0 and -8 * b for a picture of brightness b."""
+    """A model whose three logits are 8 * b, 0 and -8 * b for an image of brightness b."""
     stack = [nn.AvgPool2D(4, input_shape=(1, 8, 8)), nn.Flatten(), nn.Dense(3)]
     model = nn.Model(stack, seed=0)
     model.layers[2].params["W"][:] = 2 * np.array([[1.0, 0.0, -1.0]] * 4)
@@ -74,7 +74,7 @@ def brightness(tmp_path):
     return tmp_path / "brightness.hdf5"
 
 
-def picture(path, grey, size=(8, 8)):
+def image(path, grey, size=(8, 8)):
     from PIL import Image
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,7 +107,7 @@ def test_help_and_version_of_the_whole(capsys):
         ([], "COMMAND"),
         (["sumary", "m.hdf5"], "invalid choice: 'sumary'"),
         (["summary"], "FILE"),
-        (["predict", "m.hdf5"], "PICTURE"),
+        (["predict", "m.hdf5"], "IMAGE"),
         (["evaluate", "m.hdf5"], "--data"),
         (["info", "--jsn"], "--jsn"),
         (["gradcheck", "--entries", "0"], "must be a whole number of at least 1, got '0'"),
@@ -198,18 +198,18 @@ def test_summary(capsys, tmp_path):
 
 
 def test_predict(capsys, tmp_path, brightness):
-    white, black = picture(tmp_path / "w.png", 255), picture(tmp_path / "b.png", 0, (20, 30))
+    white, black = image(tmp_path / "w.png", 255), image(tmp_path / "b.png", 0, (20, 30))
     status, out, err = run(capsys, "predict", brightness, white, black)
     assert (status, err) == (0, "")
     lines = out.splitlines()
     heads = [word for k in "123" for word in ("Class", k, "Probability")]
-    assert lines[0].split() == ["Picture", *heads]
+    assert lines[0].split() == ["Image", *heads]
     # softmax of (8, 0, -8), and of (0, 0, 0)
     assert lines[1].split()[1:] == ["light", "99.97%", "grey", "0.03%", "dark", "0.00%"]
     assert lines[2].split()[1:] == ["light", "33.33%", "grey", "33.33%", "dark", "33.33%"]
     data = as_json(capsys, "predict", brightness, white, "--top", 1)
-    (found,) = data["pictures"]
-    assert found["picture"] == str(white)
+    (found,) = data["images"]
+    assert found["image"] == str(white)
     (best,) = found["classes"]
     assert (best["class"], best["name"]) == (0, "light")
     assert best["probability"] == pytest.approx(1 / (1 + np.exp(-8) + np.exp(-16)), abs=1e-6)
@@ -218,7 +218,7 @@ def test_predict(capsys, tmp_path, brightness):
 def test_predict_in_colour_and_what_fits(capsys, tmp_path):
     from PIL import Image
 
-    # The output is the mean of the green channel; a wide picture has green at its left end alone.
+    # The output is the mean of the green channel; a wide image has green at its left end alone.
     model = nn.Model([nn.GlobalAvgPool2D(input_shape=(3, 4, 4)), nn.Dense(2, use_bias=False)])
     model.layers[1].params["W"][:] = [[0, 0], [0, 1], [0, 0]]
     model.compile("hinge")
@@ -232,14 +232,14 @@ def test_predict_in_colour_and_what_fits(capsys, tmp_path):
             capsys, "predict", tmp_path / "green.npz", tmp_path / "wide.png", "--fit", fit
         )
         assert data["score"] == "score"
-        found[fit] = max(one["score"] for one in data["pictures"][0]["classes"])
+        found[fit] = max(one["score"] for one in data["images"][0]["classes"])
     assert found["crop"] == 0
     assert found["stretch"] == pytest.approx(0.25, abs=0.05)
     assert "0.0000" in run(capsys, "predict", tmp_path / "green.npz", tmp_path / "wide.png")[1]
 
 
 def test_predict_a_digit_on_paper(capsys, tmp_path, brightness):
-    """The model's output is how bright the picture is: dark ink on paper becomes light ink."""
+    """The model's output is how bright the image is: dark ink on paper becomes light ink."""
     from PIL import Image
 
     model = nn.Model([nn.GlobalAvgPool2D(input_shape=(1, 28, 28)), nn.Dense(2, use_bias=False)])
@@ -252,12 +252,12 @@ def test_predict_a_digit_on_paper(capsys, tmp_path, brightness):
     arguments = ("predict", tmp_path / "m.npz", tmp_path / "one.png")
     scores = {}
     for fit in ("crop", "digit"):
-        found = as_json(capsys, *arguments, "--fit", fit)["pictures"][0]["classes"]
+        found = as_json(capsys, *arguments, "--fit", fit)["images"][0]["classes"]
         scores[fit] = max(one["score"] for one in found)
     assert scores["crop"] > 0.7
     assert 0.02 < scores["digit"] < 0.2
     line = refused(capsys, "predict", brightness, tmp_path / "one.png", "--fit", "digit")
-    assert "needs a model of grey pictures of 28 x 28" in line
+    assert "needs a model of grey images of 28 x 28" in line
 
 
 @pytest.mark.parametrize(("last", "loss"), [([], "bce"), ([nn.Sigmoid()], "bce"), ([], None)])
@@ -268,8 +268,8 @@ def test_predict_with_a_single_output(capsys, tmp_path, last, loss):
         model.compile(loss)
     model.class_names = None if loss is None else ["no", "yes"]
     model.save(tmp_path / "m.npz")
-    path = picture(tmp_path / "w.png", 255)
-    found = as_json(capsys, "predict", tmp_path / "m.npz", path)["pictures"][0]["classes"]
+    path = image(tmp_path / "w.png", 255)
+    found = as_json(capsys, "predict", tmp_path / "m.npz", path)["images"][0]["classes"]
     assert [one["class"] for one in found] == [1, 0]
     assert [one["name"] for one in found] == (["yes", "no"] if loss else [None, None])
     yes = 1 / (1 + np.exp(-2))
@@ -285,19 +285,19 @@ def test_predict_tells_of_digits_on_paper(capsys, tmp_path):
         model = nn.Model([nn.Flatten(input_shape=(1, 28, 28)), nn.Dense(classes)])
         model.save(tmp_path / f"{classes}.npz")
     paper, board = Image.new("L", (60, 60), 230), Image.new("L", (60, 60), 20)
-    for picture_, ink, name in ((paper, 30, "paper"), (board, 240, "board")):
-        picture_.paste(ink, (25, 10, 35, 50))
-        picture_.save(tmp_path / f"{name}.png")
+    for image_, ink, name in ((paper, 30, "paper"), (board, 240, "board")):
+        image_.paste(ink, (25, 10, 35, 50))
+        image_.save(tmp_path / f"{name}.png")
     both = (tmp_path / "paper.png", tmp_path / "board.png")
 
     status, out, err = run(capsys, "predict", tmp_path / "10.npz", *both)
     assert status == 0
     assert "warning" not in out
-    assert "dark on light: 1 of 2 pictures" in err
+    assert "dark on light: 1 of 2 images" in err
     assert "--fit digit" in err
     assert err.count("\n") == 1
     as_json = run(capsys, "predict", tmp_path / "10.npz", *both, "--json")
-    assert json.loads(as_json[1])["pictures"][0]["picture"] == str(both[0])
+    assert json.loads(as_json[1])["images"][0]["image"] == str(both[0])
     assert run(capsys, "predict", tmp_path / "10.npz", both[1])[2] == ""
     assert run(capsys, "predict", tmp_path / "10.npz", *both, "--fit", "digit")[2] == ""
     assert run(capsys, "predict", tmp_path / "2.npz", *both)[2] == ""  # no digits, it seems
@@ -307,16 +307,16 @@ def test_predict_keeps_probabilities_of_the_model(capsys, tmp_path):
     model = nn.Model([nn.GlobalAvgPool2D(input_shape=(1, 4, 4)), nn.Dense(4), nn.Softmax()])
     model.layers[1].params["W"][:] = [[0, 1, 2, 3]]
     model.save(tmp_path / "m.npz")
-    found = as_json(capsys, "predict", tmp_path / "m.npz", picture(tmp_path / "w.png", 255))
+    found = as_json(capsys, "predict", tmp_path / "m.npz", image(tmp_path / "w.png", 255))
     scores = np.exp([3, 2, 1]) / np.exp([0, 1, 2, 3]).sum()
-    found = found["pictures"][0]["classes"]
+    found = found["images"][0]["classes"]
     assert [one["probability"] for one in found] == pytest.approx(scores, abs=1e-6)
 
 
 def test_predict_refuses(capsys, tmp_path, brightness):
-    white = picture(tmp_path / "w.png", 255)
+    white = image(tmp_path / "w.png", 255)
     text = tmp_path / "t.png"
-    text.write_text("no picture")
+    text.write_text("no image")
     assert "cannot decode" in refused(capsys, "predict", brightness, white, text)
     assert "there is no file" in refused(capsys, "predict", brightness, tmp_path / "no.png")
     save(tmp_path / "flat.npz", [nn.Dense(2, input_shape=(64,))])
@@ -330,19 +330,17 @@ def test_predict_refuses(capsys, tmp_path, brightness):
     assert "MeanSquaredError" in refused(capsys, "predict", tmp_path / "line.npz", white)
 
 
-def test_evaluate_a_folder_of_pictures_by_its_names(capsys, tmp_path, brightness):
+def test_evaluate_a_folder_of_images_by_its_names(capsys, tmp_path, brightness):
     """The folders are not in the order of the model's classes, and one class has none."""
     for k, grey in enumerate((0, 0, 255)):  # three said to be dark, one of which is white
-        picture(tmp_path / "set" / "dark" / f"{k}.png", grey)
-    picture(tmp_path / "set" / "light" / "0.png", 255)
+        image(tmp_path / "set" / "dark" / f"{k}.png", grey)
+    image(tmp_path / "set" / "light" / "0.png", 255)
     before = sorted((tmp_path / "set").iterdir())
     data = as_json(capsys, "evaluate", brightness, "--data", tmp_path / "set")
     assert data["samples"] == 4
-    assert (
-        data["figures"]["acc"] == 0.25
-    )  # black pictures have three equal logits: the first, light
+    assert data["figures"]["acc"] == 0.25  # black images have three equal logits: the first, light
     assert sorted((tmp_path / "set").iterdir()) == before
-    picture(tmp_path / "set" / "drak" / "0.png", 0)
+    image(tmp_path / "set" / "drak" / "0.png", 0)
     assert "'drak'" in refused(capsys, "evaluate", brightness, "--data", tmp_path / "set")
 
 
@@ -459,7 +457,7 @@ def test_piped_in_a_plain_locale(tmp_path):
     names = ["\x1b[31mred", "層", "a\tb"]
     stack = [nn.Flatten(input_shape=(1, 8, 8)), nn.Dense(3, name="\x07bell")]
     save(tmp_path / "m.npz", stack, names=names)
-    path = picture(tmp_path / "p\x1b.png", 9)
+    path = image(tmp_path / "p\x1b.png", 9)
     plain = environment(PYTHONIOENCODING="ascii:strict", PYTHONUTF8="0", LC_ALL="C")
     command = [sys.executable, "-m", "nn", "predict", str(tmp_path / "m.npz"), str(path)]
     done = subprocess.run(command, capture_output=True, env=plain)

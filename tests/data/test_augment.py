@@ -1,4 +1,4 @@
-"""Augmentation: what each one does to pictures, how often, and that a seed repeats it."""
+"""Augmentation: what each one does to images, how often, and that a seed repeats it."""
 
 import math
 import pickle
@@ -52,13 +52,13 @@ def new_rng(seed=1):
 
 
 @pytest.fixture
-def pictures(rng):
-    """Six pictures of three channels, of 8 x 8 random pixels."""
+def images(rng):
+    """Six images of three channels, of 8 x 8 random pixels."""
     return rng.random((6, 3, 8, 8), dtype=np.float32)
 
 
 def ramps(n, height, width):
-    """Return pictures whose two channels say where a pixel is: its row and column, in [0, 1)."""
+    """Return images whose two channels say where a pixel is: its row and column, in [0, 1)."""
     rows, cols = np.mgrid[:height, :width]
     return np.stack([rows / height, cols / width])[np.newaxis].repeat(n, axis=0)
 
@@ -68,8 +68,8 @@ def ramps(n, height, width):
 
 @every
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
-def test_keeps_dtype_and_input_and_returns_a_new_array(change, dtype, pictures):
-    x = pictures.astype(dtype)
+def test_keeps_dtype_and_input_and_returns_a_new_array(change, dtype, images):
+    x = images.astype(dtype)
     before = x.copy()
     x.flags.writeable = False
     got = change(x, new_rng())
@@ -82,29 +82,29 @@ def test_keeps_dtype_and_input_and_returns_a_new_array(change, dtype, pictures):
 
 
 @every
-def test_does_not_depend_on_strides(change, pictures):
-    expected = change(pictures, new_rng())
-    channels_last = np.ascontiguousarray(pictures.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+def test_does_not_depend_on_strides(change, images):
+    expected = change(images, new_rng())
+    channels_last = np.ascontiguousarray(images.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
     every_second = np.zeros((12, 3, 8, 16), np.float32)[::2, :, :, ::2]
-    every_second[...] = pictures
-    backward = np.ascontiguousarray(pictures[::-1, :, ::-1])[::-1, :, ::-1]
-    for x in (channels_last, every_second, backward, np.asfortranarray(pictures)):
+    every_second[...] = images
+    backward = np.ascontiguousarray(images[::-1, :, ::-1])[::-1, :, ::-1]
+    for x in (channels_last, every_second, backward, np.asfortranarray(images)):
         np.testing.assert_allclose(change(x, new_rng()), expected, atol=1e-6)
 
 
 @every
-def test_a_seed_repeats_it_and_every_call_draws_anew(change, pictures):
+def test_a_seed_repeats_it_and_every_call_draws_anew(change, images):
     rng = new_rng()
-    first, second = change(pictures, rng), change(pictures, rng)
-    np.testing.assert_array_equal(first, change(pictures, new_rng()))
+    first, second = change(images, rng), change(images, rng)
+    np.testing.assert_array_equal(first, change(images, new_rng()))
     assert not np.array_equal(first, second)
 
 
 @every
-def test_each_picture_has_a_draw_of_its_own(change, pictures):
-    x = pictures[:1].repeat(20, axis=0)
+def test_each_image_has_a_draw_of_its_own(change, images):
+    x = images[:1].repeat(20, axis=0)
     got = change(x, new_rng())
-    assert len({picture.tobytes() for picture in got}) > 1
+    assert len({image.tobytes() for image in got}) > 1
 
 
 @hypothesis.given(
@@ -148,10 +148,10 @@ def test_repr_names_the_arguments():
         (
             np.zeros((3, 8, 8)),
             new_rng(),
-            r"expects pictures \(N, C, H, W\), got shape \(3, 8, 8\): .* x\[np.newaxis\]",
+            r"expects images \(N, C, H, W\), got shape \(3, 8, 8\): .* x\[np.newaxis\]",
         ),
-        (np.zeros((2, 3, 8, 8, 1)), new_rng(), r"expects pictures .*got shape \(2, 3, 8, 8, 1\)\."),
-        (np.zeros((2, 64)), new_rng(), r"expects pictures \(N, C, H, W\), got shape \(2, 64\)\."),
+        (np.zeros((2, 3, 8, 8, 1)), new_rng(), r"expects images .*got shape \(2, 3, 8, 8, 1\)\."),
+        (np.zeros((2, 64)), new_rng(), r"expects images \(N, C, H, W\), got shape \(2, 64\)\."),
         (
             np.zeros((2, 3, 8, 8), np.uint8),
             new_rng(),
@@ -161,7 +161,7 @@ def test_repr_names_the_arguments():
         (np.zeros((2, 3, 8, 8)), 3, "'rng' must be a numpy.random.Generator, got 3"),
     ],
 )
-def test_refuses_what_is_no_batch_of_pictures(change, x, rng, message):
+def test_refuses_what_is_no_batch_of_images(change, x, rng, message):
     with pytest.raises(ValueError, match=rf"\[{type(change).__name__}\] {message}"):
         change(x, rng)
 
@@ -215,14 +215,14 @@ def test_a_subclass_defines_change():
 
 
 @pytest.mark.parametrize("axis", [2, 3])
-def test_flip_mirrors_some_pictures_and_leaves_the_others(axis, rng):
+def test_flip_mirrors_some_images_and_leaves_the_others(axis, rng):
     x = rng.random((2000, 2, 3, 5))
     got = RandomFlip({3: "horizontal", 2: "vertical"}[axis], p=0.3)(x, new_rng())
     flipped = 0
-    for picture, before in zip(got, x, strict=True):
+    for image, before in zip(got, x, strict=True):
         mirrored = before[:, :, ::-1] if axis == 3 else before[:, ::-1]
-        is_flipped = np.array_equal(picture, mirrored)
-        assert is_flipped or np.array_equal(picture, before)
+        is_flipped = np.array_equal(image, mirrored)
+        assert is_flipped or np.array_equal(image, before)
         flipped += is_flipped
     assert abs(flipped - 600) < 4 * math.sqrt(2000 * 0.3 * 0.7)
 
@@ -235,67 +235,67 @@ def test_flip_in_both_directions_draws_for_each():
     np.testing.assert_allclose(counts / 4000, [9 / 16, 3 / 16, 3 / 16, 1 / 16], atol=0.03)
 
 
-def test_flip_always_and_never(pictures):
-    np.testing.assert_array_equal(RandomFlip(p=1)(pictures, new_rng()), pictures[..., ::-1])
-    np.testing.assert_array_equal(RandomFlip(p=0)(pictures, new_rng()), pictures)
+def test_flip_always_and_never(images):
+    np.testing.assert_array_equal(RandomFlip(p=1)(images, new_rng()), images[..., ::-1])
+    np.testing.assert_array_equal(RandomFlip(p=0)(images, new_rng()), images)
 
 
 @pytest.mark.parametrize("mode", ["constant", "edge", "reflect", "symmetric"])
-def test_crop_takes_a_piece_of_the_padded_picture_from_anywhere(mode, rng):
+def test_crop_takes_a_piece_of_the_padded_image_from_anywhere(mode, rng):
     x = rng.random((3000, 2, 4, 5))
     fill = {"constant_values": 0.25} if mode == "constant" else {}
     padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (2, 2)), mode, **fill)  # 6 x 9
     got = RandomCrop((4, 6), padding=(1, 2), padding_mode=mode, fill=0.25)(x, new_rng())
     assert got.shape == (3000, 2, 4, 6)
     places = np.zeros((3, 4))
-    for piece, picture in zip(got, padded, strict=True):
+    for piece, image in zip(got, padded, strict=True):
         matches = [
             (top, left)
             for top in range(3)
             for left in range(4)
-            if np.array_equal(piece, picture[:, top : top + 4, left : left + 6])
+            if np.array_equal(piece, image[:, top : top + 4, left : left + 6])
         ]
         assert len(matches) == 1
         places[matches[0]] += 1
     np.testing.assert_allclose(places / 3000, 1 / 12, atol=0.025)
 
 
-def test_crop_without_room_is_the_identity(pictures):
-    np.testing.assert_array_equal(RandomCrop(8)(pictures, new_rng()), pictures)
+def test_crop_without_room_is_the_identity(images):
+    np.testing.assert_array_equal(RandomCrop(8)(images, new_rng()), images)
 
 
-def test_crop_must_fit_into_the_padded_picture(pictures):
-    message = r"\[RandomCrop\] 'size' must not be larger than the pictures, with padding \(10, 10\)"
+def test_crop_must_fit_into_the_padded_image(images):
+    message = r"\[RandomCrop\] 'size' must not be larger than the images, with padding \(10, 10\)"
     for size in ((11, 8), (8, 11)):
         with pytest.raises(ValueError, match=rf"{message}, got \({size[0]}, {size[1]}\)"):
-            RandomCrop(size, padding=1)(pictures, new_rng())
-    RandomCrop(10, padding=1)(pictures, new_rng())
+            RandomCrop(size, padding=1)(images, new_rng())
+    RandomCrop(10, padding=1)(images, new_rng())
 
 
 def test_quarter_turns_are_those_of_numpy_each_as_often(rng):
     x = rng.random((2000, 2, 3, 3))
     counts = [0] * 4
-    for picture, before in zip(RandomRotate90()(x, new_rng()), x, strict=True):
-        matches = [k for k in range(4) if np.array_equal(picture, np.rot90(before, k, (1, 2)))]
+    for image, before in zip(RandomRotate90()(x, new_rng()), x, strict=True):
+        matches = [k for k in range(4) if np.array_equal(image, np.rot90(before, k, (1, 2)))]
         assert len(matches) == 1
         counts[matches[0]] += 1
     np.testing.assert_allclose(np.array(counts) / 2000, 0.25, atol=0.05)
 
 
 def test_quarter_turns_need_squares():
-    with pytest.raises(ValueError, match=r"\[RandomRotate90\] expects square pictures, got 4 x 6"):
+    with pytest.raises(ValueError, match=r"\[RandomRotate90\] expects square images, got 4 x 6"):
         RandomRotate90()(np.zeros((1, 1, 4, 6)), new_rng())
 
 
 # --------------------------------------------------------------------------- between the pixels
 
 
-def bilinear(picture, row, col, fill):
+def bilinear(image, row, col, fill):
     """Return the value of one channel (H, W) at a place, one pixel at a time."""
 
     def pixel(i, j):
-        inside = 0 <= i < picture.shape[0] and 0 <= j < picture.shape[1]
-        return float(picture[i, j]) if inside else fill
+        inside = 0 <= i < image.shape[0] and 0 <= j < image.shape[1]
+        return float(image[i, j]) if inside else fill
 
     i, j = math.floor(row), math.floor(col)
     value = 0.0
@@ -325,16 +325,16 @@ def test_bilinear_reading_against_loops(dtype, tolerance, rng):
     np.testing.assert_allclose(got, read_all(x, rows, cols, 0.3), atol=tolerance)
 
 
-def test_bilinear_reading_on_the_pixels_is_exact(pictures):
+def test_bilinear_reading_on_the_pixels_is_exact(images):
     rows, cols = np.mgrid[:8, :8].astype(np.float32)[:, np.newaxis].repeat(6, axis=1)
     before = rows.copy()
-    got = geometry.sample_bilinear(pictures, rows, cols, 0.7)
-    np.testing.assert_array_equal(got, pictures)
+    got = geometry.sample_bilinear(images, rows, cols, 0.7)
+    np.testing.assert_array_equal(got, images)
     np.testing.assert_array_equal(rows, before)
 
 
 def moved(x, degrees, shear, scale, shift, fill):
-    """Return pictures after shear, scale, rotation and shift, by solving for each pixel."""
+    """Return images after shear, scale, rotation and shift, by solving for each pixel."""
     angle, lean = math.radians(degrees), math.tan(math.radians(shear))
     middle_row, middle_col = (x.shape[2] - 1) / 2, (x.shape[3] - 1) / 2
     rows, cols = np.empty((2, len(x), *x.shape[2:]))
@@ -381,10 +381,10 @@ def test_nothing_to_do_is_exactly_the_identity(change, shape, rng):
         np.testing.assert_array_equal(change(x, new_rng()), x)
 
 
-def test_rotation_by_quarter_turns_is_that_of_numpy(pictures):
+def test_rotation_by_quarter_turns_is_that_of_numpy(images):
     for k in range(-3, 5):
-        got = RandomRotation((90 * k, 90 * k))(pictures, new_rng())
-        np.testing.assert_allclose(got, np.rot90(pictures, k, (2, 3)), atol=1e-5)
+        got = RandomRotation((90 * k, 90 * k))(images, new_rng())
+        np.testing.assert_allclose(got, np.rot90(images, k, (2, 3)), atol=1e-5)
 
 
 def test_affine_draws_evenly_from_its_ranges():
@@ -467,7 +467,7 @@ def test_factors_are_drawn_evenly(make):
         assert abs(drawn.mean() - (low + high) / 2) < 0.03 * spread
 
 
-def test_brightness_of_one_picture():
+def test_brightness_of_one_image():
     x = np.array([[[[0.0, 0.3, 0.8]]]], np.float32)
     got = RandomBrightness((1.5, 1.5))(x, new_rng())
     np.testing.assert_allclose(got, [[[[0.0, 0.45, 1.0]]]], rtol=1e-6)
@@ -487,8 +487,8 @@ def test_saturation_of_one_pixel():
 
 
 @pytest.mark.parametrize("make", [RandomBrightness, RandomContrast, RandomSaturation])
-def test_the_factor_1_changes_nothing(make, pictures):
-    np.testing.assert_array_equal(make((1, 1))(pictures, new_rng()), pictures)
+def test_the_factor_1_changes_nothing(make, images):
+    np.testing.assert_array_equal(make((1, 1))(images, new_rng()), images)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 4])
@@ -512,14 +512,14 @@ def test_cutout_covers_a_rectangle_about_any_pixel(size):
                 hole[i, j] = 0.25
         expected.add(hole.tobytes())
     np.testing.assert_array_equal(got[:, 0], got[:, 1])
-    assert {picture[0].tobytes() for picture in got} == expected
+    assert {image[0].tobytes() for image in got} == expected
     # A pixel near the middle is covered as often as there are pixels in the hole.
     if max(size) < 6:
         share = (got[:, 0, 4, 5] == 0.25).mean()
         assert abs(share - size[0] * size[1] / 80) < 0.03
 
 
-def test_cutout_must_fit_into_the_pictures():
+def test_cutout_must_fit_into_the_images():
     for size in (9, (8, 9), (9, 8)):
         with pytest.raises(ValueError, match=r"\[Cutout\] 'size' must not be larger than .*\(8, 8"):
             Cutout(size)(np.zeros((1, 1, 8, 8)), new_rng())
@@ -529,7 +529,7 @@ def test_cutout_must_fit_into_the_pictures():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_mixup_mixes_pictures_and_labels_in_the_same_shares(dtype, rng):
+def test_mixup_mixes_images_and_labels_in_the_same_shares(dtype, rng):
     x = np.eye(50, dtype=dtype).reshape(50, 1, 5, 10)  # a pixel of its own for each sample
     y = rng.integers(0, 4, 50)
     before = x.copy()
@@ -601,31 +601,31 @@ def test_mixup_refuses_what_it_cannot_mix(mixup, x, y, message):
 # --------------------------------------------------------------------------- several in a row
 
 
-def test_compose_applies_one_after_the_other(pictures):
+def test_compose_applies_one_after_the_other(images):
     parts = [RandomFlip(), RandomCrop(6), lambda x, rng: x * 0.5]
     rng = new_rng()
-    expected = parts[1](parts[0](pictures, rng), rng) * np.float32(0.5)
-    np.testing.assert_array_equal(Compose(parts)(pictures, new_rng()), expected)
-    assert Compose([])(pictures, new_rng()) is pictures
+    expected = parts[1](parts[0](images, rng), rng) * np.float32(0.5)
+    np.testing.assert_array_equal(Compose(parts)(images, new_rng()), expected)
+    assert Compose([])(images, new_rng()) is images
 
 
-def test_compose_hands_labels_through(pictures):
+def test_compose_hands_labels_through(images):
     y = np.arange(6)
     both = Compose([RandomFlip(), Compose([Mixup(num_classes=6)])])
     assert both.mixes_labels
     assert not Compose([RandomFlip()]).mixes_labels
-    x, rows = both(pictures, y, new_rng())
+    x, rows = both(images, y, new_rng())
     rng = new_rng()
-    expected = Mixup(num_classes=6)(RandomFlip()(pictures, rng), y, rng)
+    expected = Mixup(num_classes=6)(RandomFlip()(images, rng), y, rng)
     np.testing.assert_array_equal(x, expected[0])
     np.testing.assert_array_equal(rows, expected[1])
 
 
-def test_compose_says_how_it_is_called(pictures):
+def test_compose_says_how_it_is_called(images):
     with pytest.raises(TypeError, match=r"\[Compose\] must be called as augment\(x, rng\), got 3"):
-        Compose([RandomFlip()])(pictures, np.arange(6), new_rng())
+        Compose([RandomFlip()])(images, np.arange(6), new_rng())
     with pytest.raises(TypeError, match=r"\[Compose\] must be called as augment\(x, y, rng\)"):
-        Compose([Mixup()])(pictures, new_rng())
+        Compose([Mixup()])(images, new_rng())
 
 
 # ----------------------------------------------------------------------------- in a dataset

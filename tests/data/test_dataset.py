@@ -18,8 +18,8 @@ from nn.data.dataset import Rows
 
 
 @pytest.fixture
-def pictures(rng):
-    """103 small pictures, each different, with labels of three classes."""
+def images(rng):
+    """103 small images, each different, with labels of three classes."""
     x = rng.integers(0, 256, (103, 1, 4, 5), dtype=np.uint8)
     return Dataset(x, np.arange(103) % 3)
 
@@ -36,10 +36,10 @@ def test_keeps_bytes_as_bytes_and_does_not_copy_them():
     assert np.shares_memory(Dataset(x).x, x)
 
 
-def test_len_repr_and_classes(pictures):
-    assert len(pictures) == 103
+def test_len_repr_and_classes(images):
+    assert len(images) == 103
     text = "Dataset(103 samples of shape (1, 4, 5) and dtype uint8, 3 classes)"
-    assert repr(pictures) == text
+    assert repr(images) == text
     assert repr(Dataset([[1.0], [2.0]], [0.5, 1.5])) == (
         "Dataset(2 samples of shape (1,) and dtype float64)"
     )
@@ -125,12 +125,12 @@ def test_refuses_what_makes_no_sense(arguments, error, message):
         Dataset(**arguments)
 
 
-def test_can_be_pickled_and_copied(pictures):
-    iterator = pictures.batches(10, num_threads=2)
+def test_can_be_pickled_and_copied(images):
+    iterator = images.batches(10, num_threads=2)
     next(iterator)
-    for other in (pickle.loads(pickle.dumps(pictures)), copy.deepcopy(pictures)):
-        np.testing.assert_array_equal(other.x, pictures.x)
-        np.testing.assert_array_equal(other.y, pictures.y)
+    for other in (pickle.loads(pickle.dumps(images)), copy.deepcopy(images)):
+        np.testing.assert_array_equal(other.x, images.x)
+        np.testing.assert_array_equal(other.y, images.y)
     iterator.close()
 
 
@@ -198,19 +198,19 @@ def test_split_gives_the_samples_left_over_to_the_largest_remainders():
     assert part.y.tolist() == [0, 0, 1]
 
 
-def test_split_is_random_and_fixed_by_its_generator(pictures):
+def test_split_is_random_and_fixed_by_its_generator(images):
     first, again, other = (
-        pictures.split(0.3, rng=np.random.default_rng(seed))[1].x for seed in (1, 1, 2)
+        images.split(0.3, rng=np.random.default_rng(seed))[1].x for seed in (1, 1, 2)
     )
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
-def test_split_without_a_generator_is_fixed_by_the_seed_of_all(pictures):
+def test_split_without_a_generator_is_fixed_by_the_seed_of_all(images):
     parts = []
     for _ in range(2):
         nn.seed(5)
-        parts.append(pictures.split(0.3)[1].x)
+        parts.append(images.split(0.3)[1].x)
     np.testing.assert_array_equal(*parts)
 
 
@@ -241,7 +241,7 @@ def test_split_refuses_an_empty_part(fraction):
 # --------------------------------------------------------------------------------- batches
 
 
-def test_batches_cover_every_row_once_with_its_label_and_weight(pictures):
+def test_batches_cover_every_row_once_with_its_label_and_weight(images):
     dataset = Dataset(np.arange(103)[:, np.newaxis], np.arange(103), np.arange(103) / 2)
     seen = []
     for x, y, weight in dataset.batches(10):
@@ -257,22 +257,22 @@ def test_batches_cover_every_row_once_with_its_label_and_weight(pictures):
     assert list(seen) != list(range(103))
 
 
-def test_batches_are_scaled_as_arrays_are(pictures):
-    whole = np.concatenate([x for x, _ in pictures.batches(16, shuffle=False)])
+def test_batches_are_scaled_as_arrays_are(images):
+    whole = np.concatenate([x for x, _ in images.batches(16, shuffle=False)])
     assert whole.dtype == np.float32
-    np.testing.assert_array_equal(whole, pictures.arrays()[0])
-    np.testing.assert_array_equal(whole, pictures.x.astype(np.float32) / np.float32(255))
+    np.testing.assert_array_equal(whole, images.arrays()[0])
+    np.testing.assert_array_equal(whole, images.x.astype(np.float32) / np.float32(255))
 
 
-def test_batches_in_float64(pictures):
-    dataset = Dataset(pictures.x, np.linspace(0, 1, 103, dtype=np.float32), np.ones(103))
+def test_batches_in_float64(images):
+    dataset = Dataset(images.x, np.linspace(0, 1, 103, dtype=np.float32), np.ones(103))
     x, y, weight = next(dataset.batches(16, shuffle=False, dtype="float64"))
     assert x.dtype == y.dtype == weight.dtype == np.float64
-    np.testing.assert_array_equal(x, pictures.x[:16] / 255)
+    np.testing.assert_array_equal(x, images.x[:16] / 255)
 
 
-def test_batches_without_targets(pictures):
-    assert next(Dataset(pictures.x).batches(2))[1] is None
+def test_batches_without_targets(images):
+    assert next(Dataset(images.x).batches(2))[1] is None
 
 
 def test_batches_are_new_arrays():
@@ -295,10 +295,10 @@ def noise(x, rng):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 8, None])
-def test_batches_do_not_depend_on_the_number_of_threads(pictures, threads):
+def test_batches_do_not_depend_on_the_number_of_threads(images, threads):
     def run(num_threads):
         rng = np.random.default_rng(3)
-        return list(pictures.batches(10, num_threads=num_threads, rng=rng, augment=noise))
+        return list(images.batches(10, num_threads=num_threads, rng=rng, augment=noise))
 
     for (x, y), (x0, y0) in zip(run(threads), run(0), strict=True):
         np.testing.assert_array_equal(x, x0)
@@ -321,27 +321,27 @@ def test_each_batch_and_each_epoch_is_augmented_anew():
     assert len({x.tobytes() for x in drawn}) == 4
 
 
-def test_shuffling_without_a_generator_is_fixed_by_the_seed_of_all(pictures):
+def test_shuffling_without_a_generator_is_fixed_by_the_seed_of_all(images):
     orders = []
     for _ in range(2):
         nn.seed(5)
-        orders.append([y.tolist() for _, y in pictures.batches(10)])
+        orders.append([y.tolist() for _, y in images.batches(10)])
     assert orders[0] == orders[1]
-    assert orders[0] != [y.tolist() for _, y in pictures.batches(10)]
+    assert orders[0] != [y.tolist() for _, y in images.batches(10)]
 
 
-def test_batches_in_order_touch_no_generator(pictures):
+def test_batches_in_order_touch_no_generator(images):
     rng = np.random.default_rng(0)
-    list(pictures.batches(10, shuffle=False, rng=rng))
+    list(images.batches(10, shuffle=False, rng=rng))
     assert rng.random() == np.random.default_rng(0).random()
     nn.seed(5)
     expected = nn.random.new_generator().random()
     nn.seed(5)
-    list(pictures.batches(10, shuffle=False))
+    list(images.batches(10, shuffle=False))
     assert nn.random.new_generator().random() == expected
 
 
-def test_preprocess_gets_the_stored_bytes_in_place_of_the_scaling(pictures):
+def test_preprocess_gets_the_stored_bytes_in_place_of_the_scaling(images):
     types = set()
 
     def invert(x):
@@ -349,35 +349,35 @@ def test_preprocess_gets_the_stored_bytes_in_place_of_the_scaling(pictures):
         x[:] = 255 - x
         return x
 
-    before = pictures.x.copy()
-    got = np.concatenate([x for x, _ in pictures.batches(10, False, preprocess=invert)])
+    before = images.x.copy()
+    got = np.concatenate([x for x, _ in images.batches(10, False, preprocess=invert)])
     assert types == {np.dtype(np.uint8)}
     assert got.dtype == np.float32
     np.testing.assert_array_equal(got, 255 - before)
-    np.testing.assert_array_equal(pictures.x, before)
+    np.testing.assert_array_equal(images.x, before)
 
 
-def test_augment_gets_what_preprocess_made_and_may_change_it(pictures):
+def test_augment_gets_what_preprocess_made_and_may_change_it(images):
     def augment(x, rng):
         assert x.dtype == np.float32
         x += 1000
         return x
 
-    got = next(pictures.batches(103, False, lambda x: x[:, :, ::2], augment=augment))[0]
-    np.testing.assert_array_equal(got, pictures.x[:, :, ::2] + np.float32(1000))
+    got = next(images.batches(103, False, lambda x: x[:, :, ::2], augment=augment))[0]
+    np.testing.assert_array_equal(got, images.x[:, :, ::2] + np.float32(1000))
 
 
 @pytest.mark.parametrize("threads", [0, 1, 4])
-def test_an_error_in_preprocess_names_the_batch_and_ends_the_threads(pictures, threads):
+def test_an_error_in_preprocess_names_the_batch_and_ends_the_threads(images, threads):
     def fails(x):
-        if (x == pictures.x[45]).all(axis=(1, 2, 3)).any():
-            raise KeyError("broken picture")
+        if (x == images.x[45]).all(axis=(1, 2, 3)).any():
+            raise KeyError("broken image")
         return x
 
     got = []
-    message = r"\[Dataset\] batch 4 of 11 could not be prepared: KeyError: 'broken picture'"
+    message = r"\[Dataset\] batch 4 of 11 could not be prepared: KeyError: 'broken image'"
     with pytest.raises(RuntimeError, match=message) as caught:
-        for x, _ in pictures.batches(10, False, fails, num_threads=threads):
+        for x, _ in images.batches(10, False, fails, num_threads=threads):
             got.append(x)
     assert len(got) == 4
     assert isinstance(caught.value.__cause__, KeyError)
@@ -386,9 +386,9 @@ def test_an_error_in_preprocess_names_the_batch_and_ends_the_threads(pictures, t
 
 @pytest.mark.parametrize("argument", ["preprocess", "augment"])
 @pytest.mark.parametrize("wrong", [lambda x, *_: x[:-1], lambda x, *_: x.sum(), lambda *_: None])
-def test_functions_must_keep_the_rows(pictures, argument, wrong):
+def test_functions_must_keep_the_rows(images, argument, wrong):
     with pytest.raises(RuntimeError, match=f"'{argument}' must return 10 rows"):
-        next(pictures.batches(10, **{argument: wrong}))
+        next(images.batches(10, **{argument: wrong}))
 
 
 @pytest.mark.parametrize(
@@ -404,49 +404,49 @@ def test_functions_must_keep_the_rows(pictures, argument, wrong):
         ({"batch_size": 2, "rng": 3}, "'rng' must be a numpy.random.Generator or None, got 3"),
     ],
 )
-def test_batches_check_their_arguments_at_the_call(pictures, arguments, message):
+def test_batches_check_their_arguments_at_the_call(images, arguments, message):
     with pytest.raises(ValueError, match=message):
-        pictures.batches(**arguments)
+        images.batches(**arguments)
 
 
 # --------------------------------------------------------------------------------- threads
 
 
-def test_leaving_early_ends_the_threads(pictures):
-    for _ in pictures.batches(2, num_threads=3):
+def test_leaving_early_ends_the_threads(images):
+    for _ in images.batches(2, num_threads=3):
         assert data_threads()
         break
     gc.collect()  # where the loop variable alone does not end it
     assert not data_threads()
 
-    iterator = pictures.batches(2, num_threads=3)
+    iterator = images.batches(2, num_threads=3)
     next(iterator)
     iterator.close()
     assert not data_threads()
 
-    iterator = pictures.batches(2, num_threads=3)
+    iterator = images.batches(2, num_threads=3)
     next(iterator)
     del iterator
     gc.collect()
     assert not data_threads()
 
 
-def test_the_end_of_the_batches_ends_the_threads(pictures):
-    assert len(list(pictures.batches(2, num_threads=3))) == 52
+def test_the_end_of_the_batches_ends_the_threads(images):
+    assert len(list(images.batches(2, num_threads=3))) == 52
     assert not data_threads()
 
 
-def test_no_thread_starts_before_the_first_batch_or_without_threads(pictures):
-    pictures.batches(2, num_threads=3)
+def test_no_thread_starts_before_the_first_batch_or_without_threads(images):
+    images.batches(2, num_threads=3)
     assert not data_threads()
-    for _ in pictures.batches(2, num_threads=0):
+    for _ in images.batches(2, num_threads=0):
         assert not data_threads()
 
 
-def test_threads_start_where_there_is_work_for_them(pictures):
-    for _ in pictures.batches(2):
+def test_threads_start_where_there_is_work_for_them(images):
+    for _ in images.batches(2):
         assert not data_threads()
-    for _ in pictures.batches(2, augment=lambda x, rng: x):
+    for _ in images.batches(2, augment=lambda x, rng: x):
         assert data_threads()
         break
     gc.collect()
@@ -480,8 +480,8 @@ def test_as_many_threads_as_cores_but_no_more_than_eight(monkeypatch, cores, thr
     reader.join()
 
 
-def test_ctrl_c_while_waiting_ends_the_threads(pictures, monkeypatch):
-    iterator = pictures.batches(2, num_threads=2)
+def test_ctrl_c_while_waiting_ends_the_threads(images, monkeypatch):
+    iterator = images.batches(2, num_threads=2)
     next(iterator)
 
     def interrupted(self, timeout=None):
@@ -493,14 +493,14 @@ def test_ctrl_c_while_waiting_ends_the_threads(pictures, monkeypatch):
     assert not data_threads()
 
 
-def test_few_batches_wait_in_memory_and_the_next_are_prepared_ahead(pictures):
+def test_few_batches_wait_in_memory_and_the_next_are_prepared_ahead(images):
     prepared = []
 
     def count(x):
         prepared.append(len(x))
         return x
 
-    iterator = pictures.batches(1, preprocess=count, num_threads=2)
+    iterator = images.batches(1, preprocess=count, num_threads=2)
     for _ in range(5):
         next(iterator)
     deadline = time.monotonic() + 5
@@ -526,19 +526,19 @@ def test_shuffled_bytes_are_never_copied_whole():
 
 
 @pytest.fixture
-def mapped(pictures, tmp_path):
-    """The same pictures in a file, which is mapped into memory."""
-    np.save(tmp_path / "pictures.npy", pictures.x)
-    x = np.load(tmp_path / "pictures.npy", mmap_mode="r")
-    return Dataset(x, pictures.y, np.arange(103) / 7, class_names=["a", "b", "c"])
+def mapped(images, tmp_path):
+    """The same images in a file, which is mapped into memory."""
+    np.save(tmp_path / "images.npy", images.x)
+    x = np.load(tmp_path / "images.npy", mmap_mode="r")
+    return Dataset(x, images.y, np.arange(103) / 7, class_names=["a", "b", "c"])
 
 
-def test_a_mapped_array_stays_in_its_file(mapped, pictures):
+def test_a_mapped_array_stays_in_its_file(mapped, images):
     assert isinstance(mapped.x, np.memmap)
-    np.testing.assert_array_equal(mapped.x, pictures.x)
+    np.testing.assert_array_equal(mapped.x, images.x)
     floats, _ = mapped.arrays()
     assert type(floats) is np.ndarray
-    np.testing.assert_array_equal(floats, pictures.arrays()[0])
+    np.testing.assert_array_equal(floats, images.arrays()[0])
 
 
 def test_all_samples_of_a_mapped_array_of_floats_are_in_memory(tmp_path):
@@ -553,8 +553,8 @@ def parts(dataset, seed=4):
     return dataset.split(0.3, rng=np.random.default_rng(seed))
 
 
-def test_a_split_of_a_mapped_array_has_the_rows_of_one_in_memory(mapped, pictures):
-    for part, expected in zip(parts(mapped), parts(pictures), strict=True):
+def test_a_split_of_a_mapped_array_has_the_rows_of_one_in_memory(mapped, images):
+    for part, expected in zip(parts(mapped), parts(images), strict=True):
         assert isinstance(part.x, Rows)
         assert part.x.array is mapped.x
         np.testing.assert_array_equal(part.x, expected.x)
@@ -573,10 +573,8 @@ def test_a_split_of_a_mapped_array_has_the_rows_of_one_in_memory(mapped, picture
                 np.testing.assert_array_equal(y, y0)
 
 
-def test_a_split_of_a_split_points_into_the_same_file(mapped, pictures):
-    for part, expected in zip(
-        parts(parts(mapped)[0], 5), parts(parts(pictures)[0], 5), strict=True
-    ):
+def test_a_split_of_a_split_points_into_the_same_file(mapped, images):
+    for part, expected in zip(parts(parts(mapped)[0], 5), parts(parts(images)[0], 5), strict=True):
         assert part.x.array is mapped.x
         np.testing.assert_array_equal(part.x, expected.x)
 
@@ -626,7 +624,7 @@ def test_rows_answer_as_an_array_does(rng):
     array = rng.integers(0, 256, (20, 3, 4), dtype=np.uint8)
     rows = Rows(array, np.array([3, 19]))
     assert (rows.shape, rows.ndim, rows.dtype, len(rows)) == ((2, 3, 4), 3, np.uint8, 2)
-    assert [picture.shape for picture in rows] == [(3, 4), (3, 4)]
+    assert [image.shape for image in rows] == [(3, 4), (3, 4)]
     assert np.asarray(rows, dtype=np.float32).dtype == np.float32
     assert np.mean(rows) == array[[3, 19]].mean()
     assert repr(rows) == "Rows(2 of 20 of shape (3, 4), uint8)"

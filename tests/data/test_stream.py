@@ -18,7 +18,7 @@ SIZES = (5, 5, 5, 3)  # of the batches of the data here
 
 
 def data(seed=0):
-    """18 pictures as bytes, and which of three classes."""
+    """18 images as bytes, and which of three classes."""
     rng = np.random.default_rng(seed)
     return rng.integers(0, 256, (18, 1, 6, 6), dtype=np.uint8), np.arange(18) % 3
 
@@ -613,7 +613,7 @@ WITHOUT_WEIGHTS = type(
         (lambda m: m.fit(X, Y, val_data=[(X, Y + 1)]), ValueError, r"'val_data', batch 0: "),
         (lambda m: m.fit(X, Y, val_data=(X, Y, Y)), TypeError, "'val_data', batch 0: must be"),
         (lambda m: m.fit({"x": X}), TypeError, "'x' must hold real numbers"),
-        (lambda m: m.fit("pictures"), TypeError, "'x' must hold real numbers"),
+        (lambda m: m.fit("images"), TypeError, "'x' must hold real numbers"),
         (lambda m: m.predict([X, X[:, :, :5]]), ValueError, "'x', batch 1: expects inputs"),
         (lambda m: m.evaluate([(X, Y), (X[:1], [7])]), ValueError, r"'data', batch 1: .*in 0\.\.2"),
     ],

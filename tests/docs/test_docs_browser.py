@@ -1,4 +1,4 @@
-"""The built pages in a real browser: their links, their search, their pictures and formulas.
+"""The built pages in a real browser: their links, their search, their images and formulas.
 
 The pages are served on this machine alone, and opened in Chromium without a window, which
 chromedriver steers: `apt-get install chromium chromium-driver`. Where one of them or the extra
@@ -23,7 +23,7 @@ from conftest import ROOT
 pytestmark = pytest.mark.slow
 
 DOCS = ROOT / "docs"
-WITH_PICTURES = ["schedules", "plots", *(f"guide/{p.stem}" for p in (DOCS / "guide").glob("*.md"))]
+WITH_IMAGES = ["schedules", "plots", *(f"guide/{p.stem}" for p in (DOCS / "guide").glob("*.md"))]
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the key of an element's id, by the W3C's text
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -188,8 +188,8 @@ def test_the_search_finds_a_page(browser, address):
     assert title(browser) == "Batch normalisation"
 
 
-@pytest.mark.parametrize("page", WITH_PICTURES)
-def test_pictures_and_formulas_are_drawn(page, browser, address):
+@pytest.mark.parametrize("page", WITH_IMAGES)
+def test_images_and_formulas_are_drawn(page, browser, address):
     source = (DOCS / f"{page}.md").read_text(encoding="utf-8")
     browser.open(f"{address}{page}.html")
     browser.wait("return [...document.images].every(image => image.complete)")

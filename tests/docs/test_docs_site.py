@@ -48,7 +48,7 @@ def test_the_navigation_names_every_page_once():
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_links_and_pictures_lead_to_files(page):
+def test_links_and_images_lead_to_files(page):
     for link in LINK.findall(re.sub(r"```.*?```", "", text_of(page), flags=re.DOTALL)):
         if "://" not in link:
             path = posixpath.normpath(posixpath.join("docs", posixpath.dirname(page), link))
@@ -108,10 +108,10 @@ def test_every_module_is_in_the_table_of_the_reference():
         assert f"[nn.{name}]" in table, name
 
 
-# ----------------------------------------------------------------------- the pictures
+# ----------------------------------------------------------------------- the images
 
 
-def test_the_pictures_of_the_guide_are_those_of_the_script():
+def test_the_images_of_the_guide_are_those_of_the_script():
     needs("matplotlib", "plot")
     shown = {
         name for page in PAGES if page.startswith("guide/")
@@ -128,7 +128,7 @@ def test_the_script_draws(tmp_path):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_pictures_are_small():
+def test_the_images_are_small():
     for path in (DOCS / "images").glob("guide_*.png"):
         assert path.stat().st_size < 150_000, path.name
 

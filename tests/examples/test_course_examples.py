@@ -189,7 +189,7 @@ def test_lr_range_says_where_nothing_falls(example, few_digits, tmp_path, monkey
         example("lr_range").main(options)
 
 
-# ------------------------------------------------------------------------- transfer, pictures
+# ------------------------------------------------------------------------- transfer, images
 
 
 def test_transfer_frozen_convolutions_beat_a_start_from_scratch(lesson, tmp_path, has_matplotlib):
@@ -242,14 +242,14 @@ def test_transfer_draws_as_many_of_each_digit(example, few_digits):
 
 
 @pytest.mark.parametrize("noise", [0, 0.3])
-def test_autoencoder_beats_the_mean_picture(noise, lesson, few_digits, tmp_path, has_matplotlib):
+def test_autoencoder_beats_the_mean_image(noise, lesson, few_digits, tmp_path, has_matplotlib):
     options = ("--noise", noise, "--epochs", 6, "--batch-size", 16, "--lr", 0.01)
     printed = lesson("autoencoder", *options)
     found = rows_of(printed, r"^  (the [a-z ]+?)  +(\d.*)$")
     assert found["the autoencoder"][0] < 0.8 * found["the mean of all training digits"][0]
-    assert ("the noisy pictures as they are" in found) == bool(noise)
+    assert ("the noisy images as they are" in found) == bool(noise)
     if noise:
-        assert found["the autoencoder"] < found["the noisy pictures as they are"]
+        assert found["the autoencoder"] < found["the noisy images as they are"]
     (x, _), (new, _) = (part.arrays() for part in few_digits)
     mean = ((x.mean(axis=0) - new) ** 2).mean()
     assert found["the mean of all training digits"] == [pytest.approx(mean, abs=6e-5)]
@@ -264,7 +264,7 @@ def test_autoencoder_beats_the_mean_picture(noise, lesson, few_digits, tmp_path,
     assert is_png(tmp_path / "autoencoder.png")
 
 
-def test_autoencoder_noise_stays_within_the_pictures(example, rng):
+def test_autoencoder_noise_stays_within_the_images(example, rng):
     x = rng.random((50, 1, 28, 28), dtype="float32")
     noisy = example("autoencoder").add_noise(x, 0.5, rng)
     assert noisy.dtype == x.dtype and noisy.min() == 0 and noisy.max() == 1
@@ -362,7 +362,7 @@ def test_a_folder_without_digits_is_one_clear_line(name, example, tmp_path, monk
         ("a.xyz", "must end in .pdf, .png, .svg"),
     ],
 )
-def test_a_picture_that_cannot_be_written_is_refused_at_once(
+def test_a_image_that_cannot_be_written_is_refused_at_once(
     name, out, message, example, own_parts, tmp_path, capsys
 ):
     with pytest.raises(SystemExit):
@@ -399,7 +399,7 @@ def test_without_matplotlib_a_line_says_so(lesson, monkeypatch, tmp_path):
     for name in ("matplotlib", "matplotlib.figure"):
         monkeypatch.setitem(sys.modules, name, None)
     printed = lesson("one_neuron_to_deep", "--data", "moons", "--depth", 1, "--steps", 5)
-    assert "No picture is drawn without matplotlib: python -m pip install matplotlib" in printed
+    assert "No image is drawn without matplotlib: python -m pip install matplotlib" in printed
     assert list(tmp_path.iterdir()) == []
 
 

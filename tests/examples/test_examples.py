@@ -1,6 +1,6 @@
 """The examples run as their users run them, on small data and with few steps.
 
-Those on MNIST run in a process of their own. CIFAR-10 has files of 10,000 pictures, so its example
+Those on MNIST run in a process of their own. CIFAR-10 has files of 10,000 images, so its example
 runs in this one, where the loader can be told of smaller files.
 """
 
@@ -165,7 +165,7 @@ def test_fashion_train_differs_from_mnist_train_by_the_folder_alone(tmp_path):
         found = re.findall(r"(?<=accuracy: )[\d.]+%|(?<= )\d+$", result.stdout, re.MULTILINE)
         figures.append(found)
     assert figures[0] == figures[1]
-    assert "Fashion-MNIST, 4,000 + 1,000 pictures from" in result.stdout
+    assert "Fashion-MNIST, 4,000 + 1,000 images from" in result.stdout
     confused = result.stdout.partition("Most confused classes:")[2]
     assert any(name in confused for name in nn.data.sets.idx_sets.FASHION_MNIST.class_names)
     assert nn.Model.load(tmp_path / "fashion_model.hdf5").output_shape == (None, 10)
@@ -184,7 +184,7 @@ def test_a_wrong_folder_is_one_clear_line(name, tmp_path):
 
 @pytest.fixture
 def small_cifar10(tmp_path, monkeypatch, rng):
-    """A folder of CIFAR-10 with 200 + 50 pictures, each class of a brightness of its own."""
+    """A folder of CIFAR-10 with 200 + 50 images, each class of a brightness of its own."""
     monkeypatch.setattr(
         cifar10,
         "CIFAR10",
@@ -240,7 +240,7 @@ def test_cifar10_train_keeps_the_best_model_and_tells_each_class(
     pytest.importorskip("matplotlib", reason="needs matplotlib, the extra 'plot'")
     printed = train_cifar10("--model", "cifar", "--epochs", 12, "--batch-size", 16)
     assert "549,418 parameters" in printed
-    assert "180 pictures to train, 20 to validate, 50 to test" in printed
+    assert "180 images to train, 20 to validate, 50 to test" in printed
     assert "epochs 12, batch_size 16, optimizer sgd" in printed
     assert re.search(r"Training: \d+ s, [\d,]+ images/s", printed)
     _, test = nn.data.load_cifar10(small_cifar10)
@@ -272,7 +272,7 @@ def test_cifar10_train_runs_its_other_recipes(options, train_cifar10, tmp_path):
 def test_cifar10_train_ends_the_same_where_it_was_interrupted(train_cifar10, interrupt, tmp_path):
     options = ("--model", "cifar", "--epochs", 3, "--batch-size", 64, "--augment")
     train_cifar10(*options)
-    interrupt(4)  # 180 pictures are three steps an epoch: within the second
+    interrupt(4)  # 180 images are three steps an epoch: within the second
     printed = train_cifar10(*options, out="parts.npz")
     assert "Interrupted" in printed and "Best epoch: 1," in printed
     interrupt(100)
@@ -345,7 +345,7 @@ def test_cifar10_train_takes_every_optimizer_and_schedule(
     assert model.history["lr"] == [pytest.approx(1e-3)]
 
 
-# ------------------------------------------------------------------------ pictures of one's own
+# ------------------------------------------------------------------------ images of one's own
 
 
 @pytest.fixture
@@ -357,30 +357,30 @@ def photos(tmp_path, rng):
         folder = tmp_path / "photos" / name
         folder.mkdir(parents=True)
         for k in range(count):
-            picture = np.clip(colour + rng.normal(0, 20, (20, 24, 3)), 0, 255).astype(np.uint8)
-            image.fromarray(picture).save(folder / f"{k:02d}.png")
+            pixels = np.clip(colour + rng.normal(0, 20, (20, 24, 3)), 0, 255).astype(np.uint8)
+            image.fromarray(pixels).save(folder / f"{k:02d}.png")
     return tmp_path / "photos"
 
 
-def test_image_folder_train_learns_and_names_pictures(photos, example, tmp_path, capsys):
+def test_image_folder_train_learns_and_names_images(photos, example, tmp_path, capsys):
     script, out = example("image_folder_train"), tmp_path / "stones.npz"
-    (tmp_path / "no_picture.jpg").write_text("nothing to see")
-    asked = [photos / "ruby" / "03.png", photos / "opal" / "00.png", tmp_path / "no_picture.jpg"]
+    (tmp_path / "no_image.jpg").write_text("nothing to see")
+    asked = [photos / "ruby" / "03.png", photos / "opal" / "00.png", tmp_path / "no_image.jpg"]
     options = [photos, "--size", 16, "--epochs", 6, "--batch-size", 8, "--out", out]
     assert script.main([str(o) for o in (*options, "--predict", *asked)]) == 0
     printed = capsys.readouterr().out
-    assert "28 pictures to train and 7 to validate." in printed
+    assert "28 images to train and 7 to validate." in printed
     assert "Rare classes count as much" in printed
     assert "Validation accuracy of the best epoch: 100.00%" in printed
     assert re.search(r"03\.png: ruby \(\d+%\)$", printed, re.MULTILINE)
     assert re.search(r"00\.png: opal \(\d+%\)$", printed, re.MULTILINE)
-    assert re.search(r"no_picture\.jpg': in none of the known", printed)
+    assert re.search(r"no_image\.jpg': in none of the known", printed)
     model = nn.Model.load(out)
     assert list(model.class_names) == ["emerald", "opal", "ruby"]
     assert model.layers[0].buffers["mean"].shape == (3,)
 
 
-def test_image_folder_train_names_a_picture_of_each_class(photos, example, tmp_path, capsys):
+def test_image_folder_train_names_a_image_of_each_class(photos, example, tmp_path, capsys):
     script, out = example("image_folder_train"), tmp_path / "stones.npz"
     options = [photos, "--size", 16, "--epochs", 1, "--no-augment", "--out", out]
     assert script.main([str(o) for o in options]) == 0
@@ -388,7 +388,7 @@ def test_image_folder_train_names_a_picture_of_each_class(photos, example, tmp_p
     assert {Path(line.split()[0]).parts[-2] for line in named} == {"emerald", "opal", "ruby"}
 
 
-def test_image_folder_train_refuses_what_is_no_set_of_pictures(photos, example, capsys):
+def test_image_folder_train_refuses_what_is_no_set_of_images(photos, example, capsys):
     main = example("image_folder_train").main
     with pytest.raises(SystemExit, match=r"^\[load_image_folder\] 'path' must be a folder with"):
         main([str(photos / "ruby")])

@@ -36,10 +36,10 @@ def parts():
 @pytest.fixture(scope="session")
 def recogniser(parts, sample):
     """A small network that has learned a little, in a few seconds."""
-    pictures, labels = sample[0].x[:2000, 0], sample[0].y[:2000]
+    images, labels = sample[0].x[:2000, 0], sample[0].y[:2000]
     model = nn.zoo.small_cnn(seed=0)
     model.compile("categorical_crossentropy", "adam", lr=3e-3)
-    model.fit(normalize_digits(pictures), labels, epochs=3, batch_size=32, verbose=0)
+    model.fit(normalize_digits(images), labels, epochs=3, batch_size=32, verbose=0)
     return parts.Recogniser(model)
 
 
@@ -87,7 +87,7 @@ def test_lines_may_lie_beyond_the_paper(parts, start, end):
     assert (ink[6:10] == 1).all() and ink.sum() == 64
 
 
-def test_undo_takes_back_strokes_sheets_and_pictures_one_by_one(parts):
+def test_undo_takes_back_strokes_sheets_and_images_one_by_one(parts):
     sketch = parts.Sketch()
     states = [sketch.raster().copy()]
     sketch.undo()  # nothing to take back
@@ -108,9 +108,9 @@ def test_undo_takes_back_strokes_sheets_and_pictures_one_by_one(parts):
     note()
     sketch.show(np.full((20, 30), 0.5))
     note()
-    assert sketch.picture.shape == (20, 30) and not sketch.strokes
+    assert sketch.image.shape == (20, 30) and not sketch.strokes
     sketch.begin(10, 10, 6)  # on a new sheet
-    assert sketch.picture is None and sketch.raster()[200:].max() == 0
+    assert sketch.image is None and sketch.raster()[200:].max() == 0
     for state in reversed(states):
         sketch.undo()
         np.testing.assert_allclose(sketch.raster(), state, atol=1e-6)
@@ -410,7 +410,7 @@ def test_undo_and_clear(open_window, recogniser):
 
 
 @pytest.mark.parametrize("dark_on_light", [True, False])
-def test_a_picture_from_a_file_is_shown_and_read(
+def test_a_image_from_a_file_is_shown_and_read(
     open_window, recogniser, tmp_path, monkeypatch, dark_on_light
 ):
     person = open_window(recogniser)
@@ -428,12 +428,12 @@ def test_a_picture_from_a_file_is_shown_and_read(
     left, top, right, bottom = person.window.sheet.bbox(item)
     assert (right - left) / (bottom - top) == pytest.approx(1.5, abs=0.02)
     person.draw(1)  # on a sheet of its own
-    assert person.window.sketch.picture is None and len(person.window.sketch.strokes) == 1
+    assert person.window.sketch.image is None and len(person.window.sketch.strokes) == 1
     person.press("Undo")
     assert person.answer == "2" and not person.errors
 
 
-def test_files_that_are_no_pictures_are_named(open_window, recogniser, tmp_path, monkeypatch):
+def test_files_that_are_no_images_are_named(open_window, recogniser, tmp_path, monkeypatch):
     person = open_window(recogniser)
     (tmp_path / "note.txt").write_text("two")
     person.window.open(tmp_path / "note.txt")
@@ -445,7 +445,7 @@ def test_files_that_are_no_pictures_are_named(open_window, recogniser, tmp_path,
     filedialog = importlib.import_module("tkinter.filedialog")
     monkeypatch.setattr(filedialog, "askopenfilename", lambda **_: "")
     person.window.open()  # and thought better of it
-    assert person.window.sketch.picture.shape == (20, 30) and not person.errors
+    assert person.window.sketch.image.shape == (20, 30) and not person.errors
 
 
 def test_feature_maps_are_shown_where_there_are_some(open_window, recogniser, parts):

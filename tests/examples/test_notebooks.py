@@ -256,7 +256,7 @@ def test_a_place_sees_as_many_pixels_as_is_said():
 
 @pytest.fixture
 def small_cifar10(tmp_path, monkeypatch, rng):
-    """Files of CIFAR-10's binary layout with few pictures, each class a colour of its own."""
+    """Files of CIFAR-10's binary layout with few images, each class a colour of its own."""
     kind = cifar10.CIFAR10
     few = dataclasses.replace(kind, train=dict.fromkeys(kind.train, 40), test={"test_batch": 40})
     monkeypatch.setattr(cifar10, "CIFAR10", few)
@@ -274,7 +274,7 @@ def small_cifar10(tmp_path, monkeypatch, rng):
 
 def test_cifar10(run, small_cifar10, tmp_path, capsys):
     out = tmp_path / "best.hdf5"
-    settings = {"DATA": str(small_cifar10), "OUT": str(out), "PICTURES": 160, "BATCH": 16}
+    settings = {"DATA": str(small_cifar10), "OUT": str(out), "IMAGES": 160, "BATCH": 16}
     seen = run("cifar10_on_a_laptop", EPOCHS=2, **settings)
     assert (len(seen["train"]), len(seen["val"]), len(seen["test"])) == (144, 16, 40)
     assert seen["names"][0] == "airplane"
@@ -282,8 +282,8 @@ def test_cifar10(run, small_cifar10, tmp_path, capsys):
     for k, mean in zip(seen["present"], seen["means"], strict=True):
         own = seen["x_train"][seen["y_train"] == k]
         np.testing.assert_allclose(mean, sum(own).ravel() / len(own), atol=1e-5)
-    assert seen["pictures_a_second"] > 0
-    expected = 2 * 144 / seen["pictures_a_second"] / 60
+    assert seen["images_a_second"] > 0
+    expected = 2 * 144 / seen["images_a_second"] / 60
     assert seen["minutes"] == pytest.approx(expected)
     assert len(seen["history"]["val_acc"]) == 2
     best = nn.Model.load(out)

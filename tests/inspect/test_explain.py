@@ -14,7 +14,7 @@ from nn.layers.base import walk
 from nn.layers.containers import forward_through
 
 
-def picture_model(*last, channels=1, seed=0):
+def image_model(*last, channels=1, seed=0):
     """A small convolutional network in float64, of smooth layers: slopes can be measured."""
     layers = [
         nn.Conv2D(3, 3, input_shape=(channels, 6, 5)),
@@ -34,7 +34,7 @@ def picture_model(*last, channels=1, seed=0):
     return model
 
 
-def pictures(n=2, channels=1):
+def images(n=2, channels=1):
     return np.random.default_rng(1).random((n, channels, 6, 5))
 
 
@@ -78,7 +78,7 @@ def trained(model, classes=4):
     """The model after two batches, so that it has gradients, buffers and an optimizer's state."""
     model.compile("cce", "adam")
     for _ in range(2):
-        model.train_step(pictures(8, model.input_shape[1]), np.arange(8) % classes)
+        model.train_step(images(8, model.input_shape[1]), np.arange(8) % classes)
     return model
 
 
@@ -87,7 +87,7 @@ def trained(model, classes=4):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_saliency_is_the_measured_slope_and_the_largest_over_the_channels(channels):
-    model, x = picture_model(channels=channels), pictures(2, channels)
+    model, x = image_model(channels=channels), images(2, channels)
     found = explain.saliency_map(model, x, class_index=2)
     for row in range(2):
         one = x[row : row + 1].copy()
@@ -98,7 +98,7 @@ def test_saliency_is_the_measured_slope_and_the_largest_over_the_channels(channe
 
 
 def test_the_class_may_be_each_samples_own_or_the_decided_one():
-    model, x = picture_model(), pictures(5)
+    model, x = image_model(), images(5)
     each = np.array([3, 0, 1, 1, 2])
     both = explain.saliency_map(model, x, each)
     for row, k in enumerate(each):
@@ -121,8 +121,8 @@ def test_the_class_may_be_each_samples_own_or_the_decided_one():
 )
 def test_a_softmax_at_the_end_is_left_out(last):
     """The slopes are those of the logits: of the same network without it."""
-    model, x = picture_model(*last()), pictures()
-    plain = picture_model(nn.Dense(4))
+    model, x = image_model(*last()), images()
+    plain = image_model(nn.Dense(4))
     model.forward(x)  # a WeightNorm makes its kernel
     dense = next(
         part
@@ -145,7 +145,7 @@ def test_a_softmax_at_the_end_is_left_out(last):
 
 
 def test_a_single_output_speaks_for_class_1_and_against_class_0():
-    model, x = picture_model(nn.Dense(1), nn.Sigmoid()), pictures()
+    model, x = image_model(nn.Dense(1), nn.Sigmoid()), images()
     model.layers[-2].params["b"] -= explain.layer_output(model, x, -2).mean()  # one of each
     np.testing.assert_array_equal(
         explain.saliency_map(model, x, 0), explain.saliency_map(model, x, 1)
@@ -166,7 +166,7 @@ def test_saliency_of_vectors_keeps_their_shape():
     np.testing.assert_array_equal(explain.saliency_map(model, x, 1), expected)
 
 
-def test_bytes_count_as_pictures():
+def test_bytes_count_as_images():
     model = nn.zoo.small_cnn(seed=0)
     x = np.random.default_rng(0).integers(0, 256, (2, 1, 28, 28), dtype=np.uint8)
     as_floats = x.astype("float32") / 255
@@ -198,7 +198,7 @@ def cam_by_measurement(model, x, layer, class_index):
 
 @pytest.mark.parametrize("layer", [0, 1, 2, 3])
 def test_grad_cam_is_its_two_equations(layer):
-    model, x = picture_model(), pictures(3)
+    model, x = image_model(), images(3)
     found = explain.grad_cam_map(model, x, 1, layer)
     expected = cam_by_measurement(model, x, layer, 1)
     assert expected.any()
@@ -206,7 +206,7 @@ def test_grad_cam_is_its_two_equations(layer):
 
 
 def test_grad_cam_takes_the_last_convolution_with_what_keeps_its_shape():
-    model, x = picture_model(), pictures()
+    model, x = image_model(), images()
     np.testing.assert_array_equal(
         explain.grad_cam_map(model, x), explain.grad_cam_map(model, x, layer=2)
     )
@@ -235,16 +235,16 @@ def test_grad_cam_looks_into_blocks():
 def test_grad_cam_refuses_what_has_no_maps():
     with pytest.raises(ValueError, match=r"^\[grad_cam_map\] needs a model with a convolution"):
         explain.grad_cam_map(nn.zoo.mlp(seed=0), np.ones((1, 1, 28, 28)))
-    model = picture_model()
+    model = image_model()
     with pytest.raises(ValueError, match=r"'layer' must be a layer that makes maps .* \(2, 18\)"):
-        explain.grad_cam_map(model, pictures(), layer="5_Flatten")
+        explain.grad_cam_map(model, images(), layer="5_Flatten")
     with pytest.raises(ValueError, match=r"\[grad_cam_map\] 'layer' .* did you mean '0_Conv2D'"):
-        explain.grad_cam_map(model, pictures(), layer="0_Conv")
+        explain.grad_cam_map(model, images(), layer="0_Conv")
 
 
 @pytest.mark.parametrize("function", [explain.saliency_map, explain.grad_cam_map])
 def test_wrong_classes_and_inputs_are_errors(function):
-    model, x = picture_model(), pictures()
+    model, x = image_model(), images()
     name = function.__name__
     for wrong in (4, -1, [0, 4]):
         with pytest.raises(ValueError, match=rf"^\[{name}\] 'class_index' must be in 0\.\.3, got"):
@@ -266,7 +266,7 @@ def test_wrong_classes_and_inputs_are_errors(function):
 
 
 def test_layer_output_is_that_of_the_forward_pass():
-    model, x = picture_model(), pictures(3)
+    model, x = image_model(), images(3)
     out = x
     for index, layer in enumerate(model.layers):
         out = layer.forward(out)
@@ -302,7 +302,7 @@ def test_layers_are_found_at_any_depth():
     ],
 )
 def test_sample_losses_are_those_of_evaluate_one_by_one(last, loss, y):
-    model, x = picture_model(*last()), pictures(10)
+    model, x = image_model(*last()), images(10)
     model.compile(loss, metrics=())
     one_by_one = [model.evaluate(x[k : k + 1], y[k : k + 1])["loss"] for k in range(10)]
     np.testing.assert_allclose(explain.sample_losses(model, x, y), one_by_one, rtol=1e-9)
@@ -325,7 +325,7 @@ def test_sample_losses_of_a_loss_that_knows_no_weights():
 
 
 def test_weight_gradients_are_those_of_a_step():
-    model, x, y = picture_model(), pictures(6), np.arange(6) % 4
+    model, x, y = image_model(), images(6), np.arange(6) % 4
     model.layers[1].trainable = False
     model.compile("cce", "sgd")
     found = explain.weight_gradients(model, x, y)
@@ -342,7 +342,7 @@ def test_weight_gradients_are_those_of_a_step():
 
 
 def test_what_needs_a_loss_says_so():
-    model, x = picture_model(), pictures()
+    model, x = image_model(), images()
     for function in (explain.sample_losses, explain.weight_gradients):
         rule = rf"^\[{function.__name__}\] call compile\(loss, optimizer\) before"
         with pytest.raises(RuntimeError, match=rule):
@@ -361,13 +361,13 @@ def test_what_needs_a_loss_says_so():
     ids=["saliency", "grad_cam", "layer_output", "sample_losses", "weight_gradients"],
 )
 def test_the_model_is_left_bit_for_bit_as_it_was(look):
-    model, x = trained(picture_model()), pictures()
+    model, x = trained(image_model()), images()
     given = x.copy()
     before = state_of(model)
     look(model, x)
     assert_same(state_of(model), before)
     np.testing.assert_array_equal(x, given)
-    twin = trained(picture_model())
+    twin = trained(image_model())
     y = np.array([0, 1])
     assert model.train_step(x, y) == twin.train_step(x, y)  # and it trains on as if nothing was
 
@@ -376,8 +376,8 @@ def test_the_model_is_left_bit_for_bit_as_it_was(look):
 def test_both_devices_agree():
     if not cuda.CUDA_AVAILABLE:
         pytest.skip(NO_GPU)
-    on_cpu, on_gpu = trained(picture_model()), trained(picture_model()).to_gpu()
-    x, y = pictures(), np.array([2, 0])
+    on_cpu, on_gpu = trained(image_model()), trained(image_model()).to_gpu()
+    x, y = images(), np.array([2, 0])
     for look in (
         lambda model: explain.saliency_map(model, x, y),
         lambda model: explain.grad_cam_map(model, x),

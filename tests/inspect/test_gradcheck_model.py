@@ -77,7 +77,7 @@ def test_the_zoo_passes(name):
     model = ZOO[name]()
     model.compile(LOSSES.get(name, "cce"), "sgd")
     for key, array in model.get_arrays().items():
-        if key.endswith("_b"):  # a bias of 0 after a picture of zeros sits on a ReLU's kink
+        if key.endswith("_b"):  # a bias of 0 after an image of zeros sits on a ReLU's kink
             array += 0.1
     result = check_model(model, entries=2)
     assert result.ok, str(result)
@@ -172,7 +172,7 @@ def test_a_given_batch_and_penalties_and_containers():
     assert not unbuilt.built
 
 
-def test_pictures_of_bytes_are_scaled_as_the_model_does_it():
+def test_images_of_bytes_are_scaled_as_the_model_does_it():
     model = nn.Model([nn.Flatten(input_shape=(1, 2, 2)), nn.Dense(2)], seed=0)
     x = np.arange(0, 160, 20, dtype="uint8").reshape(2, 1, 2, 2)
     by_bytes, by_floats = check_model(model, x), check_model(model, x / 255)

@@ -183,14 +183,14 @@ def test_what_fit_returns_shows_itself():
 # --------------------------------------------------------------------------------- a dataset
 
 
-def pictures(found):
+def images(found):
     from PIL import Image
 
     sources = [image["src"].partition(",")[2] for image in found.named("img")]
     return [np.asarray(Image.open(io.BytesIO(base64.b64decode(code)))) for code in sources]
 
 
-def test_a_dataset_of_pictures():
+def test_a_dataset_of_images():
     x = np.arange(6 * 4 * 5, dtype=np.uint8).reshape(6, 1, 4, 5)
     found = page(nn.Dataset(x, [1, 1, 0, 0, 1, 3], class_names=["a", EVIL, "c", "層"]))
     facts, counts = found.tables
@@ -202,33 +202,33 @@ def test_a_dataset_of_pictures():
     ]
     assert counts[1:] == [["a", "2"], [SHOWN, "3"], ["c", "0"], ["層", "1"]]
     assert [image["alt"] for image in found.named("img")] == ["a", SHOWN, "層"]
-    for shown, row in zip(pictures(found), (2, 0, 5), strict=True):
+    for shown, row in zip(images(found), (2, 0, 5), strict=True):
         np.testing.assert_array_equal(shown, x[row, 0])
 
 
-def test_pictures_in_colour_and_in_floats():
+def test_images_in_colour_and_in_floats():
     x = np.zeros((3, 3, 2, 2), dtype=np.float32)
     x[0, 1], x[1, 2], x[2, 0] = 1.0, 0.5, np.nan
-    green, blue, black = pictures(page(nn.Dataset(x)))
+    green, blue, black = images(page(nn.Dataset(x)))
     np.testing.assert_array_equal(green, np.broadcast_to([0, 255, 0], (2, 2, 3)))
     np.testing.assert_array_equal(blue, np.broadcast_to([0, 0, 128], (2, 2, 3)))
     np.testing.assert_array_equal(black, 0)
-    (spread,) = pictures(page(nn.Dataset([[[[-2.0, 0.0, 2.0]]]])))
+    (spread,) = images(page(nn.Dataset([[[[-2.0, 0.0, 2.0]]]])))
     np.testing.assert_array_equal(spread, [[0, 128, 255]])
-    (flat,) = pictures(page(nn.Dataset([[[[7.0, 7.0]]]])))
+    (flat,) = images(page(nn.Dataset([[[[7.0, 7.0]]]])))
     np.testing.assert_array_equal(flat, [[0, 0]])
 
 
-def test_large_pictures_are_thinned_out_and_there_are_ten_at_most():
+def test_large_images_are_thinned_out_and_there_are_ten_at_most():
     x = np.zeros((30, 1, 300, 200), dtype=np.uint8)
     found = page(nn.Dataset(x, np.arange(30)))
-    assert [shown.shape for shown in pictures(found)] == [(100, 67)] * 10
+    assert [shown.shape for shown in images(found)] == [(100, 67)] * 10
     assert (found.named("img")[0]["height"], found.named("img")[0]["width"]) == ("64", "43")
     assert found.tables[1][-1] == ["and 10 more"]
     assert len(found.tables[1]) == 1 + 20 + 1
 
 
-def test_other_data_have_no_pictures(monkeypatch):
+def test_other_data_have_no_images(monkeypatch):
     found = page(
         nn.Dataset(np.zeros((4, 3)), [[0.5], [1.5], [2.5], [-1.0]], sample_weight=[1, 2, 3, 4])
     )

@@ -140,7 +140,7 @@ def test_convolution_of_other_sizes(shape, dtype, rng):
         )
 
 
-def test_strides_that_step_over_the_picture(rng):
+def test_strides_that_step_over_the_image(rng):
     x = rng.normal(size=(2, 3, 4, 1))
     w = rng.normal(size=(5, 3, 2, 2))
     options = {"stride": (2, 7), "padding": ((1, 1), (6, 0))}

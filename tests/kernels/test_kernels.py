@@ -18,7 +18,7 @@ NONE = ((0, 0), (0, 0))
 
 @st.composite
 def geometries(draw, pooling=False):
-    """A small picture, a kernel and strides, paddings, dilations and groups that fit it."""
+    """A small image, a kernel and strides, paddings, dilations and groups that fit it."""
     kernel = draw(st.tuples(st.integers(1, 3), st.integers(1, 4)))
     stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
     dilation = ONE if pooling else draw(st.tuples(st.integers(1, 2), st.integers(1, 2)))
@@ -27,7 +27,7 @@ def geometries(draw, pooling=False):
     explicit = st.tuples(st.integers(0, most[0]), st.integers(0, most[1]))
     padding = draw(st.one_of(st.sampled_from(["same", "valid"]), explicit))
     padding = kernels.resolve_padding(padding, size, kernel, stride, dilation)
-    # Where the kernel does not fit, the picture grows.
+    # Where the kernel does not fit, the image grows.
     size = tuple(
         max(n, d * (k - 1) + 1 - sum(p))
         for n, d, k, p in zip(size, dilation, kernel, padding, strict=True)

@@ -22,7 +22,7 @@ SAME = ((1, 1), (1, 1))
 
 
 def conv(name, channels, w_shape, stride=ONE, padding=NONE, dilation=ONE, groups=1):
-    """Return a call of a convolution's kernel on seven pictures of 6 x 7."""
+    """Return a call of a convolution's kernel on seven images of 6 x 7."""
     shape = (7, channels, 6, 7)
     out = array.output_size(shape[2:], w_shape[2:], stride, padding, dilation)
     grad_shape = (7, w_shape[0], *out)

@@ -151,7 +151,7 @@ def numbers(*shape, dtype="float32", seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(dtype)
 
 
-def pictures(*shape, dtype="float32", seed=0):
+def images(*shape, dtype="float32", seed=0):
     """Return (N, C, H, W) as layers hand it on, channels-last in memory."""
     n, c, h, w = shape
     return array.channels_first(numbers(n, h, w, c, dtype=dtype, seed=seed))
@@ -174,15 +174,15 @@ POOL = pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
 @POOL
 @pytest.mark.parametrize("keep_index", [True, False])
 def test_max_pool2d(place, dtype, pool, keep_index):
-    agree("max_pool2d", place, pictures(3, 4, 7, 6, dtype=dtype), *pool, keep_index)
+    agree("max_pool2d", place, images(3, 4, 7, 6, dtype=dtype), *pool, keep_index)
 
 
 @DTYPES
 @POOL
 def test_max_pool2d_grad(place, dtype, pool):
-    x = pictures(3, 4, 7, 6, dtype=dtype)
+    x = images(3, 4, 7, 6, dtype=dtype)
     y, index = array.max_pool2d(x, *pool)
-    grad = pictures(*y.shape, dtype=dtype, seed=1)
+    grad = images(*y.shape, dtype=dtype, seed=1)
     agree("max_pool2d_grad", place, grad, index, x.shape, *pool)
 
 
@@ -222,7 +222,7 @@ def test_batch_norm_inference(place, dtype):
 
 
 @DTYPES
-@pytest.mark.parametrize("make", [numbers, pictures])
+@pytest.mark.parametrize("make", [numbers, images])
 def test_relu_and_dropout(place, dtype, make):
     x = make(2, 3, 4, 5, dtype=dtype)
     x[0, 0, 0, 0] = 0
@@ -252,8 +252,8 @@ def test_adam(place, dtype, step, eps):
 
 
 def test_a_parameter_may_lie_otherwise_in_memory_than_its_gradient(place):
-    param, velocity = pictures(2, 3, 4, 5), pictures(2, 3, 4, 5, seed=1)
-    grad, v = numbers(2, 3, 4, 5, seed=2), pictures(2, 3, 4, 5, seed=3) ** 2
+    param, velocity = images(2, 3, 4, 5), images(2, 3, 4, 5, seed=1)
+    grad, v = numbers(2, 3, 4, 5, seed=2), images(2, 3, 4, 5, seed=3) ** 2
     agree("sgd", place, param, grad, velocity, 0.1, 0.9, True)
     agree("adam", place, param, grad, velocity, v, 0.1, 0.9, 0.999, 1e-7, 3)
 

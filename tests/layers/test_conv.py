@@ -108,7 +108,7 @@ def test_gradients_of_transposed_convolution(kernel, stride, padding, dilation, 
 
 
 def test_output_padding_tells_the_sizes_of_one_convolution_apart():
-    """Pictures of 7 and of 8 rows become 4: the transposed convolution makes either of 4."""
+    """Images of 7 and of 8 rows become 4: the transposed convolution makes either of 4."""
     for rows in (7, 8):
         conv = built(nn.Conv2D(3, 3, stride=2, padding=1), (2, rows, rows))
         assert conv.output_shape == (None, 3, 4, 4)

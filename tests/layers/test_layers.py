@@ -39,7 +39,7 @@ def test_convolution_layer_uses_stride_padding_dilation_and_groups(rng):
     assert layer.output_shape == (None, *expected.shape[1:])
 
 
-def test_pooling_defaults_tile_the_picture():
+def test_pooling_defaults_tile_the_image():
     x = np.arange(16.0).reshape(1, 1, 4, 4)
     assert nn.MaxPool2D().forward(x).tolist() == [[[[5, 7], [13, 15]]]]
     assert nn.AvgPool2D().forward(x).tolist() == [[[[2.5, 4.5], [10.5, 12.5]]]]
@@ -79,7 +79,7 @@ def test_activation_values(layer, values):
     np.testing.assert_allclose(layer.forward(np.array([[-3.0, 0.0, 2.0]]))[0], values, rtol=1e-12)
 
 
-def test_softmax_of_pictures_is_over_the_channels(rng):
+def test_softmax_of_images_is_over_the_channels(rng):
     y = nn.Softmax().forward(rng.normal(size=(2, 3, 4, 5)))
     np.testing.assert_allclose(y.sum(axis=1), 1)
 

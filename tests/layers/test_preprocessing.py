@@ -11,8 +11,8 @@ from nn.data import Dataset
 from nn.files.model_file import FileFormatError
 
 
-def pictures(n=40, seed=0, channels=3):
-    """Pictures of bytes whose channels differ in mean and spread, and labels."""
+def images(n=40, seed=0, channels=3):
+    """Images of bytes whose channels differ in mean and spread, and labels."""
     rng = np.random.default_rng(seed)
     middle, spread = np.array([40, 120, 200])[:channels], np.array([10, 30, 20])[:channels]
     x = rng.normal(middle[:, None, None], spread[:, None, None], (n, channels, 5, 4))
@@ -70,8 +70,8 @@ def test_rescale_refuses(arguments, message):
         nn.Rescale(*arguments)
 
 
-def test_pictures_of_bytes_come_scaled_to_the_first_layer():
-    x, y = pictures()
+def test_images_of_bytes_come_scaled_to_the_first_layer():
+    x, y = images()
     model = network(nn.Rescale(2, -1))
     expected = x / 127.5 - 1
     seen = []
@@ -94,11 +94,11 @@ def test_pictures_of_bytes_come_scaled_to_the_first_layer():
 
 @pytest.mark.parametrize("nested", [False, True])
 @pytest.mark.parametrize("scale", [1 / 255, -1 / 255, 0.01])
-def test_pictures_are_not_scaled_twice(scale, nested):
-    x, y = pictures()
+def test_images_are_not_scaled_twice(scale, nested):
+    x, y = images()
     first = nn.Rescale(scale)
     model = network(nn.Sequential([first, nn.ReLU()]) if nested else first)
-    message = r"\[Model\] 'x' holds pictures of bytes .* Rescale\(.*\), would do it again: leave"
+    message = r"\[Model\] 'x' holds images of bytes .* Rescale\(.*\), would do it again: leave"
     for use in (
         lambda: model.fit(x, y, verbose=0),
         lambda: model.fit(Dataset(x, y), verbose=0),
@@ -117,7 +117,7 @@ def test_pictures_are_not_scaled_twice(scale, nested):
 
 
 def test_another_scale_or_place_is_no_double_scaling():
-    x, _ = pictures()
+    x, _ = images()
     network(nn.Rescale(0.02)).predict(x)
     network(nn.Rescale(2), nn.Rescale(1 / 255)).predict(x)
     network(nn.Dropout(0.1), nn.Rescale(1 / 255)).predict(x)
@@ -196,7 +196,7 @@ def test_one_sample_is_enough():
 
 
 def test_a_set_on_the_disk_is_read_batch_by_batch(tmp_path, monkeypatch):
-    x, _ = pictures(1000)
+    x, _ = images(1000)
     np.save(tmp_path / "x.npy", x)
     dataset = Dataset(np.load(tmp_path / "x.npy", mmap_mode="r"))
     read = []
@@ -263,7 +263,7 @@ def test_what_does_not_fit_the_channels_is_refused(rng):
 
 
 def test_nothing_runs_before_the_mean_is_known():
-    x, y = pictures()
+    x, y = images()
     model = network(nn.Standardize())
     message = r"\[Standardize\] has no mean and std yet: call adapt"
     for use in (
@@ -281,7 +281,7 @@ def test_nothing_runs_before_the_mean_is_known():
 
 
 def test_fit_measures_the_training_split_alone():
-    x, y = pictures(100)
+    x, y = images(100)
     model = network(nn.Standardize())
     model.fit(x, y, validation_split=0.25, verbose=0)
     train, val = Dataset(x, y).split(0.25, rng=np.random.default_rng(model.split_seed))
@@ -294,7 +294,7 @@ def test_fit_measures_the_training_split_alone():
 
 
 def test_fit_measures_neither_what_augmentation_nor_what_val_data_give():
-    x, y = pictures()
+    x, y = images()
     model = network(nn.Standardize())
     model.fit(x, y, val_data=(x[:4] // 2, y[:4]), augment=lambda x, rng: x + 1, verbose=0)
     np.testing.assert_allclose(
@@ -304,7 +304,7 @@ def test_fit_measures_neither_what_augmentation_nor_what_val_data_give():
 
 @pytest.mark.parametrize("nested", [False, True])
 def test_after_rescale_it_measures_what_rescale_gives(nested):
-    x, y = pictures()
+    x, y = images()
     layers = [nn.Rescale(2, -1), nn.Rescale(3), nn.Standardize()]
     model = network(nn.Sequential(layers)) if nested else network(*layers)
     model.fit(x, y, verbose=0)
@@ -313,9 +313,9 @@ def test_after_rescale_it_measures_what_rescale_gives(nested):
     np.testing.assert_allclose(layers[2].buffers["std"], std, rtol=1e-4)
 
 
-def test_predict_on_raw_pictures_is_right(tmp_path):
-    """Trained, saved and loaded: pictures of bytes give what a model without the layer gives."""
-    x, y = pictures(60)
+def test_predict_on_raw_images_is_right(tmp_path):
+    """Trained, saved and loaded: images of bytes give what a model without the layer gives."""
+    x, y = images(60)
     model = network(nn.Standardize())
     model.fit(x[:40], y[:40], epochs=2, verbose=0)
     mean, std = (values.reshape(3, 1, 1) for values in statistics_of(model.layers[0]))
@@ -333,8 +333,8 @@ def test_predict_on_raw_pictures_is_right(tmp_path):
 
 
 def test_what_is_known_is_not_measured_again(tmp_path):
-    x, y = pictures()
-    other, _ = pictures(40, seed=1)
+    x, y = images()
+    other, _ = images(40, seed=1)
     model = network(nn.Standardize())
     model.fit(x, y, verbose=0)
     known = [values.copy() for values in statistics_of(model.layers[0])]
@@ -351,7 +351,7 @@ def test_what_is_known_is_not_measured_again(tmp_path):
 
 
 def test_a_layer_adapted_before_it_is_in_a_model():
-    x, y = pictures()
+    x, y = images()
     layer = nn.Standardize()
     layer.adapt(Dataset(x))
     known = layer.buffers["mean"].copy()
@@ -361,7 +361,7 @@ def test_a_layer_adapted_before_it_is_in_a_model():
 
 
 def test_elsewhere_fit_asks_for_adapt():
-    x, y = pictures()
+    x, y = images()
     message = r"\[Standardize\] layer 1_Standardize has no mean and std, and fit\(\) measures them"
     model = network(nn.MaxPool2D(), nn.Standardize())
     history = model.history
@@ -380,7 +380,7 @@ def test_elsewhere_fit_asks_for_adapt():
 
 
 def test_a_layer_elsewhere_comes_out_of_the_file_to_resume(tmp_path):
-    x, y = pictures()
+    x, y = images()
     model = network(nn.MaxPool2D(), nn.Standardize())
     model.layers[1].adapt(nn.MaxPool2D().forward(x / 255))
     model.fit(x, y, verbose=0)
@@ -392,7 +392,7 @@ def test_a_layer_elsewhere_comes_out_of_the_file_to_resume(tmp_path):
 
 
 def test_a_fit_that_is_refused_has_measured_nothing():
-    x, y = pictures()
+    x, y = images()
     model = network(nn.Standardize())
     with pytest.raises(ValueError, match="lr_schedule"):
         model.fit(x, y, lr_schedule="cosin", verbose=0)
@@ -400,7 +400,7 @@ def test_a_fit_that_is_refused_has_measured_nothing():
 
 
 def test_the_gradient_below_is_not_computed_while_training(monkeypatch):
-    x, y = pictures()
+    x, y = images()
     model = network(nn.Standardize(0.5, 0.5))
 
     def not_called(self, grad):
@@ -427,7 +427,7 @@ def test_it_learns_where_raw_numbers_do_not():
 
 
 def test_fit_takes_the_names_of_the_training_set(tmp_path):
-    x, y = pictures()
+    x, y = images()
     model = network()
     assert model.class_names is None
     model.fit(Dataset(x, y, class_names=("cat", "dog")), validation_split=0.2, verbose=0)
@@ -455,7 +455,7 @@ def test_names_of_a_single_output(rng):
 
 
 def test_names_are_taken_only_where_there_is_one_for_each_output():
-    x, y = pictures()
+    x, y = images()
     model = nn.Model([nn.Flatten(), nn.Dense(5)], seed=0)
     model.compile("cce", "sgd")
     model.fit(Dataset(x, y, class_names=("cat", "dog")), verbose=0)
@@ -488,7 +488,7 @@ def test_names_that_are_none(names, message):
 
 
 def test_names_where_there_are_none_or_too_few():
-    x, _ = pictures()
+    x, _ = images()
     model = network()
     with pytest.raises(ValueError, match="'names' needs the names of the classes"):
         model.predict_classes(x, names=True)

@@ -1,4 +1,4 @@
-"""Larger pictures: loops, published vectors, margins of any kind, wrong arguments."""
+"""Larger images: loops, published vectors, margins of any kind, wrong arguments."""
 
 import numpy as np
 import pytest
@@ -71,7 +71,7 @@ def test_gradients_of_upsampling(interpolation, times, rng):
 
 
 def test_blended_pixels_are_a_mean_of_their_neighbours(rng):
-    """Weights of a row add up to 1, also at the edge: a flat picture stays flat."""
+    """Weights of a row add up to 1, also at the edge: a flat image stays flat."""
     x = np.full((1, 2, 3, 5), 7.0)
     np.testing.assert_allclose(nn.UpSample2D((4, 3), "bilinear").forward(x), 7, rtol=1e-14)
 
@@ -121,7 +121,7 @@ def test_wrong_arguments(make, message):
 
 @pytest.mark.parametrize("layer", [nn.UpSample2D(), nn.ZeroPad2D()])
 def test_wrong_shapes(layer):
-    with pytest.raises(ValueError, match=r"expects 4-D input, got \(3, 4\): pictures are"):
+    with pytest.raises(ValueError, match=r"expects 4-D input, got \(3, 4\): images are"):
         layer.forward(np.zeros((3, 4)))
     layer.forward(np.zeros((1, 2, 3, 4)))
     with pytest.raises(ValueError, match=r"was built for inputs of shape \(None, 2, 3, 4\)"):

@@ -40,7 +40,7 @@ def test_points_are_those_of_the_seed_and_lie_apart(script):
 
 
 @pytest.mark.parametrize("data", ["moons", "spirals"])
-def test_the_film_has_a_picture_of_each_epoch(script, data, tmp_path, capsys):
+def test_the_film_has_a_image_of_each_epoch(script, data, tmp_path, capsys):
     path = tmp_path / "film.gif"
     options = ["--data", data, "--epochs", "3", "--samples", "60", "--fps", "5", "--out", str(path)]
     assert script.main(options) == 0
@@ -49,17 +49,17 @@ def test_the_film_has_a_picture_of_each_epoch(script, data, tmp_path, capsys):
     assert f"Animation: {path}" in printed
     with Image.open(path) as film:
         assert film.n_frames == 3
-        lengths, pictures = [], []
+        lengths, images = [], []
         for k in range(3):
             film.seek(k)
             lengths.append(film.info["duration"])
-            pictures.append(np.asarray(film.convert("RGB")))
+            images.append(np.asarray(film.convert("RGB")))
     assert lengths == [200, 200, 2000]
-    assert pictures[0].shape == (300, 360, 3)
-    assert not np.array_equal(pictures[0], pictures[2])
+    assert images[0].shape == (300, 360, 3)
+    assert not np.array_equal(images[0], images[2])
 
 
-def test_the_shipped_animation_and_pictures_are_small():
+def test_the_shipped_animation_and_images_are_small():
     images = ROOT / "docs" / "images"
     assert (images / "decision_boundary.gif").stat().st_size < 1_000_000
     assert sum(path.stat().st_size for path in images.glob("*.png")) < 1_000_000

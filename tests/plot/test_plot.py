@@ -1,4 +1,4 @@
-"""The plots: drawn without a screen, and read back: what lines, pictures and texts are in them."""
+"""The plots: drawn without a screen, and read back: what lines, images and texts are in them."""
 
 import inspect
 import io
@@ -38,16 +38,16 @@ CURVE = nn.LRCurve(
 )
 
 
-def pictures(n=6, channels=1):
+def images(n=6, channels=1):
     rng = np.random.default_rng(0)
     return rng.integers(0, 256, (n, channels, 8, 8), dtype=np.uint8)
 
 
-def picture_model(channels=1, last=()):
+def image_model(channels=1, last=()):
     layers = [nn.Conv2D(4, input_shape=(channels, 8, 8)), nn.ReLU(), nn.MaxPool2D(), nn.Flatten()]
     model = nn.Model([*layers, nn.Dense(3), *last], seed=0)
     model.compile("cce", "adam")
-    model.train_step(pictures(6, channels), np.arange(6) % 3)  # gradients and an optimizer's state
+    model.train_step(images(6, channels), np.arange(6) % 3)  # gradients and an optimizer's state
     return model
 
 
@@ -59,27 +59,27 @@ def plane(outputs=3):
 
 @pytest.fixture
 def model():
-    return picture_model()
+    return image_model()
 
 
 # A call of every public function, with Axes of one's own or without.
 CALLS = {
-    "architecture": lambda **ax: nn.plot.architecture(picture_model(), **ax),
+    "architecture": lambda **ax: nn.plot.architecture(image_model(), **ax),
     "confusion_matrix": lambda **ax: nn.plot.confusion_matrix([0, 1, 1], [0, 1, 0], **ax),
     "decision_boundary": lambda **ax: nn.plot.decision_boundary(*plane(), resolution=9, **ax),
-    "feature_maps": lambda **ax: nn.plot.feature_maps(picture_model(), pictures(1), **ax),
-    "filters": lambda **ax: nn.plot.filters(picture_model(), **ax),
-    "grad_cam": lambda **ax: nn.plot.grad_cam(picture_model(3), pictures(2, 3), **ax),
+    "feature_maps": lambda **ax: nn.plot.feature_maps(image_model(), images(1), **ax),
+    "filters": lambda **ax: nn.plot.filters(image_model(), **ax),
+    "grad_cam": lambda **ax: nn.plot.grad_cam(image_model(3), images(2, 3), **ax),
     "gradient_histograms": lambda **ax: nn.plot.gradient_histograms(
-        picture_model(), pictures(), np.arange(6) % 3, **ax
+        image_model(), images(), np.arange(6) % 3, **ax
     ),
-    "images": lambda **ax: nn.plot.images(pictures(4, 3), **ax),
+    "images": lambda **ax: nn.plot.images(images(4, 3), **ax),
     "learning_curves": lambda **ax: nn.plot.learning_curves(HISTORY, **ax),
     "lr_range": lambda **ax: nn.plot.lr_range(CURVE, **ax),
-    "saliency": lambda **ax: nn.plot.saliency(picture_model(), pictures(2), **ax),
-    "weight_histograms": lambda **ax: nn.plot.weight_histograms(picture_model(), **ax),
+    "saliency": lambda **ax: nn.plot.saliency(image_model(), images(2), **ax),
+    "weight_histograms": lambda **ax: nn.plot.weight_histograms(image_model(), **ax),
     "worst_mistakes": lambda **ax: nn.plot.worst_mistakes(
-        picture_model(), pictures(), np.arange(6) % 3, **ax
+        image_model(), images(), np.arange(6) % 3, **ax
     ),
 }
 
@@ -170,9 +170,9 @@ def test_neither_import_nor_plots_touch_pyplot_or_a_screen():
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_models_and_data_are_left_as_they_were(channels):
-    x, y = pictures(6, channels), np.array([0, 1, 2, 2, 1, 0])
+    x, y = images(6, channels), np.array([0, 1, 2, 2, 1, 0])
     given = x.copy()
-    model, twin = picture_model(channels), picture_model(channels)
+    model, twin = image_model(channels), image_model(channels)
     nn.plot.architecture(model)
     nn.plot.filters(model)
     nn.plot.feature_maps(model, x[:1])
@@ -309,7 +309,7 @@ def test_histograms_count_every_weight(model):
 
 
 def test_gradient_histograms_are_of_the_batch(model):
-    x, y = pictures(), np.arange(6) % 3
+    x, y = images(), np.arange(6) % 3
     gradients = explain.weight_gradients(model, x, y)
     figure = nn.plot.gradient_histograms(model, x, y, bins=5)
     for ax, name in zip(figure.axes, ["0_Conv2D_W", "4_Dense_W"], strict=True):
@@ -415,8 +415,8 @@ def test_the_boundary_runs_where_the_decision_changes(w, b, last, loss):
     [line] = [c for c in ax.collections if c.get_paths() and "Contour" in type(c).__name__]
     places = np.concatenate([path.vertices for path in line.get_paths()])
     np.testing.assert_allclose(places[:, 0], 0.5, atol=0.06)
-    [picture] = shown(ax)
-    blue, orange = picture[:, 0], picture[:, -1]
+    [image] = shown(ax)
+    blue, orange = image[:, 0], image[:, -1]
     assert (blue[:, 2] > blue[:, 0]).all() and (orange[:, 0] > orange[:, 2]).all()
     groups = [c for c in ax.collections if "Path" in type(c).__name__]
     for label, group in enumerate(groups):
@@ -473,11 +473,11 @@ def test_the_boundary_refuses_what_is_no_plane():
         nn.plot.decision_boundary(model, x, y, resolution=1)
 
 
-# ------------------------------------------------------------------------------ pictures
+# ------------------------------------------------------------------------------ images
 
 
 def test_images_are_shown_as_they_are():
-    grey, colour = pictures(3), pictures(3, 3)
+    grey, colour = images(3), images(3, 3)
     ax = nn.plot.images(grey, [2, 0, 1], NAMES).axes[0]
     np.testing.assert_allclose(shown(ax), grey[:, 0] / np.float32(255))
     assert texts_of(ax) == ["emu", "cat", "dog"]
@@ -492,8 +492,8 @@ def test_images_are_shown_as_they_are():
     assert tops == sorted(tops) and len(set(tops)) == 3
 
 
-def test_pictures_on_a_sheet_do_not_overlap_and_texts_stand_free():
-    ax = nn.plot.images(pictures(7), np.arange(7) % 3, columns=3).axes[0]
+def test_images_on_a_sheet_do_not_overlap_and_texts_stand_free():
+    ax = nn.plot.images(images(7), np.arange(7) % 3, columns=3).axes[0]
     figure = ax.figure
     figure.draw_without_rendering()
     boxes = [image.get_window_extent() for image in ax.images]
@@ -504,13 +504,13 @@ def test_pictures_on_a_sheet_do_not_overlap_and_texts_stand_free():
         assert one.y0 >= 0 and one.y1 <= figure.bbox.y1
 
 
-def test_long_names_make_the_pictures_larger_and_in_small_axes_the_letters_smaller():
+def test_long_names_make_the_images_larger_and_in_small_axes_the_letters_smaller():
     names = ["a name that is rather long"] * 3
-    wide = nn.plot.images(pictures(4), [0, 1, 2, 0], names)
-    narrow = nn.plot.images(pictures(4), [0, 1, 2, 0])
+    wide = nn.plot.images(images(4), [0, 1, 2, 0], names)
+    narrow = nn.plot.images(images(4), [0, 1, 2, 0])
     assert wide.get_figwidth() > 1.5 * narrow.get_figwidth()
     ax = Figure(figsize=(2, 2)).subplots()
-    nn.plot.images(pictures(4), [0, 1, 2, 0], names, ax=ax)
+    nn.plot.images(images(4), [0, 1, 2, 0], names, ax=ax)
     assert ax.texts[0].get_fontsize() < 6
 
 
@@ -522,23 +522,21 @@ def test_values_beyond_0_and_1_are_scaled_together():
     saved(nn.plot.images(np.full((1, 1, 2, 2), 7.0)))
 
 
-def test_images_refuse_what_is_no_picture():
+def test_images_refuse_what_is_no_image():
     for wrong in (
         np.ones((8, 8)),
         np.ones((1, 8, 8)),
         np.ones((2, 2, 8, 8)),
         np.ones((0, 1, 8, 8)),
     ):
-        with pytest.raises(
-            ValueError, match=r"^\[plot.images\] 'x' must be pictures \(N, C, H, W\)"
-        ):
+        with pytest.raises(ValueError, match=r"^\[plot.images\] 'x' must be images \(N, C, H, W\)"):
             nn.plot.images(wrong)
     with pytest.raises(ValueError, match=r"'n' must be a positive integer"):
-        nn.plot.images(pictures(), n=0)
+        nn.plot.images(images(), n=0)
     with pytest.raises(ValueError, match=r"'columns' must be a positive integer"):
-        nn.plot.images(pictures(), columns=0)
+        nn.plot.images(images(), columns=0)
     with pytest.raises(ValueError, match=r"'y' must not be given beside a Dataset"):
-        nn.plot.images(nn.Dataset(pictures()), [0])
+        nn.plot.images(nn.Dataset(images()), [0])
 
 
 def test_filters_are_the_kernels_on_one_scale(model):
@@ -549,7 +547,7 @@ def test_filters_are_the_kernels_on_one_scale(model):
         for image in figure.axes[0].images:
             np.testing.assert_allclose(image.get_clim(), (-abs(w).max(), abs(w).max()))
         assert figure.axes[1].get_ylabel() == "weight"
-    colours = picture_model(3)
+    colours = image_model(3)
     w = colours.layers[0].params["W"]
     found = shown(nn.plot.filters(colours, n=3).axes[0])
     np.testing.assert_allclose(found, 0.5 + w[:3].transpose(0, 2, 3, 1) / (2 * abs(w).max()))
@@ -589,7 +587,7 @@ def test_filters_refuse_what_has_none():
 
 
 def test_feature_maps_are_the_layers_output(model):
-    x = pictures(1)
+    x = images(1)
     for layer in (1, "1_ReLU", model.layers[1]):
         ax = nn.plot.feature_maps(model, x, layer).axes[0]
         np.testing.assert_array_equal(shown(ax), explain.layer_output(model, x, 1)[0])
@@ -600,25 +598,25 @@ def test_feature_maps_are_the_layers_output(model):
 
 
 def test_feature_maps_of_a_dead_layer_are_dark():
-    model = picture_model()
+    model = image_model()
     model.layers[0].params["W"][...] = 0
-    figure = nn.plot.feature_maps(model, pictures(1), "1_ReLU")
+    figure = nn.plot.feature_maps(model, images(1), "1_ReLU")
     assert figure.axes[0].images[0].get_clim() == (0, 1)
     saved(figure)
 
 
-def test_feature_maps_refuse_several_pictures_and_vectors(model):
-    with pytest.raises(ValueError, match=r"'x' must be one picture \(1, C, H, W\), as x\[:1\]"):
-        nn.plot.feature_maps(model, pictures(2))
+def test_feature_maps_refuse_several_images_and_vectors(model):
+    with pytest.raises(ValueError, match=r"'x' must be one image \(1, C, H, W\), as x\[:1\]"):
+        nn.plot.feature_maps(model, images(2))
     with pytest.raises(ValueError, match=r"'layer' must be a layer that makes maps"):
-        nn.plot.feature_maps(model, pictures(1), "4_Dense")
+        nn.plot.feature_maps(model, images(1), "4_Dense")
     with pytest.raises(ValueError, match=r"^\[plot.feature_maps\] 'layer'"):
-        nn.plot.feature_maps(model, pictures(1), "nowhere")
+        nn.plot.feature_maps(model, images(1), "nowhere")
 
 
 @pytest.mark.parametrize("last", [(), (nn.Softmax,)])
 def test_worst_mistakes_are_the_wrong_ones_by_their_loss(last):
-    model, x, y = picture_model(last=[kind() for kind in last]), pictures(40), np.arange(40) % 3
+    model, x, y = image_model(last=[kind() for kind in last]), images(40), np.arange(40) % 3
     decided = model.predict_classes(x)
     losses = [model.evaluate(x[k : k + 1], y[k : k + 1])["loss"] for k in range(40)]
     wrong = [k for k in np.argsort(losses)[::-1] if decided[k] != y[k]][:5]
@@ -634,22 +632,22 @@ def test_worst_mistakes_are_the_wrong_ones_by_their_loss(last):
 
 
 def test_no_mistakes_are_said(model):
-    x = pictures()
+    x = images()
     figure = nn.plot.worst_mistakes(model, x, model.predict_classes(x))
     assert texts_of(figure.axes[0]) == ["no mistakes among 6"]
 
 
 def test_mistakes_of_a_dataset_have_its_names(model):
-    data = nn.Dataset(pictures(30), np.arange(30) % 3, class_names=NAMES)
+    data = nn.Dataset(images(30), np.arange(30) % 3, class_names=NAMES)
     first = texts_of(nn.plot.worst_mistakes(model, data).axes[0])[0]
     assert first.split(" → ")[0] in NAMES
     with pytest.raises(ValueError, match=r"'y' must be given"):
-        nn.plot.worst_mistakes(model, pictures())
+        nn.plot.worst_mistakes(model, images())
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_saliency_and_grad_cam_show_the_maps_of_explain(channels):
-    model, x = picture_model(channels), pictures(3, channels)
+    model, x = image_model(channels), images(3, channels)
     model.class_names = NAMES
     as_shown = x.transpose(0, 2, 3, 1).squeeze() / np.float32(255)
     ax = nn.plot.saliency(model, x, [2, 0, 1]).axes[0]
@@ -657,7 +655,7 @@ def test_saliency_and_grad_cam_show_the_maps_of_explain(channels):
     np.testing.assert_array_equal(shown(ax)[3:], explain.saliency_map(model, x, [2, 0, 1]))
     assert texts_of(ax) == ["emu", "cat", "dog"]
     ax = nn.plot.grad_cam(model, x, 1, layer=0).axes[0]
-    np.testing.assert_allclose(shown(ax)[3:6], as_shown)  # the pictures again, below the maps
+    np.testing.assert_allclose(shown(ax)[3:6], as_shown)  # the images again, below the maps
     maps = explain.grad_cam_map(model, x, 1, 0)
     for image, below, values in zip(ax.images[6:], ax.images[3:6], maps, strict=True):
         np.testing.assert_array_equal(np.asarray(image.get_array()), values)
@@ -671,10 +669,10 @@ def test_saliency_and_grad_cam_show_the_maps_of_explain(channels):
 def test_explanations_refuse_wrong_classes(plot, model):
     for wrong in (1.5, [0, 1]):
         with pytest.raises(ValueError, match=r"'class_index' must be an integer, or one for each"):
-            plot(model, pictures(3), wrong)
+            plot(model, images(3), wrong)
     with pytest.raises(ValueError, match=r"'class_index' must be in 0\.\.2"):
-        plot(model, pictures(3), 3)
-    with pytest.raises(ValueError, match=r"'x' must be pictures"):
+        plot(model, images(3), 3)
+    with pytest.raises(ValueError, match=r"'x' must be images"):
         plot(model, np.ones((3, 8)))
 
 

@@ -379,7 +379,7 @@ def test_accumulation_equals_the_large_batch(name, options):
         assert history[figure] == pytest.approx(expected[figure], rel=1e-12)
 
 
-def test_accumulation_equals_the_large_batch_of_pictures():
+def test_accumulation_equals_the_large_batch_of_images():
     rng = np.random.default_rng(0)
     x, y = rng.random((10, 2, 6, 6)), rng.integers(0, 3, 10)
 

@@ -20,7 +20,7 @@ class Augmentation:
     """Base of the augmentations: `augment(x, rng)` checks the batch and calls `change`.
 
     A subclass keeps its arguments under their own names, which `repr` shows, and defines
-    `change(x, rng)`, which returns the new pictures and leaves `x` as it is.
+    `change(x, rng)`, which returns the new images and leaves `x` as it is.
 
     Attributes
     ----------
@@ -39,12 +39,12 @@ class Augmentation:
     mixes_labels = False
 
     def __call__(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the batch with every picture changed by a draw of its own.
+        """Return the batch with every image changed by a draw of its own.
 
         Parameters
         ----------
         x
-            Pictures (N, C, H, W), floats in [0, 1], of any strides. They are not changed.
+            Images (N, C, H, W), floats in [0, 1], of any strides. They are not changed.
         rng
             Where the draws come from.
 
@@ -61,13 +61,13 @@ class Augmentation:
         owner = type(self).__name__
         check_floats(owner, x)
         if x.ndim != 4:
-            hint = ": give a single picture as x[np.newaxis]." if x.ndim == 3 else "."
-            raise ValueError(f"[{owner}] expects pictures (N, C, H, W), got shape {x.shape}{hint}")
+            hint = ": give a single image as x[np.newaxis]." if x.ndim == 3 else "."
+            raise ValueError(f"[{owner}] expects images (N, C, H, W), got shape {x.shape}{hint}")
         check_rng(owner, rng)
         return self.change(x, rng)
 
     def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return new pictures for checked ones."""
+        """Return new images for checked ones."""
         raise NotImplementedError(f"[{type(self).__name__}] must define change(x, rng).")
 
     def __repr__(self) -> str:
@@ -132,9 +132,9 @@ def expand(dataset: Dataset, augment: Augment, factor: int, seed: int | None = N
     Parameters
     ----------
     dataset
-        Pictures (n, C, H, W).
+        Images (n, C, H, W).
     augment
-        An augmentation that keeps the shape of the pictures and does not mix labels.
+        An augmentation that keeps the shape of the images and does not mix labels.
     factor
         How many times as large the new set is; `factor - 1` copies are augmented.
     seed
@@ -144,7 +144,7 @@ def expand(dataset: Dataset, augment: Augment, factor: int, seed: int | None = N
     -------
     Dataset
         `factor * n` samples, `factor` blocks in the order of `dataset`, with targets, weights
-        and names. Pictures in bytes stay bytes, rounded.
+        and names. Images in bytes stay bytes, rounded.
 
     Raises
     ------
@@ -172,12 +172,12 @@ def expand(dataset: Dataset, augment: Augment, factor: int, seed: int | None = N
     start = len(dataset)
     for _ in range(1, factor):
         batches = dataset.batches(_ROWS_AT_ONCE, False, rng=rng, augment=augment, dtype=dtype)
-        for pictures, *_ in batches:
-            if pictures.shape[1:] != x.shape[1:]:
+        for images, *_ in batches:
+            if images.shape[1:] != x.shape[1:]:
                 rule = f"must keep the shape {x.shape[1:]}"
-                raise checks.error("expand", "augment", rule, pictures.shape[1:])
-            x[start : start + len(pictures)] = _as_stored(pictures, stored)
-            start += len(pictures)
+                raise checks.error("expand", "augment", rule, images.shape[1:])
+            x[start : start + len(images)] = _as_stored(images, stored)
+            start += len(images)
     return Dataset(
         x,
         _repeated(dataset.y, factor),
@@ -209,7 +209,7 @@ def check_floats(owner: str, x: Any) -> None:
         raise checks.error(owner, "x", "must be a NumPy array with a batch axis", type(x))
     if x.dtype.kind != "f":
         raise ValueError(
-            f"[{owner}] expects floats in [0, 1], got dtype {x.dtype}: divide pictures in bytes "
+            f"[{owner}] expects floats in [0, 1], got dtype {x.dtype}: divide images in bytes "
             "by 255, as Dataset.batches does."
         )
 
@@ -249,7 +249,7 @@ def as_range(
 
 
 def draw(rng: np.random.Generator, bounds: tuple[float, float], x: np.ndarray) -> np.ndarray:
-    """Return a number from a range for each picture, (N, 1, 1, 1) in the dtype of x."""
+    """Return a number from a range for each image, (N, 1, 1, 1) in the dtype of x."""
     values = rng.uniform(*bounds, size=len(x)).astype(x.dtype)
     return values.reshape(-1, 1, 1, 1)  # (N,) -> (N, 1, 1, 1)
 

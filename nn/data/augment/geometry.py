@@ -1,8 +1,8 @@
 """Pixels moved to other places: flips, crops, turns, affine maps and elastic distortions.
 
 Flips, crops and quarter turns copy pixels as they are. The others ask, for each pixel of the new
-picture, from which place of the old one it comes; such a place lies between pixels, and its
-value is interpolated from the four around it. All pictures of a batch are done at once: the
+image, from which place of the old one it comes; such a place lies between pixels, and its
+value is interpolated from the four around it. All images of a batch are done at once: the
 places are two arrays (N, H, W), of rows and of columns, which `sample_bilinear` reads out.
 
 Rows are counted downward and columns to the right, from 0; angles are in degrees, and positive
@@ -23,7 +23,7 @@ _PADDING_MODES = ("constant", "edge", "reflect", "symmetric")
 
 
 class RandomFlip(Augmentation):
-    """Mirror pictures left to right, top to bottom, or both.
+    """Mirror images left to right, top to bottom, or both.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class RandomFlip(Augmentation):
         self.p = checks.fraction("RandomFlip", "p", p, include_one=True)
 
     def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the pictures, some of them mirrored."""
+        """Return the images, some of them mirrored."""
         out = copied(x)
         for axis in _MODES[self.mode]:
             mirrored = np.flip(out, axis)  # a view
@@ -55,9 +55,9 @@ class RandomFlip(Augmentation):
 
 
 class RandomCrop(Augmentation):
-    """Cut a piece out of each picture at a random place, after padding the picture.
+    """Cut a piece out of each image at a random place, after padding the image.
 
-    `RandomCrop(32, padding=4)` shifts pictures of 32 x 32 by up to 4 pixels: the usual
+    `RandomCrop(32, padding=4)` shifts images of 32 x 32 by up to 4 pixels: the usual
     augmentation of CIFAR-10 (He et al. 2016, "Deep residual learning for image recognition",
     arXiv 1512.03385, section 4.2).
 
@@ -69,14 +69,14 @@ class RandomCrop(Augmentation):
         Pixels added at top and bottom, and at left and right; a number or a pair.
     padding_mode
         'constant' pads with `fill`, 'edge' repeats the outermost pixels, 'reflect' mirrors the
-        picture without them and 'symmetric' with them.
+        image without them and 'symmetric' with them.
     fill
         Value of the padding, in [0, 1].
 
     Raises
     ------
     ValueError
-        For a wrong argument; at the call, where the piece is larger than the padded picture.
+        For a wrong argument; at the call, where the piece is larger than the padded image.
 
     Examples
     --------
@@ -101,15 +101,15 @@ class RandomCrop(Augmentation):
         room = x.shape[2] + 2 * vertical - height, x.shape[3] + 2 * horizontal - width
         if min(room) < 0:
             padded = room[0] + height, room[1] + width
-            rule = f"must not be larger than the pictures, with padding {padded}"
+            rule = f"must not be larger than the images, with padding {padded}"
             raise checks.error("RandomCrop", "size", rule, self.size)
         tops = rng.integers(0, room[0] + 1, len(x)).tolist()
         lefts = rng.integers(0, room[1] + 1, len(x)).tolist()
         if any(self.padding):
             x = self._padded(x)
         out = memory.empty((*x.shape[:2], height, width), x.dtype)
-        for piece, picture, top, left in zip(out, x, tops, lefts, strict=True):
-            piece[...] = picture[:, top : top + height, left : left + width]
+        for piece, image, top, left in zip(out, x, tops, lefts, strict=True):
+            piece[...] = image[:, top : top + height, left : left + width]
         return out
 
     def _padded(self, x: np.ndarray) -> np.ndarray:
@@ -121,14 +121,14 @@ class RandomCrop(Augmentation):
 
 
 class RandomRotate90(Augmentation):
-    """Turn square pictures by 0, 90, 180 or 270 degrees, each as likely.
+    """Turn square images by 0, 90, 180 or 270 degrees, each as likely.
 
-    For pictures without an up and a down: from a microscope, or from above.
+    For images without an up and a down: from a microscope, or from above.
 
     Raises
     ------
     ValueError
-        At the call, for pictures that are not square.
+        At the call, for images that are not square.
 
     Examples
     --------
@@ -139,10 +139,10 @@ class RandomRotate90(Augmentation):
     """
 
     def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the turned pictures."""
+        """Return the turned images."""
         if x.shape[2] != x.shape[3]:
             raise ValueError(
-                f"[RandomRotate90] expects square pictures, got {x.shape[2]} x {x.shape[3]}: "
+                f"[RandomRotate90] expects square images, got {x.shape[2]} x {x.shape[3]}: "
                 "crop them, or use RandomFlip('horizontal_and_vertical')."
             )
         turns = rng.integers(0, 4, len(x))
@@ -158,9 +158,9 @@ class RandomRotate90(Augmentation):
 
 
 class RandomAffine(Augmentation):
-    """Rotate, shift, scale and shear pictures about their centre, each by a random amount.
+    """Rotate, shift, scale and shear images about their centre, each by a random amount.
 
-    A point p of the picture moves to `centre + shift + A (p - centre)`, where A is first the
+    A point p of the image moves to `centre + shift + A (p - centre)`, where A is first the
     shear, then the scale and then the rotation.
 
     Parameters
@@ -176,7 +176,7 @@ class RandomAffine(Augmentation):
         Angle by which upright lines lean, positive ones to the left at the top: a number or a
         pair, within -90 to 90 degrees.
     fill
-        Value of what comes from outside the picture, in [0, 1].
+        Value of what comes from outside the image, in [0, 1].
 
     Examples
     --------
@@ -205,7 +205,7 @@ class RandomAffine(Augmentation):
         self.fill = checks.fraction(owner, "fill", fill, include_one=True)
 
     def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the moved pictures."""
+        """Return the moved images."""
         n, size = len(x), np.array(x.shape[2:])
         angle = np.radians(rng.uniform(*self.degrees, size=n))
         shear = np.radians(rng.uniform(*self.shear, size=n))
@@ -216,14 +216,14 @@ class RandomAffine(Augmentation):
 
 
 class RandomRotation(Augmentation):
-    """Turn pictures about their centre by a random angle.
+    """Turn images about their centre by a random angle.
 
     Parameters
     ----------
     degrees
         A number for -degrees to degrees, or a pair (low, high).
     fill
-        Value of what comes from outside the picture, in [0, 1].
+        Value of what comes from outside the image, in [0, 1].
 
     Examples
     --------
@@ -238,17 +238,17 @@ class RandomRotation(Augmentation):
         self.fill = checks.fraction("RandomRotation", "fill", fill, include_one=True)
 
     def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the turned pictures."""
+        """Return the turned images."""
         angle = np.radians(rng.uniform(*self.degrees, size=len(x)))
         return affine(x, rotations(angle), np.zeros((len(x), 2)), self.fill)
 
 
 class ElasticDistortion(Augmentation):
-    """Bend pictures as if they were drawn on rubber; made for handwriting.
+    """Bend images as if they were drawn on rubber; made for handwriting.
 
     Every pixel gets a displacement, uniform in -1 to 1 for rows and for columns. The field of
     displacements is smoothed by a Gaussian, so that neighbours move together, and multiplied by
-    `alpha`. Beyond the picture displacements count as 0, so that the borders move less.
+    `alpha`. Beyond the image displacements count as 0, so that the borders move less.
 
     Parameters
     ----------
@@ -257,7 +257,7 @@ class ElasticDistortion(Augmentation):
     sigma
         Standard deviation of the Gaussian, in pixels: small for crumpled, large for wavy.
     fill
-        Value of what comes from outside the picture, in [0, 1].
+        Value of what comes from outside the image, in [0, 1].
 
     References
     ----------
@@ -277,7 +277,7 @@ class ElasticDistortion(Augmentation):
         self.fill = checks.fraction("ElasticDistortion", "fill", fill, include_one=True)
 
     def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the bent pictures."""
+        """Return the bent images."""
         n, _, height, width = x.shape
         noise = memory.empty((2, n, height, width), np.float32)
         rng.random(out=noise, dtype=np.float32)
@@ -325,14 +325,14 @@ def gaussian_matrix(size: int, sigma: float) -> np.ndarray:
 
 
 def affine(x: np.ndarray, matrices: np.ndarray, shift: np.ndarray, fill: float) -> np.ndarray:
-    """Return pictures (N, C, H, W) of which each point p has moved to c + shift + A (p - c).
+    """Return images (N, C, H, W) of which each point p has moved to c + shift + A (p - c).
 
     Parameters
     ----------
     x
-        The pictures.
+        The images.
     matrices
-        The A of each picture, (N, 2, 2), for points (row, column) from the centre c.
+        The A of each image, (N, 2, 2), for points (row, column) from the centre c.
     shift
         (N, 2), in pixels.
     fill
@@ -345,7 +345,7 @@ def affine(x: np.ndarray, matrices: np.ndarray, shift: np.ndarray, fill: float) 
     start = centre - (inverse @ (centre + shift)[:, :, np.newaxis])[:, :, 0]  # (N, 2)
     of_row = inverse[:, :, :1] * np.arange(height) + start[:, :, np.newaxis]  # (N, 2, H)
     of_col = inverse[:, :, 1:] * np.arange(width)  # (N, 2, W)
-    # Only now to the dtype of the pictures: these are the large arrays.
+    # Only now to the dtype of the images: these are the large arrays.
     real = np.result_type(x.dtype, np.float32)
     of_row, of_col = of_row.astype(real), of_col.astype(real)
     places = memory.empty((2, *x.shape[:1], height, width), real)
@@ -359,7 +359,7 @@ def affine(x: np.ndarray, matrices: np.ndarray, shift: np.ndarray, fill: float) 
 
 
 def sample_bilinear(x: np.ndarray, rows: np.ndarray, cols: np.ndarray, fill: float) -> np.ndarray:
-    """Return the values of pictures at places between the pixels.
+    """Return the values of images at places between the pixels.
 
     With r and s the fractions of a place's row and column, its value is
 
@@ -368,7 +368,7 @@ def sample_bilinear(x: np.ndarray, rows: np.ndarray, cols: np.ndarray, fill: flo
     Parameters
     ----------
     x
-        Pictures (N, C, H, W), surrounded by `fill` on all sides.
+        Images (N, C, H, W), surrounded by `fill` on all sides.
     rows, cols
         Places (N, H, W), the same for all channels; they may lie outside.
     fill
@@ -376,7 +376,7 @@ def sample_bilinear(x: np.ndarray, rows: np.ndarray, cols: np.ndarray, fill: flo
 
     Returns
     -------
-    pictures
+    images
         (N, C, H, W), in the dtype and the memory order of x.
 
     Examples
@@ -434,7 +434,7 @@ def _between(a: np.ndarray, b: np.ndarray, share: np.ndarray) -> np.ndarray:
 
 
 def framed(x: np.ndarray, vertical: int, horizontal: int, fill: float) -> np.ndarray:
-    """Return pictures with rows of `fill` above and below, and columns at left and right."""
+    """Return images with rows of `fill` above and below, and columns at left and right."""
     height, width = x.shape[2:]
     shape = (*x.shape[:2], height + 2 * vertical, width + 2 * horizontal)
     out = memory.empty(shape, x.dtype)

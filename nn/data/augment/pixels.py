@@ -1,8 +1,8 @@
 """Values of pixels changed where they are: brightness, contrast, saturation, holes and mixtures.
 
-Brightness, contrast and saturation are one formula: a picture is mixed with another one, black,
+Brightness, contrast and saturation are one formula: an image is mixed with another one, black,
 evenly grey or without colours, in the shares `factor` and `1 - factor`. A factor above 1 leads
-away from that other picture; what leaves [0, 1] is cut off.
+away from that other image; what leaves [0, 1] is cut off.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ _LUMA = (0.299, 0.587, 0.114)  # how bright red, green and blue look (ITU-R BT.6
 
 
 class RandomBrightness(Augmentation):
-    """Multiply each picture by a random factor and clip it to [0, 1].
+    """Multiply each image by a random factor and clip it to [0, 1].
 
     As in torchvision's ColorJitter; black stays black.
 
@@ -36,13 +36,13 @@ class RandomBrightness(Augmentation):
         self.factor = as_range("RandomBrightness", "factor", factor, centre=1, minimum=0)
 
     def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the brighter and darker pictures."""
+        """Return the brighter and darker images."""
         out = np.multiply(x, draw(rng, self.factor, x), out=memory.empty_like(x))
         return np.clip(out, 0, 1, out=out)
 
 
 class RandomContrast(Augmentation):
-    """Move the pixels of each picture away from or toward their mean, and clip to [0, 1].
+    """Move the pixels of each image away from or toward their mean, and clip to [0, 1].
 
     Every channel has its own mean, as in Keras' RandomContrast:
     `factor * x + (1 - factor) * mean`.
@@ -63,13 +63,13 @@ class RandomContrast(Augmentation):
         self.factor = as_range("RandomContrast", "factor", factor, centre=1, minimum=0)
 
     def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the pictures in more and in less contrast."""
+        """Return the images in more and in less contrast."""
         mean = x.mean(axis=(2, 3), keepdims=True)  # (N, C, 1, 1)
         return _mixed(x, mean, draw(rng, self.factor, x))
 
 
 class RandomSaturation(Augmentation):
-    """Make the colours of each picture stronger or weaker, and clip it to [0, 1].
+    """Make the colours of each image stronger or weaker, and clip it to [0, 1].
 
     `factor * x + (1 - factor) * grey` with grey = 0.299 red + 0.587 green + 0.114 blue.
 
@@ -77,12 +77,12 @@ class RandomSaturation(Augmentation):
     ----------
     factor
         A number b for factors from max(0, 1 - b) to 1 + b, or a pair (low, high), from 0 on; 0
-        leaves grey pictures.
+        leaves grey images.
 
     Raises
     ------
     ValueError
-        At the call, for pictures that do not have three channels.
+        At the call, for images that do not have three channels.
 
     Examples
     --------
@@ -95,11 +95,11 @@ class RandomSaturation(Augmentation):
         self.factor = as_range("RandomSaturation", "factor", factor, centre=1, minimum=0)
 
     def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the pictures in stronger and in weaker colours."""
+        """Return the images in stronger and in weaker colours."""
         if x.shape[1] != 3:
             raise ValueError(
                 f"[RandomSaturation] expects 3 channels (red, green, blue), got {x.shape[1]}: "
-                "leave it out for other pictures."
+                "leave it out for other images."
             )
         red, green, blue = (x[:, k : k + 1] for k in range(3))  # (N, 1, H, W) each
         grey = _LUMA[0] * red
@@ -109,9 +109,9 @@ class RandomSaturation(Augmentation):
 
 
 class Cutout(Augmentation):
-    """Cover a rectangle of each picture, so that no single part of it decides.
+    """Cover a rectangle of each image, so that no single part of it decides.
 
-    The centre is any pixel, each as likely, and what would lie outside the picture is cut off:
+    The centre is any pixel, each as likely, and what would lie outside the image is cut off:
     near a border the hole is smaller.
 
     Parameters
@@ -124,7 +124,7 @@ class Cutout(Augmentation):
     Raises
     ------
     ValueError
-        For a wrong argument; at the call, where the hole is larger than the pictures.
+        For a wrong argument; at the call, where the hole is larger than the images.
 
     References
     ----------
@@ -144,18 +144,18 @@ class Cutout(Augmentation):
         self.fill = checks.fraction("Cutout", "fill", fill, include_one=True)
 
     def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the pictures with holes."""
+        """Return the images with holes."""
         (n, _, rows, cols), (height, width) = x.shape, self.size
         if height > rows or width > cols:
-            rule = f"must not be larger than the pictures {(rows, cols)}"
+            rule = f"must not be larger than the images {(rows, cols)}"
             raise checks.error("Cutout", "size", rule, self.size)
         tops = rng.integers(0, rows, n) - height // 2
         lefts = rng.integers(0, cols, n) - width // 2
         ends = np.stack([tops + height, lefts + width], axis=1)
         starts = np.stack([tops, lefts], axis=1).clip(0)
         out = copied(x)
-        for picture, (top, left), (bottom, right) in zip(out, starts, ends, strict=True):
-            picture[:, top:bottom, left:right] = self.fill
+        for image, (top, left), (bottom, right) in zip(out, starts, ends, strict=True):
+            image[:, top:bottom, left:right] = self.fill
         return out
 
 

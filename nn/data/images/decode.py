@@ -1,7 +1,7 @@
-"""One picture from a file: decoded by Pillow, turned upright, without alpha, of the size asked for.
+"""One image from a file: decoded by Pillow, turned upright, without alpha, of the size asked for.
 
-`load_image_folder` brings all its pictures to one form by `decode`; `load_image` does the same to
-a single one, so that a model sees a new picture as it saw those that it learned from.
+`load_image_folder` brings all its images to one form by `decode`; `load_image` does the same to
+a single one, so that a model sees a new image as it saw those that it learned from.
 """
 
 import math
@@ -31,7 +31,7 @@ def load_image(
     mode: str = "RGB",
     fit: str = "crop",
 ) -> np.ndarray:
-    """Return the picture in a file as `load_image_folder` has those in a folder.
+    """Return the image in a file as `load_image_folder` has those in a folder.
 
     Parameters
     ----------
@@ -44,15 +44,15 @@ def load_image(
 
     Returns
     -------
-    picture
-        (C, height, width) uint8. A model takes batches: `model.predict(picture[np.newaxis])`.
+    image
+        (C, height, width) uint8. A model takes batches: `model.predict(image[np.newaxis])`.
 
     Raises
     ------
     FileNotFoundError, PermissionError
         For a file that cannot be read.
     ValueError
-        For one that is no picture or too large, or a wrong argument.
+        For one that is no image or too large, or a wrong argument.
     ImportError
         Where Pillow is not installed.
 
@@ -62,8 +62,8 @@ def load_image(
     >>> from PIL import Image
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     Image.new("RGB", (40, 30), "red").save(Path(folder, "ruby.png"))
-    ...     picture = load_image(Path(folder, "ruby.png"), size=8)
-    >>> picture.shape, picture[:, 0, 0]
+    ...     image = load_image(Path(folder, "ruby.png"), size=8)
+    >>> image.shape, image[:, 0, 0]
     ((3, 8, 8), array([255,   0,   0], dtype=uint8))
     """
     form = check_form(_OWNER, size, mode, fit)
@@ -81,7 +81,7 @@ def load_image(
 
 @dataclass(frozen=True)
 class Form:
-    """What every picture is brought to."""
+    """What every image is brought to."""
 
     height: int
     width: int
@@ -113,12 +113,12 @@ def require_pillow(owner: str) -> None:
         import PIL  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            f"[{owner}] needs Pillow to decode pictures: python -m pip install pillow."
+            f"[{owner}] needs Pillow to decode images: python -m pip install pillow."
         ) from error
 
 
 def why_not(error: Exception) -> str:
-    """Return in a few words why a picture could not be decoded."""
+    """Return in a few words why an image could not be decoded."""
     from PIL import UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):
@@ -128,7 +128,7 @@ def why_not(error: Exception) -> str:
 
 
 def decode(path: Path, form: Form) -> np.ndarray:
-    """Return the picture in a file as (C, H, W) uint8."""
+    """Return the image in a file as (C, H, W) uint8."""
     from PIL import Image
 
     if path.is_dir():
@@ -137,16 +137,16 @@ def decode(path: Path, form: Form) -> np.ndarray:
         raise FileNotFoundError("there is no file")
     if path.stat().st_size == 0:
         raise ValueError("the file is empty")
-    with Image.open(path, formats=_FORMATS) as picture:
-        _refuse_bomb(picture.size)
-        if picture.format in ("JPEG", "MPO"):
+    with Image.open(path, formats=_FORMATS) as image:
+        _refuse_bomb(image.size)
+        if image.format in ("JPEG", "MPO"):
             # It can be decoded at a half, quarter or eighth of its size, in as much less time;
             # twice what is asked for leaves enough to average over.
             wanted = 2 * form.width, 2 * form.height
-            picture.draft(form.mode, wanted[::-1] if orientation(picture) >= 5 else wanted)
-        picture.load()  # before anything asks for the EXIF data: a PNG file may have them last
-        turn = _turns().get(orientation(picture))
-        flat = _without_alpha(_in_eight_bits(picture)).convert(form.mode)
+            image.draft(form.mode, wanted[::-1] if orientation(image) >= 5 else wanted)
+        image.load()  # before anything asks for the EXIF data: a PNG file may have them last
+        turn = _turns().get(orientation(image))
+        flat = _without_alpha(_in_eight_bits(image)).convert(form.mode)
     if turn is not None:
         flat = flat.transpose(turn)
     array = np.asarray(_FIT[form.fit](flat, (form.width, form.height)))
@@ -163,17 +163,17 @@ def _refuse_bomb(size: tuple[int, int]) -> None:
         raise ValueError(f"{math.prod(size)} pixels, more than PIL.Image.MAX_IMAGE_PIXELS")
 
 
-def orientation(picture: "Image.Image") -> int:
-    """Return the EXIF orientation, 1 to 8: from 5 on the picture lies on its side."""
+def orientation(image: "Image.Image") -> int:
+    """Return the EXIF orientation, 1 to 8: from 5 on the image lies on its side."""
     try:
-        value = picture.getexif().get(0x0112, 1)
-    except Exception:  # a picture is worth more than broken notes about it
+        value = image.getexif().get(0x0112, 1)
+    except Exception:  # an image is worth more than broken notes about it
         return 1
     return value if checks.is_integer(value) else 1
 
 
 def _turns() -> dict[int, Any]:
-    """Return what sets a picture upright, by its EXIF orientation (CIPA DC-008, section 4.6.4)."""
+    """Return what sets an image upright, by its EXIF orientation (CIPA DC-008, section 4.6.4)."""
     from PIL.Image import Transpose
 
     return {
@@ -187,65 +187,65 @@ def _turns() -> dict[int, Any]:
     }
 
 
-def _in_eight_bits(picture: "Image.Image") -> "Image.Image":
-    """Return a picture of 16-bit grey values as one of bytes; others as they are."""
+def _in_eight_bits(image: "Image.Image") -> "Image.Image":
+    """Return an image of 16-bit grey values as one of bytes; others as they are."""
     from PIL import Image
 
     # Pillow hands out 16 bits as such or, by its version, in 32; conversion would clip them.
-    if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in _SIXTEEN_BITS):
-        values = np.asarray(picture).astype(np.uint32)  # 0 to 65535 = 257 * 255
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in _SIXTEEN_BITS):
+        values = np.asarray(image).astype(np.uint32)  # 0 to 65535 = 257 * 255
         return Image.fromarray(((values + 128) // 257).astype(np.uint8))
-    if picture.mode in ("I", "F"):
+    if image.mode in ("I", "F"):
         raise ValueError("32-bit values, of which nobody knows which is white")
-    return picture
+    return image
 
 
-def _without_alpha(picture: "Image.Image") -> "Image.Image":
-    """Return a transparent picture laid on white; others as they are."""
+def _without_alpha(image: "Image.Image") -> "Image.Image":
+    """Return a transparent image laid on white; others as they are."""
     from PIL import Image
 
-    if not picture.has_transparency_data:
-        return picture
-    white = Image.new("RGBA", picture.size, "white")
-    return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
+    if not image.has_transparency_data:
+        return image
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
 
 
 # ------------------------------------------------------------------------------- the scaling
 # Sizes are (width, height) here, as everywhere in Pillow. Its `resize` widens the filter when it
-# makes a picture smaller, so that every pixel counts (no aliasing).
+# makes an image smaller, so that every pixel counts (no aliasing).
 
 
-def _crop(picture: "Image.Image", size: tuple[int, int]) -> "Image.Image":
+def _crop(image: "Image.Image", size: tuple[int, int]) -> "Image.Image":
     """Return the largest part in the middle that has the right shape, scaled.
 
-    It is cut before it is scaled: a long thin picture, scaled first, would fill the memory.
+    It is cut before it is scaled: a long thin image, scaled first, would fill the memory.
     """
     from PIL import Image
 
-    scale = min(picture.width / size[0], picture.height / size[1])
-    width = min(size[0] * scale, picture.width)  # one of them is the picture's, but for rounding
-    height = min(size[1] * scale, picture.height)
-    left, top = (picture.width - width) / 2, (picture.height - height) / 2
+    scale = min(image.width / size[0], image.height / size[1])
+    width = min(size[0] * scale, image.width)  # one of them is the image's, but for rounding
+    height = min(size[1] * scale, image.height)
+    left, top = (image.width - width) / 2, (image.height - height) / 2
     box = (left, top, left + width, top + height)
-    return picture.resize(size, Image.Resampling.BILINEAR, box=box)
+    return image.resize(size, Image.Resampling.BILINEAR, box=box)
 
 
-def _pad(picture: "Image.Image", size: tuple[int, int]) -> "Image.Image":
-    """Return the whole picture, scaled to the middle of a black one."""
+def _pad(image: "Image.Image", size: tuple[int, int]) -> "Image.Image":
+    """Return the whole image, scaled to the middle of a black one."""
     from PIL import Image
 
-    scale = max(picture.width / size[0], picture.height / size[1])
-    inner = max(1, round(picture.width / scale)), max(1, round(picture.height / scale))
-    padded = Image.new(picture.mode, size)
+    scale = max(image.width / size[0], image.height / size[1])
+    inner = max(1, round(image.width / scale)), max(1, round(image.height / scale))
+    padded = Image.new(image.mode, size)
     corner = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
-    padded.paste(picture.resize(inner, Image.Resampling.BILINEAR), corner)
+    padded.paste(image.resize(inner, Image.Resampling.BILINEAR), corner)
     return padded
 
 
-def _stretch(picture: "Image.Image", size: tuple[int, int]) -> "Image.Image":
+def _stretch(image: "Image.Image", size: tuple[int, int]) -> "Image.Image":
     from PIL import Image
 
-    return picture.resize(size, Image.Resampling.BILINEAR)
+    return image.resize(size, Image.Resampling.BILINEAR)
 
 
 _FIT = {"crop": _crop, "pad": _pad, "stretch": _stretch}

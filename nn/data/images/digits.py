@@ -26,7 +26,7 @@ from ... import checks
 from ..augment.geometry import gaussian_matrix
 from .decode import load_image, orientation, require_pillow
 
-SIDE = 28  # pixels of a picture of MNIST
+SIDE = 28  # pixels of an image of MNIST
 BOX = 20  # pixels of the box around its digit
 #: Row and column of MNIST's centres of mass, counted from 0: right of and below the middle pixels.
 CENTRE = 14.0
@@ -34,8 +34,8 @@ CENTRE = 14.0
 STROKE = 2.2
 
 _OWNER = "normalize_digit"
-_LARGEST = 800  # pixels of the longer side: larger pictures are made smaller first
-_CONTRAST = 0.1  # of black and white: what differs less is an empty picture
+_LARGEST = 800  # pixels of the longer side: larger images are made smaller first
+_CONTRAST = 0.1  # of black and white: what differs less is an empty image
 _LIGHT_BLUR = 0.4  # pixels, the standard deviation
 _SPECK = 0.04  # of the ink of the largest part
 _PIXELS = 1500  # of the border, and of the inside, that tell what is paper
@@ -43,7 +43,7 @@ _CELLS = 50  # along the longer side, for telling parts from one another
 
 
 def normalize_digit(image: Any) -> np.ndarray:
-    """Return a picture of one digit as MNIST would have it.
+    """Return an image of one digit as MNIST would have it.
 
     Parameters
     ----------
@@ -51,26 +51,26 @@ def normalize_digit(image: Any) -> np.ndarray:
         An array (H, W), (C, H, W) or (H, W, C) of any size, with 1, 3 (RGB) or 4 (RGB and
         opacity) channels: uint8, bool, or floats in [0, 1]. Or the path of a file in one of
         the formats of `load_image`. The digit may be lighter or darker than its background,
-        large or small, anywhere in the picture; nothing else should be in it.
+        large or small, anywhere in the image; nothing else should be in it.
 
     Returns
     -------
     numpy.ndarray
-        (28, 28) float32 in [0, 1], 0 for paper. All 0 for a picture with nothing in it.
+        (28, 28) float32 in [0, 1], 0 for paper. All 0 for an image with nothing in it.
 
     Raises
     ------
     FileNotFoundError, PermissionError
         For a file that cannot be read.
     ValueError, TypeError
-        For a file that is no picture, or an array of another shape, dtype or range.
+        For a file that is no image, or an array of another shape, dtype or range.
     ImportError
         Where Pillow is not installed.
 
     Notes
     -----
     The centre of mass is brought to the whole pixel, so it is off by half a pixel at most; MNIST's
-    own is. A shape whose box would leave the picture is moved just so far that it stays inside.
+    own is. A shape whose box would leave the image is moved just so far that it stays inside.
 
     Examples
     --------
@@ -89,7 +89,7 @@ def normalize_digit(image: Any) -> np.ndarray:
 
 
 def normalize_digits(images: Iterable[Any]) -> np.ndarray:
-    """Return pictures of digits as a batch that a model of MNIST takes.
+    """Return images of digits as a batch that a model of MNIST takes.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def normalize_digits(images: Iterable[Any]) -> np.ndarray:
     """
     if isinstance(images, str | os.PathLike):
         raise TypeError(
-            f"[normalize_digits] 'images' must be several pictures, got {os.fspath(images)!r}: "
+            f"[normalize_digits] 'images' must be several images, got {os.fspath(images)!r}: "
             "put the path into a list."
         )
     digits = [normalize_digit(image) for image in images]
@@ -129,7 +129,7 @@ def normalize_digits(images: Iterable[Any]) -> np.ndarray:
 
 
 def read_grey(path: str | os.PathLike) -> np.ndarray:
-    """Return a picture file of any size as grey values, upright, what is transparent on white.
+    """Return an image file of any size as grey values, upright, what is transparent on white.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def read_grey(path: str | os.PathLike) -> np.ndarray:
     Returns
     -------
     numpy.ndarray
-        (H, W) float32 in [0, 1]; pictures of more than 800 pixels along a side are made smaller.
+        (H, W) float32 in [0, 1]; images of more than 800 pixels along a side are made smaller.
         Where only the opacity shows anything, as in white on nothing, it is shown in black.
 
     Raises
@@ -149,14 +149,14 @@ def read_grey(path: str | os.PathLike) -> np.ndarray:
     """
     from PIL import Image
 
-    load_image(path, size=1)  # raises for what is no picture
-    with Image.open(path) as picture:
-        width, height = picture.size
-        if orientation(picture) >= 5:  # it lies on its side
+    load_image(path, size=1)  # raises for what is no image
+    with Image.open(path) as image:
+        width, height = image.size
+        if orientation(image) >= 5:  # it lies on its side
             width, height = height, width
         opacity = None
-        if picture.has_transparency_data:
-            opacity = np.asarray(picture.convert("RGBA").getchannel("A")) / np.float32(255)
+        if image.has_transparency_data:
+            opacity = np.asarray(image.convert("RGBA").getchannel("A")) / np.float32(255)
     scale = min(1.0, _LARGEST / max(height, width))
     size = max(1, round(height * scale)), max(1, round(width * scale))
     [grey] = load_image(path, size, mode="L", fit="stretch")
@@ -225,9 +225,9 @@ def _reduced(values: np.ndarray) -> np.ndarray:
 def _resized(values: np.ndarray, height: int, width: int) -> np.ndarray:
     from PIL import Image
 
-    # A filter that averages over all pixels where the picture becomes smaller (no aliasing).
-    picture = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
-    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+    # A filter that averages over all pixels where the image becomes smaller (no aliasing).
+    image = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
 
 
 # ------------------------------------------------------------------------------- 2., 3. the ink
@@ -287,7 +287,7 @@ def _some_pixels(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return pixels, most of them paper: (n, 3) rows [1, row, column], and their values (n,).
 
     Half of them are of the border, which is paper around a bold digit, and half of the inside,
-    which is paper where a slender digit fills a picture from edge to edge.
+    which is paper where a slender digit fills an image from edge to edge.
     """
     height, width = grey.shape
     depth = max(1, min(height, width) // 25)
@@ -342,11 +342,11 @@ def _label(mask: np.ndarray) -> np.ndarray:
     return labels[1:-1, 1:-1]
 
 
-# --------------------------------------------------------------------------- 4., 5. the picture
+# --------------------------------------------------------------------------- 4., 5. the image
 
 
 def _cut_out(ink: np.ndarray) -> np.ndarray:
-    """Return the part of the picture that has ink in it."""
+    """Return the part of the image that has ink in it."""
     rows, cols = np.nonzero(ink)
     return ink[rows.min() : rows.max() + 1, cols.min() : cols.max() + 1]
 
@@ -363,32 +363,32 @@ def _stroke_width(ink: np.ndarray) -> float:
 
 
 def _fitted(ink: np.ndarray) -> np.ndarray:
-    """Return the digit in its box, in the middle of a picture of twice MNIST's size."""
+    """Return the digit in its box, in the middle of an image of twice MNIST's size."""
     longer = max(ink.shape)
     missing = max(0.0, STROKE - _stroke_width(ink) * BOX / longer)  # pixels
     scale = (BOX - missing) / longer  # what is missing is added all around
     height, width = (max(1, round(size * scale)) for size in ink.shape)
-    picture = np.zeros((2 * SIDE, 2 * SIDE), dtype=np.float32)
+    image = np.zeros((2 * SIDE, 2 * SIDE), dtype=np.float32)
     top, left = SIDE - height // 2, SIDE - width // 2
-    picture[top : top + height, left : left + width] = _resized(ink, height, width)
+    image[top : top + height, left : left + width] = _resized(ink, height, width)
     # A stroke of width w has the variance w^2 / 12 across, and those of blurs add to it.
     thin = STROKE - missing
     sigma = np.sqrt(_LIGHT_BLUR**2 + (STROKE**2 - thin**2) / 12)
     blur = gaussian_matrix(2 * SIDE, float(sigma))
-    picture = blur @ picture @ blur
-    core = np.percentile(picture[picture > picture.max() / 2], 80)
-    return np.minimum(picture / core, 1)
+    image = blur @ image @ blur
+    core = np.percentile(image[image > image.max() / 2], 80)
+    return np.minimum(image / core, 1)
 
 
-def _centred(picture: np.ndarray) -> np.ndarray:
-    """Return the 28 x 28 pixels of a larger picture around its centre of mass."""
+def _centred(image: np.ndarray) -> np.ndarray:
+    """Return the 28 x 28 pixels of a larger image around its centre of mass."""
     corner = []
     for axis in (0, 1):
-        mass = picture.sum(axis=1 - axis)
+        mass = image.sum(axis=1 - axis)
         middle = mass @ np.arange(len(mass)) / mass.sum()
-        inked = np.flatnonzero((picture > 0.1).any(axis=1 - axis))
-        # Within these the whole digit stays in the picture.
+        inked = np.flatnonzero((image > 0.1).any(axis=1 - axis))
+        # Within these the whole digit stays in the image.
         lowest, highest = inked[-1] - SIDE + 1, inked[0]
         corner.append(int(np.clip(round(middle - CENTRE), lowest, highest)))
     top, left = corner
-    return np.ascontiguousarray(picture[top : top + SIDE, left : left + SIDE], dtype=np.float32)
+    return np.ascontiguousarray(image[top : top + SIDE, left : left + SIDE], dtype=np.float32)

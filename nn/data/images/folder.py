@@ -1,12 +1,12 @@
-"""Image folders: pictures sorted into one sub-folder a class, decoded once.
+"""Image folders: images sorted into one sub-folder a class, decoded once.
 
 Decoding and scaling a photograph takes longer than a small network takes to learn from it, and
-every epoch would do it again. So each picture is decoded once, by Pillow and on several threads,
+every epoch would do it again. So each image is decoded once, by Pillow and on several threads,
 and its bytes go one after the other into a file, the cache: an array (N, C, H, W) in NumPy's NPY
 format, with a small JSON file beside it that says what it was made from. From then on the folder
 is a memory-mapped array: it need not fit into memory, and the next run starts at once.
 
-Pictures come from anywhere, and so may a cache. One that is damaged costs its own place in the
+Images come from anywhere, and so may a cache. One that is damaged costs its own place in the
 set, and a cache that does not fit what is in the folder is made anew.
 """
 
@@ -35,9 +35,9 @@ _SUFFIXES = (
 )
 _CACHE_VERSION = 1  # a higher number makes every older cache stale: for changes in the decoding
 _MAX_NOTE = 1 << 26  # bytes of a JSON file that are read
-_SHOWN = 5  # pictures or classes that a message names
+_SHOWN = 5  # images or classes that a message names
 
-Reasons = dict[str, str]  # why a picture was left out, by its name
+Reasons = dict[str, str]  # why an image was left out, by its name
 
 
 def load_image_folder(
@@ -50,22 +50,22 @@ def load_image_folder(
     num_threads: int | None = None,
     progress: bool = True,
 ) -> Dataset:
-    """Return the pictures in a folder that has a sub-folder for each class.
+    """Return the images in a folder that has a sub-folder for each class.
 
     As in torchvision's ImageFolder, the classes are the sub-folders in the order of their names,
-    and a class has all the pictures in its sub-folder, in folders within it as well; a file counts
-    as a picture by its suffix (.bmp, .gif, .jpeg, .jpg, .pgm, .png, .ppm, .tif, .tiff, .webp).
+    and a class has all the images in its sub-folder, in folders within it as well; a file counts
+    as an image by its suffix (.bmp, .gif, .jpeg, .jpg, .pgm, .png, .ppm, .tif, .tiff, .webp).
     What begins with a dot is not looked at.
 
-    Every picture is turned as its EXIF data says and laid on white where it is transparent, made
+    Every image is turned as its EXIF data says and laid on white where it is transparent, made
     RGB or grey, and scaled with a filter that averages over all pixels it covers. Values of 16
-    bits become 8, of several frames the first is taken. A picture that cannot be decoded
+    bits become 8, of several frames the first is taken. An image that cannot be decoded
     is left out, and so is one of more than `PIL.Image.MAX_IMAGE_PIXELS` pixels (Pillow's limit,
     89 million: a small file can unpack to any size); one warning tells how many, and why. Set that
-    constant higher, or to None, for pictures that you trust.
+    constant higher, or to None, for images that you trust.
 
     The result is kept in two files in `path`, `.nn-<height>x<width>-<mode>-<fit>.npy` and
-    `.json`, which the next call with these settings uses where no picture was added, removed or
+    `.json`, which the next call with these settings uses where no image was added, removed or
     changed (in its size in bytes or its time of change). Where `path` cannot be written to, a
     warning says so and a temporary file takes their place for as long as the dataset is in use.
 
@@ -74,22 +74,22 @@ def load_image_folder(
     path
         The folder.
     size
-        Pixels (height, width) of all pictures, or one number for both.
+        Pixels (height, width) of all images, or one number for both.
     mode
         'RGB' for three channels, 'L' for one of grey values.
     fit
-        How a picture of another shape fits in. 'crop' scales its shorter side and cuts what is
+        How an image of another shape fits in. 'crop' scales its shorter side and cuts what is
         too much from both ends of the other; 'pad' scales its longer side and leaves black
         borders; 'stretch' changes its shape.
     cache
-        Whether to keep the decoded pictures in a file. False keeps them in memory.
+        Whether to keep the decoded images in a file. False keeps them in memory.
     cache_dir
         Folder for the cache, made where it does not exist, in place of `path`. Caches of several
         sets may share it.
     num_threads
         Threads that decode; None for `min(8, cores)`, 0 for none but the caller's.
     progress
-        Whether to show a bar on the standard error while pictures are decoded.
+        Whether to show a bar on the standard error while images are decoded.
 
     Returns
     -------
@@ -104,7 +104,7 @@ def load_image_folder(
     OSError
         Where the cache cannot be written, for a full disk or a `cache_dir` without permission.
     ValueError
-        For fewer than two classes, a class without any usable picture, or a wrong argument.
+        For fewer than two classes, a class without any usable image, or a wrong argument.
     ImportError
         Where there is something to decode and Pillow is not installed.
 
@@ -129,17 +129,17 @@ def load_image_folder(
     if cache_dir is not None and not cache:
         raise checks.error(_OWNER, "cache_dir", "goes with cache=True", cache_dir)
     checks.path("load_image_folder", "path", path)
-    class_names, pictures = _list_pictures(Path(path))
-    source = _Source(Path(path), class_names, pictures, form, threads, progress)
+    class_names, images = _list_images(Path(path))
+    source = _Source(Path(path), class_names, images, form, threads, progress)
     x, left_out = _from_cache(source, cache_dir) if cache else _into_memory(source)
     if left_out:
         again = " The cache remembers them until a file in the folder changes." if cache else ""
         warnings.warn(_report(source, left_out) + again, RuntimeWarning, stacklevel=2)
-    labels = [picture.label for picture in pictures if picture.name not in left_out]
+    labels = [image.label for image in images if image.name not in left_out]
     return Dataset(x, np.array(labels, dtype=np.int64), class_names=class_names)
 
 
-class _Picture(NamedTuple):
+class _Image(NamedTuple):
     """A file, by its name below the folder, and what tells whether it has changed."""
 
     name: str
@@ -154,15 +154,15 @@ class _Source:
 
     folder: Path
     class_names: list[str]
-    pictures: list[_Picture]
+    images: list[_Image]
     form: Form
     threads: int
     progress: bool
 
     @property
     def megabytes(self) -> int:
-        """Size of all pictures once they are decoded."""
-        return len(self.pictures) * math.prod(self.form.shape) // 1_000_000
+        """Size of all images once they are decoded."""
+        return len(self.images) * math.prod(self.form.shape) // 1_000_000
 
 
 def _report(source: _Source, left_out: Reasons) -> str:
@@ -170,7 +170,7 @@ def _report(source: _Source, left_out: Reasons) -> str:
     if len(left_out) > _SHOWN:
         shown.append(f"and {len(left_out) - _SHOWN} more")
     return (
-        f"[{_OWNER}] {len(left_out)} of {len(source.pictures)} pictures in '{source.folder}' "
+        f"[{_OWNER}] {len(left_out)} of {len(source.images)} images in '{source.folder}' "
         f"cannot be used and are left out: {', '.join(shown)}."
     )
 
@@ -178,39 +178,39 @@ def _report(source: _Source, left_out: Reasons) -> str:
 # ------------------------------------------------------------------------------- the listing
 
 
-def _list_pictures(folder: Path) -> tuple[list[str], list[_Picture]]:
-    """Return the names of the classes and the pictures, class after class, by name in each."""
+def _list_images(folder: Path) -> tuple[list[str], list[_Image]]:
+    """Return the names of the classes and the images, class after class, by name in each."""
     try:
         with os.scandir(folder) as entries:
             names = sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
-        found = [list(_pictures_below(folder, name, label)) for label, name in enumerate(names)]
+        found = [list(_images_below(folder, name, label)) for label, name in enumerate(names)]
     except OSError as error:
         raise type(error)(
             f"[{_OWNER}] cannot read '{error.filename}' ({error.strerror}): give a folder that "
-            "has a sub-folder of pictures for each class."
+            "has a sub-folder of images for each class."
         ) from error
     if len(names) < 2:
         got = f"only {_quoted(names)}" if names else "no sub-folder"
         raise ValueError(
-            f"[{_OWNER}] 'path' must be a folder with a sub-folder of pictures for each of at "
+            f"[{_OWNER}] 'path' must be a folder with a sub-folder of images for each of at "
             f"least two classes, got '{folder}' with {got}."
         )
-    empty = [name for name, pictures in zip(names, found, strict=True) if not pictures]
+    empty = [name for name, images in zip(names, found, strict=True) if not images]
     if empty:
         raise ValueError(
-            f"[{_OWNER}] each class must have pictures, got none in {_quoted(empty)}: put files "
+            f"[{_OWNER}] each class must have images, got none in {_quoted(empty)}: put files "
             f"with one of the suffixes {', '.join(_SUFFIXES)} into '{folder / empty[0]}', or "
             "remove the folder."
         )
-    return names, [picture for pictures in found for picture in pictures]
+    return names, [image for images in found for image in images]
 
 
-def _pictures_below(folder: Path, class_name: str, label: int) -> Iterator[_Picture]:
-    """Yield the pictures of a class; links are followed, but never back to where one has been."""
+def _images_below(folder: Path, class_name: str, label: int) -> Iterator[_Image]:
+    """Yield the images of a class; links are followed, but never back to where one has been."""
     start = os.path.realpath(folder / class_name)
     seen = {start, *map(str, Path(start).parents)}
 
-    def look_into(below: str) -> Iterator[_Picture]:
+    def look_into(below: str) -> Iterator[_Image]:
         with os.scandir(folder / below) as listing:
             entries = sorted(listing, key=lambda entry: entry.name)
         for entry in entries:
@@ -223,17 +223,17 @@ def _pictures_below(folder: Path, class_name: str, label: int) -> Iterator[_Pict
                     seen.add(place)
                     yield from look_into(name)
             elif entry.name.lower().endswith(_SUFFIXES):
-                yield _picture(entry, name, label)
+                yield _image(entry, name, label)
 
     return look_into(class_name)
 
 
-def _picture(entry: os.DirEntry, name: str, label: int) -> _Picture:
+def _image(entry: os.DirEntry, name: str, label: int) -> _Image:
     try:
         status = entry.stat()
     except OSError:  # a link to nowhere: decoding it will say so
-        return _Picture(name, label, -1, 0)
-    return _Picture(name, label, status.st_size, status.st_mtime_ns)
+        return _Image(name, label, -1, 0)
+    return _Image(name, label, status.st_size, status.st_mtime_ns)
 
 
 def _quoted(names: list[str]) -> str:
@@ -245,52 +245,52 @@ def _quoted(names: list[str]) -> str:
 
 
 def _decode_all(source: _Source, keep: Callable[[np.ndarray], Any]) -> Reasons:
-    """Hand each picture (C, H, W) to `keep`, in order; return which could not be decoded, and why.
+    """Hand each image (C, H, W) to `keep`, in order; return which could not be decoded, and why.
 
-    Raises ValueError where a class loses all its pictures.
+    Raises ValueError where a class loses all its images.
     """
     require_pillow(_OWNER)
     from tqdm import tqdm
 
     left_out: Reasons = {}
-    folder, pictures, count = source.folder, source.pictures, len(source.pictures)
+    folder, images, count = source.folder, source.images, len(source.images)
 
     def prepare(index: int) -> tuple:
-        return _try_to_decode(folder / pictures[index].name, source.form)
+        return _try_to_decode(folder / images[index].name, source.form)
 
     with (
         warnings.catch_warnings(),
-        tqdm(total=count, desc=folder.name, unit="picture", disable=not source.progress) as bar,
+        tqdm(total=count, desc=folder.name, unit="image", disable=not source.progress) as bar,
         contextlib.closing(prepared(prepare, count, source.threads)) as results,
     ):
         warnings.filterwarnings("ignore", module="PIL")  # of small faults that do no harm
-        for picture, (array, reason) in zip(pictures, results, strict=True):
+        for image, (array, reason) in zip(images, results, strict=True):
             if array is None:
-                left_out[picture.name] = reason
+                left_out[image.name] = reason
             else:
                 keep(array)
             bar.update()
-    lost = [source.class_names[label] for label in _lost_classes(pictures, left_out)]
+    lost = [source.class_names[label] for label in _lost_classes(images, left_out)]
     if lost:
         raise ValueError(
-            f"[{_OWNER}] each class must have pictures that can be decoded, got none in "
+            f"[{_OWNER}] each class must have images that can be decoded, got none in "
             f"{_quoted(lost)}. {_report(source, left_out)}"
         )
     return left_out
 
 
-def _lost_classes(pictures: list[_Picture], left_out: Reasons) -> list[int]:
-    """Return the labels of which no picture remains."""
-    remaining = {picture.label for picture in pictures if picture.name not in left_out}
-    return sorted({picture.label for picture in pictures} - remaining)
+def _lost_classes(images: list[_Image], left_out: Reasons) -> list[int]:
+    """Return the labels of which no image remains."""
+    remaining = {image.label for image in images if image.name not in left_out}
+    return sorted({image.label for image in images} - remaining)
 
 
 def _try_to_decode(path: Path, form: Form) -> tuple[np.ndarray | None, str]:
-    """Return the picture (C, H, W) and '', or None and the reason why not."""
+    """Return the image (C, H, W) and '', or None and the reason why not."""
     try:
         return decode(path, form), ""
     except MemoryError:
-        raise  # no fault of the picture
+        raise  # no fault of the image
     except Exception as error:  # damage makes the decoders fail in any way at all
         return None, why_not(error)
 
@@ -299,7 +299,7 @@ def _try_to_decode(path: Path, form: Form) -> tuple[np.ndarray | None, str]:
 
 
 def _into_memory(source: _Source) -> tuple[np.ndarray, Reasons]:
-    count = len(source.pictures)
+    count = len(source.images)
     x = np.empty((count, *source.form.shape), np.uint8)
     places = iter(x)
 
@@ -311,7 +311,7 @@ def _into_memory(source: _Source) -> tuple[np.ndarray, Reasons]:
 
 
 def _from_cache(source: _Source, cache_dir: str | os.PathLike | None) -> tuple[np.ndarray, Reasons]:
-    """Return the pictures in the cache, which is made where it is not there or not right."""
+    """Return the images in the cache, which is made where it is not there or not right."""
     place = _place(source, cache_dir)
     made_from = _made_from(source)
     found = _read_cache(source, place, made_from)
@@ -342,14 +342,14 @@ def _place(source: _Source, cache_dir: str | os.PathLike | None) -> Path:
 
 
 def _made_from(source: _Source) -> dict[str, Any]:
-    """Return what a cache depends on, for its JSON file; all the pictures in one sum."""
+    """Return what a cache depends on, for its JSON file; all the images in one sum."""
     digest = hashlib.sha256()
-    for picture in source.pictures:
-        digest.update(os.fsencode(f"{picture.name}\0{picture.size}\0{picture.time}\n"))
+    for image in source.images:
+        digest.update(os.fsencode(f"{image.name}\0{image.size}\0{image.time}\n"))
     return {
         "version": _CACHE_VERSION,
         "form": str(source.form),
-        "pictures": len(source.pictures),
+        "images": len(source.images),
         "sha256": digest.hexdigest(),
     }
 
@@ -359,38 +359,38 @@ def _make_cache(
 ) -> tuple[np.ndarray, Reasons]:
     """Write both files in a temporary folder and move them to their place, whole."""
     with Path(temporary, "x.npy").open("wb") as stream:
-        left_out = _write_pictures(source, stream, place.parent)
+        left_out = _write_images(source, stream, place.parent)
     note = json.dumps({**made_from, "left_out": left_out}, indent=1)
     Path(temporary, "x.json").write_text(note, encoding="utf-8")
-    # The old note goes first, so that at no time it stands beside pictures it does not speak of.
+    # The old note goes first, so that at no time it stands beside images it does not speak of.
     place.with_suffix(".json").unlink(missing_ok=True)
     Path(temporary, "x.npy").replace(place)
     Path(temporary, "x.json").replace(place.with_suffix(".json"))
     with place.open("rb") as stream:
-        return _map(stream, len(source.pictures) - len(left_out), source.form), left_out
+        return _map(stream, len(source.images) - len(left_out), source.form), left_out
 
 
 def _into_temporary_file(source: _Source, why: OSError) -> tuple[np.ndarray, Reasons]:
-    """Return the pictures in a file without a name, which is gone once nobody uses it."""
+    """Return the images in a file without a name, which is gone once nobody uses it."""
     where = tempfile.gettempdir()
     warnings.warn(
         f"[{_OWNER}] cannot write a cache into '{source.folder}' ({why.strerror}): the decoded "
-        f"pictures, {source.megabytes} MB, go to a temporary file in '{where}', and the next run "
+        f"images, {source.megabytes} MB, go to a temporary file in '{where}', and the next run "
         "decodes them again. Give a folder for them as 'cache_dir'.",
         RuntimeWarning,
         stacklevel=4,
     )
     with tempfile.TemporaryFile() as stream:  # the mapping keeps it in being
-        left_out = _write_pictures(source, stream, Path(where))
-        return _map(stream, len(source.pictures) - len(left_out), source.form), left_out
+        left_out = _write_images(source, stream, Path(where))
+        return _map(stream, len(source.images) - len(left_out), source.form), left_out
 
 
-def _write_pictures(source: _Source, stream: BinaryIO, where: Path) -> Reasons:
-    """Write all pictures that can be decoded as one NPY file.
+def _write_images(source: _Source, stream: BinaryIO, where: Path) -> Reasons:
+    """Write all images that can be decoded as one NPY file.
 
     Written, not mapped: on a full disk writing is an error, and storing into a mapping a crash.
     """
-    count = len(source.pictures)
+    count = len(source.images)
     try:
         _write_header(stream, count, source.form)
         left_out = _decode_all(source, lambda array: stream.write(array.data))
@@ -400,7 +400,7 @@ def _write_pictures(source: _Source, stream: BinaryIO, where: Path) -> Reasons:
         os.fsync(stream.fileno())
     except OSError as error:  # what decoding raises is caught where it happens
         raise OSError(
-            f"[{_OWNER}] cannot write the decoded pictures, {source.megabytes} MB, to '{where}' "
+            f"[{_OWNER}] cannot write the decoded images, {source.megabytes} MB, to '{where}' "
             f"({error.strerror}): give a folder with room for them as 'cache_dir'."
         ) from error
     return left_out
@@ -426,19 +426,19 @@ def _read_cache(
             return None
         found = json.loads(note.read_text(encoding="utf-8"))
         left_out = found.pop("left_out")
-        if found != made_from or not _is_sound(left_out, source.pictures):
+        if found != made_from or not _is_sound(left_out, source.images):
             return None
         with place.open("rb") as stream:
-            return _map(stream, len(source.pictures) - len(left_out), source.form), left_out
-    except Exception:  # damage shows itself in any way at all; the pictures are decoded anew
+            return _map(stream, len(source.images) - len(left_out), source.form), left_out
+    except Exception:  # damage shows itself in any way at all; the images are decoded anew
         return None
 
 
-def _is_sound(left_out: Reasons, pictures: list[_Picture]) -> bool:
-    """Tell whether a note leaves out pictures that there are, and not all of a class."""
-    names = {picture.name for picture in pictures} if left_out else set()
+def _is_sound(left_out: Reasons, images: list[_Image]) -> bool:
+    """Tell whether a note leaves out images that there are, and not all of a class."""
+    names = {image.name for image in images} if left_out else set()
     texts = all(isinstance(reason, str) for reason in left_out.values())
-    return texts and left_out.keys() <= names and not _lost_classes(pictures, left_out)
+    return texts and left_out.keys() <= names and not _lost_classes(images, left_out)
 
 
 def _map(stream: BinaryIO, count: int, form: Form) -> np.memmap:

@@ -1,8 +1,8 @@
-"""CIFAR-10 and CIFAR-100: 50,000 + 10,000 colour pictures of 10 or of 100 kinds of things.
+"""CIFAR-10 and CIFAR-100: 50,000 + 10,000 colour images of 10 or of 100 kinds of things.
 
 A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009, chapter 3. A
-picture is 3 x 32 x 32 values from 0 to 255: the red ones row by row, then green, then blue.
-https://www.cs.toronto.edu/~kriz/cifar.html has both sets in two layouts with the same pictures
+image is 3 x 32 x 32 values from 0 to 255: the red ones row by row, then green, then blue.
+https://www.cs.toronto.edu/~kriz/cifar.html has both sets in two layouts with the same images
 in the same order:
 
     binary      a file of rows without any header: the label (in CIFAR-100 the coarse one, then
@@ -29,7 +29,7 @@ from .pickles import read_pickle
 
 _SHAPE = (3, 32, 32)
 _VALUES = 3 * 32 * 32
-_MAX_ROW = 4096  # bytes that a picture may take in a Python file, with its label and file name
+_MAX_ROW = 4096  # bytes that an image may take in a Python file, with its label and file name
 
 #: Where the archives are kept; each is asked in turn.
 CIFAR_MIRRORS = (
@@ -60,7 +60,7 @@ class _Labels:
 
 @dataclass(frozen=True)
 class _Set:
-    """A set: its batch files without their endings, and how many pictures are in each."""
+    """A set: its batch files without their endings, and how many images are in each."""
 
     title: str
     command: str
@@ -74,7 +74,7 @@ class _Set:
         return {name + layout.ending: n for name, n in (self.train | self.test).items()}
 
     def max_size(self, layout: _Layout, count: int) -> int:
-        """Return the most bytes that a file of `count` pictures has: in binary just as many."""
+        """Return the most bytes that a file of `count` images has: in binary just as many."""
         row = self.label_columns + _VALUES if layout is self.binary else _MAX_ROW
         return count * row
 
@@ -165,7 +165,7 @@ def load_cifar10(path: str | os.PathLike, download: bool = False) -> tuple[Datas
     Returns
     -------
     train, test
-        Datasets of 50,000 and 10,000 pictures: images (N, 3, 32, 32) uint8, labels (N,) int64,
+        Datasets of 50,000 and 10,000 images: images (N, 3, 32, 32) uint8, labels (N,) int64,
         `class_names` from 'airplane' to 'truck'.
 
     Raises
@@ -199,7 +199,7 @@ def load_cifar100(
     Returns
     -------
     train, test
-        Datasets of 50,000 and 10,000 pictures: images (N, 3, 32, 32) uint8, labels (N,) int64,
+        Datasets of 50,000 and 10,000 images: images (N, 3, 32, 32) uint8, labels (N,) int64,
         with `class_names`.
 
     Raises

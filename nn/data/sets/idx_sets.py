@@ -1,6 +1,6 @@
 """The sets that came after MNIST in its format: Fashion-MNIST, KMNIST and EMNIST.
 
-Each is four IDX files of pictures of 28 x 28 grey values, 0 (paper) to 255 (ink), with a label
+Each is four IDX files of images of 28 x 28 grey values, 0 (paper) to 255 (ink), with a label
 for each. So one function loads all of them, MNIST too, and a table says what each set has of
 its own.
 """
@@ -104,7 +104,7 @@ _EMNIST_CLASSES = {
 
 
 def load_fashion_mnist(path: str | os.PathLike, download: bool = False) -> tuple[Dataset, Dataset]:
-    """Return Fashion-MNIST, pictures of ten kinds of clothing, from a folder.
+    """Return Fashion-MNIST, images of ten kinds of clothing, from a folder.
 
     Its files have the names of MNIST's, so it needs a folder of its own.
 
@@ -119,7 +119,7 @@ def load_fashion_mnist(path: str | os.PathLike, download: bool = False) -> tuple
     Returns
     -------
     train, test
-        Datasets of 60,000 and 10,000 pictures: images (N, 1, 28, 28) uint8, labels (N,) int64.
+        Datasets of 60,000 and 10,000 images: images (N, 1, 28, 28) uint8, labels (N,) int64.
 
     Raises
     ------
@@ -146,7 +146,7 @@ def load_kmnist(path: str | os.PathLike, download: bool = False) -> tuple[Datase
     Returns
     -------
     train, test
-        Datasets of 60,000 and 10,000 pictures: images (N, 1, 28, 28) uint8, labels (N,) int64.
+        Datasets of 60,000 and 10,000 images: images (N, 1, 28, 28) uint8, labels (N,) int64.
 
     Raises
     ------
@@ -160,7 +160,7 @@ def load_emnist(path: str | os.PathLike, split: str = "balanced") -> tuple[Datas
     """Return a part of EMNIST, handwritten letters and digits, from a folder.
 
     G. Cohen, S. Afshar, J. Tapson, A. van Schaik, "EMNIST: an extension of MNIST to handwritten
-    letters", 2017, arXiv:1702.05373, table II. The files hold each picture with its rows and
+    letters", 2017, arXiv:1702.05373, table II. The files hold each image with its rows and
     columns exchanged, and count letters from 1; here both are as in MNIST.
 
     Parameters
@@ -293,7 +293,7 @@ def load_idx_files(
     first_label
         The label of the first class in the files; in the datasets it is 0.
     transposed
-        Whether the files hold rows and columns of each picture exchanged.
+        Whether the files hold rows and columns of each image exchanged.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""MNIST: 60,000 + 10,000 pictures of handwritten digits, and the small sample of them.
+"""MNIST: 60,000 + 10,000 images of handwritten digits, and the small sample of them.
 
 Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-based learning applied to document
-recognition", 1998. A picture is 28 x 28 grey values, 0 (paper) to 255 (ink). The set is four
+recognition", 1998. An image is 28 x 28 grey values, 0 (paper) to 255 (ink). The set is four
 IDX files, which `idx_sets` reads and `download` fetches. The sample of 5,000 digits that the
 project carries in `mnist_dataset/` has other file names, so that no one takes it for the set.
 """

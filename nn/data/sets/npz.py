@@ -19,7 +19,7 @@ def load_npz(
 ) -> Dataset | tuple[Dataset, Dataset]:
     """Return the data in an NPZ file, as `np.savez` writes it and Keras keeps its sets.
 
-    Nothing in the file is run: arrays of Python objects, which need pickle, are refused. Pictures
+    Nothing in the file is run: arrays of Python objects, which need pickle, are refused. Images
     keep their layout; add the axis that grey ones lack with `Dataset(x[:, np.newaxis], y)`, and
     turn colour ones that end in their channels with `Dataset(x.transpose(0, 3, 1, 2), y)`.
 

@@ -1,4 +1,4 @@
-"""Points in the plane: the data of the first lessons, made in an instant and drawn as a picture.
+"""Points in the plane: the data of the first lessons, made in an instant and drawn as an image.
 
 Each function returns a `Dataset` of samples (n, 2) in float32 with integer labels (n,), in random
 order. The names are scikit-learn's where it has the set; `noise` moves the points, and with a

@@ -1,4 +1,4 @@
-"""One picture from a file; `test_folder.py` holds what decoding itself must do."""
+"""One image from a file; `test_folder.py` holds what decoding itself must do."""
 
 import numpy as np
 import pytest
@@ -9,16 +9,16 @@ Image = pytest.importorskip("PIL.Image", reason="needs Pillow, the extra 'images
 
 
 @pytest.mark.parametrize(("mode", "fit"), [("RGB", "crop"), ("L", "pad"), ("RGB", "stretch")])
-def test_a_picture_is_what_it_is_in_a_folder(tmp_path, mode, fit):
+def test_a_image_is_what_it_is_in_a_folder(tmp_path, mode, fit):
     rng = np.random.default_rng(0)
     files = {
         "cat/wide.png": Image.fromarray(rng.integers(0, 256, (20, 31, 4), np.uint8), "RGBA"),
         "dog/high.jpg": Image.fromarray(rng.integers(0, 256, (40, 17, 3), np.uint8)),
     }
-    for name, picture in files.items():
+    for name, image in files.items():
         path = tmp_path / name
         path.parent.mkdir()
-        picture.save(path)
+        image.save(path)
     folder = load_image_folder(tmp_path, (12, 10), mode, fit, cache=False, progress=False)
     for name, expected in zip(files, folder.x, strict=True):
         got = load_image(tmp_path / name, (12, 10), mode, fit)
@@ -26,9 +26,9 @@ def test_a_picture_is_what_it_is_in_a_folder(tmp_path, mode, fit):
         np.testing.assert_array_equal(got, expected)
 
 
-def test_what_is_no_picture_is_named(tmp_path):
+def test_what_is_no_image_is_named(tmp_path):
     text = tmp_path / "note.txt"
-    text.write_text("no picture")
+    text.write_text("no image")
     with pytest.raises(ValueError, match=r"\[load_image\] cannot decode '.*note.txt': in none of"):
         load_image(text)
     with pytest.raises(FileNotFoundError, match=r"'.*gone.png': there is no file"):

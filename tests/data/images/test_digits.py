@@ -1,4 +1,4 @@
-"""Pictures of digits of all kinds become what MNIST would have made of them."""
+"""Images of digits of all kinds become what MNIST would have made of them."""
 
 import numpy as np
 import pytest
@@ -28,14 +28,14 @@ def seven(height=280, width=280, top=60, left=90, scale=1.0, stroke=18):
     )
 
 
-def centre_of_mass(picture):
-    rows, cols = np.indices(picture.shape)
-    return (picture * rows).sum() / picture.sum(), (picture * cols).sum() / picture.sum()
+def centre_of_mass(image):
+    rows, cols = np.indices(image.shape)
+    return (image * rows).sum() / image.sum(), (image * cols).sum() / image.sum()
 
 
-def extent(picture, above=0.3):
+def extent(image, above=0.3):
     """Return height and width of what is inked."""
-    rows, cols = np.nonzero(picture > above)
+    rows, cols = np.nonzero(image > above)
     return int(np.ptp(rows)) + 1, int(np.ptp(cols)) + 1
 
 
@@ -102,8 +102,8 @@ def test_a_shape_out_of_balance_stays_inside():
 def test_dark_on_light_and_light_on_dark_are_the_same():
     ink = seven()
     expected = normalize_digit(ink)
-    for picture in (1 - ink, 0.9 - 0.7 * ink, 0.2 + 0.5 * ink, 0.45 + 0.15 * ink):
-        np.testing.assert_allclose(normalize_digit(picture), expected, atol=1e-4)
+    for image in (1 - ink, 0.9 - 0.7 * ink, 0.2 + 0.5 * ink, 0.45 + 0.15 * ink):
+        np.testing.assert_allclose(normalize_digit(image), expected, atol=1e-4)
 
 
 def test_ink_may_cover_more_than_half_as_long_as_the_border_is_paper():
@@ -113,7 +113,7 @@ def test_ink_may_cover_more_than_half_as_long_as_the_border_is_paper():
 
 
 def test_ink_may_touch_the_border():
-    ink = seven(150, 100, top=0, left=0)  # it fills the picture, and half of the border
+    ink = seven(150, 100, top=0, left=0)  # it fills the image, and half of the border
     np.testing.assert_allclose(normalize_digit(1 - ink), normalize_digit(seven()), atol=1e-4)
 
 
@@ -137,11 +137,11 @@ def test_specks_are_dropped_and_dots_that_belong_to_it_are_not(rng):
 
 
 @pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
-def test_an_empty_picture_is_all_paper(value, rng):
+def test_an_empty_image_is_all_paper(value, rng):
     flat = np.full((50, 40), value)
     noisy = (flat + rng.uniform(-0.03, 0.03, flat.shape)).clip(0, 1)
-    for picture in (flat, noisy, np.full((1, 1), value), np.full((4, 50, 40), value)[:3]):
-        digit = normalize_digit(picture)
+    for image in (flat, noisy, np.full((1, 1), value), np.full((4, 50, 40), value)[:3]):
+        digit = normalize_digit(image)
         assert digit.shape == (28, 28) and digit.dtype == np.float32
         assert not digit.any()
 
@@ -150,15 +150,15 @@ def test_an_empty_picture_is_all_paper(value, rng):
 def test_one_pixel_is_a_square_in_the_middle(shape, place):
     ink = np.zeros(shape, dtype=bool)
     ink[place] = True
-    for picture in (ink, ~ink):
-        assert_like_mnist(normalize_digit(picture))
+    for image in (ink, ~ink):
+        assert_like_mnist(normalize_digit(image))
 
 
 @pytest.mark.parametrize("shape", [(1, 2), (2, 1), (1, 300), (300, 1), (2, 2)])
-def test_the_smallest_and_thinnest_pictures_do_no_harm(shape):
-    picture = np.zeros(shape)
-    picture[0, 0] = 1
-    digit = normalize_digit(picture)
+def test_the_smallest_and_thinnest_images_do_no_harm(shape):
+    image = np.zeros(shape)
+    image[0, 0] = 1
+    digit = normalize_digit(image)
     assert digit.shape == (28, 28) and np.isfinite(digit).all()
 
 
@@ -178,10 +178,10 @@ def test_every_form_of_an_array_is_read_alike():
 
 
 def test_the_argument_is_not_changed():
-    picture = 1 - seven()
-    before = picture.copy()
-    normalize_digit(picture)
-    np.testing.assert_array_equal(picture, before)
+    image = 1 - seven()
+    before = image.copy()
+    normalize_digit(image)
+    np.testing.assert_array_equal(image, before)
 
 
 def test_colours_count_by_their_brightness():
@@ -208,20 +208,20 @@ def test_a_file_is_read_as_its_array(mode, tmp_path):
     ink = seven(300, 220)
     grey = (255 * (1 - ink)).astype(np.uint8)
     if mode == "I;16":
-        picture = Image.fromarray(grey.astype(np.uint16) * 257)
+        image = Image.fromarray(grey.astype(np.uint16) * 257)
     else:
-        picture = Image.fromarray(grey).convert(mode)
-    picture.save(tmp_path / "digit.png")
+        image = Image.fromarray(grey).convert(mode)
+    image.save(tmp_path / "digit.png")
     np.testing.assert_allclose(
         normalize_digit(tmp_path / "digit.png"), normalize_digit(ink), atol=0.01
     )
 
 
 def test_a_file_that_lies_on_its_side_is_set_upright(tmp_path):
-    picture = Image.fromarray((255 * (1 - seven(300, 220))).astype(np.uint8))
+    image = Image.fromarray((255 * (1 - seven(300, 220))).astype(np.uint8))
     tags = Image.Exif()
     tags[0x0112] = 6  # to be turned a quarter clockwise
-    picture.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "digit.png", exif=tags)
+    image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "digit.png", exif=tags)
     got = digits.read_grey(str(tmp_path / "digit.png"))
     assert got.shape == (300, 220)
     np.testing.assert_allclose(
@@ -229,7 +229,7 @@ def test_a_file_that_lies_on_its_side_is_set_upright(tmp_path):
     )
 
 
-def test_huge_pictures_are_read_too(tmp_path):
+def test_huge_images_are_read_too(tmp_path):
     expected = normalize_digit(seven())
     huge = np.kron(seven() > 0, np.ones((11, 11), dtype=bool))  # 3080 x 3080
     assert np.abs(normalize_digit(huge) - expected).mean() < 0.01
@@ -238,13 +238,13 @@ def test_huge_pictures_are_read_too(tmp_path):
     assert np.abs(normalize_digit(tmp_path / "huge.png") - expected).mean() < 0.01
 
 
-def test_a_batch_is_its_pictures_one_by_one(tmp_path):
-    pictures = [seven(), 1 - seven(100, 120, 10, 10, 0.5, 6), np.zeros((5, 5))]
+def test_a_batch_is_its_images_one_by_one(tmp_path):
+    images = [seven(), 1 - seven(100, 120, 10, 10, 0.5, 6), np.zeros((5, 5))]
     Image.fromarray((255 * seven()).astype(np.uint8)).save(tmp_path / "digit.png")
-    batch = normalize_digits([*pictures, tmp_path / "digit.png"])
+    batch = normalize_digits([*images, tmp_path / "digit.png"])
     assert batch.shape == (4, 1, 28, 28) and batch.dtype == np.float32
-    for got, picture in zip(batch, pictures, strict=False):
-        np.testing.assert_array_equal(got[0], normalize_digit(picture))
+    for got, image in zip(batch, images, strict=False):
+        np.testing.assert_array_equal(got[0], normalize_digit(image))
     np.testing.assert_allclose(batch[3], batch[0], atol=1e-4)
     assert normalize_digits([]).shape == (0, 1, 28, 28)
 
@@ -264,19 +264,19 @@ def test_a_batch_is_its_pictures_one_by_one(tmp_path):
         (None, TypeError, r"got object"),
     ],
 )
-def test_what_is_no_picture_is_named(image, error, message):
+def test_what_is_no_image_is_named(image, error, message):
     with pytest.raises(error, match=r"\[normalize_digit\] " + ".*" + message):
         normalize_digit(image)
 
 
-def test_what_is_no_picture_file_is_named(tmp_path):
+def test_what_is_no_image_file_is_named(tmp_path):
     text = tmp_path / "note.txt"
     text.write_text("seven")
     with pytest.raises(ValueError, match=r"cannot decode '.*note.txt'"):
         normalize_digit(text)
     with pytest.raises(FileNotFoundError, match=r"'.*gone.png': there is no file"):
         normalize_digit(str(tmp_path / "gone.png"))
-    with pytest.raises(TypeError, match=r"'images' must be several pictures, got '.*note.txt'"):
+    with pytest.raises(TypeError, match=r"'images' must be several images, got '.*note.txt'"):
         normalize_digits(text)
 
 
@@ -285,22 +285,22 @@ def test_what_is_no_picture_file_is_named(tmp_path):
 
 def test_mnist_has_its_centre_of_mass_where_we_put_it(sample):
     """And its box and its strokes: the constants of the module are measured here."""
-    pictures = sample[0].x[:500, 0] / np.float32(255)
-    middle = np.mean([centre_of_mass(picture) for picture in pictures], axis=0)
+    images = sample[0].x[:500, 0] / np.float32(255)
+    middle = np.mean([centre_of_mass(image) for image in images], axis=0)
     np.testing.assert_allclose(middle, digits.CENTRE, atol=0.05)
-    assert np.median([max(extent(picture, 0.1)) for picture in pictures]) == digits.BOX
-    widths = [digits._stroke_width(picture) for picture in pictures]
+    assert np.median([max(extent(image, 0.1)) for image in images]) == digits.BOX
+    widths = [digits._stroke_width(image) for image in images]
     assert np.median(widths) == pytest.approx(2.5, abs=0.1)
 
 
 def test_digits_of_mnist_stay_nearly_what_they_are(sample):
-    pictures = sample[1].x[:100, 0] / np.float32(255)
-    once = normalize_digits(pictures)[:, 0]
+    images = sample[1].x[:100, 0] / np.float32(255)
+    once = normalize_digits(images)[:, 0]
     twice = normalize_digits(once)[:, 0]
-    assert np.abs(once - pictures).mean() < 0.02
+    assert np.abs(once - images).mean() < 0.02
     assert np.abs(twice - once).mean() < 0.02
-    for picture in once:
-        np.testing.assert_allclose(centre_of_mass(picture), (14, 14), atol=0.55)
+    for image in once:
+        np.testing.assert_allclose(centre_of_mass(image), (14, 14), atol=0.55)
 
 
 def test_a_network_reads_normalized_digits_as_well_as_the_originals(sample):
@@ -308,10 +308,10 @@ def test_a_network_reads_normalized_digits_as_well_as_the_originals(sample):
     model = nn.zoo.mlp((64,), seed=0)  # it sees where each pixel is, and forgives nothing
     model.compile("categorical_crossentropy", "adam", lr=2e-3)
     model.fit(train, epochs=5, batch_size=64, verbose=0)
-    pictures, labels = test.x[:500, 0], test.y[:500]
+    images, labels = test.x[:500, 0], test.y[:500]
     original = (model.predict_classes(test)[:500] == labels).mean()
     assert original > 0.85
-    elsewhere = np.pad(pictures // 2 + 40, ((0, 0), (30, 9), (2, 50)), constant_values=40)
-    for changed in (pictures, 255 - elsewhere):
+    elsewhere = np.pad(images // 2 + 40, ((0, 0), (30, 9), (2, 50)), constant_values=40)
+    for changed in (images, 255 - elsewhere):
         got = (model.predict_classes(normalize_digits(changed)) == labels).mean()
         assert got >= original - 0.01

@@ -1,4 +1,4 @@
-"""Image folders: what becomes of each kind of picture, and a cache that is never wrong."""
+"""Image folders: what becomes of each kind of image, and a cache that is never wrong."""
 
 import json
 import os
@@ -20,13 +20,13 @@ ORIENTATION = 0x0112  # the EXIF tag
 
 @pytest.fixture
 def noise(rng):
-    """Return a function that makes a random picture (H, W, 3)."""
+    """Return a function that makes a random image (H, W, 3)."""
     return lambda height, width: rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """A set of two classes, a picture in each; tests add more to it."""
+    """A set of two classes, an image in each; tests add more to it."""
     for name, colour in ("cat", (200, 30, 10)), ("dog", (5, 100, 250)):
         save(tmp_path / "set" / name / "plain.png", np.full((6, 6, 3), colour, np.uint8))
     return tmp_path / "set"
@@ -45,11 +45,11 @@ def opened(monkeypatch):
     return paths
 
 
-def save(path, picture, **arguments):
-    """Write an array or a Pillow picture to a file; return the path."""
+def save(path, image, **arguments):
+    """Write an array or a Pillow image to a file; return the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
-    picture.save(path, **arguments)
+    image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+    image.save(path, **arguments)
     return path
 
 
@@ -57,9 +57,9 @@ def load(folder, size=6, **arguments):
     return load_image_folder(folder, size, **{"progress": False, "num_threads": 2, **arguments})
 
 
-def loaded(folder, picture, size, name="a.png", mode="RGB", fit="crop", **arguments):
-    """Save a picture as the first of the class 'cat' and return it (H, W, C) as it is loaded."""
-    path = save(folder / "cat" / name, picture, **arguments)
+def loaded(folder, image, size, name="a.png", mode="RGB", fit="crop", **arguments):
+    """Save an image as the first of the class 'cat' and return it (H, W, C) as it is loaded."""
+    path = save(folder / "cat" / name, image, **arguments)
     x = load(folder, size, mode=mode, fit=fit, cache=False).x
     path.unlink()
     return x[0].transpose(1, 2, 0)
@@ -94,13 +94,13 @@ def cache_files(folder):
 # ------------------------------------------------------------------------------- the listing
 
 
-def test_classes_are_the_sub_folders_by_name_and_pictures_lie_at_any_depth(folder, noise):
+def test_classes_are_the_sub_folders_by_name_and_images_lie_at_any_depth(folder, noise):
     first, second = noise(6, 6), noise(6, 6)
     save(folder / "cat" / "2020" / "may" / "x.PNG", first)
     save(folder / "Zebra" / "z.bmp", second)
     for name in ("cat/.hidden.png", ".thumbnails/a.png", "cat/.old/b.png", "at_the_top.png"):
         save(folder / name, noise(6, 6))
-    (folder / "dog" / "notes.txt").write_text("no picture")
+    (folder / "dog" / "notes.txt").write_text("no image")
     dataset = load(folder)
     assert dataset.class_names == ("Zebra", "cat", "dog")
     assert dataset.y.tolist() == [0, 1, 1, 2]
@@ -137,12 +137,12 @@ def test_fewer_than_two_classes_are_an_error(tmp_path, names):
 def test_an_empty_class_is_an_error_that_names_it(folder):
     (folder / "emu").mkdir()
     (folder / "emu" / "notes.txt").touch()
-    with pytest.raises(ValueError, match=r"each class must have pictures, got none in 'emu': "):
+    with pytest.raises(ValueError, match=r"each class must have images, got none in 'emu': "):
         load(folder)
 
 
 def test_a_class_of_nothing_but_damage_is_an_error_and_leaves_no_cache(folder):
-    (folder / "dog" / "plain.png").write_bytes(b"no picture")
+    (folder / "dog" / "plain.png").write_bytes(b"no image")
     message = r"that can be decoded, got none in 'dog'\. .*1 of 2.*dog/plain.png \(in none of"
     for _ in range(2):
         with pytest.raises(ValueError, match=message):
@@ -189,34 +189,34 @@ def test_arguments_are_checked(folder, arguments, message):
 # ----------------------------------------------------------------------------- the decoding
 
 
-def test_modes_of_pictures_without_alpha(folder, noise):
-    picture = noise(6, 6)
-    pillow = Image.fromarray(picture)
-    np.testing.assert_array_equal(loaded(folder, picture, 6), picture)
-    luma = picture @ np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
-    assert_close(loaded(folder, picture, 6, mode="L"), luma[:, :, np.newaxis], 1)
+def test_modes_of_images_without_alpha(folder, noise):
+    image = noise(6, 6)
+    pillow = Image.fromarray(image)
+    np.testing.assert_array_equal(loaded(folder, image, 6), image)
+    luma = image @ np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+    assert_close(loaded(folder, image, 6, mode="L"), luma[:, :, np.newaxis], 1)
 
-    grey = loaded(folder, picture[:, :, 0], 6)
-    np.testing.assert_array_equal(grey, np.repeat(picture[:, :, :1], 3, axis=2))
-    one_bit = loaded(folder, Image.fromarray(picture[:, :, 0] > 127), 6, mode="L")
-    np.testing.assert_array_equal(one_bit[:, :, 0], np.where(picture[:, :, 0] > 127, 255, 0))
+    grey = loaded(folder, image[:, :, 0], 6)
+    np.testing.assert_array_equal(grey, np.repeat(image[:, :, :1], 3, axis=2))
+    one_bit = loaded(folder, Image.fromarray(image[:, :, 0] > 127), 6, mode="L")
+    np.testing.assert_array_equal(one_bit[:, :, 0], np.where(image[:, :, 0] > 127, 255, 0))
     palette = pillow.quantize(16)
     colours = np.array(palette.getpalette()).reshape(-1, 3)[np.asarray(palette)]
     np.testing.assert_array_equal(loaded(folder, palette, 6), colours)
 
 
 def test_transparency_is_laid_on_white(folder, noise, rng):
-    picture = noise(6, 6)
+    image = noise(6, 6)
     alpha = rng.integers(0, 256, (6, 6, 1), dtype=np.uint8)
     share = alpha / 255
-    on_white = picture * share + 255 * (1 - share)
-    assert_close(loaded(folder, np.concatenate([picture, alpha], axis=2), 6), on_white, 1)
+    on_white = image * share + 255 * (1 - share)
+    assert_close(loaded(folder, np.concatenate([image, alpha], axis=2), 6), on_white, 1)
 
-    grey_alpha = np.concatenate([picture[:, :, :1], alpha], axis=2)
+    grey_alpha = np.concatenate([image[:, :, :1], alpha], axis=2)
     assert_close(loaded(folder, grey_alpha, 6, mode="L"), on_white[:, :, :1], 1)
     assert_close(loaded(folder, grey_alpha, 6), np.repeat(on_white[:, :, :1], 3, axis=2), 1)
 
-    palette = Image.fromarray(picture).quantize(8)
+    palette = Image.fromarray(image).quantize(8)
     colours = np.array(palette.getpalette()).reshape(-1, 3)[np.asarray(palette)]
     share = np.array([0, 128, 255, 255, 255, 255, 255, 255])[np.asarray(palette)][..., None] / 255
     got = loaded(folder, palette, 6, transparency=bytes([0, 128]))
@@ -225,8 +225,8 @@ def test_transparency_is_laid_on_white(folder, noise, rng):
     colours[np.asarray(palette) == 3] = 255
     np.testing.assert_array_equal(got, colours)
 
-    key = picture.copy()
-    key[2:4] = (9, 8, 7)  # a colour that stands for nothing at all, in a picture without alpha
+    key = image.copy()
+    key[2:4] = (9, 8, 7)  # a colour that stands for nothing at all, in an image without alpha
     got = loaded(folder, key, 6, transparency=(9, 8, 7))
     key[2:4] = 255
     np.testing.assert_array_equal(got, key)
@@ -248,23 +248,23 @@ def test_values_of_32_bits_are_refused(folder):
 
 def test_cmyk(folder, rng):
     cyan = rng.integers(0, 256, (1, 1, 4), dtype=np.uint8)
-    picture = Image.fromarray(np.repeat(np.repeat(cyan, 16, 0), 16, 1), mode=None)
-    picture = Image.frombytes("CMYK", (16, 16), picture.tobytes())
+    image = Image.fromarray(np.repeat(np.repeat(cyan, 16, 0), 16, 1), mode=None)
+    image = Image.frombytes("CMYK", (16, 16), image.tobytes())
     c, m, y, k = cyan[0, 0].astype(float)
     expected = np.array([(255 - ink) * (255 - k) / 255 for ink in (c, m, y)])
-    got = loaded(folder, picture, 4, name="a.jpg", quality=100, subsampling=0)
+    got = loaded(folder, image, 4, name="a.jpg", quality=100, subsampling=0)
     assert_close(got, np.broadcast_to(expected, (4, 4, 3)), 4)
     luma = expected @ [0.299, 0.587, 0.114]
-    got = loaded(folder, picture, 4, name="a.jpg", mode="L", quality=100)
+    got = loaded(folder, image, 4, name="a.jpg", mode="L", quality=100)
     assert_close(got, np.broadcast_to(luma, (4, 4, 1)), 4)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.webp", "a.tiff", "a.jpg"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_sets_a_picture_upright(folder, rng, name, orientation):
+def test_exif_orientation_sets_a_image_upright(folder, rng, name, orientation):
     stored = rng.integers(0, 256, (3, 5, 3)).repeat(16, axis=0).repeat(16, axis=1)
     stored = stored.astype(np.uint8)  # (48, 80, 3), of large squares that JPEG keeps
-    # Where row 0 and column 0 of the stored picture are in the upright one, by the standard.
+    # Where row 0 and column 0 of the stored image are in the upright one, by the standard.
     upright = {
         1: stored,  # top, left
         2: stored[:, ::-1],  # top, right
@@ -283,13 +283,13 @@ def test_exif_orientation_sets_a_picture_upright(folder, rng, name, orientation)
     assert_close(got, upright, 6 if name == "a.jpg" else 0)
 
 
-def test_broken_exif_data_do_not_cost_the_picture(folder, noise):
-    picture = noise(6, 6)
-    got = loaded(folder, picture, 6, exif=b"Exif\0\0nonsense")
-    np.testing.assert_array_equal(got, picture)
+def test_broken_exif_data_do_not_cost_the_image(folder, noise):
+    image = noise(6, 6)
+    got = loaded(folder, image, 6, exif=b"Exif\0\0nonsense")
+    np.testing.assert_array_equal(got, image)
 
 
-def test_the_first_frame_of_a_moving_picture_is_taken(folder):
+def test_the_first_frame_of_a_moving_image_is_taken(folder):
     frames = [Image.new("RGB", (6, 6), colour) for colour in ("red", "blue")]
     got = loaded(folder, frames[0], 6, name="a.gif", save_all=True, append_images=frames[1:])
     np.testing.assert_array_equal(got, np.asarray(frames[0]))
@@ -300,9 +300,9 @@ def test_the_first_frame_of_a_moving_picture_is_taken(folder):
 
 @pytest.mark.parametrize("shape", [(40, 40), (37, 61), (5, 4), (3, 90)])
 def test_stretch_is_a_weighted_mean_of_all_pixels(folder, noise, shape):
-    picture = noise(*shape)
-    got = loaded(folder, picture, (8, 12), fit="stretch")
-    assert_close(got, scaled(picture, 8, 12), 1)
+    image = noise(*shape)
+    got = loaded(folder, image, (8, 12), fit="stretch")
+    assert_close(got, scaled(image, 8, 12), 1)
 
 
 def test_crop_scales_the_shorter_side_and_cuts_both_ends(folder, noise):
@@ -314,25 +314,25 @@ def test_crop_scales_the_shorter_side_and_cuts_both_ends(folder, noise):
 
 
 def test_pad_leaves_black_borders(folder, noise):
-    picture = noise(20, 40)
-    got = loaded(folder, picture, 10, fit="pad")
-    assert_close(got[2:7], scaled(picture, 5, 10), 1)
+    image = noise(20, 40)
+    got = loaded(folder, image, 10, fit="pad")
+    assert_close(got[2:7], scaled(image, 5, 10), 1)
     assert not got[:2].any()
     assert not got[7:].any()
-    assert loaded(folder, picture[:, :10], (6, 9), fit="pad").any(axis=(0, 2)).tolist() == (
+    assert loaded(folder, image[:, :10], (6, 9), fit="pad").any(axis=(0, 2)).tolist() == (
         [False] * 3 + [True] * 3 + [False] * 3
     )
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
 @pytest.mark.parametrize("shape", [(1, 3000), (3000, 1), (1, 1), (60, 29), (29, 60)])
-def test_the_thinnest_pictures_are_scaled_too(folder, fit, shape):
+def test_the_thinnest_images_are_scaled_too(folder, fit, shape):
     got = loaded(folder, np.full((*shape, 3), 77, np.uint8), (9, 7), fit=fit)
     assert (got == 77).any()
     assert fit == "pad" or (got == 77).all()
 
 
-def test_a_thin_picture_does_not_fill_the_memory_on_its_way(folder):
+def test_a_thin_image_does_not_fill_the_memory_on_its_way(folder):
     resource = pytest.importorskip("resource")
     save(folder / "cat" / "thin.png", Image.new("L", (1_000_000, 1)))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB, on macOS bytes
@@ -346,7 +346,7 @@ def test_a_large_jpeg_is_decoded_at_a_part_of_its_size(folder, rng, monkeypatch,
     sizes = []
     monkeypatch.setattr(
         "nn.data.images.decode._without_alpha",
-        lambda picture: sizes.append(picture.size) or picture,
+        lambda image: sizes.append(image.size) or image,
     )
     smooth = scaled(rng.integers(0, 256, (5, 7, 3)), 400, 640).astype(np.uint8)
     exif = Image.Exif()
@@ -378,7 +378,7 @@ def make_damaged(folder, noise):
     whole = save(folder / "cat" / "whole.jpg", noise(64, 64)).read_bytes()
     (folder / "cat" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     (folder / "cat" / "empty.png").touch()
-    (folder / "dog" / "text.jpg").write_text("this is no picture")
+    (folder / "dog" / "text.jpg").write_text("this is no image")
     save(folder / "cat" / "program.eps", noise(6, 6)).rename(folder / "cat" / "program.png")
     png = save(folder / "dog" / "flipped.png", noise(64, 64))
     data = bytearray(png.read_bytes())
@@ -401,14 +401,14 @@ def make_damaged(folder, noise):
 
 
 @pytest.mark.parametrize("cache", [False, True])
-def test_damaged_pictures_are_left_out_with_one_warning(folder, noise, cache):
+def test_damaged_images_are_left_out_with_one_warning(folder, noise, cache):
     expected = make_damaged(folder, noise)
     with pytest.warns(RuntimeWarning) as caught:
         dataset = load(folder, cache=cache)
     assert len(caught) == 1
     assert caught[0].filename == __file__
     text = str(caught[0].message)
-    assert f"[load_image_folder] {len(expected)} of {len(expected) + 3} pictures in" in text
+    assert f"[load_image_folder] {len(expected)} of {len(expected) + 3} images in" in text
     for name, reason in sorted(expected.items())[:5]:
         assert f"{name} ({reason}" in text
     assert (f"and {len(expected) - 5} more" in text) == (len(expected) > 5)
@@ -417,7 +417,7 @@ def test_damaged_pictures_are_left_out_with_one_warning(folder, noise, cache):
     np.testing.assert_array_equal(dataset.x[2, :, 0, 0], [5, 100, 250])
 
 
-def test_damaged_pictures_are_reported_from_the_cache_too(folder, noise, opened):
+def test_damaged_images_are_reported_from_the_cache_too(folder, noise, opened):
     make_damaged(folder, noise)
     with pytest.warns(RuntimeWarning) as first:
         expected = load(folder)
@@ -439,13 +439,13 @@ def test_bombs_are_refused_and_reported(folder, noise, monkeypatch, limit):
         assert len(load(folder)) == 2
     assert len(caught) == 1
     reason = "132 pixels, more than PIL.Image.MAX" if limit > 66 else "exceeds limit"
-    assert "1 of 3 pictures" in str(caught[0].message)
+    assert "1 of 3 images" in str(caught[0].message)
     assert reason in str(caught[0].message)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
     assert len(load(folder, cache=False)) == 3
 
 
-def test_a_lack_of_memory_is_no_fault_of_the_picture(folder, monkeypatch):
+def test_a_lack_of_memory_is_no_fault_of_the_image(folder, monkeypatch):
     def no_memory(*_):
         raise MemoryError
 
@@ -667,7 +667,7 @@ def test_a_cache_of_another_form_is_not_taken_for_this_one(folder, noise):
     np.testing.assert_array_equal(load(folder).x, load(folder, cache=False).x)
 
 
-def test_a_note_cannot_leave_out_a_picture_that_the_array_holds(folder, opened):
+def test_a_note_cannot_leave_out_a_image_that_the_array_holds(folder, opened):
     save(folder / "cat" / "a.png", np.zeros((6, 6, 3), np.uint8))
     load(folder)
     note(lambda made: {**made, "left_out": {"cat/a.png": "?"}})(folder)
@@ -729,7 +729,7 @@ def test_a_full_disk_is_an_error_that_says_so(folder, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(image_folder, "_write_header", full)
-    message = r"cannot write the decoded pictures, 0 MB, to '.*set' \(No space left on device\)"
+    message = r"cannot write the decoded images, 0 MB, to '.*set' \(No space left on device\)"
     with pytest.raises(OSError, match=message):
         load(folder)
     assert cache_files(folder) == []
@@ -792,8 +792,8 @@ def test_a_cache_dir_that_cannot_be_written_is_an_error(folder, tmp_path):
 def test_a_model_learns_from_the_mapped_set(folder, rng):
     for k in range(12):
         for name, level in ("cat", 40), ("dog", 200):
-            picture = rng.integers(level, level + 40, (9, 9, 3), dtype=np.uint8)
-            save(folder / name / f"{k}.png", picture)
+            image = rng.integers(level, level + 40, (9, 9, 3), dtype=np.uint8)
+            save(folder / name / f"{k}.png", image)
     dataset = load(folder, 4)
     model = nn.Model([nn.Flatten(), nn.Dense(2)], seed=0)
     model.compile("cce", "adam", lr=0.05)

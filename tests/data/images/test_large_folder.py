@@ -8,19 +8,19 @@ import textwrap
 import numpy as np
 import pytest
 
-PICTURES, CLASSES, STEPS = 5000, 38, 200
+IMAGES, CLASSES, STEPS = 5000, 38, 200
 
 
 def make_folder(path):
     """Write JPEG files of 160 x 120 pixels, enlarged noise, in a folder a class."""
     image = pytest.importorskip("PIL.Image", reason="needs Pillow, the extra 'images'")
     rng = np.random.default_rng(0)
-    for index in range(PICTURES):
+    for index in range(IMAGES):
         folder = path / f"class {index % CLASSES:02}"
         folder.mkdir(exist_ok=True)
         pixels = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)
-        picture = image.fromarray(pixels).resize((160, 120))
-        picture.save(folder / f"{index:05}.jpg", quality=85)
+        photo = image.fromarray(pixels).resize((160, 120))
+        photo.save(folder / f"{index:05}.jpg", quality=85)
 
 
 TRAIN = """
@@ -47,14 +47,14 @@ class Watch(nn.callbacks.Callback):
 
 
 start = time.perf_counter()
-pictures = load_image_folder(sys.argv[1], size=128, progress=False)
+images = load_image_folder(sys.argv[1], size=128, progress=False)
 loaded = time.perf_counter() - start
 model = nn.zoo.large_cnn(seed=0)
 model.compile("cce", "adam", lr=1e-3)
-model.fit(pictures, epochs=10, batch_size=32, callbacks=[Watch()], verbose=0)
+model.fit(images, epochs=10, batch_size=32, callbacks=[Watch()], verbose=0)
 print(json.dumps({{
-    "pictures": len(pictures), "parameters": sum(p.size for p, _ in model.get_params_and_grads()),
-    "classes": len(pictures.class_names), "loaded": loaded, "seen": Watch.seen,
+    "images": len(images), "parameters": sum(p.size for p, _ in model.get_params_and_grads()),
+    "classes": len(images.class_names), "loaded": loaded, "seen": Watch.seen,
     "epochs": len(Watch.epochs), "peak": memory("VmHWM"),
 }}))
 """
@@ -76,7 +76,7 @@ def run(script, *arguments):
 def test_a_large_folder_trains_in_a_bounded_memory(tmp_path):
     make_folder(tmp_path)
     first = run(TRAIN.format(steps=STEPS), tmp_path)
-    assert (first["pictures"], first["classes"]) == (PICTURES, CLASSES)
+    assert (first["images"], first["classes"]) == (IMAGES, CLASSES)
     assert 8.2e6 < first["parameters"] < 8.4e6
     assert first["epochs"] == 2  # 157 steps each, so the second was under way
     assert first["peak"] < 2.5e9

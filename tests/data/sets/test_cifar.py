@@ -95,7 +95,7 @@ class Writer:
 
 def python_file(pixels, memo=True, columns_first=False, **labels):
     """Return a batch as bytes: values (n, 3072), and lists of labels by their names."""
-    names = [f"picture_s_{k:06d}.png".encode() for k in range(len(pixels))]
+    names = [f"image_s_{k:06d}.png".encode() for k in range(len(pixels))]
     values = {b"batch_label": b"training batch 1 of 5"}
     values |= {name.encode(): list(map(int, column)) for name, column in labels.items()}
     values |= {b"data": pixels, b"filenames": names}
@@ -111,7 +111,7 @@ def unpickled(content):
 
 @pytest.fixture
 def small(monkeypatch):
-    """CIFAR with batches of four pictures, and two to test."""
+    """CIFAR with batches of four images, and two to test."""
     ten, hundred = cifar10.CIFAR10, cifar10.CIFAR100
     ten = dataclasses.replace(ten, train=dict.fromkeys(ten.train, 4), test={"test_batch": 2})
     hundred = dataclasses.replace(hundred, train={"train": 20}, test={"test": 2})
@@ -253,7 +253,7 @@ def test_cifar100_refuses_unknown_labels(tmp_path):
 
 @pytest.mark.parametrize("layout", ["bin", "py"])
 def test_sets_of_the_official_size(tmp_path, rng, layout):
-    """All 60,000 pictures; the batches to train are one file under five names."""
+    """All 60,000 images; the batches to train are one file under five names."""
     pixels = np.frombuffer(rng.bytes(10_000 * 3072), np.uint8).reshape(10_000, 3072)
     labels = rng.integers(0, 10, 10_000, dtype=np.uint8)
     if layout == "bin":
@@ -276,7 +276,7 @@ def test_sets_of_the_official_size(tmp_path, rng, layout):
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs CIFAR-10 in ../shared/data/cifar10")
-def test_real_pictures(tmp_path, monkeypatch):
+def test_real_images(tmp_path, monkeypatch):
     pytest.importorskip("PIL")
     spec = importlib.util.spec_from_file_location("make_cifar10", SHARED / "make_cifar10.py")
     maker = importlib.util.module_from_spec(spec)
@@ -340,7 +340,7 @@ def batch(count=4, width=3072, label=1):
 
 WRONG_BATCHES = {
     "of five": (batch(5), r"array 'data' of shape \(4, 3072\), got shape \(5, 3072\)"),
-    "of narrow pictures": (batch(width=3071), r"got shape \(4, 3071\)"),
+    "of narrow images": (batch(width=3071), r"got shape \(4, 3071\)"),
     "without data": (Writer().dict({b"labels": [1] * 4}), "array 'data' .*got none"),
     "with data of text": (Writer().dict({b"labels": [1] * 4, b"data": b"x"}), "got none"),
     "without labels": (Writer().dict({b"data": np.zeros((4, 3072), np.uint8)}), "'labels' .*none"),
@@ -628,7 +628,7 @@ def test_damaged_batches_are_read_or_refused():
 
 
 def test_the_largest_files_do_not_take_too_many_steps(rng):
-    """CIFAR-100's has 50,000 pictures, with two labels and a file name each."""
+    """CIFAR-100's has 50,000 images, with two labels and a file name each."""
     pixels = np.zeros((50_000, 1), np.uint8)
     labels = np.zeros(50_000, np.uint8)
     start = time.monotonic()

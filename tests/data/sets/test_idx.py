@@ -165,8 +165,8 @@ def test_the_sample_is_whole_and_balanced(sample):
         assert dataset.num_classes == 10
         assert np.bincount(dataset.y).tolist() == [each] * 10
         assert dataset.x.max() == 255
-    pictures = {x.tobytes() for dataset in sample for x in dataset.x}
-    assert len(pictures) == 5000
+    images = {x.tobytes() for dataset in sample for x in dataset.x}
+    assert len(images) == 5000
 
 
 def test_the_sample_has_the_checksums_of_its_readme():

@@ -27,7 +27,7 @@ def emnist_names(split):
 
 
 def write_set(folder, names, rng, labels):
-    """Write four files: random pictures with these labels, and the first three of them to test."""
+    """Write four files: random images with these labels, and the first three of them to test."""
     labels = np.array(labels, np.uint8)
     images = rng.integers(0, 256, (len(labels), 28, 28), dtype=np.uint8)
     arrays = (images, labels, images[:3], labels[:3])

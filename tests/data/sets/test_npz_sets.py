@@ -12,22 +12,22 @@ from nn.data import Dataset, load_npz
 
 
 @pytest.fixture
-def pictures(rng):
-    """103 small pictures, each different, with labels of three classes."""
+def images(rng):
+    """103 small images, each different, with labels of three classes."""
     x = rng.integers(0, 256, (103, 1, 4, 5), dtype=np.uint8)
     return Dataset(x, np.arange(103) % 3)
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_npz_with_x_and_y(tmp_path, pictures, save):
-    save(tmp_path / "set.npz", x=pictures.x, y=pictures.y, notes=np.array("from the attic"))
+def test_npz_with_x_and_y(tmp_path, images, save):
+    save(tmp_path / "set.npz", x=images.x, y=images.y, notes=np.array("from the attic"))
     dataset = load_npz(tmp_path / "set.npz")
-    np.testing.assert_array_equal(dataset.x, pictures.x)
-    np.testing.assert_array_equal(dataset.y, pictures.y)
+    np.testing.assert_array_equal(dataset.x, images.x)
+    np.testing.assert_array_equal(dataset.y, images.y)
     assert dataset.x.dtype == np.uint8
-    save(tmp_path / "set.npz", x=np.asfortranarray(pictures.x[..., 0]))
+    save(tmp_path / "set.npz", x=np.asfortranarray(images.x[..., 0]))
     dataset = load_npz(str(tmp_path / "set.npz"))
-    np.testing.assert_array_equal(dataset.x, pictures.x[..., 0])
+    np.testing.assert_array_equal(dataset.x, images.x[..., 0])
     assert dataset.y is None
 
 
