@@ -62,8 +62,8 @@ def images(
 
     Examples
     --------
-    >>> images = np.random.default_rng(0).random((6, 3, 8, 8))
-    >>> figure = images(images, [0, 1, 0, 1, 0, 1], class_names=["cat", "dog"])
+    >>> x = np.random.default_rng(0).random((6, 3, 8, 8))
+    >>> figure = images(x, [0, 1, 0, 1, 0, 1], class_names=["cat", "dog"])
     >>> [text.get_text() for text in figure.axes[0].texts]
     ['cat', 'dog', 'cat', 'dog', 'cat', 'dog']
     """
