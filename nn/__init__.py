@@ -105,6 +105,8 @@ from .optim import schedules
 from .random import seed
 from .training.lr_finder import LRCurve, find_lr
 
+compat.import_aliases()
+
 __version__ = "0.1.0"
 
 __all__ = [

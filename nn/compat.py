@@ -1,19 +1,76 @@
-"""Names that other libraries use, and earlier module names, for what has another name in nn."""
+"""Names that other libraries use, and earlier module names, for what has another name in nn.
 
+These tables are the one place for such names: a registry adds its aliases from here
+(`nn.registry`), and an optimizer translates the names of its arguments (`renamed`).
+"""
+
+import importlib
 import sys
-from types import ModuleType
+from collections.abc import Mapping
+from typing import Any
 
-from .files import model_file
-from .inspect import explain, gradcheck, trace
-from .optim import schedules
+from . import checks
 
 #: Modules by the names under which they can also be imported: `from nn.io import FileFormatError`.
-MODULES: dict[str, ModuleType] = {
-    "nn.explain": explain,
-    "nn.gradcheck": gradcheck,
-    "nn.io": model_file,
-    "nn.schedules": schedules,
-    "nn.trace": trace,
+MODULES: dict[str, str] = {
+    "nn.explain": "nn.inspect.explain",
+    "nn.gradcheck": "nn.inspect.gradcheck",
+    "nn.io": "nn.files.model_file",
+    "nn.schedules": "nn.optim.schedules",
+    "nn.trace": "nn.inspect.trace",
 }
 
-sys.modules.update(MODULES)
+#: Losses, as Keras and the literature call them.
+LOSSES: dict[str, str] = {
+    "sparse_categorical_crossentropy": "categorical_crossentropy",
+    "cce": "categorical_crossentropy",
+    "bce": "binary_crossentropy",
+    "mean_squared_error": "mse",
+    "mean_absolute_error": "mae",
+}
+
+#: Metrics, as Keras calls them.
+METRICS: dict[str, str] = {"acc": "accuracy"}
+
+#: Arguments of an optimizer, as Keras and PyTorch call them.
+OPTIMIZER_ARGUMENTS: dict[str, str] = {
+    "learning_rate": "lr",
+    "beta_1": "beta1",
+    "beta_2": "beta2",
+    "epsilon": "eps",
+}
+
+
+def renamed(owner: str, arguments: dict[str, Any], aliases: Mapping[str, str]) -> dict[str, Any]:
+    """Return keyword arguments under nn's names.
+
+    Parameters
+    ----------
+    owner
+        The class that an error names.
+    arguments
+        Values by name.
+    aliases
+        `{alias: name}`.
+
+    Raises
+    ------
+    ValueError
+        If an argument is given under two names.
+
+    Examples
+    --------
+    >>> renamed("Adam", {"learning_rate": 0.1, "beta1": 0.8}, OPTIMIZER_ARGUMENTS)
+    {'lr': 0.1, 'beta1': 0.8}
+    """
+    for alias, name in aliases.items():
+        if alias in arguments and name in arguments:
+            rule = f"is another name of {name!r}: give one of them"
+            raise checks.error(owner, alias, rule, arguments[alias])
+    return {aliases.get(name, name): value for name, value in arguments.items()}
+
+
+def import_aliases() -> None:
+    """Make every module of `MODULES` importable under its other name."""
+    for alias, name in MODULES.items():
+        sys.modules[alias] = importlib.import_module(name)

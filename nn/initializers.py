@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from . import checks
+from .registry import Registry
 
 Initializer = Callable[[tuple[int, ...], np.random.Generator], np.ndarray]
 
@@ -101,20 +101,19 @@ def lecun_uniform(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarra
     return _uniform(shape, rng, 1 / fan_in_and_out(shape)[0])
 
 
-NAME2INITIALIZER: dict[str, Initializer] = {
-    "zeros": zeros,
-    "ones": ones,
-    "he_normal": he_normal,
-    "he_uniform": he_uniform,
-    "glorot_normal": glorot_normal,
-    "glorot_uniform": glorot_uniform,
-    "lecun_normal": lecun_normal,
-    "lecun_uniform": lecun_uniform,
-}
+_RULES = (
+    *(zeros, ones, he_normal, he_uniform),
+    *(glorot_normal, glorot_uniform, lecun_normal, lecun_uniform),
+)
+
+#: The initializers by the names that `kernel_initializer=` takes.
+NAME2INITIALIZER: Registry[Initializer] = Registry(
+    "initializers", "kernel_initializer", {rule.__name__: rule for rule in _RULES}
+)
 
 
 def get(initializer: str | Initializer, owner: str = "initializers") -> Initializer:
-    """Return the function that a name stands for, or the function itself.
+    """Return the initializer of a name, or the function itself.
 
     Raises
     ------
@@ -123,6 +122,4 @@ def get(initializer: str | Initializer, owner: str = "initializers") -> Initiali
     """
     if callable(initializer):
         return initializer
-    if initializer not in NAME2INITIALIZER:
-        raise checks.unknown(owner, "kernel_initializer", initializer, NAME2INITIALIZER)
-    return NAME2INITIALIZER[initializer]
+    return NAME2INITIALIZER.find(initializer, owner)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from . import checks, cuda
+from .registry import Registry
 
 Array = Any  # a numpy or a cupy ndarray
 
@@ -149,14 +150,16 @@ class L1L2(Regularizer):
 
 
 #: The classes by their names in a file.
-NAME2REGULARIZER: dict[str, type[Regularizer]] = {"L1": L1, "L2": L2, "L1L2": L1L2}
+NAME2REGULARIZER: Registry[type[Regularizer]] = Registry(
+    "nn.regularizers", "kernel_regularizer", {"L1": L1, "L2": L2, "L1L2": L1L2}
+)
 
-# What a name stands for, as in Keras.
-_NAMED: dict[str, Callable[[], Regularizer]] = {
-    "l1": lambda: L1(0.01),
-    "l2": lambda: L2(0.01),
-    "l1_l2": lambda: L1L2(0.01, 0.01),
-}
+# The names that `kernel_regularizer=` takes, with Keras' factors.
+_NAMED: Registry[Callable[[], Regularizer]] = Registry(
+    "nn.regularizers",
+    "kernel_regularizer",
+    {"l1": lambda: L1(0.01), "l2": lambda: L2(0.01), "l1_l2": lambda: L1L2(0.01, 0.01)},
+)
 
 
 def get(
@@ -186,9 +189,7 @@ def get(
     if isinstance(regularizer, dict):
         return from_config(regularizer, owner, argument)
     if isinstance(regularizer, str):
-        if regularizer.lower() not in _NAMED:
-            raise checks.unknown(owner, argument, regularizer, _NAMED)
-        return _NAMED[regularizer.lower()]()
+        return _NAMED.find(regularizer, owner, argument)()
     rule = "must be 'l1', 'l2', 'l1_l2' or an object such as nn.regularizers.L2(0.001)"
     raise checks.error(owner, argument, rule, regularizer)
 
@@ -204,11 +205,14 @@ def from_config(
     L1L2(l1=0.1, l2=0.0)
     """
     name, arguments = config.get("class"), config.get("config") or {}
-    if name not in NAME2REGULARIZER:
-        message = str(checks.unknown(owner, argument, name, NAME2REGULARIZER))
-        raise ValueError(f"{message} One of your own goes into nn.regularizers.NAME2REGULARIZER.")
     try:
-        return NAME2REGULARIZER[name](**arguments)
+        cls = NAME2REGULARIZER.find(name, owner, argument)
+    except ValueError as error:
+        raise ValueError(
+            f"{error} Add a class of your own to nn.regularizers.NAME2REGULARIZER."
+        ) from None
+    try:
+        return cls(**arguments)
     except TypeError as error:
         raise ValueError(
             f"[{name}] cannot be made from the config {arguments}: {error}."
