@@ -367,8 +367,8 @@ G = np.ones((1, 4, 2, 2))
         (lambda: naive.conv2d_naive(X.astype(str), W, None), r"'x' must be an array of numbers"),
         (lambda: naive.conv2d_naive(X[:0], W, None), r"'x' must be .* shape \(0, 2, 3, 3\)"),
         (lambda: naive.conv2d_naive(X, W[0], None), r"'w' must be .*\(F, C/G, KH, KW\)"),
-        (lambda: naive.conv2d_naive(X[:, :1], W, None), r"'groups' must share out 1 channels"),
-        (lambda: naive.conv2d_naive(X, W, None, groups=3), "'groups' must share out .* got 3"),
+        (lambda: naive.conv2d_naive(X[:, :1], W, None), r"'groups' .* 1 channels"),
+        (lambda: naive.conv2d_naive(X, W, None, groups=3), "'groups' .* got 3"),
         (lambda: naive.conv2d_naive(X, W, None, groups=0), "'groups' must be a positive integer"),
         (lambda: naive.conv2d_naive(X, W, np.ones(3)), r"'b' must be .* shape \(4,\), got .*3"),
         (lambda: naive.conv2d_naive(X, W, None, stride=0), "'stride' must be positive, got 0"),
@@ -398,11 +398,11 @@ G = np.ones((1, 4, 2, 2))
         (lambda: naive.max_pool2d_naive(X, 0, 1), r"\[max_pool2d_naive\] 'pool' must be positive"),
         (
             lambda: naive.max_pool2d_backward_naive(X, np.full((1, 3, 3, 2), 1), X.shape, 1, 1),
-            r"'index' must hold cells of a window, 0\.\.0, got '1\.\.1'",
+            r"'index' .* 0\.\.0, got '1\.\.1'",
         ),
         (
             lambda: naive.max_pool2d_backward_naive(X, np.full((1, 3, 3, 2), -1), X.shape, 1, 1),
-            r"'index' must hold cells of a window, 0\.\.0, got '-1\.\.-1'",
+            r"'index' .* 0\.\.0, got '-1\.\.-1'",
         ),
         (
             lambda: naive.avg_pool2d_backward_naive(X, (2, 3, 3), 1, 1),
