@@ -1,10 +1,9 @@
-"""The zoo: ready architectures, from a single neuron to a residual network.
+"""Ready-made architectures, from a single neuron to a residual network.
 
-Each function writes down the layers of one network, builds it for inputs of a shape and returns
-the `Model`, not compiled: loss, optimizer and training are yours. The classifiers end in logits,
-one for each class, as the cross-entropy `'cce'` takes them; `logistic_regression` and
-`conv_autoencoder` end in a sigmoid and go with `'bce'` or `'mse'`. The parameter counts in the
-docstrings are those of the default arguments; `model.summary()` shows where they are.
+Each function builds one network for an input shape and returns the `Model`, built but not compiled.
+The classifiers return logits, one for each class, for the cross-entropy `'cce'`;
+`logistic_regression` and `conv_autoencoder` end in a sigmoid and are trained with `'bce'` or
+`'mse'`. The parameter counts in the docstrings are for the default arguments.
 
 >>> model = lenet5(seed=0)
 >>> model.compile(loss="cce", optimizer="adam")
@@ -41,7 +40,7 @@ Shape = Sequence[int]  # of one input, without the batch axis: (C, H, W)
 
 
 def _model(name: str, stack: list[Layer], input_shape: Shape, seed: int | None) -> Model:
-    """Return a model of the layers, built for inputs of a shape."""
+    """Return a model of the layers, built for an input shape."""
     _check_shape(name, input_shape)
     model = Model(stack, seed=seed, name=name)
     model.build((None, *input_shape))
@@ -49,7 +48,7 @@ def _model(name: str, stack: list[Layer], input_shape: Shape, seed: int | None) 
 
 
 def _check_shape(owner: str, shape: Any) -> None:
-    """Raise for anything but the sizes of one input."""
+    """Raise ValueError unless `shape` is the shape of one input."""
     is_shape = isinstance(shape, Sequence) and len(shape) > 0
     if not is_shape or not all(checks.is_integer(size) and size >= 1 for size in shape):
         rule = "must be positive sizes without a batch axis, as in (3, 32, 32)"
@@ -62,18 +61,17 @@ def _check_shape(owner: str, shape: Any) -> None:
 def logistic_regression(input_shape: Shape = (2,), seed: int | None = None) -> Model:
     """Return one neuron: the probability `sigmoid(x @ W + b)` of one class against another.
 
-    Under `'bce'` it is logistic regression. It puts a straight line between the classes, and is
-    the last layer of every deeper network that answers yes or no. 3 parameters.
+    Trained with `'bce'` it is logistic regression, with a linear decision boundary. 3 parameters.
 
-    Cox 1958, "The regression analysis of binary sequences"; as a neuron that learns, with a step
-    in place of the sigmoid, Rosenblatt 1958, "The perceptron".
+    Cox 1958, "The regression analysis of binary sequences"; with a step function instead of the
+    sigmoid, Rosenblatt 1958, "The perceptron".
 
     Parameters
     ----------
     input_shape
         Shape of one input, without the batch axis; images are flattened.
     seed
-        As for `mlp`.
+        As in `mlp`.
 
     Returns
     -------
@@ -107,20 +105,20 @@ def mlp(
 ) -> Model:
     """Return a multilayer perceptron: dense layers with ReLU between them.
 
-    Each hidden layer is Dense, batch normalisation where it is wanted, ReLU, and Dropout where it
-    is wanted; a last Dense gives the logits. 101,770 parameters.
+    Each hidden layer is Dense, optional batch normalisation, ReLU, and optional Dropout; a last
+    Dense returns the logits. 101,770 parameters.
 
-    Layers of the sizes [n0, n1, ..., nL], as courses write them, are
-    `mlp((n1, ...), input_shape=(n0,), num_classes=nL)`; a single logit goes with `'bce'`.
+    A network with layer sizes [n0, n1, ..., nL] is
+    `mlp((n1, ...), input_shape=(n0,), num_classes=nL)`; use a single logit with `'bce'`.
 
     Parameters
     ----------
     hidden_dims
-        Units of each hidden layer; none at all makes it a linear classifier.
+        Units of each hidden layer; an empty sequence makes a linear classifier.
     dropout
-        Share of the units that is dropped after each hidden layer, in [0, 1).
+        Fraction of the units to drop after each hidden layer, in [0, 1).
     use_batchnorm
-        Whether each hidden layer is normalised before its activation.
+        Whether to use batch normalisation before each activation.
     input_shape
         Shape of one input, without the batch axis; images are flattened.
     num_classes
@@ -128,19 +126,14 @@ def mlp(
     seed
         Seed of the model; None takes the next seed of `nn.seed`.
     activation
-        Name of the activation after each hidden layer, as `Activation` takes it: 'tanh' or
-        'sigmoid' for the classics. With 'linear' all layers together are a linear one.
-
-    Returns
-    -------
-    Model
-        Built, not compiled.
+        Name of the activation after each hidden layer, as in `Activation`. With 'linear' the
+        whole network is linear.
 
     Raises
     ------
     ValueError
-        For sizes that are not positive integers, a dropout that is no share, or an unknown
-        activation.
+        If a size is not a positive integer, `dropout` is not in [0, 1), or the activation is
+        unknown.
 
     Examples
     --------
@@ -154,16 +147,16 @@ def mlp(
     """
     _check_shape("mlp", input_shape)
     dropout = checks.fraction("mlp", "dropout", dropout)
-    if not isinstance(activation, str):  # one object cannot stand after several layers
+    if not isinstance(activation, str):  # several layers cannot share one object
         raise checks.error("mlp", "activation", "must be a name, as 'relu'", activation)
     stack: list[Layer] = [Flatten()] if len(input_shape) > 1 else []
     for units in hidden_dims:
         stack.append(Dense(units))
         if use_batchnorm:
             stack.append(BatchNorm())
-        bend = get_activation(activation, "mlp")
-        if bend is not None:  # 'linear' is none
-            stack.append(bend)
+        activation_layer = get_activation(activation, "mlp")
+        if activation_layer is not None:  # None for 'linear'
+            stack.append(activation_layer)
         if dropout:
             stack.append(Dropout(dropout))
     stack.append(Dense(num_classes))
@@ -173,112 +166,67 @@ def mlp(
 fully_connected_net = mlp
 
 
-# ------------------------------------------------------------------------------- for small images
+# ------------------------------------------------------------------------------- small images
 
 
 def lenet5(
     input_shape: Shape = (1, 28, 28), num_classes: int = 10, seed: int | None = None
 ) -> Model:
-    """Return LeNet-5, the network that read cheques: 61,706 parameters.
+    """Return LeNet-5: 61,706 parameters.
 
     LeCun, Bottou, Bengio and Haffner 1998, "Gradient-based learning applied to document
-    recognition", section II.B, in today's form: the average pooling has no weights, every filter
-    of the second convolution sees all channels, and the output is a dense layer.
+    recognition", section II.B, in its usual modern form: average pooling has no weights, each
+    filter of the second convolution sees all channels, and the output is a dense layer.
 
     Parameters
     ----------
     input_shape
-        (C, H, W), 12 pixels or more. Images of less than 32 pixels get the frame of 2 pixels
-        that makes digits of 28 x 28 the paper's 32 x 32.
+        (C, H, W), at least 12 pixels. Images narrower than 32 pixels are padded by 2 pixels on
+        each side, as 28 x 28 digits become 32 x 32 in the paper.
     num_classes, seed
-        As for `mlp`.
-
-    Returns
-    -------
-    Model
-        Built, not compiled.
+        As in `mlp`.
     """
     _check_shape("lenet5", input_shape)
-    frame = 2 if input_shape[-1] < 32 else 0
-    stack = [
-        Conv2D(6, 5, padding=frame),
-        Tanh(),
-        AvgPool2D(),
-        Conv2D(16, 5, padding="valid"),
-        Tanh(),
-        AvgPool2D(),
-        Flatten(),
-        Dense(120),
-        Tanh(),
-        Dense(84),
-        Tanh(),
-        Dense(num_classes),
-    ]
+    padding = 2 if input_shape[-1] < 32 else 0
+    stack: list[Layer] = [Conv2D(6, 5, padding=padding), Tanh(), AvgPool2D()]
+    stack += [Conv2D(16, 5, padding="valid"), Tanh(), AvgPool2D()]
+    stack += [Flatten(), Dense(120), Tanh(), Dense(84), Tanh(), Dense(num_classes)]
     return _model("lenet5", stack, input_shape, seed)
 
 
 def small_cnn(
     input_shape: Shape = (1, 28, 28), num_classes: int = 10, seed: int | None = None
 ) -> Model:
-    """Return two small convolutions and two dense layers: 52,138 parameters, the quickest here.
+    """Return two small convolutions and two dense layers: 52,138 parameters, the fastest here.
 
     Parameters
     ----------
     input_shape
-        (C, H, W), 4 pixels or more.
+        (C, H, W), at least 4 pixels.
     num_classes, seed
-        As for `mlp`.
-
-    Returns
-    -------
-    Model
-        Built, not compiled.
+        As in `mlp`.
     """
-    stack = [
-        Conv2D(8),
-        ReLU(),
-        MaxPool2D(),
-        Conv2D(16),
-        ReLU(),
-        MaxPool2D(),
-        Flatten(),
-        Dense(64),
-        ReLU(),
-        Dense(num_classes),
-    ]
+    stack = [*_conv_relu_pool(8), *_conv_relu_pool(16)]
+    stack += [Flatten(), Dense(64), ReLU(), Dense(num_classes)]
     return _model("small_cnn", stack, input_shape, seed)
 
 
 def mnist_cnn(
     input_shape: Shape = (1, 28, 28), num_classes: int = 10, seed: int | None = None
 ) -> Model:
-    """Return the network of Keras' own MNIST example: 34,826 parameters.
+    """Return the network of the Keras MNIST example: 34,826 parameters.
 
-    Two convolutions without padding and a single dense layer, behind Dropout.
+    Two convolutions without padding, Dropout and a dense layer.
 
     Parameters
     ----------
     input_shape
-        (C, H, W), 10 pixels or more.
+        (C, H, W), at least 10 pixels.
     num_classes, seed
-        As for `mlp`.
-
-    Returns
-    -------
-    Model
-        Built, not compiled.
+        As in `mlp`.
     """
-    stack = [
-        Conv2D(32, padding="valid"),
-        ReLU(),
-        MaxPool2D(),
-        Conv2D(64, padding="valid"),
-        ReLU(),
-        MaxPool2D(),
-        Flatten(),
-        Dropout(0.5),
-        Dense(num_classes),
-    ]
+    stack = [*_conv_relu_pool(32, padding="valid"), *_conv_relu_pool(64, padding="valid")]
+    stack += [Flatten(), Dropout(0.5), Dense(num_classes)]
     return _model("mnist_cnn", stack, input_shape, seed)
 
 
@@ -290,96 +238,60 @@ def three_layer_cnn(
     num_classes: int = 10,
     seed: int | None = None,
 ) -> Model:
-    """Return three layers with weights, one convolution and two dense: 825,046 parameters.
+    """Return one convolution and two dense layers: 825,046 parameters.
 
-    The convolutional network to begin with, as in the assignments of Stanford's course CS231n.
+    The three-layer convolutional network of the assignments of Stanford's course CS231n.
 
     Parameters
     ----------
     num_filters, filter_size
-        Filters of the convolution, and their height and width in pixels.
+        Number of filters of the convolution, and their height and width.
     hidden_dim
         Units of the hidden dense layer.
     input_shape
-        (C, H, W), 2 pixels or more.
+        (C, H, W), at least 2 pixels.
     num_classes, seed
-        As for `mlp`.
-
-    Returns
-    -------
-    Model
-        Built, not compiled.
+        As in `mlp`.
     """
-    stack = [
-        Conv2D(num_filters, filter_size),
-        ReLU(),
-        MaxPool2D(),
-        Flatten(),
-        Dense(hidden_dim),
-        ReLU(),
-        Dense(num_classes),
-    ]
+    stack = _conv_relu_pool(num_filters, filter_size)
+    stack += [Flatten(), Dense(hidden_dim), ReLU(), Dense(num_classes)]
     return _model("three_layer_cnn", stack, input_shape, seed)
 
 
-# ---------------------------------------------------------------------------- for colour images
+# ------------------------------------------------------------------------------ colour images
 
 
 def cifar_cnn(
     input_shape: Shape = (3, 32, 32), num_classes: int = 10, seed: int | None = None
 ) -> Model:
-    """Return three convolutions and two dense layers with Dropout between: 549,418 parameters.
+    """Return three convolutions and two dense layers with Dropout: 549,418 parameters.
 
     Parameters
     ----------
     input_shape
-        (C, H, W), 4 pixels or more.
+        (C, H, W), at least 4 pixels.
     num_classes, seed
-        As for `mlp`.
-
-    Returns
-    -------
-    Model
-        Built, not compiled.
+        As in `mlp`.
     """
-    stack = [
-        Conv2D(16),
-        ReLU(),
-        MaxPool2D(),
-        Conv2D(32),
-        ReLU(),
-        MaxPool2D(),
-        Conv2D(64),
-        ReLU(),
-        BatchNorm2D(),
-        Dropout(0.4),
-        Flatten(),
-        Dense(128),
-        ReLU(),
-        Dropout(0.4),
-        Dense(num_classes),
-    ]
+    stack = [*_conv_relu_pool(16), *_conv_relu_pool(32)]
+    stack += [Conv2D(64), ReLU(), BatchNorm2D(), Dropout(0.4)]
+    stack += [Flatten(), Dense(128), ReLU(), Dropout(0.4), Dense(num_classes)]
     return _model("cifar_cnn", stack, input_shape, seed)
 
 
 def vgg6(input_shape: Shape = (3, 32, 32), num_classes: int = 10, seed: int | None = None) -> Model:
-    """Return six convolutions in three pairs, in the manner of VGG: 551,466 parameters.
+    """Return a small VGG with six convolutions in three pairs: 551,466 parameters.
 
     Simonyan and Zisserman 2015, "Very deep convolutional networks for large-scale image
-    recognition", arXiv 1409.1556: 3 x 3 convolutions alone, twice as many filters after each
-    pooling. It is smaller than any in the paper, and normalises its batches, which came later.
+    recognition", arXiv 1409.1556: only 3 x 3 convolutions, and twice as many filters after each
+    pooling. It is smaller than the networks of the paper, and uses batch normalisation.
 
     Parameters
     ----------
     input_shape
-        (C, H, W), 8 pixels or more.
+        (C, H, W), at least 8 pixels.
     num_classes, seed
-        As for `mlp`.
-
-    Returns
-    -------
-    Model
-        Built, not compiled.
+        As in `mlp`.
     """
     stack: list[Layer] = []
     for filters in (32, 64, 128):
@@ -391,29 +303,23 @@ def vgg6(input_shape: Shape = (3, 32, 32), num_classes: int = 10, seed: int | No
 def resnet20(
     input_shape: Shape = (3, 32, 32), num_classes: int = 10, seed: int | None = None
 ) -> Model:
-    """Return the residual network of 20 layers for CIFAR-10: 272,474 parameters.
+    """Return the 20-layer residual network for CIFAR-10: 272,474 parameters.
 
     He, Zhang, Ren and Sun 2016, "Deep residual learning for image recognition", arXiv 1512.03385,
     section 4.2 with n = 3: a convolution, three stages of three residual blocks with 16, 32 and 64
-    filters, the mean of each channel, and a dense layer.
+    filters, global average pooling, and a dense layer.
 
-    Where a stage begins, its first block halves the image and doubles the channels, and the
-    shortcut has to do the same. Here it is a 1 x 1 convolution of stride 2 with batch
-    normalisation, the paper's option B, as most implementations have it. The paper's own CIFAR
-    networks take every second pixel and pad the channels with zeros (option A), which has no
-    parameters and makes them 269,722.
+    The first block of the second and third stage halves the image and doubles the channels. Its
+    shortcut is a 1 x 1 convolution of stride 2 with batch normalisation (option B of the paper),
+    as in most implementations. The CIFAR networks of the paper take every second pixel and pad the
+    channels with zeros (option A), without parameters: 269,722 in all.
 
     Parameters
     ----------
     input_shape
-        (C, H, W), of any size.
+        (C, H, W), any size.
     num_classes, seed
-        As for `mlp`.
-
-    Returns
-    -------
-    Model
-        Built, not compiled.
+        As in `mlp`.
     """
     stack: list[Layer] = [_conv3(16), BatchNorm2D(), ReLU()]
     for filters, stride in ((16, 1), (32, 2), (64, 2)):
@@ -428,20 +334,15 @@ def large_cnn(
 ) -> Model:
     """Return four convolutions and two dense layers for photographs: 8,272,454 parameters.
 
-    95% of them are in the first dense layer, so that images of half the size need a quarter:
+    95% of them are in the first dense layer: images of half the size need about a quarter,
     2,374,214 for (3, 64, 64).
 
     Parameters
     ----------
     input_shape
-        (C, H, W), 16 pixels or more.
+        (C, H, W), at least 16 pixels.
     num_classes, seed
-        As for `mlp`.
-
-    Returns
-    -------
-    Model
-        Built, not compiled.
+        As in `mlp`.
     """
     stack: list[Layer] = []
     for filters in (32, 64, 128, 256):
@@ -450,28 +351,28 @@ def large_cnn(
     return _model("large_cnn", stack, input_shape, seed)
 
 
-# ------------------------------------------------------------------------ from images to images
+# ------------------------------------------------------------------------------- autoencoders
 
 
 def conv_autoencoder(
     input_shape: Shape = (1, 28, 28), filters: Sequence[int] = (16, 4), seed: int | None = None
 ) -> Model:
-    """Return a convolutional autoencoder, which draws its input from a code: 1,625 parameters.
+    """Return a convolutional autoencoder, which reconstructs its input: 1,625 parameters.
 
-    The encoder has a stage for each number of filters, Conv2D, ReLU and MaxPool2D; what comes out
-    is the code, (4, 7, 7) for digits, a quarter of their numbers. The last stage has no ReLU: the
-    channels of the code are few, and one that is always 0 would be missed. The decoder does the
-    same in reverse, UpSample2D in the place of the pooling, and ends in a sigmoid. Its loss is
-    `'mse'` or `'bce'`, with the images themselves as targets, floats in [0, 1]:
+    The encoder has one stage of Conv2D, ReLU and MaxPool2D for each number of filters. Its output,
+    the code, is (4, 7, 7) for digits, a quarter of the size of the input. The last stage has no
+    ReLU, so that none of its few channels can die. The decoder mirrors the encoder, with
+    UpSample2D instead of pooling, and ends in a sigmoid. Train it with `'mse'` or `'bce'` and the
+    images themselves, floats in [0, 1], as targets:
 
         model.fit(x, x)
 
-    Both are a layer: `model.layers[0]` is the encoder, `nn.Model([model.layers[0]]).predict(x)`
-    the code.
+    Encoder and decoder are one layer each: `nn.Model([model.layers[0]]).predict(x)` returns the
+    code.
 
     Masci, Meier, Cireşan and Schmidhuber 2011, "Stacked convolutional auto-encoders for
-    hierarchical feature extraction". Pixels repeated and then convolved, in place of a transposed
-    convolution, leave no checkerboard: Odena, Dumoulin and Olah 2016, "Deconvolution and
+    hierarchical feature extraction". Upsampling followed by a convolution avoids the checkerboard
+    artifacts of transposed convolutions: Odena, Dumoulin and Olah 2016, "Deconvolution and
     checkerboard artifacts", https://distill.pub/2016/deconv-checkerboard/
 
     Parameters
@@ -479,9 +380,9 @@ def conv_autoencoder(
     input_shape
         (C, H, W); H and W must be divisible by 2 once for each stage.
     filters
-        Filters of each stage on the way down. The last are the channels of the code.
+        Filters of each encoder stage; the last number is that of the code's channels.
     seed
-        As for `mlp`.
+        As in `mlp`.
 
     Returns
     -------
@@ -491,7 +392,7 @@ def conv_autoencoder(
     Raises
     ------
     ValueError
-        For no stages, or a shape that cannot be halved so many times.
+        If there are no stages, or the shape cannot be halved once for each stage.
 
     Examples
     --------
@@ -503,7 +404,7 @@ def conv_autoencoder(
     _check_shape(owner, input_shape)
     filters = [checks.positive_int(owner, "filters", number) for number in filters]
     if not filters:
-        raise checks.error(owner, "filters", "must name at least one stage", filters)
+        raise checks.error(owner, "filters", "must contain at least one stage", filters)
     halved = 2 ** len(filters)
     if len(input_shape) != 3 or input_shape[1] % halved or input_shape[2] % halved:
         rule = f"must be (C, H, W) with H and W divisible by {halved}, for {len(filters)} stages"
@@ -520,7 +421,11 @@ def conv_autoencoder(
     return _model(owner, stack, input_shape, seed)
 
 
-# --------------------------------------------------------------------------------- their parts
+# ----------------------------------------------------------------------------- building blocks
+
+
+def _conv_relu_pool(filters: int, size: int = 3, padding: str = "same") -> list[Layer]:
+    return [Conv2D(filters, size, padding=padding), ReLU(), MaxPool2D()]
 
 
 def _conv_bn_relu(filters: int) -> list[Layer]:
@@ -528,14 +433,14 @@ def _conv_bn_relu(filters: int) -> list[Layer]:
 
 
 def _conv3(filters: int, stride: int = 1) -> Layer:
-    """Return a 3 x 3 convolution; the batch norm after it has a shift, so it needs no bias."""
+    """Return a 3 x 3 convolution without bias, as the batch norm after it adds a shift."""
     return Conv2D(filters, 3, stride, padding=1, use_bias=False)
 
 
 def _residual_block(filters: int, stride: int = 1) -> list[Layer]:
-    """Return a block that adds two convolutions to what it is given, and the ReLU after it."""
+    """Return a residual block of two convolutions and the ReLU after it."""
     shortcut: list[Layer] | None = None  # the identity
     if stride != 1:
         shortcut = [Conv2D(filters, 1, stride, use_bias=False), BatchNorm2D()]
-    two = [_conv3(filters, stride), BatchNorm2D(), ReLU(), _conv3(filters), BatchNorm2D()]
-    return [Residual(two, shortcut), ReLU()]
+    main = [_conv3(filters, stride), BatchNorm2D(), ReLU(), _conv3(filters), BatchNorm2D()]
+    return [Residual(main, shortcut), ReLU()]
