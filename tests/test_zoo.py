@@ -104,18 +104,18 @@ def test_a_network_is_the_same_once_saved_and_loaded(name, rng, tmp_path):
     + [("mlp", (0,)), ("lenet5", (1, 28.0, 28)), ("vgg6", "32")],
 )
 def test_a_wrong_input_shape_is_an_error_of_the_function(name, wrong):
-    with pytest.raises(ValueError, match=rf"\[{name}\] 'input_shape' must be positive sizes"):
+    with pytest.raises(ValueError, match=rf"\[{name}\] 'input_shape'"):
         getattr(zoo, name)(input_shape=wrong)
 
 
 def test_other_wrong_arguments_are_errors():
-    with pytest.raises(ValueError, match=r"\[mlp\] 'dropout' must be .*, got 1\.5"):
+    with pytest.raises(ValueError, match=r"\[mlp\] 'dropout'.*got 1\.5"):
         zoo.mlp(dropout=1.5)
-    with pytest.raises(ValueError, match=r"\[Dense\] 'units' must be a positive integer, got 0"):
+    with pytest.raises(ValueError, match=r"\[Dense\] 'units'.*got 0"):
         zoo.mlp((10, 0))
-    with pytest.raises(ValueError, match=r"\[Dense\] 'units' must be a positive integer, got -1"):
+    with pytest.raises(ValueError, match=r"\[Dense\] 'units'.*got -1"):
         zoo.vgg6(num_classes=-1)
-    with pytest.raises(ValueError, match=r"\[MaxPool2D\] 'pool_size' must not be larger"):
+    with pytest.raises(ValueError, match=r"\[MaxPool2D\] 'pool_size'"):
         zoo.vgg6(input_shape=(3, 4, 4))
 
 
@@ -142,7 +142,7 @@ def test_logistic_regression_is_the_formula(rng):
     np.testing.assert_allclose(model.predict(x), expected, rtol=1e-5)
     assert kinds(zoo.logistic_regression()) == ["Dense", "Sigmoid"]
     assert count(zoo.logistic_regression((64, 64, 3))) == 64 * 64 * 3 + 1
-    with pytest.raises(ValueError, match=r"\[logistic_regression\] 'input_shape' must be positive"):
+    with pytest.raises(ValueError, match=r"\[logistic_regression\] 'input_shape'"):
         zoo.logistic_regression(2)
 
 
@@ -151,11 +151,9 @@ def test_mlp_takes_an_activation():
         *("Dense", "Tanh", "Dense", "Tanh", "Dense")
     ]
     assert kinds(zoo.mlp((4, 4), input_shape=(2,), activation="linear")) == ["Dense"] * 3
-    with pytest.raises(
-        ValueError, match=r"\[mlp\] 'activation' must be one of .*: did you mean 't"
-    ):
+    with pytest.raises(ValueError, match=r"\[mlp\] 'activation'"):
         zoo.mlp(activation="tang")
-    with pytest.raises(ValueError, match=r"\[mlp\] 'activation' must be a name, as 'relu', got"):
+    with pytest.raises(ValueError, match=r"\[mlp\] 'activation'.*'relu'"):
         zoo.mlp((4, 4), activation=nn.Tanh())
 
 
@@ -198,11 +196,11 @@ def test_conv_autoencoder_refuses_what_cannot_be_halved():
         ValueError, match=r"H and W divisible by 8, for 3 stages, got \(1, 28, 28\)"
     ):
         zoo.conv_autoencoder(filters=(8, 8, 4))
-    with pytest.raises(ValueError, match=r"\[conv_autoencoder\] 'input_shape' must be \(C, H, W\)"):
+    with pytest.raises(ValueError, match=r"\[conv_autoencoder\] 'input_shape'"):
         zoo.conv_autoencoder((28, 28))
-    with pytest.raises(ValueError, match=r"'filters' .* at least one stage, got \[\]"):
+    with pytest.raises(ValueError, match=r"'filters'.* at least one stage, got \[\]"):
         zoo.conv_autoencoder(filters=())
-    with pytest.raises(ValueError, match=r"'filters' must be a positive integer, got 0"):
+    with pytest.raises(ValueError, match=r"'filters'.*got 0"):
         zoo.conv_autoencoder(filters=(8, 0))
 
 

@@ -1,16 +1,16 @@
-"""Images of models, of their training and of their data, drawn by matplotlib.
+"""Plots of models, training and data with matplotlib.
 
-Every function returns a `matplotlib.figure.Figure`, which a notebook shows and
-`figure.savefig("curves.png")` writes to a file; no screen is needed, and no window opens. With
-`ax` (or `axes`, where there are several panels) it draws into yours. Colours are those of Okabe and
-Ito, which colour-blind eyes tell apart, and lines differ in style and marker too, for print.
+Every function returns a `matplotlib.figure.Figure`, which notebooks display and
+`figure.savefig("curves.png")` saves; no display is needed and no window opens. Pass `ax` (or `axes`
+for several panels) to draw into existing Axes. The colours are the colour-blind safe palette of
+Okabe and Ito, and lines also differ in style and marker.
 
 - `training`: learning curves, the learning-rate range test, weights and gradients as histograms;
-- `images`: images, filters, feature maps, the worst mistakes, saliency maps and Grad-CAM;
-- `classes`: the confusion matrix, and the decision boundary in the plane;
+- `images`: images, filters, feature maps, worst mistakes, saliency maps and Grad-CAM;
+- `classes`: the confusion matrix and the decision boundary;
 - `network`: the layers as a diagram.
 
-matplotlib, the extra `plot`, is imported when a function is called: `import nn` does without.
+matplotlib (the extra `plot`) is imported when a function is called, not by `import nn`.
 
 >>> import nn
 >>> figure = nn.plot.learning_curves({"loss": [0.9, 0.5, 0.3], "val_loss": [0.9, 0.6, 0.5]})

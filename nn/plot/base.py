@@ -1,4 +1,4 @@
-"""What all plots share: colours, where to draw, and the samples that are drawn."""
+"""Helpers shared by all plots: colours, figures and Axes, checks of the samples."""
 
 import math
 from typing import TYPE_CHECKING, Any
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Okabe and Ito, "Color universal design", 2008; the order is ours: first those that differ most
-#: in grey as well.
+#: Okabe and Ito, "Color universal design", 2008; ordered so that the first ones
+#: also differ in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
-#: Points of the letters, and inches of a line of them and of a letter at the widest.
+#: Font size in points, and the height of a line and the largest width of a letter in inches.
 FONT_SIZE = 9.0
 LINE_INCHES = 0.15
 LETTER_INCHES = 0.082
 
 
 def require_matplotlib(owner: str) -> None:
-    """Raise where matplotlib is not installed."""
+    """Raise ImportError if matplotlib is not installed."""
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
@@ -34,7 +34,7 @@ def require_matplotlib(owner: str) -> None:
 
 
 def new_figure(owner: str, width: float, height: float) -> "Figure":
-    """Return an empty figure of a size in inches."""
+    """Return an empty figure of the given size in inches."""
     require_matplotlib(owner)
     from .notebook import NotebookFigure
 
@@ -42,7 +42,7 @@ def new_figure(owner: str, width: float, height: float) -> "Figure":
 
 
 def one_axes(owner: str, ax: Any, width: float, height: float) -> "Axes":
-    """Return the user's Axes, or that of a new figure of a size in inches."""
+    """Return the user's Axes, or those of a new figure of the given size in inches."""
     if ax is None:
         return new_figure(owner, width, height).subplots()
     return _checked(owner, "ax", ax)
@@ -51,11 +51,11 @@ def one_axes(owner: str, ax: Any, width: float, height: float) -> "Axes":
 def several_axes(
     owner: str, axes: Any, count: int, columns: int, width: float, height: float
 ) -> list["Axes"]:
-    """Return `count` of the user's Axes, or new ones, `columns` in a row, of a size in inches."""
+    """Return `count` of the user's Axes, or new ones, `columns` in a row, of the given size."""
     if axes is not None:
         given = np.asarray(axes, dtype=object).ravel()
         if len(given) < count:
-            raise checks.error(owner, "axes", f"must hold {count} Axes for as many panels", axes)
+            raise checks.error(owner, "axes", f"must hold {count} Axes, one for each panel", axes)
         return [_checked(owner, "axes", ax) for ax in given[:count]]
     columns = min(columns, count)
     rows = math.ceil(count / columns)
@@ -76,19 +76,19 @@ def _checked(owner: str, argument: str, ax: Any) -> "Axes":
 
 
 def figure_of(ax: "Axes") -> "Figure":
-    """Return the figure that Axes are in, also where they are in a part of it."""
+    """Return the figure of Axes, also of Axes in a SubFigure."""
     figure: Any = ax.figure
-    return figure.figure  # of a SubFigure the whole; of a Figure itself
+    return figure.figure  # the figure of a SubFigure; a Figure is its own
 
 
 def inches_of(ax: "Axes") -> tuple[float, float]:
-    """Return the width and height of Axes, before any layout."""
+    """Return the width and height of Axes in inches, before layout."""
     box, figure = ax.get_position(), figure_of(ax)
     return box.width * figure.get_figwidth(), box.height * figure.get_figheight()
 
 
 def colour(index: int) -> str:
-    """Return a colour; they begin again after the last.
+    """Return the colour of a series; the palette repeats.
 
     Examples
     --------
@@ -99,7 +99,7 @@ def colour(index: int) -> str:
 
 
 def marker(index: int) -> str:
-    """Return a marker; after the last colour comes the next marker with the first colour.
+    """Return the marker of a series; it is shifted by one each time the palette repeats.
 
     Examples
     --------
@@ -110,13 +110,13 @@ def marker(index: int) -> str:
 
 
 def samples(owner: str, x: Any, y: Any, class_names: Any) -> tuple[Any, Any, list[str] | None]:
-    """Return inputs, targets and class names, out of a `Dataset` or arrays.
+    """Return inputs, targets and class names from a `Dataset` or arrays.
 
-    Inputs of a `Dataset` may lie on the disk; they are not read here.
+    Inputs of a `Dataset` may be on disk; they are not read here.
     """
     if isinstance(x, Dataset):
         if y is not None:
-            raise checks.error(owner, "y", "must not be given beside a Dataset", type(y).__name__)
+            raise checks.error(owner, "y", "must be None if 'x' is a Dataset", type(y).__name__)
         x, y, known = x.x, x.y, x.class_names
         class_names = known if class_names is None else class_names
     else:
@@ -129,11 +129,11 @@ def samples(owner: str, x: Any, y: Any, class_names: Any) -> tuple[Any, Any, lis
 
 
 def names_of_classes(owner: str, names: Any, count: int = 0) -> list[str] | None:
-    """Return names of classes as a list of texts, at least `count`; None for None."""
+    """Return class names as a list of at least `count` strings; None for None."""
     if names is None:
         return None
     if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-        raise checks.error(owner, "class_names", "must be a list of texts", names)
+        raise checks.error(owner, "class_names", "must be a list of strings", names)
     if len(names) < count:
         raise checks.error(owner, "class_names", f"must name all {count} classes", list(names))
     return [str(name) for name in names]
@@ -142,7 +142,7 @@ def names_of_classes(owner: str, names: Any, count: int = 0) -> list[str] | None
 def labels_of(owner: str, y: Any) -> np.ndarray:
     """Return targets as labels (n,): integers, a column of them, or one-hot rows."""
     if y is None:
-        raise checks.error(owner, "y", "must be given: the labels of the samples", y)
+        raise checks.error(owner, "y", "must be the labels of the samples", y)
     column = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
     labels = validation.class_of_rows(column)
     if labels is None and column.ndim == 1 and (column == column.astype(np.int64)).all():
@@ -154,7 +154,7 @@ def labels_of(owner: str, y: Any) -> np.ndarray:
 
 
 def name_of(label: int, names: list[str] | None) -> str:
-    """Return what a class is called: its name, or its number.
+    """Return the name of a class, or its number as a string.
 
     Examples
     --------

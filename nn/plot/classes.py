@@ -1,4 +1,4 @@
-"""Plots of decisions: which class is taken for which, and where in the plane the border runs."""
+"""Plots of predictions: the confusion matrix and the decision boundary."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from ..model import Model
 
-_MOST_NUMBERS = 30  # classes beyond which cells are too small for numbers
-_LIGHTNESS = 0.45  # how much of a class's colour its part of the plane has
+_MOST_NUMBERS = 30  # with more classes the cells are too small for numbers
+_LIGHTNESS = 0.45  # opacity of a class's colour in the plane
 
 
 def confusion_matrix(
@@ -24,25 +24,25 @@ def confusion_matrix(
     normalize: str | None = None,
     ax: Any = None,
 ) -> "Figure":
-    """Draw how often each true class, a row, was taken for each class, a column.
+    """Draw the confusion matrix: true classes are rows, predicted classes columns.
 
     Parameters
     ----------
     y_true, y_pred
-        Labels, and classes or scores, as `nn.metrics.confusion_matrix` takes them.
+        Labels, and classes or scores, as in `nn.metrics.confusion_matrix`.
     class_names
-        Names of all classes; None writes their numbers.
+        Names of all classes; None shows their numbers.
     normalize
-        None counts. 'true' divides by the number of each true class, so that the diagonal is the
-        recall; 'pred' by the number of decisions for each class, so that it is the precision;
-        'all' by the number of samples. In per cent.
+        None shows counts. Otherwise percentages: 'true' divides by the samples of each true class,
+        so that the diagonal is the recall; 'pred' by the predictions of each class, so that it is
+        the precision; 'all' by the number of samples.
     ax
-        Axes to draw into; None makes a new figure.
+        Axes to draw into; None creates a new figure.
 
     Raises
     ------
     ValueError
-        For labels that do not fit, too few names, or another `normalize`.
+        If the labels do not match, there are too few names, or `normalize` is unknown.
 
     Examples
     --------
@@ -63,7 +63,7 @@ def confusion_matrix(
     labels = [base.name_of(k, names) for k in range(size)]
     inches = 1.6 + size * (0.42 if size <= _MOST_NUMBERS else 0.06)
     ax = base.one_axes(owner, ax, inches + 0.6, inches)
-    # A single hue that darkens: it survives a black-and-white print.
+    # A single hue that darkens, which also works in a black-and-white print.
     image = ax.imshow(shown, cmap="Blues", vmin=0, vmax=max(float(shown.max()), 1e-9))
     if size <= _MOST_NUMBERS:
         _write_numbers(ax, shown, normalize is None)
@@ -75,14 +75,14 @@ def confusion_matrix(
 
 
 def _shares(counts: np.ndarray, normalize: str) -> np.ndarray:
-    """Return counts as per cent; 0 where a class has no samples."""
+    """Return counts as percentages; 0 for a class without samples."""
     axis = {"true": 1, "pred": 0, "all": None}[normalize]
     whole = counts.sum(axis=axis, keepdims=True)
     return 100 * counts / np.maximum(whole, 1)
 
 
 def _write_numbers(ax: "Axes", shown: np.ndarray, is_count: bool) -> None:
-    """Write each cell's number, in white on the dark ones; cells of 0 stay empty."""
+    """Write the number of each cell, white on dark cells; cells of 0 stay empty."""
     longest = max(len(f"{value:.0f}") for value in shown.ravel())
     font = min(base.FONT_SIZE, 26 / max(longest, 2))
     for (row, column), value in np.ndenumerate(shown):
@@ -108,7 +108,7 @@ def _name_axes(ax: "Axes", labels: list[str]) -> None:
         ax.set_xticks(ticks, named, rotation=45, ha="right", rotation_mode="anchor")
     else:
         ax.set_xticks(ticks, named)
-    ax.set_xlabel("decided class")
+    ax.set_xlabel("predicted class")
     ax.set_ylabel("true class")
 
 
@@ -120,29 +120,29 @@ def decision_boundary(
     resolution: int = 200,
     ax: Any = None,
 ) -> "Figure":
-    """Draw which class a model decides for at every point of the plane, and how surely.
+    """Draw the class probabilities of a model over the plane, its decision boundary and samples.
 
-    A point's colour is the mixture of the classes' colours by their probabilities; black lines
-    are where the decision changes. Over it lie the samples.
+    The colour of a point mixes the colours of the classes by their probabilities; black lines are
+    the decision boundary.
 
     Parameters
     ----------
     model
-        A classifier of inputs (n, 2), with outputs (n, classes) or (n, 1): probabilities, or
-        logits of them. An `Ensemble` does as well.
+        A classifier of inputs (n, 2), with outputs (n, classes) or (n, 1), probabilities or
+        logits; or an `Ensemble`.
     x, y
         Samples (n, 2) and their labels, integers (n,) or one-hot rows; or a `Dataset` with both.
     class_names
-        Names for the legend; None takes those of the data set or the model, or the numbers.
+        Names for the legend; None uses those of the data set or the model, or the numbers.
     resolution
         Points of the grid along each axis, at least 2.
     ax
-        Axes to draw into; None makes a new figure.
+        Axes to draw into; None creates a new figure.
 
     Raises
     ------
     ValueError
-        For inputs that are not points of the plane, or labels that are none.
+        If x is not (n, 2), or y does not hold labels.
 
     Examples
     --------
@@ -188,14 +188,14 @@ def decision_boundary(
 
 
 def _ticks(values: np.ndarray, count: int) -> np.ndarray:
-    """Return `count` steps from below the least value to above the largest."""
+    """Return `count` coordinates from below the smallest value to above the largest."""
     low, high = float(values.min()), float(values.max())
     margin = 0.1 * (high - low) or 1.0
     return np.linspace(low - margin, high + margin, count)
 
 
 def _probabilities(model: "Model", points: np.ndarray) -> np.ndarray:
-    """Return (n, classes) probabilities of the model for points (n, 2)."""
+    """Return the model's probabilities (n, classes) for points (n, 2)."""
     scores = np.asarray(cuda.to_cpu(model.predict(points)), dtype=np.float64)
     if scores.ndim != 2:
         owner = "plot.decision_boundary"
@@ -209,7 +209,7 @@ def _probabilities(model: "Model", points: np.ndarray) -> np.ndarray:
 
 
 def _draw_regions(ax: "Axes", shares: np.ndarray, across: np.ndarray, up: np.ndarray) -> None:
-    """Colour the plane by the probabilities, and draw the lines between the decisions."""
+    """Colour the plane by the probabilities and draw the decision boundary."""
     from matplotlib.colors import to_rgb
 
     colours = np.array([to_rgb(base.colour(k)) for k in range(shares.shape[2])])

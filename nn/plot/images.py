@@ -1,10 +1,5 @@
-"""Plots made of images: the data, the kernels, what layers see, and what decides a class.
+"""Plots of images: data, kernels, feature maps, mistakes, saliency maps and Grad-CAM."""
 
-All are sheets of small images in one Axes, each a unit wide, with a text above it or none.
-"""
-
-import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,18 +9,12 @@ from ..inspect import explain
 from ..layers import Conv2DTranspose, Layer, WeightNorm
 from ..layers.base import walk
 from . import base
+from .grid import image_grid
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from ..model import Model
-
-_GAP = 0.1  # between images, as a share of their width
-_SMALLEST_FONT = 4.0
-
-# Left, right, bottom and top of an image on the sheet, whose rows go down.
-Place = tuple[float, float, float, float]
 
 
 def images(
@@ -41,24 +30,24 @@ def images(
     Parameters
     ----------
     x
-        Images (N, C, H, W) with 1 or 3 channels, or a `Dataset` of them. uint8 goes from 0 to
-        255 and floats from 0 to 1; where floats go beyond, as standardised ones do, the least of
-        all values shown becomes black and the largest white.
+        Images (N, C, H, W) with 1 or 3 channels, or a `Dataset` of them: uint8 in 0..255, or
+        floats in [0, 1]. Floats outside that range, as standardised images have, are rescaled so
+        that the smallest value shown is black and the largest white.
     y
-        Labels, integers or one-hot, or texts (N,).
+        Labels, integers or one-hot, or strings (N,).
     class_names
-        Names of the classes; None takes the data set's, or writes numbers.
+        Names of the classes; None uses those of the data set, or the numbers.
     n
-        The first so many are drawn.
+        Draw the first n images.
     columns
-        Images in a row; None makes the sheet about square.
+        Images in a row; None chooses an about square grid.
     ax
-        Axes to draw into; None makes a new figure.
+        Axes to draw into; None creates a new figure.
 
     Raises
     ------
     ValueError
-        For an array of another shape, or labels that do not fit.
+        If x does not hold images, or the labels do not match it.
 
     Examples
     --------
@@ -78,30 +67,30 @@ def images(
             str(k) if is_text else base.name_of(k, names)
             for k in (y[:n] if is_text else base.labels_of(owner, y[:n]))
         ]
-    ax, _ = _sheet(owner, ax, tiles, titles, columns, cmap="gray", vmin=0, vmax=1)
+    ax, _ = image_grid(owner, ax, tiles, titles, columns, cmap="gray", vmin=0, vmax=1)
     return base.figure_of(ax)
 
 
 def filters(layer_or_model: Any, n: int = 64, ax: Any = None) -> "Figure":
     """Draw the kernels of a convolution.
 
-    Kernels over one channel are drawn from blue, below 0, to red; those over three as colours,
-    with grey for 0. For any other number of channels each kernel is a row, with an image for
-    each of its first 16 channels. One scale holds for all.
+    Kernels with one channel are drawn from blue (negative) to red; those with three channels in
+    colour, with grey for 0. For other numbers of channels each kernel is a row, with one image for
+    each of its first 16 channels. All share one scale.
 
     Parameters
     ----------
     layer_or_model
-        A convolution that is built, or a model, of which the first is taken.
+        A built convolution, or a model, whose first convolution is drawn.
     n
-        How many images at most, the first.
+        Maximum number of images.
     ax
-        Axes to draw into; None makes a new figure.
+        Axes to draw into; None creates a new figure.
 
     Raises
     ------
     ValueError
-        For a model without convolutions, or a layer that is none or has no weights yet.
+        If there is no convolution, or it is not built.
 
     Examples
     --------
@@ -116,7 +105,7 @@ def filters(layer_or_model: Any, n: int = 64, ax: Any = None) -> "Figure":
     largest = float(abs(w).max()) or 1.0
     if w.shape[1] == 3:
         colours = 0.5 + 0.5 * w[:n].transpose(0, 2, 3, 1) / largest  # (F, KH, KW, C)
-        ax, _ = _sheet(owner, ax, list(colours), inches=0.6)
+        ax, _ = image_grid(owner, ax, list(colours), inches=0.6)
         return base.figure_of(ax)
     columns = None
     if w.shape[1] > 1:
@@ -124,7 +113,7 @@ def filters(layer_or_model: Any, n: int = 64, ax: Any = None) -> "Figure":
         w = w[: max(n // columns, 1), :columns]
     tiles = list(w.reshape(-1, *w.shape[2:]))[:n]  # (F, C, KH, KW) -> (F*C, KH, KW)
     look: dict[str, Any] = {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest}
-    ax, _ = _sheet(owner, ax, tiles, None, columns, inches=0.6, **look)
+    ax, _ = image_grid(owner, ax, tiles, None, columns, inches=0.6, **look)
     base.figure_of(ax).colorbar(ax.images[0], ax=ax, label="weight", shrink=0.8)
     return base.figure_of(ax)
 
@@ -132,28 +121,29 @@ def filters(layer_or_model: Any, n: int = 64, ax: Any = None) -> "Figure":
 def feature_maps(
     model: "Model", x: Any, layer: Any = None, n: int = 32, ax: Any = None
 ) -> "Figure":
-    """Draw what a layer makes of an image, a map for each of its channels.
+    """Draw the output of a layer for one image: a map for each channel.
 
-    Bright is large; one scale holds for all maps of the layer.
+    Bright means large; all maps share one scale.
 
     Parameters
     ----------
     model
-        A model that takes images. It stays as it is.
+        A model with images as inputs. It is not changed.
     x
         One image, (1, C, H, W).
     layer
-        The layer, as `nn.explain.find_layer` takes it: an object, a number, or a name as
-        '3_Residual/0_Conv2D'. None takes the first convolution.
+        The layer, as in `nn.explain.find_layer`: an object, an index, or a name such as
+        '3_Residual/0_Conv2D'. None uses the first convolution.
     n
-        How many maps at most, the first.
+        Maximum number of maps.
     ax
-        Axes to draw into; None makes a new figure.
+        Axes to draw into; None creates a new figure.
 
     Raises
     ------
     ValueError
-        For more images than one, or a layer that makes no maps or is not in the model.
+        If x is not one image, the output of the layer is not (N, C, H, W), or the layer is not in
+        the model.
 
     Examples
     --------
@@ -172,13 +162,13 @@ def feature_maps(
     target = explain.find_layer(model, target, owner)
     maps = explain.layer_output(model, x, target)
     if maps.ndim != 4:
-        rule = f"must be a layer that makes maps (N, C, H, W), it makes {maps.shape}"
+        rule = f"must be a layer with outputs (N, C, H, W), not {maps.shape}"
         raise checks.error(owner, "layer", rule, layer)
     tiles = list(maps[0, :n])
     low, high = (float(f(tiles)) for f in (np.min, np.max))
     look: dict[str, Any] = {"cmap": "viridis", "vmin": low, "vmax": high + (high == low)}
     path = next(path for path, part in walk(model.layers) if part is target)
-    ax, _ = _sheet(owner, ax, tiles, inches=0.9, heading=target.name or path, **look)
+    ax, _ = image_grid(owner, ax, tiles, inches=0.9, heading=target.name or path, **look)
     base.figure_of(ax).colorbar(ax.images[0], ax=ax, shrink=0.8)
     return base.figure_of(ax)
 
@@ -191,36 +181,36 @@ def worst_mistakes(
     class_names: Any = None,
     ax: Any = None,
 ) -> "Figure":
-    r"""Draw the images that a model is wrong about, those with the highest loss first.
+    r"""Draw the images that a model classifies wrongly, those with the highest loss first.
 
-    Above each stands its class, what the model takes it for, and its loss.
+    The title of each is the true class, the predicted class and the loss.
 
     Parameters
     ----------
     model
-        A compiled classifier. It stays as it is.
+        A compiled classifier. It is not changed.
     x, y
         Images (N, C, H, W) and their labels, integers or one-hot; or a `Dataset` with both.
     n
-        How many at most.
+        Maximum number of images.
     class_names
-        Names of the classes; None takes those of the data set or the model, or the numbers.
+        Names of the classes; None uses those of the data set or the model, or the numbers.
     ax
-        Axes to draw into; None makes a new figure.
+        Axes to draw into; None creates a new figure.
 
     Raises
     ------
     RuntimeError
-        For a model that is not compiled.
+        If the model is not compiled.
     ValueError
-        For images or labels that do not fit.
+        If the images or labels do not match the model.
 
     Examples
     --------
     >>> import nn
     >>> model = nn.Model([nn.Flatten(input_shape=(1, 4, 4)), nn.Dense(2)], seed=0)
     >>> model.compile("cce")
-    >>> model.layers[1].params["W"][...] = [1, 0]  # whatever it sees is class 0
+    >>> model.layers[1].params["W"][...] = [1, 0]  # always class 0
     >>> figure = worst_mistakes(model, np.ones((3, 1, 4, 4)), np.array([0, 1, 0]))
     >>> [text.get_text() for text in figure.axes[0].texts]
     ['1 → 0\nloss 16']
@@ -230,8 +220,8 @@ def worst_mistakes(
     x, y, names = base.samples(owner, x, y, class_names)
     labels = base.labels_of(owner, y)
     names = model.class_names if names is None else names
-    decided = cuda.to_cpu(model.predict_classes(x))
-    wrong = np.flatnonzero(decided != labels)
+    predicted = cuda.to_cpu(model.predict_classes(x))
+    wrong = np.flatnonzero(predicted != labels)
     if len(wrong) == 0:
         ax = base.one_axes(owner, ax, 4, 1)
         ax.text(0.5, 0.5, f"no mistakes among {len(x):,}", ha="center", va="center")
@@ -241,41 +231,40 @@ def worst_mistakes(
     order = np.argsort(-losses, kind="stable")[:n]
     chosen = wrong[order]
     titles = [
-        f"{base.name_of(labels[k], names)} → {base.name_of(decided[k], names)}\nloss {loss:.3g}"
+        f"{base.name_of(labels[k], names)} → {base.name_of(predicted[k], names)}\nloss {loss:.3g}"
         for k, loss in zip(chosen, losses[order], strict=True)
     ]
     tiles = _as_tiles(owner, x[chosen], n)
-    heading = "true class → decided class"
-    ax, _ = _sheet(owner, ax, tiles, titles, heading=heading, cmap="gray", vmin=0, vmax=1)
+    heading = "true class → predicted class"
+    ax, _ = image_grid(owner, ax, tiles, titles, heading=heading, cmap="gray", vmin=0, vmax=1)
     return base.figure_of(ax)
 
 
 def saliency(
     model: "Model", x: Any, class_index: Any = None, n: int = 8, ax: Any = None
 ) -> "Figure":
-    """Draw images and, below each, how strongly its pixels move the score of a class.
+    """Draw images and, below each, its saliency map: how much each pixel affects a class score.
 
-    See `nn.explain.saliency_map` for the arithmetic and its paper. Bright pixels matter; each map
+    See `nn.explain.saliency_map` for the formula and the paper. Bright pixels matter most; each map
     has its own scale.
 
     Parameters
     ----------
     model
-        A classifier of images. It stays as it is.
+        A classifier of images. It is not changed.
     x
         Images (N, C, H, W).
     class_index
-        The class, or one for each image; None takes the one that the model decides for. It
-        stands above the image.
+        The class, or one for each image; None uses the predicted class. It is the image's title.
     n
-        How many images at most, the first.
+        Maximum number of images.
     ax
-        Axes to draw into; None makes a new figure.
+        Axes to draw into; None creates a new figure.
 
     Raises
     ------
     ValueError
-        For images that do not fit, or a class that the model does not have.
+        If the images do not match the model, or the model has no such class.
 
     Examples
     --------
@@ -288,9 +277,8 @@ def saliency(
     owner = "plot.saliency"
     x, class_index, tiles, titles = _to_explain(owner, model, x, class_index, n)
     maps = explain.saliency_map(model, x, class_index)
-    ax, places = _sheet(
-        owner, ax, [*tiles, *maps], titles, len(tiles), draw=len(tiles), cmap="gray", vmin=0, vmax=1
-    )
+    cells = [*tiles, *[None] * len(tiles)]
+    ax, places = image_grid(owner, ax, cells, titles, len(tiles), cmap="gray", vmin=0, vmax=1)
     for place, values in zip(places[len(tiles) :], maps, strict=True):
         top = float(values.max()) or 1.0
         ax.imshow(values, extent=place, cmap="viridis", vmin=0, vmax=top)
@@ -305,36 +293,36 @@ def grad_cam(
     n: int = 8,
     ax: Any = None,
 ) -> "Figure":
-    """Draw images and, below each, the places in it that speak for a class (Grad-CAM).
+    """Draw images and, below each, the regions that support a class (Grad-CAM).
 
-    See `nn.explain.grad_cam_map` for the arithmetic and its paper. Bright places speak for the
-    class; each map has its own scale and is enlarged to the image bilinearly.
+    See `nn.explain.grad_cam_map` for the formula and the paper. Bright regions support the class;
+    each map has its own scale and is enlarged to the image size by bilinear interpolation.
 
     Parameters
     ----------
     model, x, class_index, n, ax
-        As for `saliency`.
+        As in `saliency`.
     layer
-        The layer whose maps are weighed, as `nn.explain.find_layer` takes it; None takes the last
-        convolution with what follows at its size.
+        The layer whose maps are used, as in `nn.explain.find_layer`; None uses the last convolution
+        with the normalisation and activation after it.
 
     Raises
     ------
     ValueError
-        As `saliency`; also for a model without convolutions.
+        As in `saliency`; also if the model has no convolution.
 
     Examples
     --------
     >>> import nn
     >>> model = nn.zoo.small_cnn(seed=0)
     >>> images = np.random.default_rng(0).random((3, 1, 28, 28))
-    >>> len(grad_cam(model, images).axes[0].images)  # image, the same again, map over it
+    >>> len(grad_cam(model, images).axes[0].images)  # image, image again, map on top of it
     9
     """
     owner = "plot.grad_cam"
     x, class_index, tiles, titles = _to_explain(owner, model, x, class_index, n)
     maps = explain.grad_cam_map(model, x, class_index, layer)
-    ax, places = _sheet(
+    ax, places = image_grid(
         owner, ax, [*tiles, *tiles], titles, len(tiles), cmap="gray", vmin=0, vmax=1
     )
     for place, values in zip(places[len(tiles) :], maps, strict=True):
@@ -344,7 +332,7 @@ def grad_cam(
     return base.figure_of(ax)
 
 
-# -------------------------------------------------------------------------- what is drawn
+# ------------------------------------------------------------------------------- helpers
 
 
 def _as_tiles(owner: str, x: Any, n: int) -> list[np.ndarray]:
@@ -352,7 +340,7 @@ def _as_tiles(owner: str, x: Any, n: int) -> list[np.ndarray]:
     if x.ndim != 4 or x.shape[1] not in (1, 3) or len(x) == 0:
         raise ValueError(
             f"[{owner}] 'x' must be images (N, C, H, W) with 1 or 3 channels, got {x.shape}: "
-            "give a single image as x[np.newaxis], grey ones as x[:, np.newaxis]."
+            "pass a single image as x[np.newaxis], grey ones as x[:, np.newaxis]."
         )
     images = np.asarray(x[:n])
     if images.dtype == np.uint8:
@@ -369,7 +357,7 @@ def _as_tiles(owner: str, x: Any, n: int) -> list[np.ndarray]:
 def _to_explain(
     owner: str, model: "Model", x: Any, class_index: Any, n: int
 ) -> tuple[Any, Any, list[np.ndarray], list[str]]:
-    """Return the first n images, the class of each, and how they are drawn and named."""
+    """Return the first n images and their classes, tiles and titles."""
     n = checks.positive_int(owner, "n", n)
     x = cuda.to_cpu(cuda.as_array(x))
     tiles = _as_tiles(owner, x, n)
@@ -389,7 +377,7 @@ def _first_convolution(owner: str, model: "Model") -> Layer:
     for _, layer in walk(model.layers):
         if explain.is_convolution(layer):
             return layer
-    raise ValueError(f"[{owner}] needs a model with a convolution, there is none in it.")
+    raise ValueError(f"[{owner}] needs a model with a convolution, this one has none.")
 
 
 def _kernels_of(owner: str, layer_or_model: Any) -> np.ndarray:
@@ -402,7 +390,7 @@ def _kernels_of(owner: str, layer_or_model: Any) -> np.ndarray:
     if not explain.is_convolution(layer):
         raise checks.error(owner, "layer_or_model", "must be a convolution", layer)
     if not layer.built:
-        rule = "must be built, so that it has kernels"
+        rule = "must be built"
         raise checks.error(owner, "layer_or_model", rule, layer)
     if isinstance(layer, WeightNorm):
         v, g = layer.params["v"], layer.params["g"]
@@ -412,94 +400,3 @@ def _kernels_of(owner: str, layer_or_model: Any) -> np.ndarray:
         w = cuda.to_cpu(layer.params["W"])
     # Transposed kernels are (C, F, KH, KW).
     return w.transpose(1, 0, 2, 3) if isinstance(layer, Conv2DTranspose) else w
-
-
-# ------------------------------------------------------------------------------- the sheet
-
-
-def _sheet(
-    owner: str,
-    ax: Any,
-    tiles: Sequence[np.ndarray],
-    titles: Sequence[str] | None = None,
-    columns: int | None = None,
-    inches: float = 1.0,
-    draw: int | None = None,
-    heading: str = "",
-    **look: Any,
-) -> tuple["Axes", list[Place]]:
-    """Draw images in rows, with texts above the first of them; return where each stands.
-
-    Parameters
-    ----------
-    owner, ax
-        Whose sheet, and the Axes to draw into, or None for a new figure.
-    tiles
-        Arrays (H, W) or (H, W, 3) of one shape.
-    titles
-        Texts above the first images, of as many lines each.
-    columns
-        Images in a row; None makes the sheet about square.
-    inches
-        Width of an image on a new figure, at least.
-    draw
-        How many of the images are drawn; the places of the others are left to the caller.
-    heading
-        A text above all.
-    **look
-        Colour map and limits, for `imshow`.
-    """
-    count = len(tiles)
-    columns = _columns(count) if columns is None else checks.positive_int(owner, "columns", columns)
-    columns = min(columns, count)
-    rows = math.ceil(count / columns)
-    ratio = tiles[0].shape[0] / tiles[0].shape[1]
-    lines = max((title.count("\n") + 1 for title in titles or ()), default=0)
-    letters = max((len(line) for title in titles or () for line in title.split("\n")), default=0)
-    titled = math.ceil(len(titles or ()) / columns)  # rows with texts
-    inches = max(inches, letters * base.LETTER_INCHES)
-    texts = titled * lines * base.LINE_INCHES
-    if ax is None:
-        height = rows * (ratio + _GAP) * inches + texts + (0.35 if heading else 0.1)
-        ax = base.one_axes(owner, None, columns * (1 + _GAP) * inches + 0.1, height)
-    else:
-        ax = base.one_axes(owner, ax, 0, 0)
-        width, height = base.inches_of(ax)
-        fitting = (height - texts) / (rows * (ratio + _GAP))
-        inches = max(min(width / (columns * (1 + _GAP)), fitting), 0.05)
-    font = base.FONT_SIZE
-    if letters:
-        font = max(min(font, font * inches / (letters * base.LETTER_INCHES)), _SMALLEST_FONT)
-    line = lines * base.LINE_INCHES / inches  # of the texts above a row, in images' widths
-    places = []
-    for k in range(count):
-        row, column = divmod(k, columns)
-        left = column * (1 + _GAP)
-        top = row * (ratio + _GAP) + min(row + 1, titled) * line
-        places.append((left, left + 1, top + ratio, top))
-    for place, image in list(zip(places, tiles, strict=True))[:draw]:
-        ax.imshow(image, extent=place, interpolation="nearest", **look)
-    for place, title in zip(places, titles or (), strict=False):
-        middle, top = (place[0] + place[1]) / 2, place[3] - 0.02
-        ax.text(middle, top, title, ha="center", va="bottom", fontsize=font, linespacing=1.05)
-    ax.set_title(heading, fontsize=base.FONT_SIZE + 1)
-    ax.set_xlim(-_GAP / 2, columns * (1 + _GAP) - _GAP / 2)
-    ax.set_ylim(places[-1][2] + _GAP / 2, -_GAP / 2)
-    ax.set_aspect("equal")
-    ax.axis("off")
-    return ax, places
-
-
-def _columns(count: int) -> int:
-    """Return how many images stand in a row of a sheet that is about square.
-
-    Examples
-    --------
-    >>> _columns(5), _columns(8), _columns(25), _columns(32)
-    (5, 4, 5, 8)
-    """
-    if count <= 5:
-        return count
-    least = math.ceil(math.sqrt(count))
-    # A little wider where that fills the last row.
-    return next((k for k in range(least, 2 * least) if count % k == 0), least)

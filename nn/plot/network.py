@@ -1,4 +1,4 @@
-"""The network as a diagram: a box for each layer, frames around those inside others."""
+"""The architecture of a network as a diagram: a box for each layer, a frame for each container."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 _BOX = 3.9  # width of a layer's box
 _ROW = 0.27  # its height
 _GAP = 0.16  # between boxes, where the arrows are
-_PAD = 0.14  # between a frame and what is in it
+_PAD = 0.14  # between a frame and its contents
 _MARGIN = 0.25
-_TALLEST = 10.0  # a column beyond this goes on in the next
+_TALLEST = 10.0  # of a column
 _FONT = 8.0
-_MOST_LETTERS = 27  # of a layer's name
+_MOST_LETTERS = 27  # of a layer's label
 
-# Fills by the file of nn/layers that a class is in: light tints of the plots' colours.
+# Fill colours by the module of nn.layers that defines the class: light tints of base.COLOURS.
 _FILLS = {
     "conv": "#CCE3F0",
     "dense": "#FAE0CC",
@@ -36,22 +36,22 @@ _FILLS = {
 
 
 def architecture(model: "Model", ax: Any = None) -> "Figure":
-    """Draw the layers from the input to the output, with shapes and numbers of parameters.
+    """Draw the layers from input to output, with output shapes and numbers of parameters.
 
-    Layers inside a layer stand in its frame; in a `Residual` a line leads past its layers to the
-    sum, through the layers of the shortcut where it has some. Shapes are those of a sample.
+    The layers of a container are drawn in a frame; in a `Residual` a line shows the shortcut, with
+    its layers if it has any. Shapes are those of one sample.
 
     Parameters
     ----------
     model
-        A model; where it is not built the shapes are not known.
+        A model; the shapes are shown if it is built.
     ax
-        Axes to draw into; None makes a new figure of the size that is needed.
+        Axes to draw into; None creates a new figure of the size that is needed.
 
     Raises
     ------
     ValueError
-        For a model without layers.
+        If the model has no layers.
 
     Examples
     --------
@@ -90,7 +90,7 @@ def architecture(model: "Model", ax: Any = None) -> "Figure":
 
 
 class _Size(NamedTuple):
-    """How far a box or frame reaches to either side of the line that leads through it, and down."""
+    """Extent of a box or frame to the left and right of its centre line, and its height."""
 
     left: float
     right: float
@@ -102,7 +102,7 @@ class _Size(NamedTuple):
 
 
 def _in_columns(layers: Sequence[Layer]) -> list[list[Layer]]:
-    """Return the layers in columns that are not too tall; a layer is not divided."""
+    """Distribute the layers over columns that are not too tall; a container is not split."""
     columns: list[list[Layer]] = [[]]
     height = _ROW + _GAP
     for layer in layers:
@@ -116,25 +116,25 @@ def _in_columns(layers: Sequence[Layer]) -> list[list[Layer]]:
 
 
 def _size(layer: Layer) -> _Size:
-    """Return the size of a layer's box, or of the frame around those inside it."""
+    """Return the size of a layer's box, or of a container's frame."""
     if not layer.sublayers():
         return _Size(_BOX / 2, _BOX / 2, _ROW)
     if not isinstance(layer, Residual):
         inner = _stack_size(layer.sublayers())
         return _Size(inner.left + _PAD, inner.right + _PAD, inner.height + _ROW + 2 * _PAD)
-    main, way = _stack_size(layer.main), _way_size(layer)
-    height = max(main.height, way.height) + 2 * _GAP + _ROW  # the branch, and the sum
-    right = main.right + _PAD + way.width
+    main, shortcut = _stack_size(layer.main), _shortcut_size(layer)
+    height = max(main.height, shortcut.height) + 2 * _GAP + _ROW  # the branch, and the sum
+    right = main.right + _PAD + shortcut.width
     return _Size(main.left + _PAD, right + _PAD, height + _ROW + 2 * _PAD)
 
 
-def _way_size(layer: Residual) -> _Size:
-    """Return the size of the layers of a shortcut, or of the line where it has none."""
+def _shortcut_size(layer: Residual) -> _Size:
+    """Return the size of the layers of a shortcut, or of its line if it has no layers."""
     return _stack_size(layer.shortcut) if layer.shortcut else _Size(0.1, 0.1, 0.0)
 
 
 def _stack_size(layers: Sequence[Layer]) -> _Size:
-    """Return the size of boxes below one another."""
+    """Return the size of a column of boxes."""
     sizes = [_size(layer) for layer in layers]
     height = sum(size.height for size in sizes) + _GAP * (len(sizes) - 1)
     return _Size(max(s.left for s in sizes), max(s.right for s in sizes), height)
@@ -144,7 +144,7 @@ def _stack_size(layers: Sequence[Layer]) -> _Size:
 
 
 def _label(layer: Layer) -> str:
-    """Return a layer's name, or its class with what its shape does not say.
+    """Return a layer's name or class, with its kernel size, stride, rate and activation.
 
     Examples
     --------
@@ -179,10 +179,10 @@ def _parameters(layer: Layer) -> int:
 
 
 class _Diagram:
-    """Draws boxes and lines into Axes; y grows downwards."""
+    """Draws boxes and lines into Axes whose y axis points down."""
 
     def __init__(self, ax: "Axes", scale: float):
-        self.ax, self.scale = ax, scale  # the inches of the Axes for each of the diagram
+        self.ax, self.scale = ax, scale  # inches of the Axes per inch of the diagram
 
     def draw(
         self,
@@ -190,7 +190,7 @@ class _Diagram:
         columns: Sequence[Sequence[Layer]],
         sizes: Sequence[_Size],
     ) -> None:
-        """Draw the input, the columns of layers, and the sum of the parameters."""
+        """Draw the input, the columns of layers, and the total number of parameters."""
         left, above = _MARGIN, None
         bottom = 0.0
         for k, (layers, size) in enumerate(zip(columns, sizes, strict=True)):
@@ -201,7 +201,7 @@ class _Diagram:
                 self.box(middle - _BOX / 2, top, "input", text, "", "white")
                 self.arrow(middle, top + _ROW, top + _ROW + _GAP)
                 top += _ROW + _GAP
-            if above is not None:  # from the last column's foot to this one's head
+            if above is not None:  # from the end of the last column to the start of this one
                 self.turn(above, (middle, top), left - _MARGIN / 2)
             bottom = self.stack(layers, middle, top)
             above = (middle, bottom)
@@ -210,7 +210,7 @@ class _Diagram:
         self.text(middle, bottom + _ROW, f"{total:,} parameters", "center")
 
     def stack(self, layers: Sequence[Layer], middle: float, top: float) -> float:
-        """Draw layers below one another, with arrows between them; return where they end."""
+        """Draw a column of layers with arrows between them; return the y of its end."""
         for k, layer in enumerate(layers):
             if k:
                 self.arrow(middle, top, top + _GAP)
@@ -220,7 +220,7 @@ class _Diagram:
         return top
 
     def layer(self, layer: Layer, middle: float, top: float) -> None:
-        """Draw a layer's box, or its frame and what is in it."""
+        """Draw the box of a layer, or the frame and layers of a container."""
         shape = str(layer.output_shape[1:]) if layer.output_shape else "not built"
         count = _parameters(layer)
         if not layer.sublayers():
@@ -244,25 +244,25 @@ class _Diagram:
         self.line([middle, middle], [foot, top + size.height])
 
     def residual(self, layer: Residual, middle: float, top: float) -> float:
-        """Draw the layers of a residual block, the way past them, and the sum; return its foot."""
-        main, way = _stack_size(layer.main), _way_size(layer)
-        beside = middle + main.right + _PAD + way.left
-        plus = top + _GAP + max(main.height, way.height) + _GAP + _ROW / 2
+        """Draw the layers of a residual block, its shortcut and the sum; return its end."""
+        main, shortcut = _stack_size(layer.main), _shortcut_size(layer)
+        aside = middle + main.right + _PAD + shortcut.left
+        plus = top + _GAP + max(main.height, shortcut.height) + _GAP + _ROW / 2
         self.arrow(middle, top, top + _GAP)
-        self.line([middle, beside], [top, top])
+        self.line([middle, aside], [top, top])
         foot = self.stack(layer.main, middle, top + _GAP)
         self.arrow(middle, foot, plus - _ROW / 3)
         foot = top
         if layer.shortcut:
-            self.arrow(beside, top, top + _GAP)
-            foot = self.stack(layer.shortcut, beside, top + _GAP)
-        self.line([beside, beside], [foot, plus])
-        self.point((middle + _ROW / 3, plus), (beside, plus))
+            self.arrow(aside, top, top + _GAP)
+            foot = self.stack(layer.shortcut, aside, top + _GAP)
+        self.line([aside, aside], [foot, plus])
+        self.point((middle + _ROW / 3, plus), (aside, plus))
         self.text(middle, plus, "+", "center", bbox={"boxstyle": "circle,pad=0.15", "fc": "white"})
         return plus + _ROW / 3
 
     def box(self, left: float, top: float, name: str, shape: str, count: str, fill: str) -> None:
-        """Draw a box with a layer's name, its output's shape and its parameters."""
+        """Draw a box with a layer's label, output shape and number of parameters."""
         from matplotlib.patches import FancyBboxPatch
 
         style = "round,pad=0,rounding_size=0.05"
@@ -281,11 +281,11 @@ class _Diagram:
         self.ax.add_patch(Rectangle(corner, width, height, fill=False, ec="0.4", lw=0.8, ls="--"))
 
     def arrow(self, x: float, top: float, bottom: float) -> None:
-        """Draw an arrow down."""
+        """Draw a vertical arrow."""
         self.point((x, bottom), (x, top))
 
     def point(self, to: tuple[float, float], start: tuple[float, float]) -> None:
-        """Draw an arrow from a place to another."""
+        """Draw an arrow from `start` to `to`."""
         look: dict[str, Any] = {"arrowstyle": "-|>", "shrinkA": 0, "shrinkB": 0, "lw": 0.8}
         look["mutation_scale"] = 6 * self.scale
         self.ax.annotate("", to, start, arrowprops=look)
@@ -294,7 +294,7 @@ class _Diagram:
         self.ax.plot(xs, ys, color="black", lw=0.8, solid_capstyle="butt")
 
     def turn(self, foot: tuple[float, float], head: tuple[float, float], between: float) -> None:
-        """Draw the way from the foot of a column up to the head of the next."""
+        """Draw the connection from the end of a column to the start of the next."""
         low, high = foot[1] + _GAP / 2, head[1] - _GAP / 2
         self.line([foot[0], foot[0], between], [foot[1], low, low])
         self.line([between, between, head[0]], [low, high, high])

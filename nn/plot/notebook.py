@@ -1,8 +1,8 @@
-"""A figure that a notebook shows, whether or not matplotlib's own notebook support is on.
+"""A figure that notebooks display without `pyplot`.
 
-A figure made without `pyplot` belongs to no window and is freed like any other object. Notebooks
-draw such a figure only once `pyplot` has been imported; this one says itself how it looks. This is
-the one file that imports matplotlib at its beginning: the others import it from functions.
+A figure created without `pyplot` belongs to no window and is freed like any other object, but
+notebooks display it only once `pyplot` has been imported. This one has its own `_repr_png_`. Only
+this module imports matplotlib at its top; the others import it inside functions.
 """
 
 import io
@@ -14,7 +14,7 @@ class NotebookFigure(Figure):
     """A `matplotlib.figure.Figure` that IPython and Jupyter can display."""
 
     def _repr_png_(self) -> bytes:
-        """Return the figure as a PNG file; Jupyter asks for it."""
+        """Return the figure as the bytes of a PNG file, for Jupyter."""
         file = io.BytesIO()
         self.savefig(file, format="png", dpi=100)
         return file.getvalue()

@@ -1,4 +1,4 @@
-"""Plots of a training: its figures by epoch, the test of learning rates, weights and gradients."""
+"""Plots of training: learning curves, learning-rate range test, weight and gradient histograms."""
 
 import csv
 import os
@@ -20,32 +20,32 @@ if TYPE_CHECKING:
     from ..training.lr_finder import LRCurve
 
 _TITLES = {"acc": "accuracy", "lr": "learning rate"}
-_MARKS = 12  # markers along a line: more would hide it
-_WIDE = 30  # rates whose largest is so many times the least are drawn on a logarithmic scale
+_MARKS = 12  # markers along a line, at most
+_WIDE = 30  # ratio of the largest to the smallest rate from which the scale is logarithmic
 
 
 def learning_curves(
     history: Any, figures: Sequence[str] = ("loss", "acc", "lr"), axes: Any = None
 ) -> "Figure":
-    """Draw the figures of a training by epoch, one panel each; or those of several, to compare.
+    """Draw the metrics of one training run, or of several, by epoch, one panel for each metric.
 
     Parameters
     ----------
     history
-        What `fit` returned, any dictionary `{'loss': [...], 'val_loss': [...], ...}`, a trained
-        model, or the file of a `CSVLogger`. Or several of these by their names,
+        The history that `fit` returns, any dictionary `{'loss': [...], 'val_loss': [...], ...}`, a
+        trained model, or the path of a `CSVLogger` file; or a dictionary of these,
         `{'adam': history, 'sgd': 'sgd.csv'}`.
     figures
-        The panels: 'loss' draws 'loss' and 'val_loss'. Those that no run has are left out.
+        The panels: 'loss' draws 'loss' and 'val_loss'. Metrics that no run has are skipped.
     axes
-        As many Axes as there are panels; None makes a new figure.
+        As many Axes as there are panels; None creates a new figure.
 
     Raises
     ------
     ValueError
-        For a history without any of the figures, or Axes that do not suffice.
+        If the history has none of the metrics, or there are too few Axes.
     OSError
-        For a file that cannot be read.
+        If a file cannot be read.
 
     Examples
     --------
@@ -72,12 +72,14 @@ def learning_curves(
 def _draw_run(
     ax: "Axes", figure: str, index: int, name: str, run: dict[str, np.ndarray], is_alone: bool
 ) -> None:
-    """Draw a figure of one run, of training and of validation."""
+    """Draw the training and validation curves of one metric of one run."""
     for is_validation, key in enumerate((figure, f"val_{figure}")):
         if key not in run:
             continue
         part = "validation" if is_validation else "training"
-        style = index + is_validation if is_alone else index  # colours tell runs apart, or parts
+        style = (
+            index + is_validation if is_alone else index
+        )  # colours distinguish runs, or the parts of one
         values = run[key]
         ax.plot(
             run["epoch"][: len(values)],
@@ -112,7 +114,7 @@ def _finish_panel(ax: "Axes", figure: str) -> None:
 
 
 def _as_runs(owner: str, history: Any) -> dict[str, dict[str, np.ndarray]]:
-    """Return runs by their names, each with its figures and 'epoch', counted from 1."""
+    """Return {name: run}, each with its metrics and 'epoch', counted from 1."""
 
     def is_run(value: Any) -> bool:
         return isinstance(value, dict | str | os.PathLike) or hasattr(value, "history")
@@ -123,18 +125,18 @@ def _as_runs(owner: str, history: Any) -> dict[str, dict[str, np.ndarray]]:
 
 
 def _as_run(owner: str, run: Any) -> dict[str, np.ndarray]:
-    """Return the figures of a run as arrays (epochs,)."""
+    """Return the metrics of a run as arrays (epochs,)."""
     if isinstance(run, str | os.PathLike):
         figures = _read_csv(owner, Path(run))
     else:
         given = getattr(run, "history", run)
         if not isinstance(given, dict):
-            rule = "must be a history, a dictionary of figures, a model or a CSV file"
+            rule = "must be a history, a dictionary of metrics, a model or a CSV file"
             raise checks.error(owner, "history", rule, run)
         figures = {str(name): _numbers(owner, name, values) for name, values in given.items()}
     longest = max((len(values) for values in figures.values()), default=0)
     if longest == 0:
-        raise checks.error(owner, "history", "must hold an epoch at least", run)
+        raise checks.error(owner, "history", "must hold at least one epoch", run)
     return {"epoch": np.arange(1, longest + 1), **figures}
 
 
@@ -149,11 +151,11 @@ def _numbers(owner: str, name: Any, values: Any) -> np.ndarray:
 
 
 def _read_csv(owner: str, path: Path) -> dict[str, np.ndarray]:
-    """Return the columns of a file of `CSVLogger`; 'NA' becomes NaN."""
+    """Return the columns of a `CSVLogger` file; 'NA' becomes NaN."""
     with path.open(newline="", encoding="utf-8") as file:
         head = file.readline()
         if not head.startswith("epoch") or len(head) < 7:
-            rule = "must be a file of CSVLogger, which begins with 'epoch'"
+            rule = "must be a CSVLogger file, which begins with 'epoch'"
             raise checks.error(owner, "history", rule, str(path))
         file.seek(0)
         rows = list(csv.DictReader(file, delimiter=head[5]))  # the separator follows the name
@@ -162,26 +164,26 @@ def _read_csv(owner: str, path: Path) -> dict[str, np.ndarray]:
         for name in (rows[0] if rows else ())
     }
     if rows:
-        columns["epoch"] = columns["epoch"] + 1  # in the file they count from 0
+        columns["epoch"] = columns["epoch"] + 1  # in the file epochs count from 0
     return columns
 
 
 def lr_range(curve: "LRCurve", ax: Any = None) -> "Figure":
-    """Draw what `nn.find_lr` has measured: the loss over the learning rate.
+    """Draw the result of `nn.find_lr`: the loss over the learning rate.
 
-    The smoothed curve sets the scale; single batches far beyond it lie outside.
+    The limits of the y axis follow the smoothed curve; outliers of single batches are cut off.
 
     Parameters
     ----------
     curve
         The result of `nn.find_lr`.
     ax
-        Axes to draw into; None makes a new figure.
+        Axes to draw into; None creates a new figure.
 
     Raises
     ------
     ValueError
-        For something else, or a curve without steps.
+        If `curve` is not a result of `nn.find_lr`, or has no steps.
 
     Examples
     --------
@@ -196,7 +198,7 @@ def lr_range(curve: "LRCurve", ax: Any = None) -> "Figure":
     if not all(hasattr(curve, name) for name in ("lrs", "losses", "smoothed", "suggestion")):
         raise checks.error(owner, "curve", "must be the result of nn.find_lr", curve)
     if len(curve.lrs) == 0:
-        raise checks.error(owner, "curve", "must hold a step at least", curve)
+        raise checks.error(owner, "curve", "must hold at least one step", curve)
     ax = base.one_axes(owner, ax, 5, 3.6)
     ax.plot(curve.lrs, curve.losses, ".", color="0.6", markersize=4, label="each batch")
     ax.plot(curve.lrs, curve.smoothed, color=base.colour(0), label="smoothed")
@@ -217,24 +219,24 @@ def lr_range(curve: "LRCurve", ax: Any = None) -> "Figure":
 def weight_histograms(
     model: "Model", names: Sequence[str] | None = None, bins: int = 50, axes: Any = None
 ) -> "Figure":
-    """Draw how the weights of each layer are distributed.
+    """Draw a histogram of the weights of each layer.
 
     Parameters
     ----------
     model
         A built model.
     names
-        Names of arrays in `model.get_arrays()`, as '7_Dense_W'; None takes all kernels, the
-        parameters with two axes or more.
+        Names of arrays in `model.get_arrays()`, such as '7_Dense_W'; None uses all parameters with
+        two or more axes.
     bins
-        Bars of each histogram.
+        Number of bins of each histogram.
     axes
-        As many Axes as arrays; None makes a new figure.
+        As many Axes as arrays; None creates a new figure.
 
     Raises
     ------
     ValueError
-        For a model without such arrays, or a name that it does not have.
+        If the model has no such arrays.
 
     Examples
     --------
@@ -259,11 +261,11 @@ def gradient_histograms(
     bins: int = 50,
     axes: Any = None,
 ) -> "Figure":
-    """Draw how the gradients of the loss of one batch are distributed, by layer.
+    """Draw a histogram of the gradient of the loss of one batch for the weights of each layer.
 
-    Below each stands the gradient's length: where it shrinks or grows from layer to layer by
-    orders of magnitude, gradients vanish or explode. Counts are on a logarithmic scale. The model
-    stays as it is.
+    The label of each is the norm of the gradient: if it shrinks or grows by orders of magnitude
+    from layer to layer, gradients vanish or explode. Counts are on a logarithmic scale. The model
+    is not changed.
 
     Parameters
     ----------
@@ -272,14 +274,14 @@ def gradient_histograms(
     x, y
         A batch and its targets.
     names, bins, axes
-        As for `weight_histograms`.
+        As in `weight_histograms`.
 
     Raises
     ------
     RuntimeError
-        For a model that is not compiled.
+        If the model is not compiled.
     ValueError
-        As `weight_histograms`, or for a batch that does not fit.
+        As in `weight_histograms`, or if the batch does not match the model.
 
     Examples
     --------
@@ -296,7 +298,7 @@ def gradient_histograms(
 
     drawn = _histograms(owner, explain.weight_gradients(model, x, y), names, bins, axes)
     for ax, array in drawn:
-        ax.set_xlabel(f"gradient (length {np.linalg.norm(array):.2g})")
+        ax.set_xlabel(f"gradient (norm {np.linalg.norm(array):.2g})")
         ax.set_yscale("log", nonpositive="clip")
         ax.yaxis.set_minor_formatter(NullFormatter())
     return base.figure_of(drawn[0][0])
@@ -305,7 +307,7 @@ def gradient_histograms(
 def _histograms(
     owner: str, arrays: dict[str, np.ndarray], names: Any, bins: int, axes: Any
 ) -> list[tuple["Axes", np.ndarray]]:
-    """Draw a histogram of each array, of the first layer in one colour, of the next in another."""
+    """Draw a histogram of each of the named arrays; return the Axes and arrays."""
     bins = checks.positive_int(owner, "bins", bins)
     if names is None:
         names = [name for name, array in arrays.items() if array.ndim >= 2]
@@ -314,7 +316,7 @@ def _histograms(
         if name not in arrays:
             raise checks.unknown(owner, "names", name, arrays)
     if not names:
-        raise ValueError(f"[{owner}] has nothing to draw: the model has no kernels.")
+        raise ValueError(f"[{owner}] needs a model with kernels, this one has none.")
     drawn = base.several_axes(owner, axes, len(names), columns=4, width=2.9, height=2.4)
     for ax, name in zip(drawn, names, strict=True):
         ax.hist(arrays[name].ravel(), bins=bins, color=base.colour(0))

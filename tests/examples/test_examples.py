@@ -297,9 +297,9 @@ def test_cifar10_train_has_nothing_to_test_after_part_of_an_epoch(
 def test_cifar10_train_resumes_only_beside_the_best_model(train_cifar10, tmp_path):
     train_cifar10("--model", "cifar", "--epochs", 1)
     last = tmp_path / "model_last.npz"
-    with pytest.raises(SystemExit, match=r"^--resume needs .*: no '.*other\.npz'\.$"):
+    with pytest.raises(SystemExit, match=r"^--resume needs.*: no '.*other\.npz'\.$"):
         train_cifar10("--model", "cifar", "--resume", last, out="other.npz")
-    with pytest.raises(SystemExit, match=r"^--resume needs .*: no 'nowhere\.npz'\.$"):
+    with pytest.raises(SystemExit, match=r"^--resume needs.*: no 'nowhere\.npz'\.$"):
         train_cifar10("--model", "cifar", "--resume", "nowhere.npz")
 
 
@@ -390,7 +390,7 @@ def test_image_folder_train_names_a_image_of_each_class(photos, example, tmp_pat
 
 def test_image_folder_train_refuses_what_is_no_set_of_images(photos, example, capsys):
     main = example("image_folder_train").main
-    with pytest.raises(SystemExit, match=r"^\[load_image_folder\] 'path' must be a folder with"):
+    with pytest.raises(SystemExit, match=r"^\[load_image_folder\] 'path'"):
         main([str(photos / "ruby")])
     with pytest.raises(SystemExit, match=r"cannot read '.*nowhere'"):
         main([str(photos / "nowhere")])

@@ -345,7 +345,7 @@ class Cube(nn.losses.Loss):
 
 def test_a_loss_of_your_own_needs_its_targets():
     model = small([nn.Dense(2)], Cube())
-    with pytest.raises(ValueError, match=r"\[check_model\] 'y' must be given for the loss Cube"):
+    with pytest.raises(ValueError, match=r"\[check_model\] 'y'"):
         check_model(model)
     assert check_model(model, np.ones((3, 5)), np.zeros((3, 2))).ok
 
