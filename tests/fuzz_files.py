@@ -42,6 +42,7 @@ import nn  # noqa: E402
 from nn.data import load_cifar10, load_npz, read_idx, write_idx  # noqa: E402
 from nn.data.sets import cifar as cifar10  # noqa: E402
 
+FIXTURES = ROOT / "tests" / "files" / "fixtures"
 SECONDS = 5  # of the processor's time, for a load
 WATCHDOG = 120  # of the clock, after which the process is given up: the machine may be busy
 MEMORY = 1 << 30
@@ -83,6 +84,7 @@ def make_valid(folder):
     trained.fit(*samples(), epochs=2, verbose=0, num_threads=1)
     trained.save(folder / "model.hdf5")
     trained.save(folder / "model.npz")
+    (folder / "old.hdf5").write_bytes((FIXTURES / "v0.1" / "trained.hdf5").read_bytes())
     (folder / "two").mkdir()
     trained.save_weights(folder / "two" / "weights.hdf5")
     layers = [layer.to_config() for layer in trained.layers]
@@ -254,7 +256,7 @@ def _change_object(file, name, new, rng):
 
 
 def change_hdf5_json(content, rng, path):
-    """Return an HDF5 file with fields of one of its texts changed."""
+    """Return an HDF5 file with fields of one of its JSON strings changed."""
     path.write_bytes(content)
     with h5py.File(path, "a") as file:
         name = "architecture" if rng.random() < 0.6 else "training"
@@ -339,6 +341,8 @@ KINDS = [
     *[Kind("model.hdf5", change_bytes, load_model)] * 6,
     *[Kind("model.hdf5", change_hdf5, load_model, True)] * 4,
     *[Kind("model.hdf5", change_hdf5_json, load_model, True)] * 5,
+    *[Kind("old.hdf5", change_bytes, load_model)] * 2,
+    *[Kind("old.hdf5", change_hdf5_json, load_model, True)] * 2,
     *[Kind("model.npz", change_bytes, load_model)] * 2,
     *[Kind("model.npz", change_npz, load_model)] * 3,
     *[Kind("two/weights.json", change_json, load_model)] * 2,

@@ -1,12 +1,13 @@
-"""HDF5 as model files use it: groups, arrays of numbers and a few texts, and nothing else.
+"""HDF5 as model files use it: groups, arrays of numbers, a few strings, and nothing else.
 
-HDF5 can do far more: a file may point into other files, have programs loaded that unpack it, and
-promise arrays of any size. So `read` looks at each object first, without reading what it holds,
-and refuses whatever `write` would not have written. Only then is an array read: it lies in one
-piece in this file, as it is, and all of them together are no larger than the file.
+HDF5 can do far more: a file may point into other files, have filters loaded that unpack it, and
+declare arrays of any size. So `read` checks each object before its content is read, and refuses
+whatever `write` would not have written. Only then is an array read: it is contiguous and not
+compressed, and all of them together are no larger than the file.
 
-What cannot be promised here: the HDF5 library itself, which is written in C, parses the file. Its
-reader of texts is not used, as damage can make it go round in circles: `_text` does that.
+The HDF5 library itself, which is written in C, still parses the file. Its reader of strings of
+variable length is not used, as a damaged file can make it loop forever: strings are written with
+a fixed length, and `_variable_string` reads those in files of version 0.1.
 """
 
 import math
@@ -23,16 +24,16 @@ _MAX_HEADER = 1 << 20  # bytes that describe an object, its attributes included
 
 
 def write(stream: BinaryIO, datasets: dict[str, Any]) -> None:
-    """Write arrays and texts under their names; a slash in a name makes a group."""
-    import h5py  # imported where it is used, so that `import nn` stays light
+    """Write arrays and strings under their names; a slash in a name makes a group."""
+    import h5py  # imported here, so that `import nn` stays light
 
     with h5py.File(stream, "w") as file:
         for name, value in datasets.items():
-            file.create_dataset(name, data=value)
+            file.create_dataset(name, data=np.bytes_(value) if isinstance(value, str) else value)
 
 
-def read(stream: BinaryIO, size: int, texts: frozenset[str]) -> dict[str, Any]:
-    """Return the arrays in a file by their names, and its texts.
+def read(stream: BinaryIO, size: int, strings: frozenset[str]) -> dict[str, Any]:
+    """Return the arrays in a file by their names, and its strings as bytes.
 
     Parameters
     ----------
@@ -40,8 +41,8 @@ def read(stream: BinaryIO, size: int, texts: frozenset[str]) -> dict[str, Any]:
         The open file; nothing else is opened.
     size
         Its length in bytes.
-    texts
-        Names under which a text may stand; under any other there must be numbers.
+    strings
+        Names of datasets that must hold a string; all others must hold numbers.
 
     Raises
     ------
@@ -52,26 +53,18 @@ def read(stream: BinaryIO, size: int, texts: frozenset[str]) -> dict[str, Any]:
     import h5py
 
     with h5py.File(stream, "r") as file:
-        if file.id.get_create_plist().get_sizes() != (8, 8):
-            raise ValueError("it writes addresses and lengths otherwise than in 8 bytes")
-        datasets = _survey(h5py.h5g.open(file.id, b"/"))
+        datasets = _list_datasets(h5py.h5g.open(file.id, b"/"))
         total = 0
         for name, dataset in datasets.items():
             _check_storage(name, dataset, size)
-            if name not in texts:
-                total += _check_numbers(name, dataset)
-            else:
-                _check_text(name, dataset)
+            total += _check_type(name, dataset, name in strings)
         if total > size:
             raise ValueError(f"its arrays would take {total:,} bytes, the file has {size:,}")
-        return {
-            name: _text(name, dataset, stream, size) if name in texts else _array(dataset)
-            for name, dataset in datasets.items()
-        }
+        return {name: _content(name, dataset, stream, size) for name, dataset in datasets.items()}
 
 
-def _survey(root: Any) -> dict[str, Any]:
-    """Return the datasets below a group, by name; nothing they hold is read, no link followed."""
+def _list_datasets(root: Any) -> dict[str, Any]:
+    """Return the datasets below a group, by name; no content is read, no link followed."""
     from h5py import h5o
 
     found: dict[str, Any] = {}
@@ -84,7 +77,7 @@ def _survey(root: Any) -> dict[str, Any]:
         if depth > _MAX_DEPTH:
             raise ValueError(f"it has groups inside groups more than {_MAX_DEPTH} deep")
         if len(seen) + group.get_num_objs() > _MAX_OBJECTS:
-            raise ValueError(f"it holds more than {_MAX_OBJECTS:,} things")
+            raise ValueError(f"it holds more than {_MAX_OBJECTS:,} objects")
         for key in group:
             name = prefix + key.decode("utf-8")
             _check_link(name, group.links.get_info(key))
@@ -103,7 +96,7 @@ def _survey(root: Any) -> dict[str, Any]:
 
 
 def _check_link(name: str, link: Any) -> None:
-    """Refuse a name for something that stands elsewhere, in this file or in another."""
+    """Refuse a link to another place, in this file or in another."""
     from h5py import h5l
 
     kinds = {h5l.TYPE_SOFT: "a soft link", h5l.TYPE_EXTERNAL: "an external link"}
@@ -116,11 +109,11 @@ def _check_header(name: str, info: Any) -> None:
     attributes = info.meta_size.attr
     size = info.hdr.space.total + attributes.heap_size + attributes.index_size
     if size > _MAX_HEADER:
-        raise ValueError(f"'{name}' has attributes and other notes of {size:,} bytes")
+        raise ValueError(f"'{name}' has a header with attributes of {size:,} bytes")
 
 
 def _check_storage(name: str, dataset: Any, size: int) -> None:
-    """Refuse an array that does not lie in this file, in one piece, as it is."""
+    """Refuse an array that is not in this file, contiguous and without filters."""
     from h5py import h5d
 
     made = dataset.get_create_plist()
@@ -135,100 +128,70 @@ def _check_storage(name: str, dataset: Any, size: int) -> None:
             "write it without compression, shuffling and checksums"
         )
     if made.get_layout() not in (h5d.CONTIGUOUS, h5d.COMPACT):
-        raise ValueError(f"'{name}' is stored in pieces: write it without 'chunks' and 'maxshape'")
+        raise ValueError(f"'{name}' is stored in chunks: write it without 'chunks' and 'maxshape'")
     stored, offset = dataset.get_storage_size(), dataset.get_offset()
     if stored > size or (offset or 0) + stored > size:
         raise ValueError(f"'{name}' ends {(offset or 0) + stored - size:,} bytes after the file")
 
 
-def _check_numbers(name: str, dataset: Any) -> int:
-    """Refuse what is not an array of plain numbers, all of it in the file; return its bytes."""
-    from h5py import h5s
+def _check_type(name: str, dataset: Any, is_string: bool) -> int:
+    """Refuse anything but plain numbers, all of them in the file, or one string; return the size.
 
-    kind, space = dataset.get_type(), dataset.get_space()
-    if kind.committed() or not any(kind.equal(known) for known in _number_types()):
-        raise ValueError(
-            f"'{name}' is not an array of numbers, of a floating-point or integer type of 1 to 8 "
-            f"bytes, but of {dataset.dtype}"
-        )
-    if space.get_simple_extent_type() == h5s.NULL:
-        raise ValueError(f"'{name}' is not an array of numbers, but of nothing")
+    Plain numbers have the types that HDF5 makes of NumPy's, in either byte order.
+    """
+    from h5py import h5s, h5t
+
+    kind, space, dtype = dataset.get_type(), dataset.get_space(), dataset.dtype
+    extent, stored = space.get_simple_extent_type(), dataset.get_storage_size()
+    if is_string:
+        if kind.get_class() != h5t.STRING or kind.committed() or extent != h5s.SCALAR:
+            raise ValueError(f"'{name}' is not a string")
+        if kind.is_variable_str():
+            return stored
+    else:
+        is_plain = dtype.kind in "fiub" and dtype.itemsize <= 8 and not kind.committed()
+        if not is_plain or extent == h5s.NULL or not h5t.py_create(dtype).equal(kind):
+            raise ValueError(
+                f"'{name}' is not an array of numbers, of a floating-point or integer type of 1 "
+                f"to 8 bytes, but {'empty' if extent == h5s.NULL else f'of {dtype}'}"
+            )
     shape = space.get_simple_extent_dims()
     size = math.prod(shape) * kind.get_size()
-    if size != dataset.get_storage_size():
+    if size != stored:
         raise ValueError(
-            f"'{name}' of shape {shape} takes {size:,} bytes, the file has "
-            f"{dataset.get_storage_size():,} of it"
+            f"'{name}' of shape {shape} takes {size:,} bytes, the file has {stored:,} of it"
         )
     return size
 
 
-def _check_text(name: str, dataset: Any) -> None:
-    """Refuse what is not one text."""
-    from h5py import h5s, h5t
-
-    kind, space = dataset.get_type(), dataset.get_space()
-    if (
-        kind.get_class() != h5t.STRING
-        or kind.committed()
-        or space.get_simple_extent_type() != h5s.SCALAR
-    ):
-        raise ValueError(f"'{name}' is not a text")
-
-
-def _number_types() -> list[Any]:
-    """Return HDF5's names for the numbers that NumPy has, in both orders of their bytes.
-
-    Among them is what h5py makes of yes and no, a byte.
-    """
-    from h5py import h5t
-
-    kinds = [f"IEEE_F{bits}" for bits in (16, 32, 64)]
-    kinds += [f"STD_{sign}{bits}" for sign in "IU" for bits in (8, 16, 32, 64)]
-    numbers = [getattr(h5t, kind + order) for kind in kinds for order in ("LE", "BE")]
-    return [*numbers, h5t.py_create(np.dtype(bool))]
-
-
-def _array(dataset: Any) -> np.ndarray:
-    """Return the numbers of a dataset in the machine's own order of bytes."""
+def _content(name: str, dataset: Any, stream: BinaryIO, size: int) -> np.ndarray | bytes:
+    """Return the string of a dataset, or its numbers in the byte order of this machine."""
     import h5py
 
-    values = np.asarray(h5py.Dataset(dataset)[()])  # what has no axes comes as a number
-    return values.astype(values.dtype.newbyteorder("="), copy=False)
+    if dataset.dtype.kind == "O":
+        return _variable_string(name, dataset.get_offset(), stream, size)
+    values = h5py.Dataset(dataset)[()]  # one without axes is read as a scalar
+    if dataset.dtype.kind == "S":
+        return bytes(values)
+    return np.asarray(values, dataset.dtype.newbyteorder("="))
 
 
-def _text(name: str, dataset: Any, stream: BinaryIO, size: int) -> str:
-    """Return a text of a length of its own or of a fixed one.
+def _variable_string(name: str, offset: int | None, stream: BinaryIO, size: int) -> bytes:
+    """Return a string of variable length, as version 0.1 wrote its JSON.
 
-    In the place of the former the file has a length, the address of a heap that holds texts, and
-    the text's number there ("HDF5 File Format Specification 3.0", section III.E).
+    The dataset holds the string's length, the address of a heap and the string's number in it; in
+    the heap, the string follows a header with its number and length ("HDF5 File Format
+    Specification 3.0", section III.E).
     """
-    import h5py
-
-    if not dataset.get_type().is_variable_str():
-        return h5py.Dataset(dataset).asstr()[()]
-    place = dataset.get_offset()
-    if place is None:
-        raise ValueError(f"'{name}' has no text")
-    length, address, number = struct.unpack("<IQI", _bytes_at(stream, place, 16, size))
-    signature, length_of_heap = struct.unpack("<4s4xQ", _bytes_at(stream, address, 16, size))
-    if signature != b"GCOL":
-        raise ValueError(f"'{name}' is not where it should be")
-    heap = _bytes_at(stream, address, length_of_heap, size)
-    at = 16  # after the head; then one text after the other, each with a head of its own
-    while at + 16 <= len(heap):
-        found, its_length = struct.unpack_from("<H6xQ", heap, at)
-        if found == number:
-            text = heap[at + 16 : at + 16 + min(its_length, length)]
-            if len(text) == length:
-                return text.decode("utf-8")
-        at += 16 + (its_length + 7) // 8 * 8
-    raise ValueError(f"'{name}' is not where it should be")
-
-
-def _bytes_at(stream: BinaryIO, place: int, length: int, size: int) -> bytes:
-    """Return bytes of a file of a size; all of them must be there."""
-    if place + length > size:
-        raise ValueError(f"{length:,} bytes at {place:,} are beyond its end")
-    stream.seek(place)
-    return stream.read(length)
+    stream.seek(offset or 0)
+    length, address, number = struct.unpack("<IQI", stream.read(16))
+    stream.seek(address)
+    heap = stream.read(16)
+    signature, heap_size = struct.unpack("<4s4xQ", heap)
+    heap += stream.read(min(heap_size, size))
+    header = struct.pack("<H6xQ", number, length)
+    start = heap.find(header) + len(header)
+    string = heap[start : start + length]
+    if signature != b"GCOL" or start < len(header) or len(string) < length:
+        raise ValueError(f"the string '{name}' is not where it should be")
+    return string

@@ -46,7 +46,7 @@ __all__ = [
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _ZIP_SIGNATURE = b"PK\x03\x04"
 _OPTIMIZER = "optimizer/"
-_TEXTS = frozenset(["architecture", "training"])
+_STRINGS = frozenset(["architecture", "training"])
 
 #: Characters of JSON that a file may hold at most.
 MAX_TEXT = 1 << 24
@@ -92,7 +92,7 @@ def write(path: str | os.PathLike, content: ModelFile) -> None:
     """
     path = Path(path)
     datasets: dict[str, Any] = dict(content.arrays)
-    for name in sorted(_TEXTS):
+    for name in sorted(_STRINGS):
         value = getattr(content, name)
         if value is not None:
             datasets[name] = _to_text(name, value)
@@ -128,13 +128,13 @@ def read(path: str | os.PathLike) -> ModelFile:
         else:
             raise FileFormatError(f"[io] '{path}' is neither an HDF5 nor an NPZ file.")
         try:
-            datasets = reader(stream, size, _TEXTS)
+            datasets = reader(stream, size, _STRINGS)
         except Exception as error:  # damage makes the libraries fail in any way at all
             reason = str(error) or type(error).__name__
             raise FileFormatError(
                 f"[io] '{path}' is damaged or truncated, or no model file: {reason}."
             ) from error
-    architecture, training = (_parse(datasets.pop(name, None), path) for name in sorted(_TEXTS))
+    architecture, training = (_parse(datasets.pop(name, None), path) for name in sorted(_STRINGS))
     arrays, optimizer_arrays = {}, {}
     for name, value in datasets.items():
         if name.startswith(_OPTIMIZER):
@@ -245,7 +245,7 @@ def match_arrays(
     return report
 
 
-# -------------------------------------------------------------------------------- the texts
+# -------------------------------------------------------------------------------- the JSON
 
 
 def _to_text(name: str, value: Any) -> str:

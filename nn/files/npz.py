@@ -27,12 +27,12 @@ _READERS = {
 
 
 def write(stream: BinaryIO, datasets: dict[str, Any]) -> None:
-    """Write arrays and texts under their names."""
+    """Write arrays and strings under their names."""
     np.savez(stream, **datasets)
 
 
-def read(stream: BinaryIO, size: int, texts: frozenset[str]) -> dict[str, Any]:
-    """Return the arrays in a model file by their names, and its texts.
+def read(stream: BinaryIO, size: int, strings: frozenset[str]) -> dict[str, Any]:
+    """Return the arrays in a model file by their names, and its strings.
 
     Parameters
     ----------
@@ -40,8 +40,8 @@ def read(stream: BinaryIO, size: int, texts: frozenset[str]) -> dict[str, Any]:
         The open file.
     size
         Its length in bytes; unpacked it may have twenty times as many, and a megabyte.
-    texts
-        Names under which a text may stand; under any other there must be numbers.
+    strings
+        Names of arrays that must hold a string; all others must hold numbers.
 
     Raises
     ------
@@ -60,8 +60,8 @@ def read(stream: BinaryIO, size: int, texts: frozenset[str]) -> dict[str, Any]:
                 f"its {size:,} bytes unpack to {total:,}, more than the {most:,} that weights "
                 "of so many bytes can become"
             )
-        arrays = {name: read_array(file, info, name, texts) for name, info in infos.items()}
-    return {name: str(array) if name in texts else array for name, array in arrays.items()}
+        arrays = {name: read_array(file, info, name, strings) for name, info in infos.items()}
+    return {name: str(array) if name in strings else array for name, array in arrays.items()}
 
 
 def members(file: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
@@ -75,7 +75,7 @@ def members(file: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """
     found: dict[str, zipfile.ZipInfo] = {}
     if len(file.infolist()) > _MAX_MEMBERS:
-        raise ValueError(f"it holds more than {_MAX_MEMBERS:,} things")
+        raise ValueError(f"it holds more than {_MAX_MEMBERS:,} arrays")
     for info in file.infolist():
         name = info.filename.removesuffix(".npy")
         path = PureWindowsPath(info.filename)  # which knows / and \\ and C: alike
@@ -95,20 +95,20 @@ def read_array(
     file: zipfile.ZipFile,
     info: zipfile.ZipInfo,
     name: str,
-    texts: frozenset[str] = frozenset(),
+    strings: frozenset[str] = frozenset(),
 ) -> np.ndarray:
     """Return one array; memory is taken only once the header agrees with the size of the member.
 
-    Under the names in `texts` it must be one text, under others real numbers.
+    Under the names in `strings` it must be one string, under others real numbers.
     """
     with file.open(info) as stream:
         version = np.lib.format.read_magic(stream)
         if version not in _READERS:
             raise ValueError(f"'{name}' has the version {version} of the format, not 1.0 or 2.0")
         shape, _, dtype = _READERS[version](stream)
-        if name in texts and (dtype.kind != "U" or shape != ()):
-            raise ValueError(f"'{name}' is not a text, but an array of {dtype}")
-        if name not in texts and (dtype.kind not in "fiub" or dtype.itemsize > 8):
+        if name in strings and (dtype.kind != "U" or shape != ()):
+            raise ValueError(f"'{name}' is not a string, but an array of {dtype}")
+        if name not in strings and (dtype.kind not in "fiub" or dtype.itemsize > 8):
             raise ValueError(f"'{name}' must hold real numbers, got the dtype {dtype}")
         size = math.prod(shape) * dtype.itemsize
         if min(shape, default=0) < 0 or info.file_size != stream.tell() + size:
