@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from agreement_common import draw
 
-from nn.layers.base import walk
+from nn.layers.plan import named_layers
 
 
 def leaf(array):
@@ -19,7 +19,7 @@ def compare_layer(layer, function, x, training=True):
     """
     rng = np.random.default_rng(1)
     layer.build((None, *x.shape[1:]))
-    inside = [(f"{path}_", part) for path, part in walk(layer.sublayers())]
+    inside = [(f"{path}_", part) for path, part in named_layers(layer.sublayers())]
     params, buffers, grads = {}, {}, {}
     for start, part in [("", layer), *inside]:
         for name, param in part.params.items():

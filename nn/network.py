@@ -16,15 +16,15 @@ from . import checks, cuda, random, validation
 from .files import model_file
 from .inspect import summary as overview
 from .layers import Layer, Rescale, Sequential
-from .layers.base import check_distinct, move_to_device, room_for, set_generator, walk
-from .layers.containers import (
-    as_layer,
+from .layers.budget import budget_for
+from .layers.containers import as_layer, build_layers, flat, in_segments, telling
+from .layers.plan import named_layers
+from .layers.stack import (
     backward_through,
-    build_layers,
-    flat,
+    check_distinct,
     forward_through,
-    in_segments,
-    telling,
+    move_to_device,
+    set_generator,
 )
 
 Array = Any  # numpy.ndarray or cupy.ndarray
@@ -137,7 +137,7 @@ class Network:
     @property
     def generators(self) -> list[np.random.Generator]:
         """Every generator of random numbers that the model draws from."""
-        return [self._rng, self._data_rng, *(layer.rng for _, layer in walk(self.layers))]
+        return [self._rng, self._data_rng, *(layer.rng for _, layer in named_layers(self.layers))]
 
     def _build_if_known(self) -> None:
         """Build the layers that are not, where the input's shape is known."""
@@ -179,11 +179,11 @@ class Network:
         shape = (None, *(int(n) for n in shape[1:] if n is not None))
         if self.input_shape is not None and shape != self.input_shape:
             raise ValueError(f"[Model] is built for inputs {self.input_shape}, got {shape}.")
-        unbuilt = [layer for _, layer in walk(self.layers) if not layer.built]
+        unbuilt = [layer for _, layer in named_layers(self.layers) if not layer.built]
         try:
             # An architecture of its own beside a file's arrays is not to ask for more than they do.
             arrays, _, strict, *_ = self._pending or (None, None, False)
-            with room_for(arrays) if arrays and strict else contextlib.nullcontext():
+            with budget_for(arrays) if arrays and strict else contextlib.nullcontext():
                 self._build_layers(shape)
             if self._pending is not None:
                 self.set_arrays(*self._pending)
@@ -273,7 +273,7 @@ class Network:
     def _trained(self) -> Iterator[tuple[str, Layer, str, float]]:
         """Yield each trained parameter: its name in a file, its layer and key, its lr_factor."""
         factors = {"": 1.0}  # of each layer, times those of the layers around it
-        for path, layer in walk(self.layers):
+        for path, layer in named_layers(self.layers):
             factors[path] = factors[path.rpartition("/")[0]] * layer.lr_factor
             if layer.trainable:
                 for key in layer.params:
@@ -286,7 +286,7 @@ class Network:
         a loop written by hand it is to be added to `loss.forward`'s value; its gradient is in
         `get_params_and_grads`.
         """
-        return sum((k.penalty() for _, k in walk(self.layers) if k.trainable), 0.0)
+        return sum((k.penalty() for _, k in named_layers(self.layers) if k.trainable), 0.0)
 
     def get_arrays(self) -> dict[str, Array]:
         """Return all parameters and buffers by their names in a file; not copies.
@@ -295,7 +295,7 @@ class Network:
         """
         return {
             f"{path}_{key}": array
-            for path, layer in walk(self.layers)
+            for path, layer in named_layers(self.layers)
             for arrays in (layer.params, layer.buffers)
             for key, array in arrays.items()
         }
@@ -371,7 +371,7 @@ class Network:
 
     def _label(self, layer: Layer) -> str:
         """Return what messages call a layer: 'layer 7 (Dense)', or its path inside another."""
-        path = next(path for path, part in walk(self.layers) if part is layer)
+        path = next(path for path, part in named_layers(self.layers) if part is layer)
         if "/" in path:
             return f"layer {path}"
         index, _, kind = path.partition("_")
@@ -428,7 +428,7 @@ class Network:
         FloatingPointError
             The message names the layer and the array.
         """
-        for _, layer in walk(self.layers):
+        for _, layer in named_layers(self.layers):
             for name, array in (*layer.params.items(), *layer.buffers.items()):
                 if not _all_finite(array):
                     label = self._label(layer)

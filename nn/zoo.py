@@ -33,7 +33,7 @@ from .layers import (
     Tanh,
     UpSample2D,
 )
-from .layers.base import get_activation
+from .layers.config import get_activation
 from .model import Model
 
 Shape = Sequence[int]  # of one input, without the batch axis: (C, H, W)

@@ -40,7 +40,7 @@ def built(layer, shape, device="cpu", dtype="float64"):
     """Return a layer built for samples of a shape."""
     layer.dtype = dtype
     layer.build((None, *shape))
-    layers.base.move_to_device(layer, device)
+    layers.stack.move_to_device(layer, device)
     return layer
 
 

@@ -164,12 +164,12 @@ def make_layer(name, dtype="float64", device="cpu"):
     """Return a built layer and a batch for it, away from the kinks at 0."""
     make, shape = LAYERS[name]
     layer = make()
-    layers.base.set_generator(layer, np.random.default_rng(3))
+    layers.stack.set_generator(layer, np.random.default_rng(3))
     layer.dtype = dtype
     layer.build((None, *shape))
     rng = np.random.default_rng(1)
     x = rng.permutation(np.linspace(-2, 2, 4 * int(np.prod(shape)))).reshape(4, *shape)
-    layers.base.move_to_device(layer, device)
+    layers.stack.move_to_device(layer, device)
     return layer, cuda.to_device(x.astype(dtype), device)
 
 
@@ -177,7 +177,7 @@ def arrays_of(layer):
     """Parameters and buffers of a layer and of those inside it, by their names in a file."""
     return {
         f"{path}_{key}": array
-        for path, part in layers.base.walk([layer])
+        for path, part in layers.plan.named_layers([layer])
         for key, array in (*part.params.items(), *part.buffers.items())
     }
 
@@ -205,7 +205,7 @@ def test_layer_keeps_shapes_and_dtype(name, dtype, device):
     dx = layer.backward(cuda.get_array_module(y).ones_like(y))
     assert dx.shape == x.shape
     assert dx.dtype == dtype
-    for _, part in layers.base.walk([layer]):
+    for _, part in layers.plan.named_layers([layer]):
         assert set(part.grads) == set(part.params)
         for key, param in part.params.items():
             assert part.grads[key].shape == param.shape
@@ -319,7 +319,7 @@ def test_layer_agrees_on_both_devices(name):
         y = layer.forward(x, training=True)
         grad = np.random.default_rng(0).normal(size=y.shape)
         dx = layer.backward(cuda.to_gpu(grad) if device == "gpu" else grad)
-        parts = [part for _, part in layers.base.walk([layer])]
+        parts = [part for _, part in layers.plan.named_layers([layer])]
         grads = [array for part in parts for array in part.grads.values()]
         arrays = [y, dx, *grads, *arrays_of(layer).values()]
         assert all((cuda.get_array_module(a) is np) == (device == "cpu") for a in arrays)

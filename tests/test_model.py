@@ -796,7 +796,7 @@ def test_an_optimizer_of_the_users_without_a_rate_or_a_base_class():
 
 
 def test_users_own_layer_saves_and_loads_once_registered(tmp_path, monkeypatch):
-    monkeypatch.setattr(nn.layers.base, "NAME2LAYER", nn.layers.NAME2LAYER)
+    monkeypatch.setattr(nn.layers.config, "NAME2LAYER", nn.layers.NAME2LAYER)
     x, _ = blobs()
     model = nn.Model([Scale(), Shift(0.1), nn.Dense(3)], seed=0)
     model.build((None, 2))

@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import checks, cuda, optim
 from ..layers import Layer, ReLU
-from ..layers.base import walk
+from ..layers.plan import named_layers
 from .base import Callback, Logs
 
 Array = Any  # numpy.ndarray or cupy.ndarray
@@ -104,7 +104,7 @@ class LayerStats(Callback):
         self.model.watch = None
         norms = {
             path: optim.global_norm(layer.grads.values())
-            for path, layer in walk(self.model.layers)
+            for path, layer in named_layers(self.model.layers)
             if layer.grads and layer.trainable
         }
         for path, norm in norms.items():
@@ -123,7 +123,7 @@ class LayerStats(Callback):
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Add the epoch's figures to `stats`, and warn of dead ReLUs."""
         dead = {}
-        for path, layer in walk(self.model.layers):
+        for path, layer in named_layers(self.model.layers):
             figures = {}
             if id(layer) in self._outputs:
                 figures.update(self._outputs[id(layer)].figures())

@@ -50,7 +50,7 @@ _STRINGS = frozenset(["architecture", "training"])
 
 #: Characters of JSON that a file may hold at most.
 MAX_TEXT = 1 << 24
-_MAX_DEPTH = 400  # layers inside layers take three levels each, see nn.layers.base.MAX_DEPTH
+_MAX_DEPTH = 400  # layers inside layers take three levels each, see nn.layers.config.MAX_DEPTH
 
 
 @dataclass

@@ -19,7 +19,8 @@ import numpy as np
 from .. import callbacks as cb
 from .. import cuda, losses, metrics, optim, validation
 from ..layers import layer_from_config
-from ..layers.base import check_nesting, room_for
+from ..layers.budget import budget_for
+from ..layers.config import check_nesting
 from ..optim.base import steps_as_ours
 from . import model_file
 
@@ -155,7 +156,7 @@ def model_of(
         if not isinstance(entries, list) or not entries:
             raise TypeError("'layers' is no list of layers")
         check_nesting(entries)
-        with room_for(content.arrays):
+        with budget_for(content.arrays):
             model = make(
                 [layer_from_config(entry) for entry in entries],
                 dtype=architecture.get("dtype", "float32"),

@@ -15,10 +15,10 @@ import numpy as np
 
 from .. import checks, cuda
 from ..layers import Layer
-from ..layers.base import walk
 from ..layers.containers import flat, output_activation
 from ..layers.conv import ConvLayer
 from ..layers.fold import gives_probabilities
+from ..layers.plan import named_layers
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -232,7 +232,7 @@ def weight_gradients(model: "Model", x: Any, y: Any) -> dict[str, np.ndarray]:
     twin.backward(twin.loss.backward())
     return {
         f"{path}_{key}": cuda.to_cpu(layer.grads[key])
-        for path, layer in walk(twin.layers)
+        for path, layer in named_layers(twin.layers)
         if layer.trainable
         for key in layer.params
     }
@@ -263,7 +263,7 @@ def find_layer(model: "Model", layer: Any, owner: str = "find_layer") -> Layer:
     >>> find_layer(model, "hidden") is find_layer(model, 0) is find_layer(model, "0_Dense")
     True
     """
-    parts = dict(walk(model.layers))
+    parts = dict(named_layers(model.layers))
     if isinstance(layer, Layer):
         if not any(part is layer for part in parts.values()):
             raise checks.error(owner, "layer", "must be a layer of the model", layer)
@@ -293,7 +293,7 @@ def _frozen_copy(model: "Model", x: Any) -> "Model":
     twin = copy.deepcopy(model)
     if not twin.built:
         twin.build((None, *np.shape(x)[1:]))
-    for _, layer in walk(twin.layers):
+    for _, layer in named_layers(twin.layers):
         layer.trainable = False
     return twin
 
@@ -301,9 +301,9 @@ def _frozen_copy(model: "Model", x: Any) -> "Model":
 def _same(owner: str, model: "Model", twin: "Model", layer: Any) -> Layer:
     """Return the layer of the copy that stands where the named one does in the model."""
     target = find_layer(model, layer, owner)
-    paths = {id(part): path for path, part in walk(model.layers)}
+    paths = {id(part): path for path, part in named_layers(model.layers)}
     # A residual block that was not built has no projection yet: it comes after the others.
-    return dict(walk(twin.layers))[paths[id(target)]]
+    return dict(named_layers(twin.layers))[paths[id(target)]]
 
 
 def _record(layer: Layer) -> dict[str, Array]:
@@ -376,7 +376,9 @@ def _last_maps(owner: str, layers: Sequence[Layer]) -> Layer:
     """
     chain = flat(layers)
     holding = [
-        k for k, layer in enumerate(chain) if any(is_convolution(part) for _, part in walk([layer]))
+        k
+        for k, layer in enumerate(chain)
+        if any(is_convolution(part) for _, part in named_layers([layer]))
     ]
     if not holding:
         raise ValueError(f"[{owner}] needs a model with a convolution, there is none in it.")

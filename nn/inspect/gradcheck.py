@@ -16,7 +16,7 @@ import numpy as np
 
 from .. import checks, losses, text
 from ..layers import Layer
-from ..layers.base import walk
+from ..layers.plan import named_layers
 from ..model import Model
 
 
@@ -145,7 +145,7 @@ def check_gradients(
         layer.build((None, *x.shape[1:]))
         layer.built = True
     # Inside another layer a name has the layer's before it: '0_Conv2D_W'.
-    parts = [("", layer), *((f"{path}_", part) for path, part in walk(layer.sublayers()))]
+    parts = [("", layer), *((f"{path}_", part) for path, part in named_layers(layer.sublayers()))]
     if any(p.dtype != np.float64 for _, part in parts for p in part.params.values()):
         raise ValueError(
             f"[{type(layer).__name__}] is built in float32, too coarse to measure slopes: check "
@@ -372,13 +372,13 @@ def check_model(
 def _in_float64(model: Model) -> Model:
     """Return a copy of a model's layers and loss in float64, on the CPU."""
     layers = copy.deepcopy(model.layers)
-    for _, layer in walk(layers):
+    for _, layer in named_layers(layers):
         layer.forget()
         layer.grads.clear()
         layer.dtype = "float64"
     # The seed is of no matter, but without one the next of `nn.seed` would be taken.
     twin = Model(layers, seed=0, dtype="float64").to_cpu()
-    for _, layer in walk(layers):
+    for _, layer in named_layers(layers):
         for arrays in (layer.params, layer.buffers):
             for name, array in arrays.items():
                 arrays[name] = array.astype(np.float64)
@@ -430,7 +430,7 @@ class _Measurement:
         if x.dtype == np.uint8:
             x = x / 255.0  # as the model does it
         y_pred = model.forward(x, training=False)  # checks x, builds the model, connects the loss
-        self.parts = list(walk(model.layers))
+        self.parts = list(named_layers(model.layers))
         self.states = [part.rng.bit_generator.state for _, part in self.parts]
         self.buffers = [
             (array, array.copy()) for _, part in self.parts for array in part.buffers.values()

@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import text
 from ..layers import Layer, Residual, Sequential
-from ..layers.base import walk
+from ..layers.plan import named_layers
 
 if TYPE_CHECKING:
     from ..network import Network
@@ -125,11 +125,13 @@ def look(model: "Network") -> Overview:
     15 parameters, 15 of them trainable
     60 bytes of parameters, 24 bytes of outputs per sample
     """
-    layers = [layer for _, layer in walk(model.layers)]
+    layers = [layer for _, layer in named_layers(model.layers)]
     on_shortcut = {
         id(part) for layer in layers if isinstance(layer, Residual) for part in layer.shortcut
     }
-    rows = [_row(path, layer, id(layer) in on_shortcut) for path, layer in walk(model.layers)]
+    rows = [
+        _row(path, layer, id(layer) in on_shortcut) for path, layer in named_layers(model.layers)
+    ]
     return Overview(
         text.printable(model.name or "Model"),
         rows,

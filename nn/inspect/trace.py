@@ -15,8 +15,8 @@ import numpy as np
 
 from .. import cuda, optim, text
 from ..layers import Layer
-from ..layers.base import walk
-from ..layers.containers import backward_through
+from ..layers.plan import named_layers
+from ..layers.stack import backward_through
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -96,7 +96,7 @@ def measure(model: "Model", x: Any, y: Any = None) -> list[LayerTrace]:
     if not model.built:
         model.build((None, *np.shape(x)[1:]))
     rows: dict[int, LayerTrace] = {}
-    for path, layer in walk(model.layers):
+    for path, layer in named_layers(model.layers):
         layer.grads.clear()  # the copy brought those of the last batch along
         count = sum(int(param.size) for param in layer.params.values())
         rows[id(layer)] = LayerTrace(path, parameters=count)
@@ -155,7 +155,7 @@ def _observed(
     `charged` takes in the arrays by their addresses, and keeps them: the memory of one that is
     dropped would be another's soon, at the same address. With None nothing is weighed.
     """
-    parts = [layer for _, layer in walk(layers)]
+    parts = [layer for _, layer in named_layers(layers)]
     for layer in parts:
         row = rows[id(layer)]
         vars(layer)["forward"] = _observed_forward(layer, row, charged)

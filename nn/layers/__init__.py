@@ -23,7 +23,8 @@ from .activations import (
     Swish,
     Tanh,
 )
-from .base import NAME2ACTIVATION, NAME2LAYER, Layer, layer_from_config, register
+from .base import Layer
+from .config import NAME2ACTIVATION, NAME2LAYER, layer_from_config, register
 from .containers import Recompute, Residual, Sequential
 from .conv import Conv2D, Conv2DTranspose, DepthwiseConv2D
 from .dense import Affine, Dense

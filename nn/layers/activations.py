@@ -7,16 +7,8 @@ weighted layer (`Dense(64, activation='relu')`).
 from typing import Any
 
 from .. import checks, cuda, kernels
-from .base import (
-    NAME2ACTIVATION,
-    NAME2LAYER,
-    Array,
-    Layer,
-    Shape,
-    activation_config,
-    get_activation,
-    register,
-)
+from .base import Array, Layer, Shape
+from .config import NAME2ACTIVATION, NAME2LAYER, activation_config, get_activation, register
 
 # Below this a probability, or the slope of a sigmoid, counts as this much in a backward
 # pass. It changes no digit elsewhere, and a saturated output still passes on the gradient

@@ -1,107 +1,30 @@
 """Layers made of layers: a stack within a stack, and the residual block.
 
 A container has parameters only through the layers in its attribute `layers`. What a model does
-with its own stack it does with theirs by `walk`, which names every layer as files do:
+with its own stack it does with theirs by `named_layers`, which names every layer as files do:
 `3_Residual/0_Conv2D`. The functions below are that stack's: a model calls them for its layers
 and a container for its own, so that a batch takes the same way at any depth.
 """
 
 import contextlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import checks, cuda, random
-from .base import (
-    MAX_DEPTH,
-    Array,
-    Layer,
-    Shape,
-    check_distinct,
-    layer_from_config,
-    nested_too_deeply,
-    register,
-    walk,
-)
+from .base import Array, Layer, Shape
+from .config import MAX_DEPTH, layer_from_config, nested_too_deeply, register
 from .conv import Conv2D
 from .dense import Dense
 from .dropout import Dropout
 from .normalization import BatchNorm
+from .plan import named_layers
+from .stack import Watch, backward_through, check_distinct, forward_through
 from .weight_norm import WeightNorm
 
-# Called with an array, the layer that made it, and 'output' or 'gradient'.
-Watch = Callable[[Array, Layer, str], Any]
-
-
 # ----------------------------------------------------------------------- a stack of layers
-
-
-def forward_through(
-    layers: Sequence[Layer], x: Array, training: bool | None, watch: Watch | None = None
-) -> Array:
-    """Return the output of layers, one after the other, for a batch."""
-    for layer in layers:
-        x = layer.forward(x, training)
-        if watch is not None:
-            watch(x, layer, "output")
-    return x
-
-
-def backward_through(
-    layers: Sequence[Layer],
-    grad: Array,
-    wants_input_grad: bool = True,
-    forget: bool = False,
-    watch: Watch | None = None,
-) -> Array:
-    """Fill the layers' gradients, the last layer first; return the gradient for the input.
-
-    Parameters
-    ----------
-    layers
-        The stack, after a forward pass.
-    grad
-        Gradient of the loss for its output.
-    wants_input_grad
-        False where nobody reads the result: then it goes no further than to the lowest layer
-        with weights to train, and returns None.
-    forget
-        Whether to drop what a layer kept as soon as it was used, so that its memory serves the
-        layers before it.
-    watch
-        Called with each gradient.
-    """
-    lowest = 0
-    if not wants_input_grad:
-        lowest = next((k for k, layer in enumerate(layers) if is_trained(layer)), 0)
-    for index in reversed(range(lowest, len(layers))):
-        layer = layers[index]
-        is_read = wants_input_grad or index > lowest
-        grad = _backward(layer, grad, is_read)
-        if watch is not None and is_read:
-            watch(grad, layer, "gradient")
-        if forget:
-            layer.forget()
-    if forget:
-        for layer in layers[:lowest]:
-            layer.forget()
-    return grad if wants_input_grad else None
-
-
-def _backward(layer: Layer, grad: Array, is_read: bool) -> Array:
-    """Return `layer.backward(grad)` after telling it whether the result is read."""
-    layer.wants_input_grad = is_read
-    try:
-        return layer.backward(grad)
-    finally:
-        layer.wants_input_grad = True
-
-
-def is_trained(layer: Layer) -> bool:
-    """Tell whether a layer, or one inside it, has parameters that training changes."""
-    return any(part.params and part.trainable for _, part in walk([layer]))
 
 
 def build_layers(layers: Sequence[Layer], shape: Shape, dtype: str) -> Shape:
@@ -230,7 +153,7 @@ def as_layer(entry: Any, owner: str, argument: str = "layers") -> Layer:
 @contextlib.contextmanager
 def telling(layers: Sequence[Layer], **settings: Any) -> Iterator[None]:
     """Set attributes of every container among the layers for a while: `watch` or `forgets`."""
-    containers = [layer for _, layer in walk(layers) if isinstance(layer, Container)]
+    containers = [layer for _, layer in named_layers(layers) if isinstance(layer, Container)]
     before = [{name: vars(c)[name] for name in settings if name in vars(c)} for c in containers]
     for container in containers:
         vars(container).update(settings)
@@ -432,7 +355,7 @@ class Recompute(Sequential):
         now = self._generator_states()
         buffers = [
             (layer.buffers, name, array.copy())
-            for _, layer in walk(self.layers)
+            for _, layer in named_layers(self.layers)
             for name, array in layer.buffers.items()
         ]
         self._set_generators(states)
@@ -443,10 +366,10 @@ class Recompute(Sequential):
             owner[name][...] = array
 
     def _generator_states(self) -> list[Any]:
-        return [layer.rng.bit_generator.state for _, layer in walk(self.layers)]
+        return [layer.rng.bit_generator.state for _, layer in named_layers(self.layers)]
 
     def _set_generators(self, states: list[Any]) -> None:
-        for (_, layer), state in zip(walk(self.layers), states, strict=True):
+        for (_, layer), state in zip(named_layers(self.layers), states, strict=True):
             layer.rng.bit_generator.state = state
 
     def _forget_inside(self) -> None:

@@ -3,7 +3,9 @@
 from typing import Any
 
 from .. import checks, initializers, kernels, regularizers
-from .base import Array, Layer, Shape, WeightedLayer, register
+from .base import Array, Layer, Shape
+from .config import register
+from .weighted import WeightedLayer
 
 
 def check_padding(owner: str, padding: Any) -> str | tuple[int, int]:

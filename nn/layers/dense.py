@@ -3,7 +3,9 @@
 from typing import Any
 
 from .. import checks, initializers, kernels, regularizers
-from .base import NAME2LAYER, Array, Layer, Shape, WeightedLayer, register
+from .base import Array, Layer, Shape
+from .config import NAME2LAYER, register
+from .weighted import WeightedLayer
 
 
 @register

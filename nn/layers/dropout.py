@@ -7,7 +7,8 @@ from typing import Any
 
 from .. import checks, kernels
 from .activations import ElementwiseLayer
-from .base import Array, register
+from .base import Array
+from .config import register
 
 
 @register

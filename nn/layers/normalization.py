@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from .. import checks, cuda, kernels
-from .base import NAME2LAYER, Array, Layer, Shape, register, take_room
+from .base import Array, Layer, Shape
+from .budget import take_elements
+from .config import NAME2LAYER, register
 
 
 @register
@@ -61,7 +63,7 @@ class BatchNorm(Layer):
         """Create the scale, the shift and the running averages for the channels."""
         self._check_shape(input_shape)
         channels = int(input_shape[1] or 0)
-        take_room(type(self).__name__, 4 * channels)
+        take_elements(type(self).__name__, 4 * channels)
         self._set_param("gamma", np.ones(channels))
         self._set_param("beta", np.zeros(channels))
         self.buffers["running_mean"] = np.zeros(channels, dtype=self.dtype)
@@ -157,7 +159,7 @@ class SampleNorm(Layer):
         self.eps = checks.positive(type(self).__name__, "eps", eps)
 
     def _build_scales(self, input_shape: Shape, count: int) -> None:
-        take_room(type(self).__name__, 2 * count)
+        take_elements(type(self).__name__, 2 * count)
         self._set_param("gamma", np.ones(count))
         self._set_param("beta", np.zeros(count))
         self._built(input_shape, input_shape)

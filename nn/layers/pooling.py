@@ -3,7 +3,8 @@
 from typing import Any
 
 from .. import checks, cuda, kernels
-from .base import NAME2LAYER, Array, Layer, Shape, register
+from .base import Array, Layer, Shape
+from .config import NAME2LAYER, register
 from .conv import check_padding
 
 

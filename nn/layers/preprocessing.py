@@ -13,8 +13,12 @@ import numpy as np
 from .. import checks, cuda
 from ..data import Dataset
 from .activations import ElementwiseLayer
-from .base import Array, Layer, Shape, register, take_room, walk
-from .containers import flat, forward_through
+from .base import Array, Layer, Shape
+from .budget import take_elements
+from .config import register
+from .containers import flat
+from .plan import named_layers
+from .stack import forward_through
 
 _SAMPLES_AT_ONCE = 256
 
@@ -142,7 +146,7 @@ class Standardize(ElementwiseLayer):
             if len(given) not in (1, channels):
                 rule = f"must be a number, or one for each of {channels} channels"
                 raise checks.error("Standardize", name, rule, list(given))
-            take_room("Standardize", channels)
+            take_elements("Standardize", channels)
             self.buffers[name] = np.full(channels, given, dtype=self.dtype)
         self._built(input_shape, input_shape)
 
@@ -260,7 +264,7 @@ def adapt_first(layers: Sequence[Layer], data: Any) -> None:
     """
     waiting = [
         (path, layer)
-        for path, layer in walk(layers)
+        for path, layer in named_layers(layers)
         if isinstance(layer, Standardize) and not layer.adapted
     ]
     if not waiting:

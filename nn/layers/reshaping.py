@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from .. import checks, kernels
-from .base import Array, Layer, Shape, register
+from .base import Array, Layer, Shape
+from .config import register
 
 
 @register

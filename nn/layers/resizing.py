@@ -6,7 +6,8 @@
 from typing import Any
 
 from .. import checks, kernels
-from .base import NAME2LAYER, Array, Layer, Shape, register
+from .base import Array, Layer, Shape
+from .config import NAME2LAYER, register
 
 _IMAGES = "images are (N, C, H, W); add Reshape((C, H, W)) before it."
 

@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 
 from .. import checks, cuda, kernels
-from .base import Array, Layer, Shape, WeightedLayer, layer_from_config, register
+from .base import Array, Layer, Shape
+from .config import layer_from_config, register
+from .weighted import WeightedLayer
 
 
 @register

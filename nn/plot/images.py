@@ -7,7 +7,7 @@ import numpy as np
 from .. import checks, cuda, kernels
 from ..inspect import explain
 from ..layers import Conv2DTranspose, Layer, WeightNorm
-from ..layers.base import walk
+from ..layers.plan import named_layers
 from . import base
 from .grid import image_grid
 
@@ -167,7 +167,7 @@ def feature_maps(
     tiles = list(maps[0, :n])
     low, high = (float(f(tiles)) for f in (np.min, np.max))
     look: dict[str, Any] = {"cmap": "viridis", "vmin": low, "vmax": high + (high == low)}
-    path = next(path for path, part in walk(model.layers) if part is target)
+    path = next(path for path, part in named_layers(model.layers) if part is target)
     ax, _ = image_grid(owner, ax, tiles, inches=0.9, heading=target.name or path, **look)
     base.figure_of(ax).colorbar(ax.images[0], ax=ax, shrink=0.8)
     return base.figure_of(ax)
@@ -374,7 +374,7 @@ def _to_explain(
 
 
 def _first_convolution(owner: str, model: "Model") -> Layer:
-    for _, layer in walk(model.layers):
+    for _, layer in named_layers(model.layers):
         if explain.is_convolution(layer):
             return layer
     raise ValueError(f"[{owner}] needs a model with a convolution, this one has none.")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import checks
 from ..layers import Layer, Residual
-from ..layers.base import walk
+from ..layers.plan import named_layers
 from . import base
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def _label(layer: Layer) -> str:
 
 
 def _parameters(layer: Layer) -> int:
-    return sum(int(p.size) for _, part in walk([layer]) for p in part.params.values())
+    return sum(int(p.size) for _, part in named_layers([layer]) for p in part.params.values())
 
 
 # -------------------------------------------------------------------------- drawing

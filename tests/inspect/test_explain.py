@@ -10,8 +10,8 @@ import nn
 from nn import cuda
 from nn.inspect import explain
 from nn.inspect.gradcheck import numerical_gradient
-from nn.layers.base import walk
-from nn.layers.containers import forward_through
+from nn.layers.plan import named_layers
+from nn.layers.stack import forward_through
 
 
 def image_model(*last, channels=1, seed=0):
@@ -40,7 +40,7 @@ def images(n=2, channels=1):
 
 def state_of(model):
     """All that a forward or backward pass may change in a model, as it is now."""
-    layers = [layer for _, layer in walk(model.layers)]
+    layers = [layer for _, layer in named_layers(model.layers)]
     grads = [{k: v.copy() for k, v in layer.grads.items()} for layer in layers]
     return copy.deepcopy(
         {
@@ -126,7 +126,7 @@ def test_a_softmax_at_the_end_is_left_out(last):
     model.forward(x)  # a WeightNorm makes its kernel
     dense = next(
         part
-        for _, layer in walk(model.layers)
+        for _, layer in named_layers(model.layers)
         for part in (layer, getattr(layer, "layer", None))
         if isinstance(part, nn.Dense)
     )
@@ -332,7 +332,7 @@ def test_weight_gradients_are_those_of_a_step():
     model.train_step(x, y)
     own = {
         f"{path}_{key}": grad
-        for path, layer in walk(model.layers)
+        for path, layer in named_layers(model.layers)
         for key, grad in layer.grads.items()
     }
     assert set(found) == set(own) == {"0_Conv2D_W", "0_Conv2D_b", "6_Dense_W", "6_Dense_b"}

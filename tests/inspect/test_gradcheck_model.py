@@ -61,7 +61,7 @@ def all_state(model):
     arrays = {name: array.tobytes() for name, array in model.get_arrays().items()}
     grads = {
         f"{name}/{key}": grad.tobytes()
-        for name, layer in nn.layers.base.walk(model.layers)
+        for name, layer in nn.layers.plan.named_layers(model.layers)
         for key, grad in layer.grads.items()
     }
     optimizer = {name: array.tobytes() for name, array in model.optimizer.get_state().items()}
@@ -85,7 +85,9 @@ def test_the_zoo_passes(name):
     assert result.suspect is None
     checked = {(row.layer, row.parameter) for row in result.rows if row.entries}
     wanted = {
-        (path, key) for path, layer in nn.layers.base.walk(model.layers) for key in layer.params
+        (path, key)
+        for path, layer in nn.layers.plan.named_layers(model.layers)
+        for key in layer.params
     }
     assert wanted <= checked
     measured = [row for row in result.rows if row.verdict == "ok"]

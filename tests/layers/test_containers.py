@@ -13,8 +13,9 @@ import nn
 from nn import cuda, kernels
 from nn.files.model_file import FileFormatError
 from nn.layers import NAME2LAYER, fold, layer_from_config
-from nn.layers.base import MAX_DEPTH, walk
+from nn.layers.config import MAX_DEPTH
 from nn.layers.containers import Container
+from nn.layers.plan import named_layers
 
 
 def resnet(**arguments):
@@ -187,7 +188,7 @@ def test_gradients(make, shape, rng):
     x = rng.permutation(np.linspace(-2, 2, 3 * int(np.prod(shape)))).reshape(3, *shape)
     errors = nn.check_gradients(layer, x)
     assert max(errors.values()) <= 1e-6
-    names = {f"{path}_{key}" for path, part in walk(layer.layers) for key in part.params}
+    names = {f"{path}_{key}" for path, part in named_layers(layer.layers) for key in part.params}
     assert set(errors) == names | {"x"}
 
 
@@ -264,7 +265,7 @@ def test_shapes_that_do_not_meet(block, shape, message):
     model = nn.Model([block()])
     with pytest.raises(ValueError, match=message):
         model.build((None, *shape))
-    assert not any(layer.built for _, layer in walk(model.layers))
+    assert not any(layer.built for _, layer in named_layers(model.layers))
 
 
 def test_a_block_that_failed_to_build_can_be_built_for_another_shape(rng):
@@ -383,7 +384,7 @@ def test_the_same_seed_gives_the_same_network():
 def test_every_layer_has_a_generator_of_its_own():
     model = resnet()
     draws = [rng.bit_generator.state["state"]["state"] for rng in model.generators]
-    assert len(set(draws)) == len(draws) == 2 + len(list(walk(model.layers)))
+    assert len(set(draws)) == len(draws) == 2 + len(list(named_layers(model.layers)))
     twice = nn.Model([nn.Residual(nn.Dense(4)), nn.Residual(nn.Dense(4))], seed=0)
     twice.build((None, 4))
     first, second = (block.layers[0].params["W"] for block in twice.layers)
@@ -454,7 +455,7 @@ def test_a_container_by_hand_chooses_the_start_too():
 def test_a_frozen_container_freezes_all_inside(rng):
     model = compiled(resnet())
     model.layers[3].trainable = False
-    assert not any(layer.trainable for _, layer in walk([model.layers[3]]))
+    assert not any(layer.trainable for _, layer in named_layers([model.layers[3]]))
     x, y = data(rng)
     before = copies(model)
     model.fit(x, y, epochs=1, batch_size=8, verbose=0)
@@ -465,7 +466,7 @@ def test_a_frozen_container_freezes_all_inside(rng):
     model.layers[1].layers[2].rate = 0.0  # dropout alone is to differ
     np.testing.assert_allclose(model.forward(x, training=True), expected, rtol=1e-5, atol=1e-6)
     model.layers[3].trainable = True
-    assert all(layer.trainable for _, layer in walk([model.layers[3]]))
+    assert all(layer.trainable for _, layer in named_layers([model.layers[3]]))
 
 
 def test_trainable_is_told_by_the_layers_inside():
@@ -530,10 +531,10 @@ def test_skipping_the_way_back_changes_no_gradient(rng):
 def test_train_step_forgets_what_every_layer_kept(rng):
     model = compiled(resnet())
     model.train_step(*data(rng))
-    assert all(layer._kept is None for _, layer in walk(model.layers))
+    assert all(layer._kept is None for _, layer in named_layers(model.layers))
     assert all(vars(c).keys().isdisjoint({"watch", "forgets"}) for c in model.layers[1:4:2])
     model.predict(data(rng)[0])
-    assert all(layer._kept is None for _, layer in walk(model.layers))
+    assert all(layer._kept is None for _, layer in named_layers(model.layers))
 
 
 def test_memory_is_free_for_the_layers_before_as_soon_as_it_was_used(rng, monkeypatch):
@@ -556,7 +557,7 @@ def test_forget_reaches_the_layers_inside(rng):
     block = nn.Residual([nn.Sequential([nn.Dense(4)]), nn.Tanh()])
     block.forward(rng.normal(size=(2, 4)), training=True)
     block.forget()
-    assert all(layer._kept is None for _, layer in walk([block]))
+    assert all(layer._kept is None for _, layer in named_layers([block]))
 
 
 def test_backward_by_hand_may_be_called_twice(rng):

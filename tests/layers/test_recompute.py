@@ -146,7 +146,7 @@ def test_whoever_watches_sees_each_output_and_gradient_once():
     seen = {}
     for recompute in (False, True):
         model, _ = trained(recompute, steps=1)
-        names = {id(layer): path for path, layer in nn.layers.base.walk(model.layers)}
+        names = {id(layer): path for path, layer in nn.layers.plan.named_layers(model.layers)}
         seen[recompute] = []
         model.watch = lambda array, layer, what, to=seen[recompute], names=names: to.append(
             (names[id(layer)], what, float(np.abs(array).sum()))

@@ -14,7 +14,7 @@ from conftest import ROOT
 import nn
 from nn.callbacks import CSVLogger
 from nn.inspect import explain
-from nn.layers.base import walk
+from nn.layers.plan import named_layers
 
 matplotlib = pytest.importorskip("matplotlib", reason="needs matplotlib, the extra 'plot'")
 
@@ -180,7 +180,9 @@ def test_models_and_data_are_left_as_they_were(channels):
     nn.plot.weight_histograms(model)
     nn.plot.gradient_histograms(model, x, y)
     np.testing.assert_array_equal(x, given)
-    for (path, one), (_, two) in zip(walk(model.layers), walk(twin.layers), strict=True):
+    for (path, one), (_, two) in zip(
+        named_layers(model.layers), named_layers(twin.layers), strict=True
+    ):
         for name in ("params", "grads", "buffers"):
             for key, array in getattr(two, name).items():
                 np.testing.assert_array_equal(getattr(one, name)[key], array, err_msg=path)

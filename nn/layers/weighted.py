@@ -1,0 +1,129 @@
+"""What layers with a kernel share: `Dense` and the convolutions."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import checks, initializers, regularizers
+from .base import Array, Layer
+from .budget import take_elements
+from .config import activation_config, get_activation
+
+
+class WeightedLayer(Layer):
+    """A layer with a kernel `W`, an optional bias `b` and an optional activation after them."""
+
+    #: The axis of W along which the outputs lie.
+    output_axis = 0
+
+    def __init__(
+        self,
+        use_bias: bool,
+        activation: "str | Layer | None",
+        kernel_initializer: "str | initializers.Initializer | None",
+        kernel_regularizer: "str | regularizers.Regularizer | None" = None,
+        **common: Any,
+    ):
+        super().__init__(**common)
+        owner = type(self).__name__
+        if isinstance(use_bias, str):  # in Keras' order of arguments the activation comes here
+            rule = f"must be True or False: write activation={use_bias!r}"
+            raise checks.error(owner, "use_bias", rule, use_bias)
+        self.use_bias = checks.boolean(owner, "use_bias", use_bias)
+        self.activation = get_activation(activation, owner)
+        if kernel_initializer is not None:
+            initializers.get(kernel_initializer, owner)
+        self.kernel_initializer = kernel_initializer
+        self.kernel_regularizer = kernel_regularizer
+
+    @property
+    def kernel_regularizer(self) -> regularizers.Regularizer | None:
+        """The penalty on the kernel, `regularizers['W']`; it may be set by name too."""
+        return self.regularizers.get("W")
+
+    @kernel_regularizer.setter
+    def kernel_regularizer(self, value: "str | regularizers.Regularizer | None") -> None:
+        rule = regularizers.get(value, type(self).__name__)
+        self.regularizers.pop("W", None)
+        if rule is not None:
+            self.regularizers["W"] = rule
+
+    def default_initializer(self) -> str:
+        """Return the name of the initializer that is used where none was given."""
+        return "he_normal"
+
+    def draw_kernel(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Draw the kernel; the same one at each call, for the layer's seed."""
+        rule = initializers.get(self.kernel_initializer or self.default_initializer())
+        seed: Any = self.rng.bit_generator.seed_seq  # where the layer's generator began
+        kernel = np.asarray(rule(shape, np.random.default_rng(seed)))
+        if kernel.shape != shape:
+            raise checks.error(
+                type(self).__name__,
+                "kernel_initializer",
+                f"must return an array of the shape {shape}",
+                kernel.shape,
+            )
+        return kernel
+
+    def _build_weights(self, shape: tuple[int, ...], outputs: int) -> None:
+        take_elements(type(self).__name__, math.prod(shape) + outputs)
+        self._set_param("W", self.draw_kernel(shape))
+        if self.use_bias:
+            self._set_param("b", np.zeros(outputs))
+
+    def linear(self, x: Array, w: Array, b: Array | None) -> Array:
+        """Return the layer's output before its activation, with the given kernel and bias."""
+        raise NotImplementedError(f"[{type(self).__name__}] needs a linear(x, w, b) method.")
+
+    def forward_scaled(self, x: Array, scale: Array, shift: Array) -> Array:
+        """Return `forward(x) * scale + shift`, with scale and shift in the weights.
+
+        Parameters
+        ----------
+        x
+            A batch. Nothing is kept for `backward`.
+        scale, shift
+            A number for each output channel, (F,).
+        """
+        x = self._check_input(x)
+        w = self.params["W"]
+        along = [1] * w.ndim
+        along[self.output_axis] = -1
+        w = w * scale.reshape(along)  # (F,) -> (F, 1, 1, 1) for (F, C, KH, KW)
+        return self.linear(x, w, self.params["b"] * scale + shift if self.use_bias else shift)
+
+    def _activate(self, z: Array, training: bool | None) -> Array:
+        if self.activation is None:
+            return z
+        y = self.activation.forward(z, training)
+        if self.activation.params:
+            raise ValueError(
+                f"[{type(self).__name__}] 'activation' must have no parameters, got "
+                f"{self.activation!r}: add it as a layer of its own."
+            )
+        return y
+
+    def forget(self) -> None:
+        """Drop what the last forward pass kept, here and in the activation."""
+        super().forget()
+        if self.activation is not None:
+            self.activation.forget()
+
+    def _activation_grad(self, grad: Array) -> Array:
+        return grad if self.activation is None else self.activation.backward(grad)
+
+    def _weighted_config(self, **arguments: Any) -> dict[str, Any]:
+        """Return `_config` with the arguments of every weighted layer, defaults left out."""
+        config = {**arguments, "use_bias": self.use_bias}
+        if self.activation is not None:
+            config["activation"] = activation_config(self.activation)
+        rule = self.kernel_initializer
+        name = rule if isinstance(rule, str) else getattr(rule, "__name__", None)
+        # A function of the user's has no place in a file; the weights that it drew are there.
+        if rule in (name, initializers.NAME2INITIALIZER.get(str(name))) and rule is not None:
+            config["kernel_initializer"] = name
+        if self.kernel_regularizer is not None:
+            config["kernel_regularizer"] = self.kernel_regularizer.to_config()
+        return self._config(**config)
