@@ -459,7 +459,7 @@ class Network:
         """Return the summary as a table, which notebooks show."""
         from .inspect import html
 
-        return html.of_model(self)
+        return html.of_summary(overview.look(self))
 
     @property
     def device(self) -> str:

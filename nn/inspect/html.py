@@ -10,17 +10,12 @@ import html
 import io
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .. import text
 from ..validation import class_of_rows
-from . import summary as overview
-
-if TYPE_CHECKING:
-    from ..data import Dataset
-    from ..network import Network
 
 _CLASSES = 20  # that are listed, at most
 _IMAGES = 10
@@ -35,17 +30,17 @@ _MARGIN = (52, 24, 12, 34)  # left, top, right, bottom
 # ----------------------------------------------------------------------------------- a model
 
 
-def of_model(model: "Network") -> str:
-    """Return a model's summary as a table.
+def of_summary(look: Any) -> str:
+    """Return a model's summary, as `nn.inspect.summary.look` gives it, as a table.
 
     Examples
     --------
     >>> import nn
-    >>> page = of_model(nn.Model([nn.Dense(3, name="<b>", input_shape=(4,))]))
+    >>> from nn.inspect.summary import look
+    >>> page = of_summary(look(nn.Model([nn.Dense(3, name="<b>", input_shape=(4,))])))
     >>> "&lt;b&gt; (Dense)" in page, "<b>" in page
     (True, False)
     """
-    look = overview.look(model)
     rows = []
     for row, cells in zip(look.rows, look.cells(), strict=True):
         indent = f"padding-left:{1.5 * row.depth:g}em" * (row.depth > 0)
@@ -176,7 +171,7 @@ def _label(x: float, y: float, anchor: str, words: str) -> str:
 # --------------------------------------------------------------------------------- a dataset
 
 
-def of_dataset(dataset: "Dataset") -> str:
+def of_dataset(dataset: Any) -> str:
     """Return what a dataset holds as a table, and an image of each class where it has images.
 
     Examples
@@ -208,7 +203,7 @@ def of_dataset(dataset: "Dataset") -> str:
     return f"<div>{page}{_images(dataset)}</div>"
 
 
-def _class_counts(dataset: "Dataset") -> list[tuple[str, int]]:
+def _class_counts(dataset: Any) -> list[tuple[str, int]]:
     """Return the name and the number of samples of each class; nothing where there are none."""
     classes, count = class_of_rows(dataset.y), dataset.num_classes
     if classes is None or count is None or classes.min() < 0:
@@ -219,18 +214,18 @@ def _class_counts(dataset: "Dataset") -> list[tuple[str, int]]:
     return [(_class_name(dataset, k), found.get(k, 0)) for k in shown]
 
 
-def _class_name(dataset: "Dataset", label: int) -> str:
+def _class_name(dataset: Any, label: int) -> str:
     return str(label) if dataset.class_names is None else dataset.class_names[label]
 
 
-def _range(dataset: "Dataset", counts: Sequence[Any]) -> str:
+def _range(dataset: Any, counts: Sequence[Any]) -> str:
     """Return the least and the largest target, where targets are no classes."""
     if counts or dataset.y is None or not dataset.y.size:
         return ""
     return f", {_figure(float(dataset.y.min()))} to {_figure(float(dataset.y.max()))}"
 
 
-def _images(dataset: "Dataset") -> str:
+def _images(dataset: Any) -> str:
     """Return some samples as images, the first of each class before others."""
     shape = dataset.x.shape[1:]
     if len(shape) != 3 or shape[0] not in (1, 3) or not _has_pillow():
