@@ -1,15 +1,15 @@
-"""Pages of HTML for notebooks: a model, a history and a dataset that show themselves.
+"""HTML that notebooks display for a model, a history and a dataset.
 
-Each function returns a piece of HTML that needs nothing from elsewhere: no script, no style sheet,
-no font; images are in it. Colours are those of the page around it, dark or light. Every text that
-is not of this file goes through `_text`, so that a layer named `<script>` is shown and not run.
+Each page is self-contained: no scripts, style sheets or fonts, and images are embedded. Colours
+follow the notebook's theme. All text is escaped by `_text`, so that a layer named `<script>` is
+displayed, not run.
 """
 
 import base64
 import html
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,21 +17,21 @@ import numpy as np
 from .. import text
 from ..validation import class_of_rows
 
-_CLASSES = 20  # that are listed, at most
+_CLASSES = 20  # listed, at most
 _IMAGES = 10
-_IMAGE_SIDE = 64  # points on the page, of the longer side
-_LARGEST_SIDE = 128  # pixels; a larger image is thinned out
-# Blue and vermilion, which nobody confuses, for light pages and dark ones; validation is dashed.
-_TRAINING, _VALIDATION = "#2F86C1", "#D55E00"
-_PLOT = (260, 120)  # width and height of the part within the axes
-_MARGIN = (52, 24, 12, 34)  # left, top, right, bottom
+_IMAGE_SIDE = 64  # CSS pixels of the longer side
+_LARGEST_SIDE = 128  # pixels; larger images are subsampled
+# Blue and vermilion can be told apart by everyone, on light and dark pages; validation is dashed.
+_TRAINING, _VALIDATION = 'stroke="#2F86C1"', 'stroke="#D55E00" stroke-dasharray="6 3"'
+_WIDTH, _HEIGHT = 260, 120  # of the area within the axes
+_LEFT, _TOP, _RIGHT, _BOTTOM = 52, 24, 12, 34  # margins
 
 
 # ----------------------------------------------------------------------------------- a model
 
 
 def of_summary(look: Any) -> str:
-    """Return a model's summary, as `nn.inspect.summary.look` gives it, as a table.
+    """Return a summary, as returned by `nn.inspect.summary.look`, as an HTML table.
 
     Examples
     --------
@@ -41,26 +41,15 @@ def of_summary(look: Any) -> str:
     >>> "&lt;b&gt; (Dense)" in page, "<b>" in page
     (True, False)
     """
-    rows = []
-    for row, cells in zip(look.rows, look.cells(), strict=True):
-        indent = f"padding-left:{1.5 * row.depth:g}em" * (row.depth > 0)
-        rows.append(_row(cells, heading=0, figures=[2], style=indent))
-    return _table(
-        look.name,
-        [_head(("Layer", "Output shape", "Parameters"), figures=[2])],
-        rows,
-        [
-            f'<tr><td colspan="3" style="text-align:left">{_text(line)}</td></tr>'
-            for line in look.totals
-        ],
-    )
+    head, depths = ("Layer", "Output shape", "Parameters"), [row.depth for row in look.rows]
+    return _table(look.name, look.cells(), head, [2], look.totals, depths)
 
 
 # --------------------------------------------------------------------------------- a history
 
 
 def of_history(history: Mapping[str, Sequence[float]]) -> str:
-    """Return curves of loss and accuracy, and a table of all figures.
+    """Return a training history as curves of loss and accuracy and a table of all metrics.
 
     Examples
     --------
@@ -68,25 +57,21 @@ def of_history(history: Mapping[str, Sequence[float]]) -> str:
     >>> page.count("<polyline"), "0.2500" in page
     (1, True)
     """
-    epochs = max((len(values) for values in history.values()), default=0)
+    history = {name: values for name, values in history.items() if len(values)}
+    epochs = max(map(len, history.values()), default=0)
+    parts = []
+    for name in ("loss", "acc"):
+        curves = {key: history[key] for key in (name, f"val_{name}") if key in history}
+        if curves:
+            parts.append(_chart(curves))
+    head = ("Figure", "First", "Last", "Lowest (epoch)", "Highest (epoch)")
+    rows = [(name, *_extremes(values)) for name, values in history.items()]
     title = f"Training history, {epochs} epoch{'s' * (epochs != 1)}"
-    curves = "".join(
-        _curves(name, {n: history[n] for n in (name, f"val_{name}") if len(history.get(n, ()))})
-        for name in ("loss", "acc")
-        if len(history.get(name, ())) or len(history.get(f"val_{name}", ()))
-    )
-    heads = ("Figure", "First", "Last", "Lowest (epoch)", "Highest (epoch)")
-    rows = [
-        _row((name, *_extremes(values)), heading=0, figures=range(1, 5))
-        for name, values in history.items()
-        if len(values)
-    ]
-    table = _table(title, [_head(heads, figures=range(1, 5))] * bool(rows), rows)
-    return f"<div>{curves}{table}</div>"
+    return f"<div>{''.join(parts)}{_table(title, rows, head if rows else (), range(1, 5))}</div>"
 
 
 def _extremes(values: Sequence[float]) -> tuple[str, ...]:
-    """Return the first and the last figure, the lowest and the highest with their epochs."""
+    """Return the first and last value, and the lowest and highest with their epochs."""
     finite = [k for k, value in enumerate(values) if math.isfinite(value)]
     first, last = _figure(values[0]), _figure(values[-1])
     if not finite:
@@ -99,69 +84,51 @@ def _figure(value: float) -> str:
     return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
-def _curves(title: str, curves: Mapping[str, Sequence[float]]) -> str:
-    """Return a figure, drawn in SVG, of curves over the epochs."""
-    (width, height), (left, top, right, bottom) = _PLOT, _MARGIN
-    epochs = max(len(values) for values in curves.values())
+def _chart(curves: Mapping[str, Sequence[float]]) -> str:
+    """Return an SVG line chart of metrics over the epochs."""
+    epochs = max(map(len, curves.values()))
     finite = [v for values in curves.values() for v in values if math.isfinite(v)]
     low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
-    label = "; ".join(f"{name} {_figure(values[-1])} in the end" for name, values in curves.items())
+    label = "; ".join(f"{name} {_figure(values[-1])} at the end" for name, values in curves.items())
+    right, bottom = _LEFT + _WIDTH, _TOP + _HEIGHT
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{_text(label)}" '
-        f'width="{left + width + right}" height="{top + height + bottom}" '
+        f'width="{right + _RIGHT}" height="{bottom + _BOTTOM}" '
         'style="max-width:100%;font:12px sans-serif" fill="currentColor">',
-        f'<path d="M{left} {top}v{height}h{width}" fill="none" stroke="currentColor"/>',
-        _label(left - 6, top + 9, "end", _figure(high)),
-        _label(left - 6, top + height, "end", _figure(low)) if high > low else "",
-        _label(left, top + height + 16, "start", "epoch 1"),
-        _label(left + width, top + height + 16, "end", str(epochs)) if epochs > 1 else "",
+        f'<path d="M{_LEFT} {_TOP}v{_HEIGHT}h{_WIDTH}" fill="none" stroke="currentColor"/>',
+        _label(_LEFT - 6, _TOP + 9, "end", _figure(high)),
+        _label(_LEFT - 6, bottom, "end", _figure(low)) if high > low else "",
+        _label(_LEFT, bottom + 16, "start", "epoch 1"),
+        _label(right, bottom + 16, "end", str(epochs)) if epochs > 1 else "",
     ]
-    for number, (name, values) in enumerate(curves.items()):
-        is_validation = name.startswith("val_")
-        style = f'stroke="{_VALIDATION}" stroke-dasharray="6 3"' if is_validation else ""
-        style = style or f'stroke="{_TRAINING}"'
-        x = left + 6 + number * 110
-        parts.append(f'<path d="M{x} {top - 12}h22" {style} stroke-width="2"/>')
-        parts.append(_label(x + 28, top - 8, "start", name))
-        parts += _lines(_points(values, epochs, low, high), style)
+    for k, (name, values) in enumerate(curves.items()):
+        style = (_VALIDATION if name.startswith("val_") else _TRAINING) + ' stroke-width="2"'
+        x = _LEFT + 6 + k * 110
+        parts.append(f'<path d="M{x} {_TOP - 12}h22" {style}/>')
+        parts.append(_label(x + 28, _TOP - 8, "start", name))
+        parts.append(_curve(values, epochs, low, high, f'fill="none" {style}'))
     return "".join(parts) + "</svg>"
 
 
-def _points(
-    values: Sequence[float], epochs: int, low: float, high: float
-) -> list[tuple[float, float] | None]:
-    """Return where a curve's figures lie in the drawing; None for one that is not finite."""
-    (width, height), (left, top, _, _) = _PLOT, _MARGIN
-    points: list[tuple[float, float] | None] = []
-    for k, value in enumerate(values):
-        if not math.isfinite(value):
-            points.append(None)
-            continue
-        share = 0.5 if high == low else value / (high - low) - low / (high - low)
-        across = width * k / (epochs - 1) if epochs > 1 else width / 2
-        points.append((left + across, top + height * (1 - share)))
-    return points
-
-
-def _lines(points: Sequence[tuple[float, float] | None], style: str) -> list[str]:
-    """Return lines through points, broken where one is missing; a single point is a dot."""
+def _curve(values: Sequence[float], epochs: int, low: float, high: float, style: str) -> str:
+    """Return a curve with gaps at values that are not finite; an isolated point is a circle."""
     runs: list[list[tuple[float, float]]] = [[]]
-    for point in points:
-        if point is None:
-            runs.append([])
+    for k, value in enumerate(values):
+        if math.isfinite(value):
+            across = k / (epochs - 1) if epochs > 1 else 0.5
+            up = value / (high - low) - low / (high - low) if high > low else 0.5
+            runs[-1].append((_LEFT + _WIDTH * across, _TOP + _HEIGHT * (1 - up)))
         else:
-            runs[-1].append(point)
-    drawn = []
+            runs.append([])
+    parts = []
     for run in runs:
+        points = " ".join(f"{x:.1f},{y:.1f}" for x, y in run)
         if len(run) == 1:
-            x, y = run[0]
-            drawn.append(
-                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="none" stroke-width="2" {style}/>'
-            )
+            x, y = points.split(",")
+            parts.append(f'<circle cx="{x}" cy="{y}" r="3" {style}/>')
         elif run:
-            path = " ".join(f"{x:.1f},{y:.1f}" for x, y in run)
-            drawn.append(f'<polyline points="{path}" fill="none" stroke-width="2" {style}/>')
-    return drawn
+            parts.append(f'<polyline points="{points}" {style}/>')
+    return "".join(parts)
 
 
 def _label(x: float, y: float, anchor: str, words: str) -> str:
@@ -172,7 +139,7 @@ def _label(x: float, y: float, anchor: str, words: str) -> str:
 
 
 def of_dataset(dataset: Any) -> str:
-    """Return what a dataset holds as a table, and an image of each class where it has images.
+    """Return the contents of a `Dataset` as tables, with an image of each class if it has images.
 
     Examples
     --------
@@ -181,90 +148,83 @@ def of_dataset(dataset: Any) -> str:
     >>> "&lt;yes&gt;" in page, "(3, 2)" in page
     (True, True)
     """
+    x, y, weights = dataset.x, dataset.y, dataset.sample_weight
     counts = _class_counts(dataset)
-    size = math.prod(dataset.x.shape) * dataset.x.dtype.itemsize
-    facts = [
-        ("Samples", f"{len(dataset):,}"),
-        ("x", f"{tuple(dataset.x.shape)}, {dataset.x.dtype}, {text.size(size)}"),
-    ]
-    if dataset.y is not None:
-        facts.append(("y", f"{tuple(dataset.y.shape)}, {dataset.y.dtype}{_range(dataset, counts)}"))
-    if dataset.sample_weight is not None:
-        weights = dataset.sample_weight
-        facts.append(("sample_weight", f"{_figure(weights.min())} to {_figure(weights.max())}"))
+    size = text.size(math.prod(x.shape) * x.dtype.itemsize)
+    facts = [("Samples", f"{len(dataset):,}"), ("x", f"{tuple(x.shape)}, {x.dtype}, {size}")]
+    if y is not None:
+        limits = f", {_range(y)}" * (not counts and y.size > 0)
+        facts.append(("y", f"{tuple(y.shape)}, {y.dtype}{limits}"))
+    if weights is not None:
+        facts.append(("sample_weight", _range(weights)))
     if counts:
         facts.append(("Classes", f"{dataset.num_classes:,}"))
-    page = _table("Dataset", [], [_row(fact, heading=0) for fact in facts])
+    page = _table("Dataset", facts)
     if counts:
-        heads = [_head(("Class", "Samples"), figures=[1])]
-        rows = [_row((name, f"{n:,}"), heading=0, figures=[1]) for name, n in counts[:_CLASSES]]
-        more = [f'<tr><td colspan="2">and {len(counts) - _CLASSES:,} more</td></tr>']
-        page += _table("Samples of each class", heads, rows, more * (len(counts) > _CLASSES))
+        rows = [(name, f"{n:,}") for name, n in counts[:_CLASSES]]
+        more = [f"and {len(counts) - _CLASSES:,} more"] * (len(counts) > _CLASSES)
+        page += _table("Samples of each class", rows, ("Class", "Samples"), [1], more)
     return f"<div>{page}{_images(dataset)}</div>"
 
 
 def _class_counts(dataset: Any) -> list[tuple[str, int]]:
-    """Return the name and the number of samples of each class; nothing where there are none."""
+    """Return the name and number of samples of each class; nothing if targets are not classes."""
     classes, count = class_of_rows(dataset.y), dataset.num_classes
     if classes is None or count is None or classes.min() < 0:
         return []
     present, numbers = np.unique(classes, return_counts=True)
     found = dict(zip(present.tolist(), numbers.tolist(), strict=True))
-    shown = range(count) if count <= 10 * _CLASSES else sorted(found)  # labels may be any numbers
-    return [(_class_name(dataset, k), found.get(k, 0)) for k in shown]
+    listed = range(count) if count <= 10 * _CLASSES else sorted(found)  # labels may be any integers
+    return [(_class_name(dataset, k), found.get(k, 0)) for k in listed]
 
 
 def _class_name(dataset: Any, label: int) -> str:
     return str(label) if dataset.class_names is None else dataset.class_names[label]
 
 
-def _range(dataset: Any, counts: Sequence[Any]) -> str:
-    """Return the least and the largest target, where targets are no classes."""
-    if counts or dataset.y is None or not dataset.y.size:
-        return ""
-    return f", {_figure(float(dataset.y.min()))} to {_figure(float(dataset.y.max()))}"
+def _range(values: np.ndarray) -> str:
+    return f"{_figure(float(values.min()))} to {_figure(float(values.max()))}"
 
 
 def _images(dataset: Any) -> str:
-    """Return some samples as images, the first of each class before others."""
+    """Return some samples as images: the first of each class, or the first ones."""
     shape = dataset.x.shape[1:]
-    if len(shape) != 3 or shape[0] not in (1, 3) or not _has_pillow():
+    try:
+        from PIL import Image
+    except ImportError:
+        return ""
+    if len(shape) != 3 or shape[0] not in (1, 3):
         return ""
     classes = class_of_rows(dataset.y)
     first = range(len(dataset)) if classes is None else np.unique(classes, return_index=True)[1]
+    step = -(-max(shape[1:]) // _LARGEST_SIDE)  # rounded up
     figures = []
     for row in list(first)[:_IMAGES]:
-        words = f"sample {row}"
+        caption = f"sample {row}"
         if classes is not None and classes[row] >= 0:
-            words = _class_name(dataset, int(classes[row]))
-        figures.append(_image(np.asarray(dataset.x[int(row)]), words))
+            caption = _class_name(dataset, int(classes[row]))
+        pixels = _as_bytes(np.asarray(dataset.x[int(row)])[:, ::step, ::step])
+        # (1, H, W) -> (H, W), or (3, H, W) -> (H, W, 3)
+        pixels = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
+        png = io.BytesIO()
+        Image.fromarray(np.ascontiguousarray(pixels)).save(png, "PNG")
+        figures.append(_image(png.getvalue(), pixels.shape[:2], _text(caption)))
     return f'<div style="display:flex;flex-wrap:wrap;gap:8px">{"".join(figures)}</div>'
 
 
-def _has_pillow() -> bool:
-    try:
-        import PIL  # noqa: F401
-    except ImportError:
-        return False
-    return True
-
-
-def _image(sample: np.ndarray, words: str) -> str:
-    """Return a sample (C, H, W) with its caption, as a PNG file within the page."""
-    step = -(-max(sample.shape[1:]) // _LARGEST_SIDE)  # rounded up
-    pixels = _in_bytes(sample[:, ::step, ::step])
-    scale = _IMAGE_SIDE / max(pixels.shape[1:])
-    height, width = (max(1, round(scale * side)) for side in pixels.shape[1:])
+def _image(png: bytes, shape: Sequence[int], caption: str) -> str:
+    """Return a PNG file of a shape (H, W) as an embedded image with its caption."""
+    height, width = (max(1, round(_IMAGE_SIDE / max(shape) * side)) for side in shape)
     return (
-        f'<figure style="margin:0;text-align:center"><img alt="{_text(words)}" '
+        f'<figure style="margin:0;text-align:center"><img alt="{caption}" '
         f'width="{width}" height="{height}" style="image-rendering:pixelated" '
-        f'src="data:image/png;base64,{_png(pixels)}">'
-        f"<figcaption>{_text(words)}</figcaption></figure>"
+        f'src="data:image/png;base64,{base64.b64encode(png).decode("ascii")}">'
+        f"<figcaption>{caption}</figcaption></figure>"
     )
 
 
-def _in_bytes(sample: np.ndarray) -> np.ndarray:
-    """Return an image as uint8; floats within [0, 1] as they are, others from least to most."""
+def _as_bytes(sample: np.ndarray) -> np.ndarray:
+    """Return an image as uint8: floats in [0, 1] times 255, others rescaled from their range."""
     if sample.dtype == np.uint8:
         return sample
     values = np.nan_to_num(sample.astype(np.float64), posinf=0.0, neginf=0.0)
@@ -274,56 +234,43 @@ def _in_bytes(sample: np.ndarray) -> np.ndarray:
     return np.rint(values * 255).astype(np.uint8)
 
 
-def _png(pixels: np.ndarray) -> str:
-    """Return an image (C, H, W) in PNG, as base64."""
-    from PIL import Image
-
-    # (1, H, W) -> (H, W), or (3, H, W) -> (H, W, 3)
-    array = pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
-    stream = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(array)).save(stream, "PNG")
-    return base64.b64encode(stream.getvalue()).decode("ascii")
-
-
-# ---------------------------------------------------------------------------------- the parts
+# ------------------------------------------------------------------------------------ tables
 
 
 def _text(words: str) -> str:
-    """Return a text in which nothing is HTML."""
+    """Return text with HTML escaped."""
     return html.escape(text.printable(words), quote=True)
 
 
 def _table(
-    caption: str, heads: Sequence[str], rows: Sequence[str], feet: Sequence[str] = ()
+    caption: str,
+    rows: Sequence[Sequence[str]],
+    head: Sequence[str] = (),
+    figures: Collection[int] = (),
+    foot: Sequence[str] = (),
+    depths: Sequence[int] = (),
 ) -> str:
-    """Return a table of rows that are HTML already."""
+    """Return a table with right-aligned `figures` columns, and rows indented by `depths`."""
+
+    def cell(k: int, words: str, scope: str = "", depth: int = 0) -> str:
+        side, tag = "right" if k in figures else "left", "th" if scope else "td"
+        padding = f";padding-left:{1.5 * depth:g}em" * (depth > 0)
+        scope = f' scope="{scope}"' * bool(scope)
+        return f'<{tag}{scope} style="text-align:{side}{padding}">{_text(words)}</{tag}>'
+
+    heads = ["".join(cell(k, words, "col") for k, words in enumerate(head))] * bool(head)
+    body = [
+        cell(0, first, "row", depth) + "".join(cell(k, words) for k, words in enumerate(rest, 1))
+        for (first, *rest), depth in zip(rows, depths or [0] * len(rows), strict=True)
+    ]
+    feet = [
+        f'<td colspan="{len(head)}" style="text-align:left">{_text(words)}</td>' for words in foot
+    ]
     parts = [
         '<table style="border-spacing:1em 0.1em;margin:0.5em 0">'
         f'<caption style="text-align:left;white-space:nowrap">{_text(caption)}</caption>'
     ]
-    for tag, lines in (("thead", heads), ("tbody", rows), ("tfoot", feet)):
+    for tag, lines in (("thead", heads), ("tbody", body), ("tfoot", feet)):
         if lines:
-            parts.append(f"<{tag}>{''.join(lines)}</{tag}>")
+            parts.append(f"<{tag}>{''.join(f'<tr>{line}</tr>' for line in lines)}</{tag}>")
     return "".join(parts) + "</table>"
-
-
-def _head(cells: Sequence[str], figures: Sequence[int] = ()) -> str:
-    sides = ["right" if k in figures else "left" for k in range(len(cells))]
-    parts = [
-        f'<th scope="col" style="text-align:{side}">{_text(cell)}</th>'
-        for side, cell in zip(sides, cells, strict=True)
-    ]
-    return f"<tr>{''.join(parts)}</tr>"
-
-
-def _row(cells: Sequence[str], heading: int, figures: Sequence[int] = (), style: str = "") -> str:
-    """Return a row; the cell of number `heading` names it, `figures` stand at the right."""
-    parts = []
-    for k, cell in enumerate(cells):
-        side = "right" if k in figures else "left"
-        if k == heading:
-            own = f";{style}" * bool(style)
-            parts.append(f'<th scope="row" style="text-align:{side}{own}">{_text(cell)}</th>')
-        else:
-            parts.append(f'<td style="text-align:{side}">{_text(cell)}</td>')
-    return f"<tr>{''.join(parts)}</tr>"

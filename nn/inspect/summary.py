@@ -1,13 +1,13 @@
-"""What a model consists of: the rows that `summary`, its `repr` and its page in a notebook show.
+"""The summary and the `repr` of a model.
 
-`look` counts once, for all of them and for the command line: parameters, their bytes, and the bytes
-that the layers put out for one sample.
+`look` counts parameters, their memory and the memory of the layers' outputs for one sample, for
+`Model.summary`, the HTML table of notebooks and the command line.
 """
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
@@ -15,32 +15,29 @@ from .. import text
 from ..layers import Layer, Residual, Sequential
 from ..layers.plan import named_layers
 
-if TYPE_CHECKING:
-    from ..network import Network
-
-_LINE = 88  # columns that a model's repr may take in one line
+_LINE = 88  # columns of a one-line repr, at most
 
 
 @dataclass(frozen=True)
 class LayerRow:
-    """A layer as a line of a table shows it.
+    """A layer in the summary of a model.
 
     Attributes
     ----------
     path : str
-        Its name in a file, '3_Residual/0_Conv2D'.
+        The layer's name in model files, '3_Residual/0_Conv2D'.
     label : str
-        What it is called: its class, after its name where it has one.
+        Its class, or its name followed by the class.
     depth : int
-        How many layers it lies within.
+        Number of containers around it.
     shape : tuple or None
-        Of its output, None for the batch axis; None before it is built.
+        Output shape, with None for the batch axis; None before the layer is built.
     parameters : int
-        Numbers that it holds itself, without those of the layers inside it.
+        Size of its own parameters, without those of the layers inside it.
     trainable : bool
         Whether they are trained.
     is_container : bool
-        Whether there are layers inside it.
+        Whether it contains layers.
     """
 
     path: str
@@ -54,21 +51,21 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class Overview:
-    """A model in figures.
+    """The layers and sizes of a model.
 
     Attributes
     ----------
     name : str
-        The model's, or 'Model'.
+        Name of the model, or 'Model'.
     rows : list of LayerRow
-        A layer comes before those inside it.
+        All layers; a container comes before its layers.
     parameters, trainable : int
-        Numbers in all, and those of them that are trained.
+        Number of parameters, and of trainable parameters.
     parameter_bytes : int
         Memory of the parameters.
     output_bytes : int or None
-        Memory of what all layers put out for one sample; None before the model is built. Training
-        keeps about as much for each sample of a batch, the gradients come on top.
+        Memory of the outputs of all layers for one sample; None before the model is built.
+        Training needs about as much for each sample of a batch, plus the gradients.
     """
 
     name: str
@@ -80,7 +77,7 @@ class Overview:
 
     @property
     def totals(self) -> list[str]:
-        """The lines at the end of the summary."""
+        """The last lines of the summary."""
         lines = [f"{self.parameters:,} parameters, {self.trainable:,} of them trainable"]
         if self.output_bytes is not None:
             parameters, outputs = text.size(self.parameter_bytes), text.size(self.output_bytes)
@@ -88,7 +85,7 @@ class Overview:
         return lines
 
     def cells(self) -> list[tuple[str, str, str]]:
-        """Return label, output shape and parameters of every layer, as texts."""
+        """Return label, output shape and number of parameters of every layer, as strings."""
         return [
             (
                 row.label,
@@ -108,8 +105,8 @@ class Overview:
         return "\n".join([self.name, rule, lines[0], rule, *lines[1:], rule, *self.totals])
 
 
-def look(model: "Network") -> Overview:
-    """Return what a model consists of.
+def look(model: Any) -> Overview:
+    """Return the layers and sizes of a `Model`.
 
     Examples
     --------
@@ -159,7 +156,7 @@ def _row(path: str, layer: Layer, on_shortcut: bool) -> LayerRow:
 
 
 def _output_bytes(layers: Iterable[Layer], itemsize: int) -> int | None:
-    """Return the bytes of all outputs for a sample; what a stack puts out is its last layer's."""
+    """Return the bytes of all outputs for a sample; a Sequential's is that of its last layer."""
     total = 0
     for layer in layers:
         shape = layer.output_shape if layer.built else None
@@ -173,8 +170,8 @@ def _output_bytes(layers: Iterable[Layer], itemsize: int) -> int | None:
 # ------------------------------------------------------------------------------------- repr
 
 
-def code(model: "Network") -> str:
-    """Return a model as a call that makes one like it: in one line, or a layer a line.
+def code(model: Any) -> str:
+    """Return the `repr` of a model, as code on one line or with one line for each layer.
 
     Examples
     --------
@@ -198,7 +195,7 @@ def code(model: "Network") -> str:
 
 
 def _code_lines(layers: Iterable[Layer], depth: int) -> list[str]:
-    """Return the lines of layers, those inside others indented."""
+    """Return one line for each layer; the layers of a container are indented."""
     indent, lines = "    " * depth, []
     for layer in layers:
         if not layer.sublayers():

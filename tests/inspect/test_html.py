@@ -125,7 +125,7 @@ def test_a_history_has_curves_and_a_table():
     assert acc.split()[0] == f"{left}.0,{bottom}.0"
     assert [drawing["role"] for drawing in found.named("svg")] == ["img", "img"]
     assert (
-        found.named("svg")[0]["aria-label"] == "loss 0.5000 in the end; val_loss 1.7500 in the end"
+        found.named("svg")[0]["aria-label"] == "loss 0.5000 at the end; val_loss 1.7500 at the end"
     )
     dashes = ["stroke-dasharray" in line for line in found.named("polyline")]
     assert dashes == [False, True, False]
