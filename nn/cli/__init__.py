@@ -1,8 +1,7 @@
-"""The command line: `python -m nn info`, and `summary`, `predict`, `evaluate`, `gradcheck`, ...
+"""The command line, `python -m nn`: info, summary, predict, evaluate, gradcheck, benchmark.
 
-It stands above everything else in the library. A command is a module with `add_arguments`, which
-tells argparse of its options, and `run`, which returns a `Result`; how that is printed, and what
-becomes of an error, is decided here for all of them.
+A command is a module with `add_arguments`, which adds its options to an argparse parser, and `run`,
+which returns a `Result`. This module prints results and errors for all commands.
 """
 
 import argparse
@@ -28,18 +27,21 @@ _COMMANDS: dict[str, ModuleType] = {
     "gradcheck": gradcheck,
     "benchmark": benchmark,
 }
-# What is wrong with files, options and machines. Anything else is a mistake in nn, and its
-# traceback is worth more than a line.
+# Errors in files, options and machines, reported in one line. Anything else is a bug in nn, and
+# its traceback is shown.
 _ERRORS = (OSError, ValueError, TypeError, RuntimeError, ImportError, ArithmeticError, MemoryError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status.
 
-    That is 0 where all is well, 1 where a check failed, 2 for wrong usage or a file that cannot be
-    used, 130 after Ctrl-C.
+    It is 0 for success, 1 if a check failed, 2 for wrong usage or a file that cannot be used, 130
+    after Ctrl-C.
     """
-    for stream in (sys.stdout, sys.stderr):  # names in any script print, if need be spelled out
+    for stream in (
+        sys.stdout,
+        sys.stderr,
+    ):  # names in any script can be printed, escaped if necessary
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
@@ -50,22 +52,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
             result: Result = options.run(options)
             _print(_as_json(result.data) if options.json else result.text)
         except KeyboardInterrupt:
-            return _complain(name, "stopped.", INTERRUPTED)
+            return _report(name, "stopped.", INTERRUPTED)
         except _ERRORS as error:
-            return _complain(name, str(error) or type(error).__name__, BAD)
+            return _report(name, str(error) or type(error).__name__, BAD)
     return FINE if result.ok else FAILED
 
 
 def _print(output: str) -> None:
-    """Print to standard output; a reader that has seen enough, as `head`, is no error."""
+    """Print to standard output; a reader that closes the pipe, such as `head`, is no error."""
     try:
         print(output, flush=True)
     except BrokenPipeError:
-        # Python writes out what is left when it ends, and would complain then.
+        # Python flushes stdout again at exit, which would raise there.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _complain(name: str, message: str, status: int) -> int:
+def _report(name: str, message: str, status: int) -> int:
     """Print one line to standard error and return the exit status."""
     print(f"{name}: {' '.join(message.split())}", file=sys.stderr)
     return status
@@ -80,7 +82,7 @@ def _as_json(data: Any) -> str:
 
 
 def _without_nan(value: Any) -> Any:
-    """Return data with null for NaN and infinity, for which JSON has no name."""
+    """Return data with None instead of NaN and infinity, which JSON cannot represent."""
     if isinstance(value, dict):
         return {name: _without_nan(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
@@ -95,7 +97,7 @@ class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
-        raise SystemExit(_complain(self.prog, f"{message} (see {self.prog} --help)", BAD))
+        raise SystemExit(_report(self.prog, f"{message} (see {self.prog} --help)", BAD))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -103,15 +105,15 @@ def _parser() -> argparse.ArgumentParser:
 
     parser = _Parser(
         prog="python -m nn",
-        description="Look at models and machines from the command line.",
-        epilog="Exit status: 0 all is well, 1 a check failed, 2 wrong usage or a file that cannot "
-        "be used, 130 after Ctrl-C. Data sets: python -m nn.data --help.",
+        description="Inspect models and machines from the command line.",
+        epilog="Exit status: 0 success, 1 a check failed, 2 wrong usage or a file that cannot be "
+        "used, 130 after Ctrl-C. Data sets: python -m nn.data --help.",
     )
     parser.add_argument("--version", action="version", version=f"nn {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, module in _COMMANDS.items():
-        says = (module.__doc__ or "").partition("\n")[0]
-        command = commands.add_parser(name, help=says, description=says)
+        summary_line = (module.__doc__ or "").partition("\n")[0]
+        command = commands.add_parser(name, help=summary_line, description=summary_line)
         command.add_argument("--json", action="store_true", help="print JSON and nothing else")
         module.add_arguments(command)
         run: Callable[[argparse.Namespace], Result] = module.run

@@ -1,4 +1,4 @@
-"""Measure how many images a second this machine trains and classifies, in about half a minute."""
+"""Measure training and inference speed in images per second, in about half a minute."""
 
 import argparse
 import statistics
@@ -16,27 +16,27 @@ from .info import about_machine
 from .result import Result, positive
 
 _BATCH = 64
-_ROUNDS = 7  # about as many are run, three at least
-_TRAINING_SHARE = 0.7  # of the time
+_ROUNDS = 7  # approximately; at least three are run
+_TRAINING_SHARE = 0.7  # fraction of the time
 _BATCHES = 32  # of data: 2,048 images
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Tell of the options."""
+    """Add the options of this command."""
     parser.add_argument(
         "--seconds",
         type=positive,
         default=30.0,
         metavar="N",
-        help="how long to measure, about (default: %(default)g)",
+        help="approximate duration (default: %(default)g)",
     )
 
 
 def run(options: argparse.Namespace) -> Result:
-    """Return the speeds of the zoo's `mnist_cnn`, with what they depend on.
+    """Return the speeds of `nn.zoo.mnist_cnn` and the configuration that they depend on.
 
-    Training is what `fit` does with a batch, preparing it included; inference is `predict`. The
-    images are noise, which takes as long as digits do.
+    Training is `train_step` with the preparation of batches as in `fit`; inference is `predict`.
+    The images are noise, which takes as long as digits.
     """
     if sys.stderr.isatty():
         print(f"Measuring for about {options.seconds:g} s ...", file=sys.stderr)
@@ -87,7 +87,7 @@ def _inference(model: Model, images: np.ndarray) -> Callable[[int], None]:
 
 
 def _speeds(work: Callable[[int], None], seconds: float) -> list[float]:
-    """Return the images a second of each round; the first batches, which compile, do not count."""
+    """Return the images per second of each round; warm-up batches do not count."""
     work(2)
     start = time.perf_counter()
     work(2)
@@ -111,7 +111,7 @@ def _in_figures(speeds: list[float]) -> dict[str, Any]:
 
 
 def _text(figures: dict[str, Any]) -> str:
-    """Return the figures in lines that can be quoted."""
+    """Return the figures as text."""
     machine = figures["machine"]
     lines = [
         f"{what}: {part['images_per_second']:,.0f} images/s (median of {part['rounds']} rounds, "

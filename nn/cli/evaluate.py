@@ -1,4 +1,4 @@
-"""Measure a model on a set: MNIST, CIFAR-10, CIFAR-100 or a folder of images."""
+"""Evaluate a model on MNIST, CIFAR-10, CIFAR-100 or a folder of images."""
 
 import argparse
 import math
@@ -19,7 +19,7 @@ from ..model import Model
 from .predict import MODES, image_form
 from .result import Result, count
 
-# What lies in a folder that holds a set, and the function that reads it.
+# Files that identify the folder of a data set, and the function that reads it.
 _SETS: dict[str, tuple[tuple[str, ...], Any]] = {
     "MNIST": (("t10k-images*ubyte*",), lambda path: load_mnist(path, download=False)),
     "the sample of MNIST": (("sample-1000-test-images*",), load_mnist_sample),
@@ -33,39 +33,39 @@ _PARTS = {"train": 0, "test": 1}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Tell of the options."""
-    parser.add_argument("file", metavar="FILE", help="a model that save() wrote")
+    """Add the options of this command."""
+    parser.add_argument("file", metavar="FILE", help="a model file written by save()")
     parser.add_argument(
         "--data",
         metavar="DIR",
         required=True,
-        help="folder with the files of MNIST or CIFAR, or with a folder of images for each class",
+        help="folder with the files of MNIST or CIFAR, or with one folder of images for each class",
     )
     parser.add_argument(
         "--part",
         choices=_PARTS,
         default="test",
-        help="of MNIST and CIFAR: which part (default: %(default)s)",
+        help="part of MNIST or CIFAR (default: %(default)s)",
     )
     parser.add_argument(
         "--batch-size",
         type=count,
         default=256,
         metavar="N",
-        help="images at a time (default: %(default)s)",
+        help="images in a batch (default: %(default)s)",
     )
 
 
 def run(options: argparse.Namespace) -> Result:
-    """Return loss and metrics of the model for the set."""
+    """Return the loss and metrics of the model on the data set."""
     model = Model.load(options.file)
     kind, dataset = read(Path(options.data), model, options.part)
-    dataset = as_model_takes_it(dataset, model)
+    dataset = flatten_for(model, dataset)
     remarks = []
     if model.loss is None:
         loss = "bce" if model.output_shape is not None and model.output_shape[-1] == 1 else "cce"
         model.compile(loss)
-        remarks = [f"The file names no loss, so it is '{loss}'."]
+        remarks = [f"The file has no loss; '{loss}' is used."]
     figures = model.evaluate(dataset, batch_size=options.batch_size)
     lines = [f"{len(dataset):,} samples of {kind}"]
     lines += [f"{name}: {value:.4f}" for name, value in figures.items()]
@@ -74,44 +74,44 @@ def run(options: argparse.Namespace) -> Result:
 
 
 def read(path: Path, model: Model, part: str) -> tuple[str, Dataset]:
-    """Return what set a folder holds, and the part of it that is asked for."""
+    """Return the name of the data set in a folder and the requested part of it."""
     if not path.exists():
         raise FileNotFoundError(f"[evaluate] '{path}' does not exist.")
     for kind, (patterns, load) in _SETS.items():
-        # The folder itself may be that of CIFAR's files, or the file its archive.
+        # The path may be CIFAR's own folder or archive, or a folder that contains it.
         if any(path.match(p) or any(path.glob(p)) for p in patterns):
             return f"{kind} ({part})", load(path)[_PARTS[part]]
     if not path.is_dir() or not any(entry.is_dir() for entry in path.iterdir()):
         raise ValueError(
-            f"[evaluate] 'DIR' must hold the files of MNIST or CIFAR, or a folder of images for "
-            f"each class, got '{path}'."
+            f"[evaluate] 'DIR' must contain the files of MNIST or CIFAR, or one folder of images "
+            f"for each class, got '{path}'."
         )
     channels, height, width = image_form(model)
     mode = MODES[channels]
     images = load_image_folder(path, (height, width), mode, cache=False, progress=False)
-    return f"the images in '{path}'", _with_labels_of(model, images)
+    return f"the images in '{path}'", _with_model_labels(model, images)
 
 
-def _with_labels_of(model: Model, images: Dataset) -> Dataset:
-    """Return images with the labels that the model has for classes of these names.
+def _with_model_labels(model: Model, images: Dataset) -> Dataset:
+    """Return images with the model's labels for classes of the same names.
 
-    Without it a folder that lacks a class, or has them in another order, would count as wrong.
+    The labels of a folder that lacks a class, or has them in another order, would be wrong.
     """
     if model.class_names is None or images.class_names is None:
         return images
-    strange = sorted(set(images.class_names) - set(model.class_names))
-    if strange:
+    unknown = sorted(set(images.class_names) - set(model.class_names))
+    if unknown:
         names = ", ".join(map(repr, model.class_names))
         raise ValueError(
             f"[evaluate] the folders in 'DIR' must have the names of the model's classes, {names}, "
-            f"got {strange[0]!r}."
+            f"got {unknown[0]!r}."
         )
     labels = np.array([model.class_names.index(name) for name in images.class_names])
     return Dataset(images.x, labels[images.y], class_names=model.class_names)
 
 
-def as_model_takes_it(dataset: Dataset, model: Model) -> Dataset:
-    """Return images as rows of numbers where the model takes them so."""
+def flatten_for(model: Model, dataset: Dataset) -> Dataset:
+    """Flatten the images of a data set if the model has inputs (N, D)."""
     shape = None if model.input_shape is None else model.input_shape[1:]
     flat = math.prod(dataset.x.shape[1:])
     if shape != (flat,) or dataset.x.ndim == 2:

@@ -10,16 +10,16 @@ from .result import Result, count, positive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Tell of the options."""
+    """Add the options of this command."""
     parser.add_argument(
-        "file", metavar="FILE", nargs="?", help="a model that save() wrote (default: LeNet-5)"
+        "file", metavar="FILE", nargs="?", help="a model file written by save() (default: LeNet-5)"
     )
     parser.add_argument(
         "--entries",
         type=count,
         default=20,
         metavar="N",
-        help="numbers to measure of each array (default: %(default)s)",
+        help="elements to check of each array (default: %(default)s)",
     )
     parser.add_argument(
         "--tolerance",
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> Result:
-    """Return the table of the check; it is not ok where a gradient is wrong."""
+    """Return the table of the check; it is not ok if a gradient is wrong."""
     if options.file is None:
         model = zoo.lenet5(seed=0)
         model.compile("cce")

@@ -1,4 +1,4 @@
-"""Show the versions, threads, BLAS and GPU that nn works with, and what it does not use and why."""
+"""Show the versions, threads, BLAS and GPU that nn uses, and why something is not used."""
 
 import argparse
 import importlib.metadata
@@ -25,17 +25,17 @@ _VARIABLES = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Tell of the options: there are none."""
+    """Add the options of this command: there are none."""
 
 
 def run(options: argparse.Namespace) -> Result:
-    """Return what this machine and this Python have."""
+    """Return the configuration of this machine and Python."""
     data = about_machine()
     return Result("\n".join(_lines(data)), data)
 
 
 def about_machine() -> dict[str, Any]:
-    """Return versions, libraries and devices, as JSON can hold them."""
+    """Return versions, libraries and devices as data for JSON."""
     from .. import __version__
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -62,7 +62,7 @@ def _version(name: str) -> str | None:
 
 
 def _processor() -> str:
-    """Return the processor's name as the system gives it, else its kind."""
+    """Return the name of the processor, or its architecture if the system gives no name."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:  # noqa: PTH123
             for line in lines:
@@ -74,7 +74,7 @@ def _processor() -> str:
 
 
 def _kernels() -> dict[str, str]:
-    """Return which kernels run on the processor, and why not the compiled ones."""
+    """Return which CPU kernels are used, and why not the compiled ones."""
     if kernels.compiled() is not None:
         return {"used": "compiled by Numba", "why": ""}
     if importlib.util.find_spec("numba") is None:
@@ -90,7 +90,7 @@ def _blas() -> list[dict[str, Any]]:
     """Return the BLAS libraries of this process with their threads and core types."""
     from threadpoolctl import threadpool_info
 
-    np.ones((2, 2)) @ np.ones((2, 2))  # so that it is loaded
+    np.ones((2, 2)) @ np.ones((2, 2))  # loads it
     return [
         {
             "library": library["internal_api"],
@@ -111,7 +111,7 @@ def _gpu() -> dict[str, Any]:
 
 
 def _lines(data: dict[str, Any]) -> list[str]:
-    """Return the same for people."""
+    """Return the data as text."""
     rows = [(name, str(data[name])) for name in ("nn", "python", "system", "processor", "cores")]
     for name, version in data["packages"].items():
         if version is not None:

@@ -1,4 +1,4 @@
-"""Say which classes a model sees in images, with their probabilities."""
+"""Classify images and print the most likely classes with their probabilities."""
 
 import argparse
 import os
@@ -14,28 +14,32 @@ from ..losses import BinaryCrossentropy, CategoricalCrossentropy, Hinge
 from ..model import Model
 from .result import Result, count
 
-#: What an image is made, by the channels that the model takes.
+#: Pillow's image mode by the number of channels of the model's inputs.
 MODES = {1: "L", 3: "RGB"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Tell of the options."""
-    parser.add_argument("file", metavar="FILE", help="a model that save() wrote")
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="an image's file")
+    """Add the options of this command."""
+    parser.add_argument("file", metavar="FILE", help="a model file written by save()")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="an image file")
     parser.add_argument(
-        "--top", type=count, default=3, metavar="N", help="classes to name (default: %(default)s)"
+        "--top",
+        type=count,
+        default=3,
+        metavar="N",
+        help="number of classes to print (default: %(default)s)",
     )
     parser.add_argument(
         "--fit",
         choices=("crop", "pad", "stretch", "digit"),
         default="crop",
-        help="how an image of another shape is brought to the model's; 'digit' makes a photograph "
-        "or a drawing of a digit look like those of MNIST (default: %(default)s)",
+        help="how to resize images to the model's input shape; 'digit' converts a photograph or "
+        "drawing of a digit to the style of MNIST (default: %(default)s)",
     )
 
 
 def run(options: argparse.Namespace) -> Result:
-    """Return the likeliest classes of each image."""
+    """Return the most likely classes of each image."""
     model = Model.load(options.file)
     form = image_form(model)
     images = np.stack([read_image(path, form, options.fit) for path in options.images])
@@ -51,7 +55,7 @@ def run(options: argparse.Namespace) -> Result:
 
 
 def image_form(model: Model) -> tuple[int, int, int]:
-    """Return (C, H, W) of the images that a model takes."""
+    """Return the shape (C, H, W) of the images that a model accepts."""
     shape = () if model.input_shape is None else model.input_shape[1:]
     if len(shape) != 3 or shape[0] not in MODES:
         raise ValueError(
@@ -63,7 +67,7 @@ def image_form(model: Model) -> tuple[int, int, int]:
 
 
 def read_image(path: str | os.PathLike, form: tuple[int, int, int], fit: str) -> np.ndarray:
-    """Return an image as the model is to see it, (C, H, W), in bytes or in [0, 1]."""
+    """Return an image file as an input of the model, (C, H, W), uint8 or floats in [0, 1]."""
     if fit == "digit":
         if form != (1, 28, 28):
             raise ValueError(
@@ -76,32 +80,32 @@ def read_image(path: str | os.PathLike, form: tuple[int, int, int], fit: str) ->
 
 
 def _warn_of_paper(images: np.ndarray) -> None:
-    """Say what to do where digits may be dark on light paper: those of MNIST are the reverse."""
+    """Warn if digits seem to be dark on light, as MNIST's are light on dark."""
     light = sum(np.median(image) > 127 for image in images)
     if light:
         warnings.warn(
-            f"[predict] dark on light: {light} of {len(images)} images. MNIST has its digits "
-            "light on dark: give --fit digit for digits on paper or on a screen.",
+            f"[predict] {light} of {len(images)} images are dark on light; MNIST's are light "
+            "on dark: use --fit digit for digits on paper or on a screen.",
             stacklevel=2,
         )
 
 
 def probabilities(model: Model, outputs: Any) -> tuple[str, np.ndarray]:
-    """Return what the figures of the classes are, 'probability' or 'score', and the figures.
+    """Return 'probability' or 'score', and these values for each class.
 
-    Logits become probabilities by the function that belongs to the model's loss; without a loss,
-    by softmax. A single output is the probability of the second of two classes.
+    Logits are converted to probabilities by the activation that belongs to the model's loss, or by
+    softmax without a loss. A single output is the probability of the second of two classes.
     """
     if outputs.ndim != 2:
         raise ValueError(
-            "[predict] 'FILE' must hold a model with an output for each class, got one with "
+            "[predict] 'FILE' must hold a model with one output for each class, got one with "
             f"outputs of shape {outputs.shape[1:]}."
         )
     is_probability, loss = fold.gives_probabilities(model.layers), model.loss
     own = (BinaryCrossentropy, CategoricalCrossentropy, Hinge)
     if loss is not None and not isinstance(loss, own) and not is_probability:
         raise ValueError(
-            "[predict] 'FILE' must hold a model of classes, got one that was trained with "
+            "[predict] 'FILE' must hold a classifier, got a model trained with "
             f"{type(loss).__name__}."
         )
     outputs, is_single = outputs.astype(np.float64), outputs.shape[1] == 1
@@ -121,7 +125,7 @@ def _class(model: Model, label: int, score: float, kind: str, classes: int) -> d
 
 
 def _table(found: list[dict[str, Any]], kind: str) -> str:
-    """Return a line an image, with its classes in columns."""
+    """Return a table with one line for each image and its classes in columns."""
     count = max(len(entry["classes"]) for entry in found)
     heads = [cell for k in range(count) for cell in (f"Class {k + 1}", kind.capitalize())]
     rows = [["Image", *heads]]

@@ -1,4 +1,4 @@
-"""What a command hands back to be printed, and the options that several commands have."""
+"""The result of a command, and option types that several commands use."""
 
 import argparse
 from dataclasses import dataclass
@@ -7,16 +7,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Result:
-    """What a command found.
+    """The result of a command.
 
     Attributes
     ----------
     text : str
-        For people.
+        The output for people.
     data : dict
-        For programs: what JSON can hold.
+        The output for programs, printed as JSON with `--json`.
     ok : bool
-        Whether the check that was asked for held; true where there was none.
+        Whether the check passed; True for commands that check nothing.
     """
 
     text: str
@@ -25,12 +25,12 @@ class Result:
 
 
 def count(words: str) -> int:
-    """Return an option as an integer of at least 1, for argparse."""
+    """Convert an option to an integer of at least 1, for argparse."""
     return _number(int, words)
 
 
 def positive(words: str) -> float:
-    """Return an option as a positive number, for argparse."""
+    """Convert an option to a positive number, for argparse."""
     return _number(float, words)
 
 

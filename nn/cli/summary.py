@@ -8,8 +8,8 @@ from .result import Result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Tell of the options."""
-    parser.add_argument("file", metavar="FILE", help="a model that save() wrote")
+    """Add the options of this command."""
+    parser.add_argument("file", metavar="FILE", help="a model file written by save()")
 
 
 def run(options: argparse.Namespace) -> Result:

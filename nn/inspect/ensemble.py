@@ -1,7 +1,7 @@
-"""Several models that answer together: the mean of their probabilities.
+"""Ensembles: the mean of the probabilities of several models.
 
-Models trained from different seeds make different mistakes, and the mean makes fewer than most
-of them alone. All that is needed is `predict` of each.
+Models trained from different seeds make different mistakes, and their mean makes fewer than most
+of them alone.
 """
 
 import contextlib
@@ -19,35 +19,35 @@ from ..training import data as data_adapters
 Array = Any  # numpy.ndarray or cupy.ndarray
 
 _BATCH = 256  # samples at a time
-_CHOICES = ("auto", "softmax", "sigmoid")  # beside None
+_CHOICES = ("auto", "softmax", "sigmoid")  # and None
 
 
 class Ensemble:
-    """Models for the same task, as one that predicts.
+    """Several models for the same task, which predict the mean of their probabilities.
 
     Parameters
     ----------
     models
-        `Model` objects, or files of `Model.save` that are loaded here; at least one.
+        `Model` objects, or paths of files written by `Model.save`; at least one.
     activation
-        What makes probabilities of the models' outputs: 'softmax', 'sigmoid', or None for
-        outputs that are averaged as they are, as in regression. 'auto' finds out: a model that
-        ends in Softmax or Sigmoid gives probabilities already, and one that was compiled with
-        a cross-entropy gives the logits of it.
+        Function that turns outputs into probabilities: 'softmax', 'sigmoid', or None to average
+        the outputs unchanged, as in regression. 'auto' decides for each model: the outputs of one
+        that ends in Softmax or Sigmoid are probabilities, those of one compiled with a
+        cross-entropy are logits.
 
     Attributes
     ----------
     models : list of Model
     class_names : list of str or None
-        The names of the classes, where the models have them.
+        Names of the classes, if the models have them.
 
     Raises
     ------
     ValueError
-        For models whose inputs, outputs or class names differ, or, under 'auto', one without a
-        loss whose outputs may be logits or not: files of `save(include_optimizer=False)`.
+        If the models differ in inputs, outputs or class names; or if 'auto' cannot tell logits from
+        other outputs, for a model without a loss, as saved by `save(include_optimizer=False)`.
     FileNotFoundError, nn.io.FileFormatError
-        For a file that `Model.load` cannot read.
+        If `Model.load` cannot read a file.
 
     References
     ----------
@@ -71,7 +71,7 @@ class Ensemble:
         is_one = isinstance(models, Model | str | os.PathLike)
         members = list(models) if isinstance(models, Iterable) and not is_one else []
         if not members or not all(isinstance(m, Model | str | os.PathLike) for m in members):
-            rule = "must be a list of models or files, at least one"
+            rule = "must be a list of at least one model or path"
             raise checks.error("Ensemble", "models", rule, models)
         self.models = [m if isinstance(m, Model) else Model.load(m) for m in members]
         if activation is not None and activation not in _CHOICES:
@@ -82,15 +82,17 @@ class Ensemble:
                 rule = f"must all have the same {what}"
                 raise checks.error("Ensemble", "models", rule, found)
         self.class_names = self.models[0].class_names
-        self._kinds = [_kind(m) if activation == "auto" else activation for m in self.models]
+        self._activations = [
+            _activation(m) if activation == "auto" else activation for m in self.models
+        ]
 
     def predict(self, x: Any, batch_size: int = _BATCH) -> Array:
-        """Return the mean of the models' probabilities, or outputs, for every row of x.
+        """Return the mean of the models' probabilities, or outputs, for each sample.
 
         Parameters
         ----------
         x, batch_size
-            As for `Model.predict`; a source of batches is read once.
+            As in `Model.predict`; a source of batches is read once.
         """
         stream = data_adapters.as_inputs(self.models[0], x)
         if stream is None:
@@ -101,52 +103,54 @@ class Ensemble:
 
     def _mean(self, x: Any, batch_size: int) -> Array:
         total = 0.0
-        for model, kind in zip(self.models, self._kinds, strict=True):
-            total = total + fold.probabilities(model.predict(x, batch_size), kind)
+        for model, activation in zip(self.models, self._activations, strict=True):
+            total = total + fold.probabilities(model.predict(x, batch_size), activation)
         return total / len(self.models)
 
     @property
     def threshold(self) -> float:
-        """Return the mean above which a single output says yes: 0.5 for a probability."""
-        return self.models[0].threshold if self._kinds[0] is None else 0.5
+        """Mean output above which a single unit predicts class 1: 0.5 for probabilities."""
+        return self.models[0].threshold if self._activations[0] is None else 0.5
 
     def predict_classes(self, x: Any, batch_size: int = _BATCH, names: bool = False) -> Array:
-        """Return the class with the largest mean for every row of x, as integers (n,).
+        """Return the class with the largest mean for each sample, as integers (n,).
 
         Parameters
         ----------
         x, batch_size
-            As for `predict`.
+            As in `predict`.
         names
-            Whether to return the classes' names in place of their numbers.
+            Whether to return class names instead of numbers.
 
         Raises
         ------
         ValueError
-            For names where the models have none.
+            If names are requested and the models have none.
         """
         if names and self.class_names is None:
             raise ValueError(
-                "[Ensemble] 'names' needs the names of the classes, and the models have none: set "
+                "[Ensemble] 'names' needs class names, and the models have none: set "
                 "ensemble.class_names."
             )
         classes = fold.decide(self.predict(x, batch_size), self.threshold)
         return np.array(self.class_names)[cuda.to_cpu(classes)] if names else classes
 
     def evaluate(self, data: Any, y: Any = None, batch_size: int = _BATCH) -> dict[str, float]:
-        """Return the accuracy of the mean on data, as {'acc': ...}.
+        """Return the accuracy of the ensemble as {'acc': ...}.
 
         Parameters
         ----------
         data, y, batch_size
-            As for `Model.evaluate`. Weights of samples count for nothing.
+            As in `Model.evaluate`. Sample weights are ignored.
         """
         batch_size = checks.positive_int("Ensemble", "batch_size", batch_size)
         first = self.models[0]
         source = data_adapters.as_data(first, data, y, "data")
         accuracy = metrics.Accuracy()
         accuracy.threshold = self.threshold
-        is_binary = self._kinds[0] == "sigmoid" or isinstance(first.loss, losses.BinaryCrossentropy)
+        is_binary = self._activations[0] == "sigmoid" or isinstance(
+            first.loss, losses.BinaryCrossentropy
+        )
         accuracy.elementwise = is_binary and (first.output_shape or (None, 1))[-1] != 1
         batches = source.batches(batch_size, shuffle=False, dtype=first.dtype)
         with contextlib.closing(batches):
@@ -155,11 +159,11 @@ class Ensemble:
         return {"acc": accuracy.result()}
 
 
-def _kind(model: Model) -> str | None:
-    """Return the activation that makes probabilities of a model's outputs; see `Ensemble`."""
+def _activation(model: Model) -> str | None:
+    """Return the activation that turns the outputs of a model into probabilities, or None."""
     if model.loss is None and not fold.gives_probabilities(model.layers):
         raise ValueError(
-            "[Ensemble] 'activation' must be given for a model without a loss, which may put out "
-            "logits or not: 'softmax' or 'sigmoid' for logits, None for anything else."
+            "[Ensemble] 'activation' must be 'softmax' or 'sigmoid' for logits, or None for other "
+            "outputs, if a model has no loss, got 'auto'."
         )
     return fold.missing_activation(model.layers, model.loss)

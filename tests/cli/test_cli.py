@@ -293,7 +293,7 @@ def test_predict_tells_of_digits_on_paper(capsys, tmp_path):
     status, out, err = run(capsys, "predict", tmp_path / "10.npz", *both)
     assert status == 0
     assert "warning" not in out
-    assert "dark on light: 1 of 2 images" in err
+    assert "1 of 2 images" in err
     assert "--fit digit" in err
     assert err.count("\n") == 1
     as_json = run(capsys, "predict", tmp_path / "10.npz", *both, "--json")
@@ -367,7 +367,7 @@ def test_evaluate_mnist_also_with_rows_of_numbers(capsys, tmp_path, flat):
     lines = out.splitlines()
     assert lines[0] == "6 samples of MNIST (test)"
     assert lines[2] == "acc: 0.5000"
-    assert lines[3] == "The file names no loss, so it is 'cce'."
+    assert "no loss" in lines[3] and "'cce'" in lines[3]
     model.save(tmp_path / "m.npz")
     data = as_json(capsys, "evaluate", tmp_path / "m.npz", "--data", folder, "--part", "train")
     assert data["figures"]["acc"] == 1.0
@@ -390,7 +390,7 @@ def test_evaluate_refuses(capsys, tmp_path, brightness):
     empty = tmp_path / "empty"
     empty.mkdir()
     assert "does not exist" in refused(capsys, "evaluate", brightness, "--data", tmp_path / "no")
-    assert "must hold the files" in refused(capsys, "evaluate", brightness, "--data", empty)
+    assert "'DIR'" in refused(capsys, "evaluate", brightness, "--data", empty)
     (empty / "a").mkdir()
     assert refused(capsys, "evaluate", brightness, "--data", empty)
     says = refused(capsys, "evaluate", brightness, "--data", mnist(tmp_path / "digits"))

@@ -146,10 +146,10 @@ def test_data_as_models_take_them():
 @pytest.mark.parametrize(
     ("models", "message"),
     [
-        (list, "'models' must be a list of models or files, at least one, got"),
-        (lambda: members(count=1)[0], "'models' must be a list of models"),
-        (lambda: "model.hdf5", "'models' must be a list of models"),
-        (lambda: [*members(), *members(4)], "'models' must all have the same output_shape"),
+        (list, "'models'.*list.*got"),
+        (lambda: members(count=1)[0], "'models'.*list"),
+        (lambda: "model.hdf5", "'models'.*list"),
+        (lambda: [*members(), *members(4)], "'models'.*output_shape"),
     ],
 )
 def test_wrong_models_are_errors(models, message):
