@@ -142,14 +142,16 @@ def test_the_check_finds_a_gradient_of_a_wrong_shape():
         def backward(self, grad):
             return grad
 
-    with pytest.raises(ValueError, match=r"\[Wrong\] backward\(\) must give a gradient of shape"):
+    with pytest.raises(
+        ValueError, match=r"\[Wrong\] backward\(\) must compute a gradient of shape"
+    ):
         check_gradients(Wrong(), np.ones((2, 3)))
 
 
 def test_a_layer_built_in_float32_is_refused():
     layer = nn.Dense(2)
     layer.build((None, 3))
-    with pytest.raises(ValueError, match="built in float32, too coarse"):
+    with pytest.raises(ValueError, match="built in float32"):
         check_gradients(layer, np.ones((2, 3)))
     assert set(check_gradients(nn.Dense(2, trainable=False), np.ones((2, 3)))) == {"x"}
 

