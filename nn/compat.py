@@ -4,9 +4,11 @@ These tables are the one place for such names: a registry adds its aliases from 
 (`nn.registry`), and an optimizer translates the names of its arguments (`renamed`).
 """
 
+import functools
 import importlib
+import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from . import checks
@@ -68,6 +70,31 @@ def renamed(owner: str, arguments: dict[str, Any], aliases: Mapping[str, str]) -
             rule = f"is another name of {name!r}: give one of them"
             raise checks.error(owner, alias, rule, arguments[alias])
     return {aliases.get(name, name): value for name, value in arguments.items()}
+
+
+def aliases_of(names: Iterable[str], table: Mapping[str, str]) -> dict[str, str]:
+    """Return the entries of a table for arguments of these names, which a class takes itself.
+
+    Examples
+    --------
+    >>> aliases_of(["lr", "momentum"], OPTIMIZER_ARGUMENTS)
+    {'learning_rate': 'lr'}
+    """
+    names = set(names)
+    return {alias: n for alias, n in table.items() if n in names and alias not in names}
+
+
+def accept_aliases(cls: type, table: Mapping[str, str]) -> None:
+    """Let the constructor of a class take the other names of its keyword arguments too."""
+    original = vars(cls)["__init__"]
+    aliases = aliases_of(inspect.signature(original).parameters, table)
+
+    @functools.wraps(original)
+    def init(self: Any, *arguments: Any, **options: Any) -> None:
+        original(self, *arguments, **renamed(type(self).__name__, options, aliases))
+
+    if aliases:
+        cls.__init__ = init  # type: ignore[misc]
 
 
 def import_aliases() -> None:

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from . import checks, cuda, kernels
+from . import checks, compat, cuda, kernels
+from .registry import Registry
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 
@@ -586,20 +587,20 @@ class KLDivergence(Loss):
 # ------------------------------------------------------------------------------- names
 
 #: The losses by the names that `Model.compile` takes.
-NAME2LOSS: dict[str, type[Loss]] = {
-    "categorical_crossentropy": CategoricalCrossentropy,
-    "sparse_categorical_crossentropy": CategoricalCrossentropy,
-    "cce": CategoricalCrossentropy,
-    "binary_crossentropy": BinaryCrossentropy,
-    "bce": BinaryCrossentropy,
-    "mean_squared_error": MeanSquaredError,
-    "mse": MeanSquaredError,
-    "mean_absolute_error": MeanAbsoluteError,
-    "mae": MeanAbsoluteError,
-    "huber": Huber,
-    "hinge": Hinge,
-    "kl_divergence": KLDivergence,
-}
+NAME2LOSS: Registry[type[Loss]] = Registry(
+    "nn.losses",
+    "loss",
+    {
+        "categorical_crossentropy": CategoricalCrossentropy,
+        "binary_crossentropy": BinaryCrossentropy,
+        "mse": MeanSquaredError,
+        "mae": MeanAbsoluteError,
+        "huber": Huber,
+        "hinge": Hinge,
+        "kl_divergence": KLDivergence,
+    },
+    aliases=compat.LOSSES,
+)
 
 
 def get(loss: Any) -> Any:
@@ -624,9 +625,7 @@ def get(loss: Any) -> Any:
     'CategoricalCrossentropy'
     """
     if isinstance(loss, str):
-        if loss.lower() not in NAME2LOSS:
-            raise checks.unknown("nn.losses", "loss", loss, NAME2LOSS)
-        return NAME2LOSS[loss.lower()]()
+        return NAME2LOSS.find(loss)()
     methods = [getattr(loss, name, None) for name in ("forward", "backward")]
     if isinstance(loss, type) or not all(callable(method) for method in methods):
         rule = "must be a name or an object with forward(y_pred, y_true) and backward()"
@@ -644,9 +643,4 @@ def from_config(config: dict[str, Any]) -> Loss:
     >>> from_config(Huber(delta=2.0).to_config()).delta
     2.0
     """
-    if not isinstance(config, dict) or "class" not in config:
-        raise checks.error("nn.losses", "config", "must be {'class': ..., 'config': {...}}", config)
-    classes = {cls.__name__: cls for cls in NAME2LOSS.values()}
-    if config["class"] not in classes:
-        raise checks.unknown("nn.losses", "class", config["class"], classes)
-    return classes[config["class"]](**config["config"])
+    return NAME2LOSS.find_class(config)(**config["config"])

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from . import checks, cuda
+from . import checks, compat, cuda
+from .registry import Registry
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 
@@ -214,12 +215,12 @@ class Metric:
             )
         return float(self.compute())
 
-    def get_state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Return counts and sums by name, for a file that is saved within an epoch."""
         return {name: value for name, value in vars(self).items() if not callable(value)}
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Go on from what `get_state` returned."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
         for name in vars(self).keys() & state.keys():
             setattr(self, name, state[name])
 
@@ -433,18 +434,18 @@ class AUC(_ClassMetric):
         self.labels.append(_true_classes(owner, y_true, 2))
         self.scores.append(cuda.to_cpu(scores))
 
-    def get_state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Return labels and scores as one array each."""
         joined = {name: np.concatenate(getattr(self, name)) for name in ("labels", "scores")}
-        return super().get_state() | joined
+        return super().state_dict() | joined
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Go on from what `get_state` returned."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
         labels, scores = state["labels"], state["scores"]
         if labels.ndim != 1 or labels.shape != scores.shape:
             rule = "must hold as many labels as scores, arrays (n,)"
             raise checks.error(type(self).__name__, "state", rule, (labels.shape, scores.shape))
-        super().set_state(state)
+        super().load_state_dict(state)
         self.labels, self.scores = [labels], [scores]
 
     def compute(self) -> float:
@@ -772,18 +773,22 @@ def r2(y_true: Any, y_pred: Any) -> float:
 
 
 #: The measures by the names that `Model.compile` takes.
-NAME2METRIC: dict[str, type[Metric]] = {
-    "accuracy": Accuracy,
-    "acc": Accuracy,
-    "top_k_accuracy": TopKAccuracy,
-    "precision": Precision,
-    "recall": Recall,
-    "f1": F1,
-    "auc": AUC,
-    "mse": MeanSquaredError,
-    "mae": MeanAbsoluteError,
-    "r2": R2,
-}
+NAME2METRIC: Registry[type[Metric]] = Registry(
+    "nn.metrics",
+    "metric",
+    {
+        "accuracy": Accuracy,
+        "top_k_accuracy": TopKAccuracy,
+        "precision": Precision,
+        "recall": Recall,
+        "f1": F1,
+        "auc": AUC,
+        "mse": MeanSquaredError,
+        "mae": MeanAbsoluteError,
+        "r2": R2,
+    },
+    aliases=compat.METRICS,
+)
 
 # This module's functions stand for their classes, which are exact over batches.
 _FUNCTIONS = (accuracy, top_k_accuracy, precision, recall, f1, auc, mse, mae, r2)
@@ -822,9 +827,7 @@ def get(metric: Any) -> Metric:
         top_k = re.fullmatch(r"top_([1-9]\d*)_accuracy", metric.lower())
         if top_k:
             return TopKAccuracy(int(top_k[1]))
-        if metric.lower() not in NAME2METRIC:
-            raise checks.unknown("nn.metrics", "metric", metric, NAME2METRIC)
-        return NAME2METRIC[metric.lower()]()
+        return NAME2METRIC.find(metric)()
     if not checks.takes(metric, 2):
         rule = "must be a name, a function (y_true, y_pred) -> float or a Metric object"
         raise TypeError(f"[nn.metrics] 'metric' {rule}, got {metric!r}.")

@@ -68,6 +68,8 @@ class Model(Network):
     layers : list of Layer
     loss, optimizer
         The objects that `compile` made; None before.
+    wrapped_optimizer : nn.optim.Optimizer or None
+        The optimizer with all methods of an `Optimizer`, if yours has only a `step`.
     accumulator : nn.optim.Accumulator
         The gradients that wait for a step of the optimizer, with `gradient_accumulation_steps`.
     set_aside : dict or None
@@ -114,7 +116,7 @@ class Model(Network):
         recompute: bool = False,
     ):
         self.loss: Any = None
-        self.optimizer: Any = None
+        self.optimizer = None
         self.metrics: list[Metric] = []
         self.accumulator = optim.Accumulator()
         self.history = cb.History()
@@ -128,6 +130,16 @@ class Model(Network):
             self.compile(loss, "adam" if optimizer is None else optimizer)
         elif optimizer is not None:
             self.optimizer = optim.get(optimizer)
+
+    @property
+    def optimizer(self) -> Any:
+        """The optimizer that `compile` made, or your own object; None before."""
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, optimizer: Any) -> None:
+        self._optimizer = optimizer
+        self.wrapped_optimizer: Any = None if optimizer is None else optim.wrap(optimizer)
 
     # ----------------------------------------------------------------------------- compiling
 
@@ -183,7 +195,7 @@ class Model(Network):
             optimizer = self._given_optimizer  # Model(optimizer=...), then compile(loss)
         chosen_metrics = _as_metrics(metrics)
         chosen_loss = losses.get(loss)
-        steps: int = getattr(optimizer, "iterations", 0)
+        steps = 0 if isinstance(optimizer, str) else optim.wrap(optimizer).iterations
         if steps and optimizer is not self.optimizer:
             raise ValueError(
                 f"[Model] 'optimizer' has taken {steps} steps with another model, "
@@ -225,7 +237,7 @@ class Model(Network):
     def _require_compiled(self, caller: str) -> None:
         if not self.layers:
             raise ValueError(f"[Model] has no layers: add() some before {caller}().")
-        if self.loss is None or self.optimizer is None:
+        if self.loss is None or self.wrapped_optimizer is None:
             raise RuntimeError(f"[Model] call compile(loss, optimizer) before {caller}().")
         self._connect_loss()
 
@@ -274,7 +286,7 @@ class Model(Network):
         self._check_gradients(pairs)
         summed = self.accumulator.add(pairs, len(x))
         if summed is not None:  # else it waits for more batches
-            self.optimizer.step(summed)
+            self.wrapped_optimizer.step(summed)
         measured = training.fresh_metrics(self, y) if metrics is None else metrics
         return {"loss": loss, **training.measure(measured, y, y_pred)}
 
@@ -318,7 +330,10 @@ class Model(Network):
     def _name_parameters(self, trained: list[tuple[str, Layer, str, float]]) -> None:
         """Tell the optimizer the names of the trained parameters and their rates' factors."""
         names, factors = [name for name, *_ in trained], [factor for *_, factor in trained]
-        optim.name_parameters(self.optimizer, names, factors, self._token)
+        if self.wrapped_optimizer is not None:
+            self.wrapped_optimizer.set_parameters(names, factors, self._token)
+        else:
+            optim.name_parameters(None, names, factors)
 
     def finish_step(self) -> None:
         """Take the optimizer's step with the batches that have come, where any wait for it.
@@ -331,7 +346,7 @@ class Model(Network):
             trained = list(self._trained())
             self._name_parameters(trained)
             params = [layer.params[key] for _, layer, key, _ in trained]
-            self.optimizer.step(self.accumulator.finish(params))
+            self.wrapped_optimizer.step(self.accumulator.finish(params))
 
     def _loss(self, y_pred: Array, y: Array, sample_weight: Array | None = None) -> float:
         if sample_weight is None:
@@ -744,12 +759,12 @@ class Model(Network):
 
         See `averaged_weights`. `fit` and `train_step` begin with `use_training_weights`.
         """
-        if getattr(self.optimizer, "ema_decay", None) is None:
+        if self.wrapped_optimizer is None or self.wrapped_optimizer.ema_decay is None:
             raise RuntimeError(
                 "[Model] has no averaged weights: compile(ema_decay=0.999) and train it first."
             )
         if self.set_aside is None:
-            averages, own = self.optimizer.averages, self.get_arrays()
+            averages, own = self.wrapped_optimizer.averages, self.get_arrays()
             names = [name for name in self.trained_names if name in averages]
             self.set_aside = {name: own[name].copy() for name in names}
             for name in names:
@@ -864,8 +879,9 @@ class Model(Network):
         report = model_file.LoadReport(str(path))
         if self.built:
             self.set_arrays(arrays, str(path), strict, report)
-            averages, own = getattr(self.optimizer, "averages", {}), self.get_arrays()
-            averages.update({k: own[k].copy() for k in report.loaded if k in averages})
+            if self.wrapped_optimizer is not None:
+                averages, own = self.wrapped_optimizer.averages, self.get_arrays()
+                averages.update({k: own[k].copy() for k in report.loaded if k in averages})
             return report
         self._pending = (arrays, str(path), strict, report)
         return report

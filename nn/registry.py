@@ -92,11 +92,11 @@ mean 'tuple'?
         owner = owner or self.owner
         if not isinstance(config, dict) or "class" not in config:
             raise checks.error(owner, "config", "must be {'class': ..., 'config': {...}}", config)
-        known = self._by_class_name()
-        name = config["class"]
-        if isinstance(name, str) and name in known:
-            return known[name]
-        return self.find(name, owner, "class")
+        name, known = config["class"], self._by_class_name()
+        for names in (known, self) if isinstance(name, str) else ():
+            if name in names:
+                return names[name]
+        raise checks.unknown(owner, "class", name, known)
 
     def _by_class_name(self) -> dict[str, T]:
         return {getattr(entry, "__name__", name): entry for name, entry in self.items()}

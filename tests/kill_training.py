@@ -75,7 +75,9 @@ def train(folder):
         verbose=0,
     )
     history = {f"history/{name}": np.array(values) for name, values in model.history.items()}
-    np.savez(folder / "end.tmp.npz", **model.get_arrays(), **model.optimizer.get_state(), **history)
+    np.savez(
+        folder / "end.tmp.npz", **model.get_arrays(), **model.optimizer.state_dict(), **history
+    )
     (folder / "end.tmp.npz").replace(folder / "end.npz")
 
 

@@ -393,7 +393,7 @@ def test_optimizer_contract(cls, dtype, to_device):
     assert param.dtype == dtype
     assert float(((param - goal) ** 2).sum()) < first
     again = optim.from_config(json.loads(json.dumps(optimizer.to_config())))
-    again.set_state(optimizer.get_state())
+    again.load_state_dict(optimizer.state_dict())
     copy = param.copy()
     for one, array in ((optimizer, param), (again, copy)):
         for _ in range(3):

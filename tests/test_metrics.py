@@ -336,5 +336,5 @@ def test_auc_refuses_a_state_with_more_scores_than_labels(labels):
     metric = metrics.AUC()
     state = {"samples": 3, "labels": np.array(labels), "scores": np.array([0.1, 0.2, 0.3])}
     with pytest.raises(ValueError, match=r"\[AUC\] 'state' must hold as many labels as scores"):
-        metric.set_state(state)
+        metric.load_state_dict(state)
     assert metric.samples == 0

@@ -10,6 +10,9 @@ from nn.registry import Registry
 
 TABLES = [
     nn.initializers.NAME2INITIALIZER,
+    nn.losses.NAME2LOSS,
+    nn.metrics.NAME2METRIC,
+    nn.optim.NAME2OPTIMIZER,
     nn.regularizers.NAME2REGULARIZER,
 ]
 

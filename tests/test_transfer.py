@@ -91,16 +91,16 @@ def test_the_optimizer_forgets_the_layer_and_keeps_the_others(block):
     model = nn.Model([nn.Dense(4, input_shape=(2,)), head(3)], seed=0)
     model.compile("mse", "adam")
     model.fit(np.ones((8, 2)), np.ones((8, 3)), verbose=0)
-    old = model.optimizer.get_state()
+    old = model.optimizer.state_dict()
     model.pop()
-    state = model.optimizer.get_state()
+    state = model.optimizer.state_dict()
     assert {key for key in old if "/1_" not in key} == set(state)
     assert len(state) < len(old)
     np.testing.assert_array_equal(state["m/0_Dense_W"], old["m/0_Dense_W"])
     model.add(head(5))
     model.fit(np.ones((8, 2)), np.ones((8, 5)), verbose=0)  # other shapes under the same name
     path = "1_Sequential/0_Dense_W" if block else "1_Dense_W"
-    assert model.optimizer.get_state()[f"m/{path}"].shape == (4, 5)
+    assert model.optimizer.state_dict()[f"m/{path}"].shape == (4, 5)
 
 
 def test_pop_with_an_optimizer_of_the_users():

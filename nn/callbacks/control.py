@@ -273,9 +273,9 @@ class LearningRateScheduler(Callback):
 
     def on_train_begin(self, logs: Logs) -> None:
         """Remember the optimizer's own rate; a model saved meanwhile is saved with that."""
-        optimizer = self.model.optimizer
+        optimizer = self.model.wrapped_optimizer
         self._base_lr = optimizer.lr
-        self._own_lr = getattr(optimizer, "schedule", None) or optimizer.lr
+        self._own_lr = optimizer.schedule or optimizer.lr
         past = self.model.history.get("lr", ())  # of a training that is resumed
         self._rate = float(past[-1] if past else optimizer.lr)
 
@@ -286,7 +286,7 @@ class LearningRateScheduler(Callback):
         that is still to be taken may be that batch's.
         """
         self._epoch = epoch
-        self.model.optimizer.base_lr = self._base_lr
+        self.model.wrapped_optimizer.base_lr = self._base_lr
         if self.by == "step":
             done = 0 if self.model.progress is None else self.model.progress.batches
             self.on_train_batch_begin(max(done - 1, 0), logs)
@@ -305,7 +305,7 @@ class LearningRateScheduler(Callback):
     def on_train_end(self, logs: Logs) -> None:
         """Give the optimizer its own rate back."""
         self.model.optimizer.lr = self._own_lr
-        self.model.optimizer.base_lr = None
+        self.model.wrapped_optimizer.base_lr = None
 
 
 def optimizer_steps(batches: Any, accumulate: int) -> Any:
@@ -499,8 +499,8 @@ class TerminateOnNaN(Callback):
         """End the training, and say why; `fit` calls it where a batch raises the error."""
         self.reason, self.model.stop_training = reason, True
         self.model.accumulator.clear()
-        optimizer = self.model.optimizer
-        state = optimizer.get_state() if hasattr(optimizer, "get_state") else {}
+        optimizer = self.model.wrapped_optimizer
+        state = optimizer.state_dict()
         if not all(bool(np.isfinite(cuda.to_cpu(array)).all()) for array in state.values()):
-            optimizer.set_state({"iterations": np.array(0)})
+            optimizer.load_state_dict({"iterations": np.array(0)})
         print(f"[TerminateOnNaN] {reason} Training ends here; model and history are kept.")

@@ -67,7 +67,7 @@ class ModelFile:
     training
         What is needed to go on training; None where it was not saved.
     optimizer_arrays
-        The optimizer's arrays, as `Optimizer.get_state` gives them.
+        The optimizer's arrays, as `Optimizer.state_dict` returns them.
     """
 
     architecture: dict[str, Any] | None

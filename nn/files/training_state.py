@@ -21,7 +21,7 @@ from .. import cuda, losses, metrics, optim, validation
 from ..layers import layer_from_config
 from ..layers.budget import budget_for
 from ..layers.config import check_nesting
-from ..optim.base import steps_as_ours
+from ..registry import Registry
 from . import model_file
 
 if TYPE_CHECKING:
@@ -49,11 +49,12 @@ def to_file(model: "Model", include_optimizer: bool) -> model_file.ModelFile:
     }
     check_nesting(architecture["layers"])
     content = model_file.ModelFile(architecture, weights(model))
+    optimizer = model.wrapped_optimizer
     if include_optimizer:
         content.training = {
             "loss": _config_of(model.loss, losses.NAME2LOSS),
             "optimizer": _config_of(model.optimizer, optim.NAME2OPTIMIZER),
-            "schedule": getattr(model.optimizer, "schedule", None) is not None,
+            "schedule": optimizer is not None and optimizer.schedule is not None,
             "accumulation": {
                 "steps": model.accumulator.steps,
                 "batches": model.accumulator.batches,
@@ -68,8 +69,8 @@ def to_file(model: "Model", include_optimizer: bool) -> model_file.ModelFile:
             "generators": [rng.bit_generator.state for rng in model.generators],
         }
         arrays = waiting_arrays(model)
-        if hasattr(model.optimizer, "get_state"):
-            arrays.update(model.optimizer.get_state())
+        if optimizer is not None:
+            arrays.update(optimizer.state_dict())
         if model.progress is not None:
             arrays.update(_add_progress(content.training, model.progress))
         content.optimizer_arrays = {name: cuda.to_cpu(array) for name, array in arrays.items()}
@@ -205,7 +206,7 @@ def compile_as_saved(
         steps = saved.get("accumulation", {}).get("steps", 1)  # files of before have none
         model.compile(loss, optimizer, metrics=chosen, gradient_accumulation_steps=steps)
         if content.optimizer_arrays:
-            optimizer.set_state(optimizer_state(content))
+            optimizer.load_state_dict(optimizer_state(content))
         _set_waiting(model, _read_waiting(model, content, path))
 
 
@@ -235,8 +236,8 @@ def rate(model: "Model", content: model_file.ModelFile | None) -> float:
 
     It is NaN for an optimizer of the user's that has none.
     """
-    own = float(getattr(model.optimizer, "lr", math.nan))
-    if content is None or getattr(model.optimizer, "schedule", None) is not None:
+    own = model.wrapped_optimizer.lr
+    if content is None or model.wrapped_optimizer.schedule is not None:
         return own
     saved = _saved_rate(content.training or {})
     return own if saved is None else saved
@@ -270,14 +271,13 @@ def resume(
         _check_slots(model, state)
     _resume_progress(model, progress, content, past, waiting, path)
     _try_states(model, progress, path)
-    if state and hasattr(model.optimizer, "set_state"):
-        with refusing_nonsense(path):
-            model.optimizer.param_names = None  # another set of layers may have been trained there
-            model.optimizer.set_state(state)  # the last that may refuse the file
+    if state:
+        with refusing_nonsense(path):  # other layers may have been trained there
+            model.wrapped_optimizer.load_state_dict(state, strict=False)
     model.set_arrays(content.arrays, str(path))
     lr = rate(model, content)
-    if getattr(model.optimizer, "schedule", None) is None and not math.isnan(lr):
-        model.optimizer.lr = lr
+    if model.wrapped_optimizer.schedule is None and not math.isnan(lr):
+        model.wrapped_optimizer.lr = lr
     if model.class_names is None:
         model.class_names = names
     _set_waiting(model, waiting)
@@ -287,7 +287,7 @@ def resume(
 
 def _check_slots(model: "Model", state: dict[str, Any]) -> None:
     """Raise where an optimizer of nn's own would refuse a state by its shape, at its first step."""
-    own = model.get_arrays() if steps_as_ours(model.optimizer) else {}
+    own = {} if model.wrapped_optimizer.has_own_step else model.get_arrays()
     for key, array in state.items():
         name = key.partition("/")[2]  # of 'm/7_Dense_W'
         if name in own and array.shape != own[name].shape:
@@ -315,7 +315,7 @@ def _add_progress(saved: dict[str, Any], progress: "Progress") -> dict[str, Any]
             "total": progress.total,
             "lr": progress.lr,
             "metrics": {
-                metric.name: _without_arrays(metric.get_state(), f"{_METRIC}{k}", arrays)
+                metric.name: _without_arrays(metric.state_dict(), f"{_METRIC}{k}", arrays)
                 for k, metric in enumerate(progress.metrics)
             },
         }
@@ -385,7 +385,7 @@ def restore_metrics(
     for metric in measured:
         if metric.name in states:
             with refusing_nonsense(path, f"where the metric {metric.name} stood"):
-                metric.set_state(states[metric.name])
+                metric.load_state_dict(states[metric.name])
                 metric.result()  # which shows whether there is sense in it
 
 
@@ -496,16 +496,15 @@ def forget_layer(model: "Model", path: str) -> None:
     That is its state in the optimizer, its weights set aside, and all gradients that wait for a
     step. A layer that takes its place may have the same name.
     """
-    optimizer, gone = model.optimizer, (f"{path}_", f"{path}/")
+    optimizer, gone = model.wrapped_optimizer, (f"{path}_", f"{path}/")
     model.accumulator.clear()
     if model.set_aside is not None:
         aside = model.set_aside.items()
         model.set_aside = {name: array for name, array in aside if not name.startswith(gone)}
-    if getattr(optimizer, "iterations", 0) and hasattr(optimizer, "get_state"):
-        state = optimizer.get_state()  # keys as 'm/7_Dense_W' and 'm/7_Residual/0_Conv2D_W'
+    if optimizer is not None and optimizer.iterations:
+        state = optimizer.state_dict()  # keys as 'm/7_Dense_W' and 'm/7_Residual/0_Conv2D_W'
         kept = {k: v for k, v in state.items() if not k.partition("/")[2].startswith(gone)}
-        optimizer.param_names = None  # layers that are frozen now keep their state
-        optimizer.set_state(kept)
+        optimizer.load_state_dict(kept, strict=False)  # layers that are frozen keep their state
 
 
 # What nonsense in a file raises where it is used; the last two where it is very large or deep.
@@ -532,7 +531,7 @@ def refusing_nonsense(path: str | os.PathLike, what: str = "a model") -> Iterato
         ) from error
 
 
-def _config_of(part: Any, known: dict[str, Any]) -> dict[str, Any] | None:
+def _config_of(part: Any, known: Registry[Any]) -> dict[str, Any] | None:
     """Return `to_config` of a loss or optimizer, by the name under which it is found again.
 
     A class of the user's that is not registered, or does not tell its arguments, goes by its
@@ -543,6 +542,5 @@ def _config_of(part: Any, known: dict[str, Any]) -> dict[str, Any] | None:
     cls = type(part)
     config = part.to_config() if hasattr(part, "to_config") else {"config": {}}
     is_told = hasattr(part, "to_config") or not inspect.signature(cls).parameters
-    is_found = {found.__name__: found for found in known.values()}.get(cls.__name__) is cls
-    name = cls.__name__ if is_found and is_told else f"{cls.__module__}.{cls.__qualname__}"
+    name = cls.__name__ if known.knows(cls) and is_told else f"{cls.__module__}.{cls.__qualname__}"
     return {**config, "class": name}

@@ -1,21 +1,23 @@
-"""The last step of a batch's way: the optimizers, which turn gradients into better parameters.
+"""Optimizers: they change the parameters by their gradients, the last part of a training step.
 
-After the backward pass the model hands `(param, grad)` pairs to `Optimizer.step`, which
-changes each parameter in place. `base.py` does what all rules share: it clips the gradients,
-decays the weights, keeps the state arrays ("slots") of each parameter, averages the weights over
-the steps where that is wanted, and counts the steps. `rules.py` has a class for each rule.
+After the backward pass the model calls `Optimizer.step` with `(param, grad)` pairs, and each
+parameter is changed in place. `rules.py` has a class for each rule. `base.py` has what they share:
+the loop over the parameters, the state arrays ("slots") of each, and the learning rate. `hooks.py`
+has what can be done around a rule: clipping, weight decay and averages of the weights.
 
-Between the model and its optimizer may stand an `Accumulator`, which makes one step of the
-gradients of several batches. `get` turns a name into an optimizer, `from_config` restores one
-from `to_config`.
+An `Accumulator` makes one step of the gradients of several batches. `get` returns an optimizer by
+its name, `from_config` restores one from `to_config`.
 """
 
 from typing import Any
 
-from .. import checks
+from .. import checks, compat
+from ..registry import Registry
 from .accumulator import Accumulator
-from .base import SETTINGS, LearningRate, Optimizer, arguments_of, global_norm, name_parameters
+from .arrays import global_norm
+from .base import SETTINGS, LearningRate, Optimizer, arguments_of
 from .rules import SGD, Adagrad, Adam, AdamW, Nadam, Nesterov, RMSprop, SGDMomentum
+from .wrapped import name_parameters, wrap
 
 __all__ = [
     "NAME2OPTIMIZER",
@@ -34,19 +36,15 @@ __all__ = [
     "get",
     "global_norm",
     "name_parameters",
+    "wrap",
 ]
 
+_RULES = (SGD, SGDMomentum, Nesterov, Adagrad, RMSprop, Adam, AdamW, Nadam)
+
 #: The optimizers by the names that `Model.compile` takes: the class names in lower case.
-NAME2OPTIMIZER: dict[str, type[Optimizer]] = {
-    "sgd": SGD,
-    "sgdmomentum": SGDMomentum,
-    "nesterov": Nesterov,
-    "adagrad": Adagrad,
-    "rmsprop": RMSprop,
-    "adam": Adam,
-    "adamw": AdamW,
-    "nadam": Nadam,
-}
+NAME2OPTIMIZER: Registry[type[Optimizer]] = Registry(
+    "nn.optim", "optimizer", {rule.__name__.lower(): rule for rule in _RULES}
+)
 
 
 def get(optimizer: Any, **arguments: Any) -> Any:
@@ -57,10 +55,10 @@ def get(optimizer: Any, **arguments: Any) -> Any:
     optimizer
         A name of `NAME2OPTIMIZER` in any case, or an object with a `step` method.
     **arguments
-        What the class takes, such as `lr` (or `learning_rate`), `momentum`, `beta1`, and
-        `weight_decay`, `clip_norm`, `clip_value` and `ema_decay` for `configure`. Those that
-        are None count as not given; an object keeps its own setting for each argument that is
-        not given, and its state in any case.
+        The arguments of the class, such as `lr` (or `learning_rate`), `momentum`, `beta1`, and
+        `weight_decay`, `clip_norm`, `clip_value` and `ema_decay` for `configure`. None counts
+        as not given. An object keeps its own value of each argument that is not given, and its
+        state in any case.
 
     Returns
     -------
@@ -71,32 +69,27 @@ def get(optimizer: Any, **arguments: Any) -> Any:
     ------
     ValueError
         For an unknown name or argument (the error names the nearest), a value out of range, or
-        a setting that the optimizer does not honour.
+        a setting that the optimizer would ignore.
     TypeError
-        Where `optimizer` is neither a name nor an object with a `step` method.
+        If `optimizer` is neither a name nor an object with a `step` method.
 
     Examples
     --------
     >>> get("sgd", learning_rate=0.1, momentum=0.9).lr
     0.1
-    >>> get("adam", beta_1=0.8)
+    >>> get("sgd", momentun=0.9)
     Traceback (most recent call last):
-    ValueError: [Adam] 'argument' must be one of 'beta1', 'beta2', 'clip_norm', 'clip_value', \
-'ema_decay', 'eps', 'learning_rate', 'lr', 'weight_decay', got 'beta_1': did you mean 'beta1'?
+    ValueError: [SGD] 'argument' must be one of 'clip_norm', 'clip_value', 'ema_decay', \
+'learning_rate', 'lr', 'momentum', 'nesterov', 'weight_decay', got 'momentun': did you mean \
+'momentum'?
     """
-    given = {name: value for name, value in arguments.items() if value is not None}
     if isinstance(optimizer, str):
-        if optimizer.lower() not in NAME2OPTIMIZER:
-            raise checks.unknown("nn.optim", "optimizer", optimizer, NAME2OPTIMIZER)
-        cls: Any = NAME2OPTIMIZER[optimizer.lower()]
-        given, settings = _split(cls, given)
-        optimizer = cls(**given)
-    elif isinstance(optimizer, type) or not callable(getattr(optimizer, "step", None)):
+        return _make(NAME2OPTIMIZER.find(optimizer), arguments)
+    if isinstance(optimizer, type) or not callable(getattr(optimizer, "step", None)):
         rule = "must be a name or an object with a step() method"
         raise TypeError(f"[nn.optim] 'optimizer' {rule}, got {optimizer!r}.")
-    else:
-        given, settings = _split(type(optimizer), given, hasattr(optimizer, "lr"))
-        _change(optimizer, given)
+    given, settings = _split(type(optimizer), arguments, hasattr(optimizer, "lr"))
+    _change(optimizer, given)
     if settings:
         optimizer.configure(**settings)
     return optimizer
@@ -105,41 +98,42 @@ def get(optimizer: Any, **arguments: Any) -> Any:
 def from_config(config: dict[str, Any]) -> Any:
     """Return a new optimizer as `Optimizer.to_config` described it, without its state.
 
-    A class of your own is found once it stands in `NAME2OPTIMIZER` under its name in lower
-    case.
+    A class of your own is found if it is in `NAME2OPTIMIZER`, under any name.
 
     Examples
     --------
     >>> from_config(SGD(lr=0.1, momentum=0.9).to_config()).momentum
     0.9
     """
-    return get(config["class"], **config["config"])
+    return _make(NAME2OPTIMIZER.find_class(config), config["config"])
+
+
+def _make(cls: type[Optimizer], arguments: dict[str, Any]) -> Optimizer:
+    """Return a new optimizer with the given arguments and settings."""
+    given, settings = _split(cls, arguments)
+    optimizer = cls(**given)
+    return optimizer.configure(**settings) if settings else optimizer
 
 
 def _split(
-    cls: type, given: dict[str, Any], has_lr: bool = False
+    cls: type, arguments: dict[str, Any], has_lr: bool = False
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what the class is made with and what `configure` takes, under their real names."""
+    """Return the arguments of the class and those of `configure`, under nn's names."""
     owner = cls.__name__
+    given = {name: value for name, value in arguments.items() if value is not None}
     settings = {name: given[name] for name in SETTINGS if name in given}
     if settings and not hasattr(cls, "configure"):
         name, value = next(iter(settings.items()))
         raise checks.error(owner, name, "needs an optimizer with a configure() method", value)
-    if "lr" in given and "learning_rate" in given:
-        rule = "is another name of 'lr': give one of them"
-        raise checks.error(owner, "learning_rate", rule, given["learning_rate"])
-    arguments = {
-        "lr" if name == "learning_rate" else name: value
-        for name, value in given.items()
-        if name not in settings
-    }
     known = {*arguments_of(cls), *(["lr"] if has_lr else [])}
-    for name in arguments:
+    aliases = compat.aliases_of(known, compat.OPTIMIZER_ARGUMENTS)
+    given = {name: value for name, value in given.items() if name not in settings}
+    given = compat.renamed(owner, given, aliases)
+    for name in given:
         if name not in known:
             settable = SETTINGS if hasattr(cls, "configure") else ()
-            other = ["learning_rate"] if "lr" in known else []
-            raise checks.unknown(owner, "argument", name, {*known, *other, *settable})
-    return arguments, settings
+            raise checks.unknown(owner, "argument", name, {*known, *aliases, *settable})
+    return given, settings
 
 
 def _change(optimizer: Any, arguments: dict[str, Any]) -> None:

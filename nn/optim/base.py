@@ -1,21 +1,22 @@
-"""What all optimizers share: clipping, decay, state, averages, and the count of the steps.
+"""What all optimizers share: a step over all parameters, settings, state, and the learning rate.
 
-A subclass is its update rule alone, in `update`; see `rules.py`.
+A subclass is its update rule alone, in `update`; see `rules.py`. What is done around the rule is
+in `hooks.py`.
 """
 
 import inspect
-import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
-from .. import checks, cuda
+from .. import checks, compat, cuda
+from .arrays import Array, Pairs, as_pairs, check_pairs, placed
+from .hooks import Averages, ClipNorm, ClipValue, Decay, Hook
 
-Array = Any  # a numpy or a cupy ndarray
 LearningRate = float | Callable[[int], float]
 
-# What `Optimizer.configure` takes, and how each is checked.
+# The arguments of `Optimizer.configure`, and how each is checked.
 SETTINGS: dict[str, Callable[[str, str, Any], float]] = {
     "weight_decay": checks.non_negative,
     "clip_norm": checks.positive,
@@ -23,7 +24,7 @@ SETTINGS: dict[str, Callable[[str, str, Any], float]] = {
     "ema_decay": checks.fraction,
 }
 
-# What the names of the averages begin with in `get_state`, and their number of steps.
+# The prefix of the averages' names in `state_dict`, and the name of their number of steps.
 _AVERAGE, _AVERAGE_STEPS = "ema", "ema_steps"
 
 
@@ -32,24 +33,11 @@ def arguments_of(cls: type) -> list[str]:
     return list(inspect.signature(cls).parameters)
 
 
-def global_norm(arrays: Iterable[Array]) -> float:
-    """Return the Euclidean length of arrays taken as one vector, summed in float64.
-
-    Examples
-    --------
-    >>> global_norm([np.array([3.0]), np.array([[0.0, 4.0]])])
-    5.0
-    """
-    arrays = list(arrays)
-    xp = cuda.get_array_module(*arrays)
-    return math.sqrt(sum(xp.square(array, dtype=np.float64).sum() for array in arrays))
-
-
 class Optimizer:
     """Base of all optimizers.
 
     There are two ways to write your own. The short one is a `step` that does everything;
-    `self.lr` is the learning rate as a number. (Where that comes from a function of the step,
+    `self.lr` is the learning rate as a number. (If that comes from a function of the step,
     end with `self.iterations += 1`.)
 
     >>> class Plain(Optimizer):
@@ -57,15 +45,15 @@ class Optimizer:
     ...         for param, grad in params_and_grads:
     ...             param -= self.lr * grad
 
-    The other is an `update` of one parameter, as the classes below have it. It gets weight
-    decay, clipping, schedules, averages and state that is saved with the model; in it `self.lr`
-    is the rate of the parameter, with the `lr_factor` of its layer.
+    The other is an `update` of one parameter, as in the classes of `nn.optim`. It comes with
+    weight decay, clipping, schedules, averages and state that is saved with the model; in it
+    `self.lr` is the rate of the parameter, including the `lr_factor` of its layer.
 
     Parameters
     ----------
     lr
         The learning rate, a number of at least 0, or a function `step -> lr` such as those of
-        `nn.schedules`; the step is `iterations`.
+        `nn.schedules`; the step is `iterations`. `learning_rate` is another name of it.
 
     Attributes
     ----------
@@ -77,7 +65,7 @@ class Optimizer:
         The names of the parameters in the order of the pairs, under which their state is
         kept. Without names it is kept under their positions, `'0'`, `'1'`, ...
     lr_factors : dict or None
-        What the learning rate of a parameter is multiplied by, where it is not 1, by its name.
+        The factors of the learning rate by the names of the parameters, except those that are 1.
         A model sets both from its layers.
     averages : dict
         The running averages of the parameters by their names, with `ema_decay`.
@@ -103,14 +91,19 @@ class Optimizer:
     ema_decay: float | None = None
     param_names: list[str] | None = None
     lr_factors: dict[str, float] | None = None
-    owner: Any = None  # what stands for the model in whose training it has taken part
+    owner: Any = None  # identifies the model whose parameters it has trained
     base_lr: float | None = None  # the optimizer's own rate, while a schedule of `fit` sets lr
     _lr: LearningRate = 0.01
-    _factor: float = 1.0  # of the parameter that is being updated
+    _rate: float | None = None  # of the parameter that is being updated
     _slots: dict[str, dict[str, Array]] | None = None  # by parameter, then by slot
-    _averages: dict[str, Array] | None = None
-    _average_steps: int = 0
-    _unplaced: frozenset[str] = frozenset()  # parameters whose state set_state has just filled
+    _averages: Averages | None = None
+    _prepared: tuple[Any, list[str], list[dict[str, Array]]] = (None, [], [])  # see _prepare
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let the class take other libraries' names of its arguments, such as `learning_rate`."""
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls):
+            compat.accept_aliases(cls, compat.OPTIMIZER_ARGUMENTS)
 
     def __init__(self, lr: LearningRate = 0.01) -> None:
         self.lr = lr
@@ -119,13 +112,15 @@ class Optimizer:
     def lr(self) -> float:
         """The learning rate of the next step as a number; it may be set to a function too.
 
-        Within `update` and `decay` it is that of the parameter, times its `lr_factors`.
+        Within `update` and `decay` it is that of the parameter, times its factor.
         """
+        if self._rate is not None:
+            return self._rate
         if not callable(self._lr):
-            return self._lr * self._factor
+            return self._lr
         rate = self._lr(self.iterations)
-        rate = rate.item() if hasattr(rate, "item") else rate  # a number of NumPy's
-        return checks.non_negative(type(self).__name__, "lr", rate) * self._factor
+        rate = rate.item() if hasattr(rate, "item") else rate  # a NumPy number
+        return checks.non_negative(type(self).__name__, "lr", rate)
 
     @lr.setter
     def lr(self, value: LearningRate) -> None:
@@ -134,6 +129,8 @@ class Optimizer:
             raise checks.error(name, "lr", "must be a number or a function step -> rate", value)
         self._lr = value if callable(value) else checks.non_negative(name, "lr", value)
 
+    learning_rate = lr  # as Keras calls it
+
     @property
     def current_lr(self) -> float:
         """The learning rate of the next step as a number: `lr` by its full name."""
@@ -141,13 +138,18 @@ class Optimizer:
 
     @property
     def schedule(self) -> Callable[[int], float] | None:
-        """The function that gives the learning rate, or None where it is a fixed number."""
+        """The function that gives the learning rate, or None if it is a fixed number."""
         return self._lr if callable(self._lr) else None
 
     @property
     def averages(self) -> dict[str, Array]:
         """The running averages of the parameters by their names; empty without `ema_decay`."""
-        return self._averages or {}
+        return {} if self._averages is None else self._averages.arrays
+
+    @property
+    def has_own_step(self) -> bool:
+        """Whether a subclass overrides `step`, which then ignores settings and factors."""
+        return type(self).step is not Optimizer.step
 
     def configure(
         self,
@@ -165,13 +167,13 @@ class Optimizer:
         weight_decay
             `weight_decay * param` is added to the gradient of every parameter with two or more
             axes: of weights, not of biases and normalisation scales. (`AdamW` subtracts
-            `lr * weight_decay * param` from the parameter in its place.)
+            `lr * weight_decay * param` from the parameter instead.)
         clip_norm
-            Where the length of all gradients taken as one vector is above this, they are all
+            If the length of all gradients taken as one vector is above this, they are all
             scaled down to it, before the decay is added.
         clip_value
-            Every number of every gradient is brought into [-clip_value, clip_value], before the
-            decay is added. Not beside `clip_norm`.
+            Every number of every gradient is limited to [-clip_value, clip_value], before the
+            decay is added. It excludes `clip_norm`.
         ema_decay
             Keep the exponential moving average of every parameter, in [0, 1): after step t of
             the average, counted from 1,
@@ -179,8 +181,8 @@ class Optimizer:
                 average += (1 - ema_decay) / (1 - ema_decay**t) * (param - average)
 
             The divisor is Adam's correction for the start: the average is a weighted mean of
-            the weights after steps 1 to t, in which each counts `ema_decay` times what the next
-            does, and nothing else. (Keras leaves the divisor out, so that the weights after
+            the weights after steps 1 to t, in which each counts `ema_decay` times as much as the
+            next, and nothing else. (Keras leaves the divisor out, so that the weights after
             the first step count for `1 / (1 - ema_decay)` steps.) A parameter that joins later,
             when its layer is unfrozen, counts with its value before for the steps that it
             missed. See `Model.averaged_weights`.
@@ -196,8 +198,8 @@ class Optimizer:
         Raises
         ------
         ValueError
-            Where a value is out of range, both kinds of clipping are set, or the optimizer has
-            a `step` of its own, which would not honour the settings.
+            If a value is out of range, both kinds of clipping are set, or the optimizer has
+            a `step` of its own, which would ignore the settings.
 
         Examples
         --------
@@ -210,25 +212,56 @@ class Optimizer:
         (array([[-2.,  1.]]), array([2.]))
         """
         name = type(self).__name__
-        given = {
+        settings = {
             "weight_decay": weight_decay,
             "clip_norm": clip_norm,
             "clip_value": clip_value,
             "ema_decay": ema_decay,
         }
-        if not steps_as_ours(self):
-            for setting, value in given.items():
-                if value is not None:
-                    rule = "has no effect on a step() of your own: write update() instead"
-                    raise checks.error(name, setting, rule, value)
-        given = {k: SETTINGS[k](name, k, value) for k, value in given.items() if value is not None}
+        given = {
+            k: SETTINGS[k](name, k, value) for k, value in settings.items() if value is not None
+        }
+        if given and self.has_own_step:
+            setting, value = next(iter(given.items()))
+            rule = "has no effect on a step() of your own: write update() instead"
+            raise checks.error(name, setting, rule, value)
         norm, limit = (given.get(k, getattr(self, k)) for k in ("clip_norm", "clip_value"))
         if norm is not None and limit is not None:
-            rule = f"must not be set beside clip_norm={norm}: one of them must be None"
+            rule = f"must not be set together with clip_norm={norm}: one of them must be None"
             raise checks.error(name, "clip_value", rule, limit)
         for setting, value in given.items():
             setattr(self, setting, value)
         return self
+
+    def set_parameters(self, names: list[str], factors: list[float], owner: Any = None) -> None:
+        """Set the names of the parameters, in the order of the pairs to come.
+
+        Parameters
+        ----------
+        names
+            The names of all parameters.
+        factors
+            The factor of each parameter's learning rate.
+        owner
+            An object that identifies the model whose parameters they are, or None.
+
+        Raises
+        ------
+        ValueError
+            If the optimizer belongs to another model, whose state it has, or if a factor is not
+            1 and the optimizer has a `step` of its own, which would ignore it.
+        """
+        lr_factors = {name: f for name, f in zip(names, factors, strict=True) if f != 1}
+        if lr_factors and self.has_own_step:
+            raise factor_error(type(self).__name__, lr_factors)
+        if owner is not None:
+            if self.owner is not None and self.owner is not owner:
+                raise ValueError(
+                    "[Model] 'optimizer' is in use by another model, and its state is that "
+                    f"model's, got {type(self).__name__} again: use a new optimizer."
+                )
+            self.owner = owner
+        self.param_names, self.lr_factors = names, lr_factors
 
     def step(self, params_and_grads: Iterable[tuple[Array, Array]]) -> None:
         """Change every parameter in place by the rule, and count one step.
@@ -241,37 +274,29 @@ class Optimizer:
 
         Raises
         ------
+        TypeError
+            If the pairs are not pairs of floating-point arrays.
         ValueError
-            Where the shapes of a pair differ, the number of pairs is not that of `param_names`,
+            If the shapes of a pair differ, the number of pairs is not that of `param_names`,
             or a parameter has another shape than its state.
         """
+        pairs = as_pairs(type(self).__name__, params_and_grads)
+        names, slots = self._prepare(pairs)
+        hooks = self._hooks()
+        for hook in hooks:
+            hook.begin(names, pairs)
+        rate, factors = self.lr, self.lr_factors or {}
         try:
-            pairs = [(param, grad) for param, grad in params_and_grads]
-        except (TypeError, ValueError) as error:
-            rule = "must hold pairs of arrays (param, grad)"
-            came = type(params_and_grads).__name__
-            raise TypeError(
-                f"[{type(self).__name__}] 'params_and_grads' {rule}, got {came}: {error}."
-            ) from error
-        names = self._names_of(pairs)
-        clip = self._clipping([grad for _, grad in pairs])
-        averaged = self._averages_of(names, pairs)
-        factors = self.lr_factors or {}
-        try:
-            for name, (param, grad) in zip(names, pairs, strict=True):
-                self._factor = factors.get(name, 1.0)  # now `lr` is this parameter's
-                grad = clip(grad)
-                if self.weight_decay and param.ndim >= 2:
-                    grad = self.decay(param, grad)
-                self.update(param, grad, self._slots_of(name, param))
+            for name, (param, grad), state in zip(names, pairs, slots, strict=True):
+                self._rate = rate * factors.get(name, 1.0)  # now `lr` is this parameter's
+                for hook in hooks:
+                    grad = hook.gradient(param, grad)
+                self.update(param, grad, state)
         finally:
-            self._factor = 1.0
-        self._renew_averages(averaged)
+            self._rate = None
+        for hook in hooks:
+            hook.end()
         self.iterations += 1
-
-    def decay(self, param: Array, grad: Array) -> Array:
-        """Return the gradient with the weight decay in it; `grad` itself is not changed."""
-        return grad + self.weight_decay * param
 
     def update(self, param: Array, grad: Array, slots: dict[str, Array]) -> None:
         """Change `param` and its `slots` in place; subclasses write their rule here.
@@ -281,115 +306,47 @@ class Optimizer:
         param, grad
             Arrays of one shape; `grad` must not be changed.
         slots
-            An array like `param`, at first of zeros, for each of `slot_names`.
+            An array like `param`, initially zeros, for each of `slot_names`.
         """
         raise NotImplementedError(f"[{type(self).__name__}] must define update() or step().")
 
-    def get_state(self) -> dict[str, Array]:
-        """Return a copy of all state: `'<slot>/<parameter>'` -> array, and `'iterations'`.
+    def decay(self, param: Array, grad: Array) -> Array:
+        """Return the gradient with the weight decay added; `grad` itself is not changed."""
+        return grad + self.weight_decay * param
 
-        Averages stand under `'ema/<parameter>'`, the number of their steps under `'ema_steps'`.
-        """
-        state: dict[str, Array] = {"iterations": np.array(self.iterations, dtype=np.int64)}
-        if self._averages is not None and self.ema_decay is not None:
-            state[_AVERAGE_STEPS] = np.array(self._average_steps, dtype=np.int64)
-            for name, array in self._averages.items():
-                state[f"{_AVERAGE}/{name}"] = array.copy(order="K")
-        for name, slots in (self._slots or {}).items():
-            for slot, array in slots.items():
-                state[f"{slot}/{name}"] = array.copy(order="K")
-        return state
-
-    def set_state(self, state: dict[str, Array]) -> None:
-        """Replace all state by a copy of what `get_state` returned.
-
-        The arrays may lie on any device; the next step moves each to its parameter's.
-
-        Raises
-        ------
-        ValueError
-            Where a key is missing, or names a slot or a parameter that this optimizer lacks, or
-            averages come without `ema_decay`. With `ema_decay` but without averages, these
-            begin at the next step.
-        """
-        owner = type(self).__name__
-        if not isinstance(state, dict) or "iterations" not in state:
-            came = sorted(state) if isinstance(state, dict) else state
-            raise checks.error(owner, "state", "must hold 'iterations'", came)
-        if _AVERAGE_STEPS in state and self.ema_decay is None:
-            rule = "holds averages of the weights, which need configure(ema_decay=...)"
-            raise checks.error(owner, "state", rule, sorted(state))
-        slots: dict[str, dict[str, Array]] = {}
-        averages: dict[str, Array] = {}
-        known = (*self.slot_names, *([_AVERAGE] if _AVERAGE_STEPS in state else []))
-        for key in sorted(state.keys() - {"iterations", _AVERAGE_STEPS}):
-            slot, _, name = key.partition("/")
-            if slot not in known:
-                raise checks.unknown(owner, "state", slot, known)
-            if self.param_names is not None and name not in self.param_names:
-                raise checks.unknown(owner, "state", name, self.param_names)
-            if slot not in self.slot_names:
-                averages[name] = state[key].copy(order="K")
-            else:
-                slots.setdefault(name, {})[slot] = state[key].copy(order="K")
-        for name, found in slots.items():
-            if len(found) != len(self.slot_names):
-                rule = f"must hold all of {self.slot_names} for {name!r}"
-                raise checks.error(owner, "state", rule, sorted(found))
-        counts = int(state["iterations"]), int(state.get(_AVERAGE_STEPS, 0))
-        self.iterations, self._average_steps = counts
-        self._averages = averages if _AVERAGE_STEPS in state else None
-        self._slots, self._unplaced = slots, frozenset([*slots, *averages])
-
-    def to_config(self) -> dict[str, Any]:
-        """Return `{'class': ..., 'config': {...}}`, the arguments that `from_config` takes.
-
-        A learning rate that is a function cannot be written to a file: its present value is
-        stored in its place.
-        """
-        names = [name for name in arguments_of(type(self)) if hasattr(self, name)]
-        if type(self).step is Optimizer.step:
-            names += [name for name in SETTINGS if name not in names]
-        config = {name: getattr(self, name) for name in names}
-        if "lr" in config and self.base_lr is not None:
-            config["lr"] = self.base_lr
-        return {"class": type(self).__name__, "config": config}
-
-    def _names_of(self, pairs: list[tuple[Array, Array]]) -> list[str]:
-        """Return the names of the pairs' state, after checking that the pairs are sound."""
-        owner = type(self).__name__
-        names = self.param_names
-        if names is None:
-            names = [str(position) for position in range(len(pairs))]
-        if len(names) != len(pairs):
-            rule = f"must hold {len(names)} pairs, as 'param_names' does"
-            raise checks.error(owner, "params_and_grads", rule, len(pairs))
-        for name, (param, grad) in zip(names, pairs, strict=True):
-            kinds = [getattr(getattr(a, "dtype", None), "kind", None) for a in (param, grad)]
-            if kinds != ["f", "f"]:
-                came = [getattr(a, "dtype", type(a).__name__) for a in (param, grad)]
-                raise TypeError(
-                    f"[{owner}] 'params_and_grads' must hold arrays of floats, got "
-                    f"{came[0]} and {came[1]} for {name!r}."
-                )
-            if param.shape != grad.shape:
-                raise ValueError(
-                    f"[{owner}] expects a gradient of the parameter's shape {param.shape} "
-                    f"for {name!r}, got {grad.shape}."
-                )
-        return names
-
-    def _clipping(self, grads: list[Array]) -> Callable[[Array], Array]:
-        """Return the function that clips one of these gradients; it makes a new array."""
+    def _hooks(self) -> list[Hook]:
+        """Return the hooks of the present settings: clipping, decay, averages, in this order."""
+        hooks: list[Hook] = []
         if self.clip_value is not None:
-            low, high = -self.clip_value, self.clip_value
-            return lambda grad: cuda.get_array_module(grad).clip(grad, low, high)
-        norm = global_norm(grads) if self.clip_norm is not None else 0.0
-        # Gradients that are infinite or NaN stay as they are: there is nothing to scale down to.
-        if self.clip_norm is not None and self.clip_norm < norm < math.inf:
-            scale = self.clip_norm / norm
-            return lambda grad: grad * scale
-        return lambda grad: grad
+            hooks.append(ClipValue(self.clip_value))
+        elif self.clip_norm is not None:
+            hooks.append(ClipNorm(self.clip_norm))
+        if self.weight_decay:
+            hooks.append(Decay(self.decay))
+        if self.ema_decay is not None:
+            self._averages = self._averages or Averages(type(self).__name__)
+            self._averages.decay = self.ema_decay
+            hooks.append(self._averages)
+        return hooks
+
+    def _prepare(self, pairs: Pairs) -> tuple[list[str], list[dict[str, Array]]]:
+        """Return name and state of each parameter, after checking the pairs.
+
+        While names, shapes and dtypes are those of the step before, nothing is left to do.
+        """
+        try:
+            kinds = [(type(p), p.shape, p.dtype, g.shape, g.dtype) for p, g in pairs]
+        except AttributeError:  # not arrays: the check says which
+            kinds = []
+        key = (kinds, self.param_names, self.slot_names)
+        known, names, slots = self._prepared
+        if key != known or len(kinds) != len(pairs):
+            given = self.param_names
+            names = [str(k) for k in range(len(pairs))] if given is None else [*given]
+            check_pairs(type(self).__name__, names, pairs)
+            slots = [self._slots_of(n, param) for n, (param, _) in zip(names, pairs, strict=True)]
+            self._prepared = (kinds, given and names, self.slot_names), names, slots
+        return names, slots
 
     def _slots_of(self, name: str, param: Array) -> dict[str, Array]:
         """Return the state of one parameter, with its shape, device, dtype and memory layout."""
@@ -397,101 +354,100 @@ class Optimizer:
             self._slots = {}
         slots = self._slots.setdefault(name, {})
         for slot in self.slot_names:
-            if slot not in slots:
+            if slot in slots:
+                slots[slot] = placed(type(self).__name__, slots[slot], name, param)
+            else:
                 slots[slot] = cuda.get_array_module(param).zeros_like(param)
-            slots[slot] = self._placed(slots[slot], name, param)
-        self._unplaced -= {name}
         return slots
 
-    def _placed(self, array: Array, name: str, param: Array) -> Array:
-        """Return state of a parameter with its shape, device, dtype and memory layout."""
-        xp = cuda.get_array_module(param)
-        if array.shape != param.shape:
-            raise ValueError(
-                f"[{type(self).__name__}] expects {name!r} to keep the shape {array.shape} "
-                f"of its state, got {param.shape}: use a new optimizer for a new model."
-            )
-        moved = xp is not cuda.get_array_module(array) or array.dtype != param.dtype
-        if not moved and name not in self._unplaced:
-            return array
-        placed = xp.empty_like(param)
-        placed[...] = cuda.to_cpu(array) if xp is np else xp.asarray(array)
-        return placed
+    def state_dict(self) -> dict[str, Array]:
+        """Return a copy of all state: `'<slot>/<parameter>'` -> array, and `'iterations'`.
 
-    def _averages_of(
-        self, names: list[str], pairs: list[tuple[Array, Array]]
-    ) -> list[tuple[Array, Array]]:
-        """Return each parameter with its average, which begins as the parameter before its step.
-
-        Without `ema_decay` there are none.
+        Averages are stored under `'ema/<parameter>'`, the number of their steps under
+        `'ema_steps'`.
         """
-        if self.ema_decay is None:
-            return []
-        if self._averages is None:
-            self._averages = {}
-        for name, (param, _) in zip(names, pairs, strict=True):
-            if name not in self._averages:
-                self._averages[name] = param.copy(order="K")
-            self._averages[name] = self._placed(self._averages[name], name, param)
-        return [(param, self._averages[n]) for n, (param, _) in zip(names, pairs, strict=True)]
+        state: dict[str, Array] = {"iterations": np.array(self.iterations, dtype=np.int64)}
+        if self._averages is not None and self.ema_decay is not None:
+            state[_AVERAGE_STEPS] = np.array(self._averages.steps, dtype=np.int64)
+            for name, array in self._averages.arrays.items():
+                state[f"{_AVERAGE}/{name}"] = array.copy(order="K")
+        for name, slots in (self._slots or {}).items():
+            for slot, array in slots.items():
+                state[f"{slot}/{name}"] = array.copy(order="K")
+        return state
 
-    def _renew_averages(self, averaged: list[tuple[Array, Array]]) -> None:
-        """Let the averages follow the parameters by one step; see `configure`."""
-        if self.ema_decay is None:
-            return
-        self._average_steps += 1
-        share = (1 - self.ema_decay) / (1 - self.ema_decay**self._average_steps)
-        for param, average in averaged:
-            change = param - average
-            change *= share
-            average += change
+    def load_state_dict(self, state: dict[str, Array], strict: bool = True) -> None:
+        """Replace all state by a copy of what `state_dict` returned.
+
+        The arrays may be on any device; the next step moves each to its parameter's.
+
+        Parameters
+        ----------
+        state
+            What `state_dict` returned.
+        strict
+            Whether state of a parameter that is not in `param_names` is an error; if not, it is
+            kept for the time when the parameter is trained again.
+
+        Raises
+        ------
+        ValueError
+            If a key is missing, or names a slot or a parameter that this optimizer lacks, or if
+            there are averages and `ema_decay` is not set. With `ema_decay` but without averages,
+            these begin at the next step.
+        """
+        owner = type(self).__name__
+        if not isinstance(state, dict) or "iterations" not in state:
+            got = sorted(state) if isinstance(state, dict) else state
+            raise checks.error(owner, "state", "must hold 'iterations'", got)
+        averages: Averages | None = None
+        if _AVERAGE_STEPS in state:
+            if self.ema_decay is None:
+                rule = "holds averages of the weights, which need configure(ema_decay=...)"
+                raise checks.error(owner, "state", rule, sorted(state))
+            averages = Averages(owner)
+            averages.steps = int(state[_AVERAGE_STEPS])
+        slots: dict[str, dict[str, Array]] = {}
+        known = (*self.slot_names, *([] if averages is None else [_AVERAGE]))
+        for key in sorted(state.keys() - {"iterations", _AVERAGE_STEPS}):
+            slot, _, name = key.partition("/")
+            if slot not in known:
+                raise checks.unknown(owner, "state", slot, known)
+            if strict and self.param_names is not None and name not in self.param_names:
+                raise checks.unknown(owner, "state", name, self.param_names)
+            array = state[key].copy(order="K")
+            if averages is not None and slot not in self.slot_names:
+                averages.arrays[name] = array
+            else:
+                slots.setdefault(name, {})[slot] = array
+        for name, found in slots.items():
+            if len(found) != len(self.slot_names):
+                rule = f"must hold all of {self.slot_names} for {name!r}"
+                raise checks.error(owner, "state", rule, sorted(found))
+        self.iterations = int(state["iterations"])
+        self._averages, self._slots, self._prepared = averages, slots, (None, [], [])
+
+    def to_config(self) -> dict[str, Any]:
+        """Return `{'class': ..., 'config': {...}}`, the arguments that `from_config` takes.
+
+        A learning rate that is a function cannot be written to a file: its present value is
+        stored instead.
+        """
+        names = [name for name in arguments_of(type(self)) if hasattr(self, name)]
+        if not self.has_own_step:
+            names += [name for name in SETTINGS if name not in names]
+        config = {name: getattr(self, name) for name in names}
+        if "lr" in config and self.base_lr is not None:
+            config["lr"] = self.base_lr
+        return {"class": type(self).__name__, "config": config}
 
 
-def steps_as_ours(optimizer: Any) -> bool:
-    """Tell whether an optimizer's `step` is the base's, which honours settings and factors."""
-    return isinstance(optimizer, Optimizer) and type(optimizer).step is Optimizer.step
+compat.accept_aliases(Optimizer, compat.OPTIMIZER_ARGUMENTS)
 
 
-def name_parameters(
-    optimizer: Any, names: list[str], factors: list[float], owner: Any = None
-) -> None:
-    """Tell an optimizer what the parameters are called, in the order of the pairs to come.
-
-    An optimizer without an attribute `param_names` is not told.
-
-    Parameters
-    ----------
-    optimizer
-        Any object with a `step`, or None.
-    names
-        The names of all parameters.
-    factors
-        What the learning rate of each is multiplied by.
-    owner
-        An object that stands for the model whose parameters they are; None where nobody asks.
-
-    Raises
-    ------
-    ValueError
-        For an optimizer of another model, whose state it has, and for a factor that is not 1,
-        where the optimizer is missing or has a `step` of its own, which would not honour it.
-    """
-    lr_factors = {name: f for name, f in zip(names, factors, strict=True) if f != 1}
-    if lr_factors and not steps_as_ours(optimizer):
-        name, factor = next(iter(lr_factors.items()))
-        owner, way_out = type(optimizer).__name__, "write update() in place of a step() of your own"
-        if optimizer is None:
-            owner, way_out = "Model", "compile() the model, which tells its optimizer"
-        rule = f"for {name!r} needs an optimizer that multiplies its rate by it: {way_out}"
-        raise checks.error(owner, "lr_factor", rule, factor)
-    if owner is not None and isinstance(optimizer, Optimizer):
-        if optimizer.owner is not None and optimizer.owner is not owner:
-            raise ValueError(
-                "[Model] 'optimizer' is in use by another model, and its state is that model's, "
-                f"got {type(optimizer).__name__} again: use a new optimizer."
-            )
-        optimizer.owner = owner
-    if hasattr(optimizer, "param_names"):
-        optimizer.param_names = names
-    if steps_as_ours(optimizer):
-        optimizer.lr_factors = lr_factors
+def factor_error(owner: str, lr_factors: dict[str, float], way_out: str = "") -> ValueError:
+    """Return the error for factors of the learning rate that would be ignored."""
+    name, factor = next(iter(lr_factors.items()))
+    way_out = way_out or "write update() instead of a step() of your own"
+    rule = f"for {name!r} needs an optimizer that multiplies its rate by it: {way_out}"
+    return checks.error(owner, "lr_factor", rule, factor)

@@ -322,7 +322,7 @@ class Nadam(Adam):
         return self.beta1 * (1 - 0.5 * 0.96 ** (0.004 * t))
 
     def momentum_product(self, t: int) -> float:
-        """Return mu_1 * ... * mu_t; one multiplication a step, all of them after set_state."""
+        """Return mu_1 * ... * mu_t: one multiplication a step, all of them for loaded state."""
         if self._factors > t:
             self._product, self._factors = 1.0, 0
         for i in range(self._factors + 1, t + 1):

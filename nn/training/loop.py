@@ -373,7 +373,7 @@ def in_progress(model: "Model", loop: cb.CallbackList) -> Iterator[Progress]:
 
 def check_averages(model: "Model", wanted: bool) -> None:
     """Raise where averaged weights are wanted and the optimizer keeps none."""
-    if wanted and getattr(model.optimizer, "ema_decay", None) is None:
+    if wanted and model.wrapped_optimizer.ema_decay is None:
         raise checks.error("Model", "use_averages", "needs compile(ema_decay=...)", wanted)
 
 
@@ -433,7 +433,7 @@ def run_epochs(
                 if model.stop_training:
                     break
                 loop.call("on_epoch_begin", epoch, {})
-                lr = float(getattr(model.optimizer, "lr", math.nan))
+                lr = model.wrapped_optimizer.lr
                 progress.begin_epoch(fresh_metrics(model, train.y), lr)
                 rest = remaining(train, batches, progress)
                 logs = run_epoch(model, loop, rest, progress, epoch, interrupts)

@@ -109,7 +109,7 @@ def find_lr(
         raise checks.error("find_lr", "steps", "must be at least 3", steps)
     if model.loss is None or model.optimizer is None:
         raise RuntimeError("[find_lr] call compile(loss, optimizer) before find_lr().")
-    if not hasattr(model.optimizer, "lr"):
+    if math.isnan(model.wrapped_optimizer.lr):
         rule = "must have an attribute 'lr'"
         raise checks.error("find_lr", "model.optimizer", rule, model.optimizer)
     model = copy.deepcopy(model)  # all that follows happens to the copy
@@ -121,7 +121,7 @@ def find_lr(
     batches = _endless(model, train, batch_size)
     with contextlib.closing(batches):
         for step, (x, targets, *weight) in zip(range(steps), batches, strict=False):
-            model.optimizer.lr = rate(step)
+            model.wrapped_optimizer.lr = rate(step)
             try:
                 logs = model.train_step(x, targets, weight[0] if weight else None, metrics=[])
             except FloatingPointError:  # NaN or infinite: the end of the curve

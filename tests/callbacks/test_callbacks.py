@@ -610,10 +610,10 @@ def test_after_terminate_on_nan_training_goes_on_from_the_best_weights(capsys):
 
     class PoisonState(callbacks.Callback):  # as a gradient that is NaN does
         def on_epoch_begin(self, epoch):
-            state = self.model.optimizer.get_state()
+            state = self.model.optimizer.state_dict()
             if epoch == 2:
                 state["v/0_Dense_W"][...] = np.nan
-                self.model.optimizer.set_state(state)
+                self.model.optimizer.load_state_dict(state)
 
     trained = model(optimizer="adam", ema_decay=0.9)
     chosen = [PoisonState(), callbacks.TerminateOnNaN()]

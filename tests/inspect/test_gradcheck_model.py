@@ -64,7 +64,7 @@ def all_state(model):
         for name, layer in nn.layers.plan.named_layers(model.layers)
         for key, grad in layer.grads.items()
     }
-    optimizer = {name: array.tobytes() for name, array in model.optimizer.get_state().items()}
+    optimizer = {name: array.tobytes() for name, array in model.optimizer.state_dict().items()}
     dtypes = [array.dtype for array in model.get_arrays().values()]
     return states, arrays, grads, optimizer, dtypes, dict(model.history), model.epoch
 

@@ -38,7 +38,7 @@ def assert_equal_as_printed(result, expected):
 
 def test_momentum_published_vector():
     optimizer = optim.SGDMomentum(lr=1e-3, momentum=0.9)
-    optimizer.set_state({"iterations": np.array(1), "velocity/0": line(0.6, 0.9)})
+    optimizer.load_state_dict({"iterations": np.array(1), "velocity/0": line(0.6, 0.9)})
     weights = run(optimizer, line(-0.4, 0.6), [line(-0.6, 0.4)])
     expected = [
         [0.1406, 0.20738947, 0.27417895, 0.34096842, 0.40775789],
@@ -53,13 +53,13 @@ def test_momentum_published_vector():
         [0.75296842, 0.76712632, 0.78128421, 0.79544211, 0.8096],
     ]
     assert_equal_as_printed(weights, expected)
-    velocity = optimizer.get_state()["velocity/0"]
+    velocity = optimizer.state_dict()["velocity/0"]
     assert_equal_as_printed(velocity, expected_velocity)
 
 
 def test_rmsprop_published_vector():
     optimizer = optim.RMSprop(lr=1e-2, rho=0.99)
-    optimizer.set_state({"iterations": np.array(1), "v/0": line(0.6, 0.9)})
+    optimizer.load_state_dict({"iterations": np.array(1), "v/0": line(0.6, 0.9)})
     weights = run(optimizer, line(-0.4, 0.6), [line(-0.6, 0.4)])
     expected = [
         [-0.39223849, -0.34037513, -0.28849239, -0.23659121, -0.18467247],
@@ -72,7 +72,9 @@ def test_rmsprop_published_vector():
 
 def test_adam_published_vector():
     optimizer = optim.Adam(lr=1e-2)
-    optimizer.set_state({"iterations": np.array(5), "m/0": line(0.6, 0.9), "v/0": line(0.7, 0.5)})
+    optimizer.load_state_dict(
+        {"iterations": np.array(5), "m/0": line(0.6, 0.9), "v/0": line(0.7, 0.5)}
+    )
     weights = run(optimizer, line(-0.4, 0.6), [line(-0.6, 0.4)])
     expected = [
         [-0.40094747, -0.34836187, -0.29577703, -0.24319299, -0.19060977],
@@ -193,7 +195,7 @@ def test_params_change_in_place_and_grads_stay(cls, dtype):
     for grad, original in zip(grads, kept, strict=True):
         assert np.array_equal(grad, original)
     assert weights.dtype == dtype
-    assert all(a.dtype == dtype for k, a in optimizer.get_state().items() if k != "iterations")
+    assert all(a.dtype == dtype for k, a in optimizer.state_dict().items() if k != "iterations")
 
 
 @pytest.mark.parametrize("cls", ALL)
@@ -220,13 +222,13 @@ def test_state_follows_the_memory_layout(cls):
     weights = np.asfortranarray(line(-0.4, 0.6))
     optimizer = cls()
     optimizer.step([(weights, line(-0.6, 0.4))])
-    state = optimizer.get_state()
+    state = optimizer.state_dict()
     assert all(a.strides == weights.strides for k, a in state.items() if k != "iterations")
     loaded = {key: np.ascontiguousarray(array) for key, array in state.items()}
     loaded["iterations"] = state["iterations"]
-    optimizer.set_state(loaded)
+    optimizer.load_state_dict(loaded)
     optimizer.step([(weights, line(-0.6, 0.4))])
-    state = optimizer.get_state()
+    state = optimizer.state_dict()
     assert all(a.strides == weights.strides for k, a in state.items() if k != "iterations")
 
 
@@ -245,13 +247,13 @@ def test_state_restores_the_course_exactly(cls):
     whole = run(cls(), weights, gradients)
     first = cls()
     half = run(first, weights, gradients[:5])
-    state = first.get_state()
+    state = first.state_dict()
     run(first, half, gradients[5:])  # must not reach into the state that was given out
     for second in (cls(), first):
-        second.set_state(state)
+        second.load_state_dict(state)
         assert second.iterations == 5
         assert np.array_equal(run(second, half, gradients[5:]), whole)
-        second.set_state(state)
+        second.load_state_dict(state)
 
 
 def test_state_is_kept_by_name():
@@ -260,7 +262,7 @@ def test_state_is_kept_by_name():
     optimizer = optim.Adam()
     optimizer.param_names = ["0_Dense_W", "0_Dense_b"]
     optimizer.step([(a, grads["0_Dense_W"]), (b, grads["0_Dense_b"])])
-    assert sorted(optimizer.get_state()) == [
+    assert sorted(optimizer.state_dict()) == [
         "iterations",
         "m/0_Dense_W",
         "m/0_Dense_b",
@@ -270,33 +272,33 @@ def test_state_is_kept_by_name():
     # a parameter that is no longer trained leaves the other its state
     optimizer.param_names = ["0_Dense_b"]
     optimizer.step([(b, grads["0_Dense_b"])])
-    assert optimizer.get_state()["m/0_Dense_b"] == pytest.approx(1 - 0.9**2)
-    assert optimizer.get_state()["m/0_Dense_W"] == pytest.approx(1 - 0.9)
+    assert optimizer.state_dict()["m/0_Dense_b"] == pytest.approx(1 - 0.9**2)
+    assert optimizer.state_dict()["m/0_Dense_W"] == pytest.approx(1 - 0.9)
 
 
 def test_state_without_names_is_kept_by_position():
     optimizer = optim.SGDMomentum()
     optimizer.step([(np.zeros(2), np.ones(2)), (np.zeros(3), np.ones(3))])
-    state = optimizer.get_state()
+    state = optimizer.state_dict()
     assert sorted(state) == ["iterations", "velocity/0", "velocity/1"]
     assert state["iterations"].shape == () and state["iterations"].dtype == np.int64
 
 
 def test_state_takes_the_dtype_of_its_parameter():
     optimizer = optim.SGDMomentum()
-    optimizer.set_state({"iterations": np.array(1), "velocity/0": np.ones((2, 2))})
+    optimizer.load_state_dict({"iterations": np.array(1), "velocity/0": np.ones((2, 2))})
     optimizer.step([(np.zeros((2, 2), "float32"), np.zeros((2, 2), "float32"))])
-    assert optimizer.get_state()["velocity/0"].dtype == "float32"
-    assert optimizer.get_state()["velocity/0"] == pytest.approx(0.9)
+    assert optimizer.state_dict()["velocity/0"].dtype == "float32"
+    assert optimizer.state_dict()["velocity/0"] == pytest.approx(0.9)
 
 
 def test_loaded_state_gets_the_memory_layout_of_each_parameter():
     params = [np.zeros((2, 3, 4)).transpose(2, 0, 1) for _ in range(3)]
     optimizer = optim.Adam().configure(ema_decay=0.5)
     state = {f"{slot}/{k}": np.zeros((4, 2, 3)) for slot in ("m", "v", "ema") for k in range(3)}
-    optimizer.set_state({"iterations": 1, "ema_steps": 1, **state})
+    optimizer.load_state_dict({"iterations": 1, "ema_steps": 1, **state})
     optimizer.step([(param, param + 1) for param in params])
-    state = optimizer.get_state()
+    state = optimizer.state_dict()
     assert [state[f"{slot}/2"].strides for slot in ("m", "v", "ema")] == [params[0].strides] * 3
 
 
@@ -314,15 +316,15 @@ def test_state_follows_a_parameter_that_changes_its_dtype():
     optimizer = optim.SGDMomentum().configure(ema_decay=0.5)
     optimizer.step([(np.zeros(2), np.ones(2))])
     optimizer.step([(np.zeros(2, "f4"), np.ones(2, "f4"))])
-    state = optimizer.get_state()
+    state = optimizer.state_dict()
     assert state["velocity/0"].dtype == state["ema/0"].dtype == "float32"
     assert (state["iterations"].dtype, state["ema_steps"].dtype) == ("int64", "int64")
 
 
-def test_set_state_copies():
+def test_load_state_dict_copies():
     given = np.ones((2, 2))
     optimizer = optim.SGDMomentum()
-    optimizer.set_state({"iterations": np.array(1), "velocity/0": given})
+    optimizer.load_state_dict({"iterations": np.array(1), "velocity/0": given})
     optimizer.step([(np.zeros((2, 2)), np.ones((2, 2)))])
     assert np.array_equal(given, np.ones((2, 2)))
 
@@ -342,11 +344,11 @@ def test_set_state_copies():
         ({"iterations": 1, "m/W2": np.ones(2)}, r"\[Adam\] 'state' .*: did you mean 'W'\?"),
     ],
 )
-def test_set_state_is_strict(state, message):
+def test_load_state_dict_is_strict(state, message):
     optimizer = optim.Adam()
     optimizer.param_names = ["W"]
     with pytest.raises(ValueError, match=message):
-        optimizer.set_state(state)
+        optimizer.load_state_dict(state)
 
 
 def test_shapes_that_do_not_fit_are_errors():
@@ -385,6 +387,41 @@ def test_the_error_of_missing_pairs_is_whole():
         optimizer.step([])
 
 
+def test_arrays_that_change_between_steps_are_checked_again():
+    """Names, shapes and dtypes are looked at once, and again when any of them changes."""
+    weights, wrong = np.ones((2, 3)), (np.ones((1, 3)), np.ones(3), np.ones(()), np.ones((3, 2)))
+    optimizer = optim.Adam(lr=0.1)
+    for _ in range(2):
+        optimizer.step([(weights, np.ones((2, 3)))])
+    before = weights.copy()
+    for grad in wrong:  # each of the first three would be broadcast
+        with pytest.raises(ValueError, match=r"\[Adam\] .* \(2, 3\) "):
+            optimizer.step([(weights, grad)])
+    for grad in (np.ones((2, 3), int), [[1.0] * 3] * 2, None):
+        with pytest.raises(TypeError, match=r"\[Adam\] .*floats"):
+            optimizer.step([(weights, grad)])
+    optimizer.param_names = ["a", "b"]
+    with pytest.raises(ValueError, match=r"\[Adam\] .* 2 pairs"):
+        optimizer.step([(weights, np.ones((2, 3)))])
+    assert np.array_equal(weights, before) and optimizer.iterations == 2
+    optimizer.param_names = None
+    optimizer.step([(weights, np.ones((2, 3)))])
+    assert optimizer.iterations == 3 and sorted(optimizer.state_dict()) == [
+        "iterations",
+        "m/0",
+        "v/0",
+    ]
+
+
+def test_a_momentum_that_is_set_later_gets_its_state():
+    optimizer, weights = optim.SGD(lr=1.0), np.zeros(2)
+    optimizer.step([(weights, np.ones(2))])
+    optimizer.momentum = 0.5
+    for _ in range(2):
+        optimizer.step([(weights, np.ones(2))])
+    assert np.array_equal(weights, [-1 - 1 - 1.5] * 2)
+
+
 def test_a_shape_error_leaves_the_other_parameters_alone():
     good = np.ones(2)
     with pytest.raises(ValueError, match="expects a gradient"):
@@ -417,7 +454,7 @@ def test_a_schedule_of_numpy_floats_keeps_float32():
     weights = np.ones((2, 2), "float32")
     optimizer.step([(weights, weights.copy())])
     assert weights.dtype == "float32" and type(optimizer.lr) is float
-    assert optimizer.get_state()["m/0"].dtype == "float32"
+    assert optimizer.state_dict()["m/0"].dtype == "float32"
 
 
 def test_the_rate_can_be_set():
@@ -530,7 +567,7 @@ def test_clipping_by_value_is_the_rule_on_clipped_gradients(cls):
 
 
 def test_one_kind_of_clipping_at_a_time():
-    message = r"\[Adam\] 'clip_value' must not be set beside clip_norm=1\.0: .* got 0\.5"
+    message = r"\[Adam\] 'clip_value' .*clip_norm=1\.0.* got 0\.5"
     with pytest.raises(ValueError, match=message):
         optim.get("adam", clip_norm=1.0, clip_value=0.5)
     optimizer = optim.Adam().configure(clip_norm=1.0)
@@ -539,7 +576,7 @@ def test_one_kind_of_clipping_at_a_time():
     assert (optimizer.clip_value, optimizer.weight_decay) == (None, 0.0)  # nothing was set
     optimizer.clip_norm = None
     assert optimizer.configure(clip_value=0.5).clip_value == 0.5
-    with pytest.raises(ValueError, match="beside clip_norm=2"):
+    with pytest.raises(ValueError, match=r"\[Adam\] .*clip_norm=2"):
         optimizer.configure(clip_norm=2)
 
 
@@ -691,19 +728,19 @@ def test_averages_are_part_of_the_state(cls):
     gradients = gradients.astype("f4")
     first = cls().configure(ema_decay=0.7)
     half = run(first, weights, gradients[:4])
-    state = first.get_state()
+    state = first.state_dict()
     assert state["ema_steps"] == 4 and state["ema/0"].dtype == "float32"
     whole = run(first, half, gradients[4:])
     second = optim.from_config(json.loads(json.dumps(first.to_config())))
     assert second.ema_decay == 0.7
-    second.set_state(state)
+    second.load_state_dict(state)
     assert np.array_equal(run(second, half, gradients[4:]), whole)
     assert np.array_equal(second.averages["0"], first.averages["0"])
 
 
 def test_averages_follow_the_dtype_of_their_parameter():
     optimizer = optim.SGD().configure(ema_decay=0.5)
-    optimizer.set_state({"iterations": 1, "ema_steps": 1, "ema/0": np.ones((2, 2))})
+    optimizer.load_state_dict({"iterations": 1, "ema_steps": 1, "ema/0": np.ones((2, 2))})
     optimizer.step([(np.zeros((2, 2), "f4"), np.zeros((2, 2), "f4"))])
     assert optimizer.averages["0"].dtype == "float32"
     assert optimizer.averages["0"] == pytest.approx(1 / 3)
@@ -712,19 +749,19 @@ def test_averages_follow_the_dtype_of_their_parameter():
 def test_averages_and_state_that_do_not_fit():
     optimizer = optim.SGD().configure(ema_decay=0.5)
     optimizer.step([(np.zeros(2), np.ones(2))])
-    state = optimizer.get_state()
+    state = optimizer.state_dict()
     with pytest.raises(ValueError, match=r"\[SGD\] 'state' holds averages .*ema_decay.* got \['e"):
-        optim.SGD().set_state(state)
+        optim.SGD().load_state_dict(state)
     with pytest.raises(ValueError, match=r"'0' to keep the shape \(2,\) .* got \(3,\)"):
         optimizer.step([(np.zeros(3), np.zeros(3))])
     # averages may begin where a training without them goes on
-    optimizer.set_state({"iterations": np.array(10)})
-    assert set(optimizer.get_state()) == {"iterations"}
+    optimizer.load_state_dict({"iterations": np.array(10)})
+    assert set(optimizer.state_dict()) == {"iterations"}
     weights = np.zeros(2)
     optimizer.step([(weights, np.ones(2))])
     assert np.array_equal(optimizer.averages["0"], weights) and optimizer.iterations == 11
     optimizer.ema_decay = None
-    assert set(optimizer.get_state()) == {"iterations"}
+    assert set(optimizer.state_dict()) == {"iterations"}
 
 
 # ------------------------------------------------------------------------ gradients added up
@@ -812,7 +849,43 @@ def test_a_step_of_ones_own_works():
         mine.step([(own, gradient)])
         momentum.step([(ours, gradient)])
     assert np.allclose(own, ours, rtol=1e-14, atol=0)
-    assert set(mine.get_state()) == {"iterations"}
+    assert set(mine.state_dict()) == {"iterations"}
+
+
+def test_any_object_with_a_step_is_wrapped():
+    stranger = Stranger(0.25)
+    wrapped = optim.wrap(stranger)
+    assert (wrapped.lr, wrapped.iterations, wrapped.schedule) == (0.25, 0, None)
+    assert (wrapped.averages, wrapped.ema_decay, wrapped.state_dict()) == ({}, None, {})
+    assert wrapped.has_own_step
+    wrapped.lr = 0.5
+    wrapped.load_state_dict({"iterations": 3})  # ignored: the object cannot
+    wrapped.set_parameters(["W"], [1.0])
+    assert vars(stranger) == {"lr": 0.5}
+
+    class Whole(Stranger):
+        param_names, iterations, schedule = None, 7, len
+
+        def step(self, pairs):
+            self.pairs = pairs
+
+        def state_dict(self):
+            return {"speed": np.ones(2)}
+
+        def load_state_dict(self, state):
+            self.loaded = state
+
+    whole = Whole()
+    wrapped = optim.wrap(whole)
+    wrapped.set_parameters(["W"], [1.0])
+    wrapped.step([1])
+    wrapped.load_state_dict(wrapped.state_dict())
+    assert (whole.param_names, whole.pairs, list(whole.loaded)) == (["W"], [1], ["speed"])
+    assert (wrapped.iterations, wrapped.schedule) == (7, len)
+    del whole.lr
+    assert math.isnan(wrapped.lr)
+    ours = optim.SGD()
+    assert optim.wrap(ours) is ours and not ours.has_own_step
 
 
 def test_settings_that_a_step_of_ones_own_would_ignore_are_errors():
@@ -834,9 +907,9 @@ def test_an_update_of_ones_own_gets_state_and_settings():
     for _ in range(3):
         first.configure(clip_norm=1.0).step([(weights, np.array([[3.0, 4.0]]))])
     assert weights == pytest.approx(np.array([[-0.6, -0.8]]) * (1 + 1 / 2 + 1 / 3))
-    assert first.get_state()["seen/0"] == pytest.approx(3)
+    assert first.state_dict()["seen/0"] == pytest.approx(3)
     assert (first.iterations, second.iterations) == (3, 0)
-    assert set(second.get_state()) == {"iterations"}
+    assert set(second.state_dict()) == {"iterations"}
 
 
 def test_a_subclass_without_a_rule_says_so():
@@ -864,13 +937,36 @@ def test_get_passes_arguments_on():
     assert optim.get("adam", lr=schedules.exponential(0.5, 0.1)).lr == 0.5
 
 
+@pytest.mark.parametrize("cls", ALL)
+def test_arguments_have_keras_names_too(cls):
+    names = {"lr": "learning_rate", "beta1": "beta_1", "beta2": "beta_2", "eps": "epsilon"}
+    names = {
+        ours: name for ours, name in names.items() if ours in inspect.signature(cls).parameters
+    }
+    arguments = dict.fromkeys(names.values(), 0.25)
+    for optimizer in (cls(**arguments), optim.get(cls.__name__, **arguments)):
+        assert [getattr(optimizer, ours) for ours in names] == [0.25] * len(names)
+        optimizer.learning_rate = 0.5
+        assert optimizer.lr == optimizer.learning_rate == 0.5
+
+
+def test_a_class_of_ones_own_takes_keras_names_unless_they_are_its_own():
+    class Own(optim.Optimizer):
+        def __init__(self, learning_rate=0.5, eps=1.0):
+            super().__init__(learning_rate)
+            self.eps = eps
+
+    assert (Own(learning_rate=0.25).lr, Own(epsilon=3.0).eps) == (0.25, 3.0)
+    assert Forgetful(learning_rate=0.125).lr == 0.125
+
+
 def test_get_changes_only_what_is_given_of_an_object():
     optimizer = optim.Adam(lr=0.2, beta1=0.5).configure(weight_decay=0.1)
     optimizer.step([(np.zeros(2), np.ones(2))])
     assert optim.get(optimizer, beta2=0.9, clip_norm=3.0, lr=None) is optimizer
     assert (optimizer.lr, optimizer.beta1, optimizer.beta2) == (0.2, 0.5, 0.9)
     assert (optimizer.weight_decay, optimizer.clip_norm) == (0.1, 3.0)
-    assert optimizer.iterations == 1 and "m/0" in optimizer.get_state()
+    assert optimizer.iterations == 1 and "m/0" in optimizer.state_dict()
     rate = schedules.exponential(0.5, 0.1)
     assert optim.get(optimizer, learning_rate=rate).schedule is rate
     optim.get(optimizer, eps=1e-5)
@@ -950,7 +1046,9 @@ def test_get_checks_what_is_given_beside_what_is_there():
     ("make", "kind", "message"),
     [
         (lambda: optim.get("adm"), ValueError, r"^\[nn\.optim\] 'optimizer' .* mean 'adam'\?"),
-        (lambda: optim.get("adam", beta_1=0.5), ValueError, r"\[Adam\] .*: did you mean 'beta1'"),
+        (lambda: optim.get("adam", bete1=0.5), ValueError, r"\[Adam\] .*: did you mean 'beta1'"),
+        (lambda: optim.Adam(lr=1, learning_rate=2), ValueError, r"\[Adam\] 'learning_rate' .*'lr'"),
+        (lambda: optim.SGD(epsilon=0.1), TypeError, "epsilon"),
         (lambda: optim.get("sgd", momentun=0.5), ValueError, r"\[SGD\] .* mean 'momentum'\?"),
         (lambda: optim.get(optim.SGD(), wd=0.5), ValueError, r"\[SGD\] .* got 'wd'"),
         (

@@ -35,7 +35,7 @@ def everything(model):
     """All that training changes, as plain values."""
     return {
         **{name: array.copy() for name, array in model.get_arrays().items()},
-        **{f"state/{name}": value for name, value in model.optimizer.get_state().items()},
+        **{f"state/{name}": value for name, value in model.optimizer.state_dict().items()},
         "generators": [rng.bit_generator.state for rng in model.generators],
         "lr": model.optimizer.lr,
         "history": dict(model.history),

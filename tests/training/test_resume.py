@@ -128,7 +128,7 @@ def run(name, callbacks=(), **more):
 
 def outcome(model):
     """Everything that must be equal in two models, as arrays by name."""
-    state = {f"state/{key}": array for key, array in model.optimizer.get_state().items()}
+    state = {f"state/{key}": array for key, array in model.optimizer.state_dict().items()}
     draws = {f"draw/{k}": rng.random(3) for k, rng in enumerate(model.generators)}
     figures = {f"history/{key}": np.array(values) for key, values in model.history.items()}
     lr = {"lr": np.array(model.optimizer.lr), "epoch": np.array(model.epoch)}
@@ -364,8 +364,8 @@ def test_a_metric_goes_on_from_its_state_in_a_file(name):
     for batch in batches[:2]:
         before.update(*batch)
     arrays = {}
-    plain = json.loads(json.dumps(training_state._without_arrays(before.get_state(), "0", arrays)))
-    after.set_state(training_state._with_arrays(plain, "0/", arrays))
+    plain = json.loads(json.dumps(training_state._without_arrays(before.state_dict(), "0", arrays)))
+    after.load_state_dict(training_state._with_arrays(plain, "0/", arrays))
     after.update(*batches[2])
     assert after.result() == whole.result()
     assert after.samples == whole.samples == 12
@@ -545,7 +545,7 @@ def everything_of(model):
     """Return all that a resumed training takes from a file."""
     return {
         **{name: array.copy() for name, array in model.get_arrays().items()},
-        **{f"optimizer/{k}": np.array(v) for k, v in model.optimizer.get_state().items()},
+        **{f"optimizer/{k}": np.array(v) for k, v in model.optimizer.state_dict().items()},
         **{f"aside/{k}": np.array(v) for k, v in (model.set_aside or {}).items()},
         **{f"sums/{k}": v.copy() for k, v in enumerate(model.accumulator.sums)},
         "batches": (model.accumulator.batches, model.accumulator.samples),
