@@ -100,6 +100,7 @@ from .layers import (
     ZeroPadding2D,
     register,
 )
+from .layers.observe import observe
 from .model import Model
 from .optim import schedules
 from .random import seed
@@ -185,6 +186,7 @@ __all__ = [
     "losses",
     "metrics",
     "naive",
+    "observe",
     "optim",
     "plot",
     "register",

@@ -20,13 +20,14 @@ from . import checks, cuda, losses, metrics, optim, validation
 from .data import Dataset
 from .files import model_file, training_state
 from .inspect import trace
-from .layers import Layer, Sigmoid, fold
+from .layers import Layer, Sigmoid, finite, fold
 from .layers.containers import output_activation
 from .metrics import Metric
 from .network import Array, Network
 from .training import data as data_adapters
 from .training import loop as training
 
+_ARGUMENTS = ("layers", "loss", "optimizer", "dtype", "seed", "name")
 _COMPILE_ARGUMENTS = (
     "loss",
     "optimizer",
@@ -57,11 +58,6 @@ class Model(Network):
         validation split. None takes the next seed of `nn.seed`.
     name
         A name for `summary`.
-    recompute
-        Whether to keep only a few layers' outputs for the backward pass and to compute the others
-        again there: the same gradients, for less memory and about a third more time. The layers
-        are cut into segments of the root of their number, each a `nn.layers.Recompute`, which
-        can also be used by itself.
 
     Attributes
     ----------
@@ -87,9 +83,6 @@ class Model(Network):
         Set to True by a callback to end training after the epoch.
     progress : nn.training.Progress or None
         Where `fit` stands while it runs; it is saved with the model.
-    watch : function or None
-        Called with (array, layer, 'output' or 'gradient') for whatever a layer makes in `forward`
-        and `backward`, by `nn.callbacks.LayerStats` for example; containers' parts included.
     split_seed : int
         Seed of `validation_split`: the same rows are held out at every `fit`.
 
@@ -113,8 +106,14 @@ class Model(Network):
         dtype: str = "float32",
         seed: int | None = None,
         name: str | None = None,
-        recompute: bool = False,
+        **unknown: Any,
     ):
+        if "recompute" in unknown:
+            raise TypeError(
+                "[Model] 'recompute' is no argument any more: put layers in nn.Recompute([...])."
+            )
+        for argument in unknown:
+            raise TypeError(str(checks.unknown("Model", "argument", argument, _ARGUMENTS)))
         self.loss: Any = None
         self.optimizer = None
         self.metrics: list[Metric] = []
@@ -123,7 +122,7 @@ class Model(Network):
         self.epoch = 0
         self.stop_training = False
         self.progress: training.Progress | None = None
-        super().__init__(layers, dtype, seed, name, recompute)
+        super().__init__(layers, dtype, seed, name)
         self._given_optimizer = optimizer
         self._token = object()  # by which an optimizer knows the model that it belongs to
         if loss is not None:
@@ -280,8 +279,10 @@ class Model(Network):
         y_pred = self._forward(x, training=True)
         loss = self._loss(y_pred, y, sample_weight) + self.penalty()
         if not math.isfinite(loss):
-            raise FloatingPointError(f"[Model] the loss is {loss}: {self._find_nan(x)}")
-        self._backward_to_weights(self.loss.backward())
+            raise FloatingPointError(
+                f"[Model] the loss is {loss}: {finite.first_not_finite(self, x)}"
+            )
+        self._backward_params(self.loss.backward())
         pairs = self.get_params_and_grads()
         self._check_gradients(pairs)
         summed = self.accumulator.add(pairs, len(x))
@@ -600,7 +601,7 @@ class Model(Network):
                 y_pred = fold.run(self.layers, x, keep_logits=True)
                 loss = self._loss(y_pred, cuda.to_device(targets, self.device), *weight)
                 if not (math.isfinite(loss) or may_be_nan):
-                    reason = self._find_nan(x)
+                    reason = finite.first_not_finite(self, x)
                     raise FloatingPointError(f"[Model] the loss of the data is {loss}: {reason}")
                 total += loss * len(x)
                 samples += len(x)

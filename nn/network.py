@@ -5,9 +5,8 @@ what trains them, in `model.py`.
 """
 
 import contextlib
-import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -15,14 +14,17 @@ import numpy as np
 from . import checks, cuda, random, validation
 from .files import model_file
 from .inspect import summary as overview
-from .layers import Layer, Rescale, Sequential
+from .layers import Layer, Rescale, Sequential, finite
 from .layers.budget import budget_for
-from .layers.containers import as_layer, build_layers, flat, in_segments, telling
+from .layers.containers import as_layer, build_layers, flat
+from .layers.observe import observe
 from .layers.plan import named_layers
 from .layers.stack import (
+    backward_params_through,
     backward_through,
     check_distinct,
     forward_through,
+    lowest_trained,
     move_to_device,
     set_generator,
 )
@@ -30,10 +32,8 @@ from .layers.stack import (
 Array = Any  # numpy.ndarray or cupy.ndarray
 Shape = tuple[int | None, ...]
 
-# With NN_DEBUG=1 every layer's output and gradient is looked at for NaN and infinity.
+# With NN_DEBUG=1 every layer's output and gradient is checked for NaN and infinity.
 _DEBUG = os.environ.get("NN_DEBUG") == "1"
-
-_ADVICE = "lower the learning rate, or set clip_norm."
 
 
 class Network:
@@ -45,21 +45,16 @@ class Network:
         dtype: str = "float32",
         seed: int | None = None,
         name: str | None = None,
-        recompute: bool = False,
     ):
         self.dtype = str(getattr(dtype, "__name__", dtype))  # numpy.float64 is 'float64'
         if self.dtype not in ("float32", "float64"):
             raise checks.error("Model", "dtype", "must be 'float32' or 'float64'", dtype)
         self.name = name
-        self.recompute = checks.boolean("Model", "recompute", recompute)
-        self._segments: list[Layer] = []  # with recompute, what a batch goes through
-        self._cut_layers: list[Layer] = []  # and the layers that it was made of
         self.layers: list[Layer] = []
         self.set_aside: dict[str, Array] | None = None
         self.input_shape: Shape | None = None
         self.output_shape: Shape | None = None
         self._class_names: list[str] | None = None
-        self.watch: Callable[[Array, Layer, str], Any] | None = None
         self._rng = random.new_generator(seed)
         self._data_rng = self._rng.spawn(1)[0]
         self.split_seed = int(self._rng.integers(2**63))  # the same split at every fit
@@ -213,6 +208,11 @@ class Network:
         grad
             Gradient of the loss for the output of the last `forward`, as `loss.backward()`
             returns it.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no `forward` before, or `backward` was called after it already.
         """
         shape = getattr(grad, "shape", None)
         if shape is None:
@@ -222,9 +222,8 @@ class Network:
                 f"[Model] backward() expects a gradient 'grad' of the output's shape "
                 f"{self._forward_shape}, got {shape}."
             )
-        stack, watch = self._stack(), self._watcher()
-        with telling(stack, watch=watch):
-            return backward_through(stack, grad, watch=watch)
+        with self._debugging():
+            return backward_through(self.layers, grad)
 
     def _inputs(self, x: Any) -> Array:
         """Return checked inputs in the model's dtype and on its device, building it if need be."""
@@ -238,30 +237,27 @@ class Network:
         return x
 
     def _forward(self, x: Array, training: bool | None) -> Array:
-        stack, watch = self._stack(), self._watcher()
-        with telling(stack, watch=watch):
-            y = forward_through(stack, x, training, watch)
+        with self._debugging():
+            y = forward_through(self.layers, x, training)
         if training is not None:  # else nothing was kept for backward
             self._forward_shape = y.shape
         return y
 
-    def _backward_to_weights(self, grad: Array) -> None:
-        """Go backward as far as there are weights to train; nobody reads what lies below.
+    def _backward_params(self, grad: Array) -> None:
+        """Fill the gradients of all parameters that are trained."""
+        with self._debugging():
+            backward_params_through(self.layers, grad, lowest_trained(self.layers))
 
-        What a layer kept of the forward pass is dropped as soon as it was used, so that its
-        memory serves the layers before it.
-        """
-        stack, watch = self._stack(), self._watcher()
-        with telling(stack, watch=watch, forgets=True):
-            backward_through(stack, grad, wants_input_grad=False, forget=True, watch=watch)
+    def _debugging(self) -> contextlib.AbstractContextManager[None]:
+        """Check every output and gradient in a `with` block, with NN_DEBUG=1."""
+        if not _DEBUG:
+            return contextlib.nullcontext()
+        check = finite.FiniteCheck()
+        return observe(self, check.output, check.gradient)
 
-    def _stack(self) -> Sequence[Layer]:
-        """Return what a batch goes through: the layers, with `recompute` in segments of them."""
-        if not self.recompute or not self.built:
-            return self.layers
-        if self._cut_layers != self.layers:
-            self._cut_layers, self._segments = list(self.layers), in_segments(self.layers)
-        return self._segments
+    def sublayers(self) -> tuple[Layer, ...]:
+        """Return the layers."""
+        return tuple(self.layers)
 
     # ---------------------------------------------------------------------------- parameters
 
@@ -338,63 +334,6 @@ class Network:
 
     # ------------------------------------------------------------------ looking for mistakes
 
-    def _watcher(self) -> Callable[[Array, Layer, str], None] | None:
-        """Return what is to be called with each array that a layer makes, if anything is."""
-        return self._watch if _DEBUG or self.watch else None
-
-    def _watch(self, array: Array, layer: Layer, what: str) -> None:
-        """Tell `watch` of an array; with NN_DEBUG=1, stop where it is NaN or infinite.
-
-        Then the layer's weights are looked at too, and after its backward pass their gradients.
-        """
-        if array is None or (layer in self._segments and layer not in self.layers):
-            return
-        if _DEBUG:
-            self._check_layer(array, layer, what)
-        if self.watch is not None:
-            self.watch(array, layer, what)
-
-    def _check_layer(self, array: Array, layer: Layer, what: str) -> None:
-        """Raise where an array that a layer made, a weight or its gradient is not finite."""
-        looked_at = {f"weight {name!r}": param for name, param in layer.params.items()}
-        if what == "gradient":
-            looked_at |= {f"gradient of {name!r}": grad for name, grad in layer.grads.items()}
-        bad = [name for name, values in looked_at.items() if not _all_finite(values)]
-        if not _all_finite(array):
-            also = f", nor its {bad[0]}" if bad else ""
-            found = f"the {what} of {self._label(layer)} is not finite{also}"
-        elif bad:
-            found = f"the {bad[0]} in {self._label(layer)} is not finite"
-        else:
-            return
-        raise FloatingPointError(f"[Model] NN_DEBUG: {found}.")
-
-    def _label(self, layer: Layer) -> str:
-        """Return what messages call a layer: 'layer 7 (Dense)', or its path inside another."""
-        path = next(path for path, part in named_layers(self.layers) if part is layer)
-        if "/" in path:
-            return f"layer {path}"
-        index, _, kind = path.partition("_")
-        return f"layer {index} ({kind})"
-
-    def _find_nan(self, x: Array) -> str:
-        """Say in which layer a NaN or an infinity first appears for the batch x."""
-
-        def look(array: Array, layer: Layer, _: str) -> None:
-            for name, param in layer.params.items():
-                if not _all_finite(param):
-                    label = self._label(layer)
-                    raise _FoundNaN(f"{label} has NaN or infinite values in '{name}': {_ADVICE}")
-            if not _all_finite(array):
-                raise _FoundNaN(f"{self._label(layer)} put out NaN or infinite values: {_ADVICE}")
-
-        try:
-            with telling(self.layers, watch=look):
-                forward_through(self.layers, x, None, look)
-        except _FoundNaN as found:
-            return str(found)
-        return f"all layers are finite, so the loss itself overflowed: {_ADVICE}"
-
     def _check_gradients(self, pairs: list[tuple[Array, Array]]) -> None:
         """Raise where a gradient is NaN or infinite, before it gets into the weights.
 
@@ -404,18 +343,16 @@ class Network:
         """
         grads = [grad for _, grad in pairs if grad.ndim == 1 and not _DEBUG]
         grads = [grad.ravel() for grad in grads or [grad for _, grad in pairs]]
-        if not grads:
+        if finite.are_finite(grads):
             return
-        together = cuda.get_array_module(grads[0]).concatenate(grads)
-        if math.isfinite(float(abs(together).max())):  # one number, quickly: NaN is the largest
-            return
-        for (_, grad), (_, layer, key, _) in zip(
+        for (_, grad), (name, _, key, _) in zip(
             reversed(pairs), reversed(list(self._trained())), strict=True
         ):
-            if not _all_finite(grad):
+            if not finite.all_finite(grad):
                 raise FloatingPointError(
                     f"[Model] the loss is finite, but the gradient of '{key}' in "
-                    f"{self._label(layer)} has NaN or infinite values: {_ADVICE}"
+                    f"{finite.label_of(name.removesuffix('_' + key))} has NaN or infinite values: "
+                    f"{finite.ADVICE}"
                 )
 
     def check_weights(self) -> None:
@@ -428,18 +365,14 @@ class Network:
         FloatingPointError
             The message names the layer and the array.
         """
-        for _, layer in named_layers(self.layers):
-            for name, array in (*layer.params.items(), *layer.buffers.items()):
-                if not _all_finite(array):
-                    label = self._label(layer)
-                    raise FloatingPointError(
-                        f"[Model] {label} has NaN or infinite values in '{name}': {_ADVICE}"
-                    )
+        finite.check_weights(self.layers)
 
     def _check_output(self, x: Array, y: Array) -> Array:
         """Return the output y for inputs x, or raise where it is NaN or infinite."""
-        if not _all_finite(y):
-            raise FloatingPointError(f"[Model] the output is not finite: {self._find_nan(x)}")
+        if not finite.all_finite(y):
+            raise FloatingPointError(
+                f"[Model] the output is not finite: {finite.first_not_finite(self, x)}"
+            )
         return y
 
     # -------------------------------------------------------------------- looking and moving
@@ -482,7 +415,7 @@ class Network:
         return self._move("cpu")
 
     def _move(self, device: str) -> Self:
-        self._device, self._cut_layers = device, []
+        self._device = device
         for layer in self.layers:
             move_to_device(layer, device)
         return self
@@ -498,16 +431,8 @@ def _known_shape(first: Layer) -> Shape | None:
     return first.input_shape
 
 
-class _FoundNaN(Exception):  # noqa: N818 - it is an answer
-    """Where `Model._find_nan` found what it looks for."""
-
-
 def _scaled(x: Array, dtype: str) -> Array:
     """Return inputs in the model's dtype; uint8 images scaled to [0, 1]."""
     if x.dtype == np.uint8:
         return x.astype(dtype) / 255
     return x.astype(dtype, copy=False)
-
-
-def _all_finite(array: Array) -> bool:
-    return bool(cuda.get_array_module(array).isfinite(array).all())

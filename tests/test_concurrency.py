@@ -103,10 +103,8 @@ def test_evaluate_in_threads():
     run_at_once([*jobs, *jobs], 1)
 
 
-@pytest.mark.parametrize("recompute", [False, True])
-def test_copies_and_pickles_go_on_as_the_model_does(recompute):
+def test_copies_and_pickles_go_on_as_the_model_does():
     model = make()
-    model.recompute = recompute
     model.fit(X, Y, epochs=1, verbose=0)
     for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         mine = copy.deepcopy(model)

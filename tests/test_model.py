@@ -337,6 +337,7 @@ def test_backward_refuses_a_gradient_of_another_shape():
         model.backward(np.ones((12, 1), dtype="float32"))
     model.forward(X[:5])  # the last forward pass counts
     assert model.backward(np.ones((5, 3), dtype="float32")).shape == (5, 2)
+    model.forward(X[:5])
     model.forward(X, training=None)  # keeps nothing, so the one before counts
     assert model.backward(np.ones((5, 3), dtype="float32")).shape == (5, 2)
 
@@ -934,7 +935,7 @@ def test_wrong_image_shapes_say_what_to_do(x, hint):
     ("ruin", "message"),
     [
         (lambda m: m.layers[2].params["W"].fill(np.nan), r"layer 2 \(Dense\) has NaN .* in 'W'"),
-        (lambda m: m.layers[0].params["W"].fill(3e38), r"layer 0 \(Dense\) put out NaN"),
+        (lambda m: m.layers[0].params["W"].fill(3e38), r"layer 0 \(Dense\) returned NaN"),
     ],
 )
 def test_a_loss_that_is_not_finite_stops_with_layer_and_batch_named(ruin, message):

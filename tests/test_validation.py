@@ -188,17 +188,17 @@ def test_debug_mode_names_gradients_and_weights():
         "m.compile('mse', 'sgd', metrics=[])\n"
         "x = np.ones((2, 2))\n"
         "dense = m.layers[{layer}]\n"
-        "backward = dense.backward\n"
+        "fill_grads = dense._fill_grads\n"
         "def spoilt(grad):\n"
-        "    out = backward(grad)\n"
+        "    out = fill_grads(grad)\n"
         "    dense.grads['W'][0, 0] = np.inf\n"
         "    return out\n"
         "{ruin}\n"
         "m.train_step(x, x)"
     )
     for layer, ruin, expected in (
-        (1, "dense.backward = spoilt", "the gradient of 'W' in layer 1 (Dense) is not finite"),
-        (0, "dense.backward = spoilt", "the gradient of 'W' in layer 0 (Dense) has NaN"),
+        (1, "dense._fill_grads = spoilt", "the gradient of 'W' in layer 1 (Dense) is not finite"),
+        (0, "dense._fill_grads = spoilt", "the gradient of 'W' in layer 0 (Dense) is not finite"),
         (0, "dense.params['W'][0, 0] = -np.inf", "layer 0 (Dense) is not finite"),
     ):
         script = code.format(layer=layer, ruin=ruin)
@@ -268,10 +268,10 @@ def test_layers_refuse_gradients_that_would_be_broadcast():
     for layer in (nn.ReLU(), nn.Sigmoid(), nn.BatchNorm(), nn.MaxPool2D(), nn.Conv2D(3),
                   nn.Dropout(0.5), nn.GlobalMaxPool2D(), nn.Flatten(), nn.Rescale(2)):  # fmt: skip
         shape = layer.forward(x, training=True).shape
-        assert layer.backward(np.ones(shape, dtype="float32")).shape == x.shape
         for wrong in ((1, *shape[1:]), (*shape[:-1], 1), shape[1:], (3, *shape), ()):
             with pytest.raises(ValueError, match="expects a gradient 'grad' of the output's shape"):
                 layer.backward(np.ones(wrong, dtype="float32"))
+        assert layer.backward(np.ones(shape, dtype="float32")).shape == x.shape
 
 
 def test_layers_without_a_fixed_size_take_other_sizes():

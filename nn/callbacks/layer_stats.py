@@ -4,6 +4,7 @@ The loss says that something is wrong, seldom where. Here the outputs of every l
 gradients of its weights are measured on their way, batch by batch.
 """
 
+import contextlib
 import math
 import warnings
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 
 from .. import checks, cuda, optim
 from ..layers import Layer, ReLU
+from ..layers.observe import observe
 from ..layers.plan import named_layers
 from .base import Callback, Logs
 
@@ -70,6 +72,7 @@ class LayerStats(Callback):
         self._outputs: dict[int, _Outputs] = {}  # by the layer's id
         self._norms: dict[str, float] = {}
         self._told: set[str] = set()
+        self._observing = contextlib.ExitStack()
 
     def get_state(self) -> dict[str, Any]:
         """Return the figures of the finished epochs; those of a broken off one begin anew."""
@@ -92,16 +95,18 @@ class LayerStats(Callback):
         self._outputs, self._norms, self._warned_of_norm = {}, {}, False
 
     def on_train_batch_begin(self, batch: int, logs: Logs) -> None:
-        """Ask the model for the layers' outputs, until the batch's end."""
-        self.model.watch = self._watch
+        """Observe the layers' outputs until the end of the batch."""
+        self._observing.enter_context(observe(self.model, self._add_output, self._end_forward))
 
-    def _watch(self, array: Array, layer: Layer, what: str) -> None:
-        if what == "output":
-            self._outputs.setdefault(id(layer), _Outputs(layer)).add(array)
+    def _add_output(self, name: str, layer: Layer, y: Array) -> None:
+        self._outputs.setdefault(id(layer), _Outputs(layer)).add(y)
+
+    def _end_forward(self, name: str, layer: Layer, grad: Array) -> None:
+        self._observing.close()  # what other callbacks compute at the batch's end is not counted
 
     def on_train_batch_end(self, batch: int, logs: Logs) -> None:
         """Measure the gradients, which the layers still hold."""
-        self.model.watch = None
+        self._observing.close()
         norms = {
             path: optim.global_norm(layer.grads.values())
             for path, layer in named_layers(self.model.layers)
@@ -144,8 +149,8 @@ class LayerStats(Callback):
             )
 
     def on_train_end(self, logs: Logs) -> None:
-        """Watch no longer, also where a batch was broken off."""
-        self.model.watch = None
+        """Observe no longer, also if a batch was broken off."""
+        self._observing.close()
         self._outputs = {}
 
 

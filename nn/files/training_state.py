@@ -44,7 +44,6 @@ def to_file(model: "Model", include_optimizer: bool) -> model_file.ModelFile:
         "dtype": model.dtype,
         "input_shape": model.input_shape,
         "class_names": validation.fitting_class_names(model.class_names, model.output_shape),
-        "recompute": model.recompute,
         "layers": [layer.to_config() for layer in model.layers],
     }
     check_nesting(architecture["layers"])
@@ -162,7 +161,6 @@ def model_of(
                 [layer_from_config(entry) for entry in entries],
                 dtype=architecture.get("dtype", "float32"),
                 name=architecture.get("name"),
-                recompute=bool(architecture.get("recompute", False)),
             )
             if architecture.get("input_shape") is not None:
                 model.build(architecture["input_shape"])

@@ -18,6 +18,7 @@ from ..layers import Layer
 from ..layers.containers import flat, output_activation
 from ..layers.conv import ConvLayer
 from ..layers.fold import gives_probabilities
+from ..layers.observe import Watcher, observe
 from ..layers.plan import named_layers
 
 if TYPE_CHECKING:
@@ -116,8 +117,9 @@ def grad_cam_map(model: "Model", x: Any, class_index: Any = None, layer: Any = N
     owner = "grad_cam_map"
     twin = _frozen_copy(model, x)
     target = _last_maps(owner, twin.layers) if layer is None else _same(owner, model, twin, layer)
-    seen = _record(target)
-    _input_gradient(owner, twin, x, class_index)
+    seen: dict[str, Array] = {}
+    with observe(twin, _recorder(target, seen, "output"), _recorder(target, seen, "gradient")):
+        _input_gradient(owner, twin, x, class_index)
     maps, slopes = seen["output"], seen["gradient"]
     if maps.ndim != 4:
         rule = f"must be a layer that makes maps (N, C, H, W), it makes {maps.shape}"
@@ -147,8 +149,10 @@ def layer_output(model: "Model", x: Any, layer: Any) -> np.ndarray:
     np.True_
     """
     twin = _frozen_copy(model, x)
-    seen = _record(_same("layer_output", model, twin, layer))
-    twin.forward(x, training=False)
+    seen: dict[str, Array] = {}
+    target = _same("layer_output", model, twin, layer)
+    with observe(twin, on_output=_recorder(target, seen, "output")):
+        twin.forward(x, training=False)
     return cuda.to_cpu(seen["output"])
 
 
@@ -306,21 +310,14 @@ def _same(owner: str, model: "Model", twin: "Model", layer: Any) -> Layer:
     return dict(named_layers(twin.layers))[paths[id(target)]]
 
 
-def _record(layer: Layer) -> dict[str, Array]:
-    """Let a layer of a copy note its output and the gradient for it; return the notes."""
-    forward, backward = layer.forward, layer.backward
-    seen: dict[str, Array] = {}
+def _recorder(target: Layer, seen: dict[str, Array], what: str) -> Watcher:
+    """Return a function for `observe` that puts a copy of one layer's array into `seen`."""
 
-    def noting_forward(x: Array, training: bool | None = False) -> Array:
-        seen["output"] = forward(x, training)
-        return seen["output"]
+    def record(name: str, layer: Layer, array: Array) -> None:
+        if layer is target:
+            seen[what] = array.copy()
 
-    def noting_backward(grad: Array) -> Array:
-        seen["gradient"] = grad.copy()
-        return backward(grad)
-
-    vars(layer).update(forward=noting_forward, backward=noting_backward)
-    return seen
+    return record
 
 
 def _input_gradient(owner: str, twin: "Model", x: Any, class_index: Any) -> Array:

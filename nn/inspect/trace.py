@@ -4,10 +4,9 @@
 every layer, and leaves the model as it was; `table` writes its figures down.
 """
 
-import contextlib
 import copy
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +14,9 @@ import numpy as np
 
 from .. import cuda, optim, text
 from ..layers import Layer
+from ..layers.observe import observe
 from ..layers.plan import named_layers
-from ..layers.stack import backward_through
+from ..layers.stack import backward_params_through, lowest_trained
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -62,8 +62,8 @@ def measure(model: "Model", x: Any, y: Any = None) -> list[LayerTrace]:
     """Return what each layer does with a batch, the layers inside others included.
 
     It works on a copy of the model: running averages, gradients and generators stay as they are.
-    The batch goes through twice, and the times are those of the second pass. A model with
-    `recompute` is measured without it.
+    The batch goes through twice, and the times are those of the second pass. The time of a layer
+    includes that of the layers inside it.
 
     Parameters
     ----------
@@ -92,24 +92,25 @@ def measure(model: "Model", x: Any, y: Any = None) -> list[LayerTrace]:
     if y is not None and model.loss is None:
         raise RuntimeError("[trace] call compile(loss, optimizer) before trace() with targets 'y'.")
     model = copy.deepcopy(model)
-    model.recompute = False  # each layer by itself, with all that it keeps
     if not model.built:
         model.build((None, *np.shape(x)[1:]))
-    rows: dict[int, LayerTrace] = {}
+    x = model._inputs(x)
+    rows: dict[str, LayerTrace] = {}
     for path, layer in named_layers(model.layers):
         layer.grads.clear()  # the copy brought those of the last batch along
         count = sum(int(param.size) for param in layer.params.values())
-        rows[id(layer)] = LayerTrace(path, parameters=count)
+        rows[path] = LayerTrace(path, parameters=count)
     # In the first pass kernels are compiled, and arrays weighed; the second is timed.
-    weighed: dict[int, Array] = {}
-    for charged in (weighed, None):
-        with _observed(model.layers, rows, charged):
+    for watch in (_Pass(rows, {_address(x): x}), _Pass(rows, None)):
+        with observe(model, watch.output, watch.gradient):
+            watch.begin(x)
             y_pred = model.forward(x, training=True)
             grad = y_pred / y_pred.size
             if y is not None:
                 model.loss.forward(y_pred, cuda.get_array_module(y_pred).asarray(y))
                 grad = model.loss.backward()
-            backward_through(model.layers, grad, wants_input_grad=False)
+            watch.begin(grad)
+            backward_params_through(model.layers, grad, lowest_trained(model.layers))
     return list(rows.values())
 
 
@@ -146,62 +147,50 @@ def _costs(forward_seconds: float, backward_seconds: float, memory: int) -> tupl
 # ------------------------------------------------------------------- the clock and the scale
 
 
-@contextlib.contextmanager
-def _observed(
-    layers: Sequence[Layer], rows: dict[int, LayerTrace], charged: dict[int, Array] | None
-) -> Iterator[None]:
-    """Let the methods of every layer fill its row, for a while.
+class _Pass:
+    """One pass of a batch, forward and backward, which fills the rows of all layers.
 
     `charged` takes in the arrays by their addresses, and keeps them: the memory of one that is
     dropped would be another's soon, at the same address. With None nothing is weighed.
     """
-    parts = [layer for _, layer in named_layers(layers)]
-    for layer in parts:
-        row = rows[id(layer)]
-        vars(layer)["forward"] = _observed_forward(layer, row, charged)
-        vars(layer)["backward"] = _observed_backward(layer, row)
-    try:
-        yield
-    finally:
-        for layer in parts:  # the methods of the class hold again
-            del vars(layer)["forward"], vars(layer)["backward"]
 
+    def __init__(self, rows: dict[str, LayerTrace], charged: dict[int, Array] | None):
+        self.rows, self.charged = rows, charged
+        self._starts: dict[str, float] = {}  # of layers with layers inside that have begun
+        self._last = 0.0
 
-def _observed_forward(
-    layer: Layer, row: LayerTrace, charged: dict[int, Array] | None
-) -> Callable[..., Array]:
-    """Return the layer's `forward` with a clock and a scale."""
-    forward = layer.forward
+    def begin(self, array: Array) -> None:
+        """Start the clock, once the device has finished with an array."""
+        self._last = _now(array)
 
-    def observed(x: Array, training: bool | None = False) -> Array:
-        start = _now(x)
-        y = forward(x, training)
-        row.forward_seconds, row.shape = _now(y) - start, tuple(y.shape)
-        if charged is not None:
-            charged[_address(x)] = x  # it is its maker's
+    def output(self, name: str, layer: Layer, y: Array) -> None:
+        """Note the time, the shape and the memory of a layer's forward pass."""
+        row = self.rows[name]
+        row.forward_seconds, row.shape = self._elapsed(name, y), tuple(y.shape)
+        if self.charged is not None:
             for array in (y, *_arrays_kept(layer)):
-                if _address(array) not in charged:
-                    charged[_address(array)] = array
+                if _address(array) not in self.charged:
+                    self.charged[_address(array)] = array
                     row.memory += array.nbytes
-        return y
+        self._last = _now(y)
 
-    return observed
-
-
-def _observed_backward(layer: Layer, row: LayerTrace) -> Callable[..., Array]:
-    """Return the layer's `backward` with a clock, and the lengths of its gradients."""
-    backward = layer.backward
-
-    def observed(grad: Array) -> Array:
+    def gradient(self, name: str, layer: Layer, grad: Array) -> None:
+        """Note the time of a layer's backward pass, and the lengths of its gradients."""
+        row = self.rows[name]
+        row.backward_seconds = self._elapsed(name, grad)
         row.output_grad_norm = optim.global_norm([grad])
-        start = _now(grad)
-        input_grad = backward(grad)
-        row.backward_seconds = _now(grad) - start
         if layer.params and layer.trainable:
             row.weight_grad_norm = optim.global_norm(layer.grads.values())
-        return input_grad
+        self._last = _now(grad)
 
-    return observed
+    def _elapsed(self, name: str, array: Array) -> float:
+        """Return the time since a layer, or the first of those inside it, began."""
+        start = self._starts.pop(name, self._last)
+        parent = name.rpartition("/")[0]
+        while parent:
+            self._starts.setdefault(parent, start)
+            parent = parent.rpartition("/")[0]
+        return _now(array) - start
 
 
 def _now(array: Array) -> float:

@@ -204,7 +204,7 @@ class Sigmoid(ElementwiseLayer):
 
     def gradient_for_output(self, logits_grad: Array) -> Array:
         """Return the gradient for y from which `backward` makes `logits_grad`."""
-        y, _ = self._recall_for(logits_grad)
+        y, _ = self._kept_for(logits_grad)
         return logits_grad / self._slope(y)
 
 
@@ -234,12 +234,9 @@ class Softmax(ElementwiseLayer):
 
     def backward(self, grad: Array) -> Array:
         """Return y * (grad - sum(grad * y)), the sum over the classes."""
-        y = self._probabilities(grad)
-        return y * (grad - (grad * y).sum(axis=1, keepdims=True))
-
-    def _probabilities(self, grad: Array) -> Array:
         y, _ = self._recall_for(grad)
-        return cuda.get_array_module(y).maximum(y, _FLOOR)
+        y = cuda.get_array_module(y).maximum(y, _FLOOR)
+        return y * (grad - (grad * y).sum(axis=1, keepdims=True))
 
     def logits_of(self, y: Array) -> Array:
         """Return logits behind probabilities: the kept ones where y is the last output."""
@@ -250,7 +247,8 @@ class Softmax(ElementwiseLayer):
 
     def gradient_for_output(self, logits_grad: Array) -> Array:
         """Return a gradient for y from which `backward` makes `logits_grad` (rows sum to 0)."""
-        return logits_grad / self._probabilities(logits_grad)
+        y, _ = self._kept_for(logits_grad)
+        return logits_grad / cuda.get_array_module(y).maximum(y, _FLOOR)
 
 
 class Formula(ElementwiseLayer):

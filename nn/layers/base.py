@@ -21,6 +21,9 @@ Shape = tuple[int | None, ...]  # with the batch axis, which is None
 #: The arguments that every layer takes.
 COMMON = {"name", "input_shape", "trainable", "lr_factor"}
 
+# The shape of what has none; no array's, as its axes are None.
+_NO_ARRAY = (None, None)
+
 # What a signature has besides arguments.
 _ANY = {"self", "common", "unknown"}
 
@@ -77,8 +80,8 @@ class Layer:
     input_ndim: tuple[int, ...] = ()
     input_hint = ""
 
-    #: False while `Model.train_step` runs the lowest layer: nobody reads its input's gradient.
-    wants_input_grad = True
+    # Replaced when a layer is made, built, frozen or freed: a plan of before is out of date then.
+    _structure: object = object()
 
     def __init__(
         self,
@@ -99,7 +102,7 @@ class Layer:
         self.input_shape = (
             None if input_shape is None else checks.shape(owner, "input_shape", input_shape)
         )
-        self.trainable = checks.boolean(owner, "trainable", trainable)
+        self.trainable = trainable
         self.lr_factor = lr_factor
         self.dtype = "float32"
         self.rng = random.new_generator()
@@ -110,9 +113,18 @@ class Layer:
         self.built = False
         self.built_shape: Shape | None = None
         self.output_shape: Shape | None = None
-        self._kept: tuple | None = None
-        self._came: Shape = ()  # shape of the last input, and of that which was kept of
-        self._kept_of: Shape = ()
+        self._kept: tuple | None = None  # what `backward` needs of the last forward pass
+        self._grad_shape: Shape = ()  # of the gradient that goes with it
+        self._input_shape: Shape = ()  # of the last batch
+        self._sample_shape: Shape | None = None  # of a sample that was checked, and of its output
+        self._output_sample: Shape = ()
+        self._dtype: Any = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let `backward_params` call a `backward` that is overridden without it."""
+        super().__init_subclass__(**kwargs)
+        if "backward" in vars(cls) and "backward_params" not in vars(cls):
+            cls.backward_params = Layer.backward_params  # type: ignore[method-assign]
 
     @property
     def lr_factor(self) -> float:
@@ -122,6 +134,17 @@ class Layer:
     @lr_factor.setter
     def lr_factor(self, value: float) -> None:
         self._lr_factor = checks.positive(type(self).__name__, "lr_factor", value)
+        Layer._structure = object()
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes the parameters of this layer."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = checks.boolean(type(self).__name__, "trainable", value)
+        Layer._structure = object()
 
     def build(self, input_shape: Shape) -> None:
         """Create the parameters for inputs of `input_shape` and set `output_shape`.
@@ -166,6 +189,19 @@ class Layer:
             Gradient of the loss with respect to the output, of the output's shape.
         """
         raise NotImplementedError(f"[{type(self).__name__}] needs a backward(grad) method.")
+
+    def backward_params(self, grad: Array) -> None:
+        """Fill `grads` without computing the gradient for the input.
+
+        A model calls it for its lowest layer with parameters to train. This one calls `backward`;
+        layers that can save work override it.
+
+        Parameters
+        ----------
+        grad
+            As for `backward`.
+        """
+        self.backward(grad)
 
     def penalty(self) -> float:
         """Return what the `regularizers` of this layer add to the loss."""
@@ -224,7 +260,14 @@ class Layer:
         return {"class": type(self).__name__, "config": {**arguments, **common}}
 
     def _check_input(self, x: Array) -> Array:
-        """Return x after checking its shape, building the layer where a user calls it by hand."""
+        """Return x, which is checked if its shape or dtype is not that of the last batch."""
+        if getattr(x, "shape", _NO_ARRAY)[1:] != self._sample_shape or x.dtype is not self._dtype:
+            self._accept(x)
+        self._input_shape = x.shape
+        return x
+
+    def _accept(self, x: Array) -> None:
+        """Check an input of a new shape or dtype; build a layer that is called by hand."""
         shape = getattr(x, "shape", None)
         if shape is None:
             raise checks.error(type(self).__name__, "x", "must be an array", type(x).__name__)
@@ -241,8 +284,8 @@ class Layer:
                 f"[{type(self).__name__}] was built for inputs of shape {self.built_shape}, "
                 f"got {tuple(shape)}."
             )
-        self._came = shape
-        return x
+        self._sample_shape, self._dtype = shape[1:], x.dtype
+        self._output_sample = self._output_of(shape)[1:]
 
     def _check_shape(self, shape: Shape) -> None:
         """Raise where an input of this shape has the wrong number of axes."""
@@ -264,39 +307,42 @@ class Layer:
     def _built(self, input_shape: Shape, output_shape: Shape) -> None:
         """Note the end of `build`."""
         self.built_shape, self.output_shape, self.built = input_shape, output_shape, True
+        self._sample_shape = None
+        Layer._structure = object()
 
     def _keep(self, training: bool | None, *values: Any) -> None:
         """Keep `values` for `backward`, unless this forward pass is for inference only."""
         if training is not None:
-            self._kept, self._kept_of = values, self._came
+            self._kept = values
+            self._grad_shape = (*self._input_shape[:1], *self._output_sample)
 
     def forget(self) -> None:
-        """Drop what the last forward pass kept, once `backward` is done with it."""
+        """Drop what the last forward pass kept for `backward`."""
         self._kept = None
 
-    def _recall(self) -> tuple:
-        """Return what the last forward pass kept."""
+    def _kept_for(self, grad: Array) -> tuple:
+        """Return what the last forward pass kept, if the gradient has the output's shape.
+
+        Another shape might be broadcast, which gives wrong gradients, and compiled loops would
+        read and write beyond the arrays.
+        """
         if self._kept is None:
             raise RuntimeError(
-                f"[{type(self).__name__}] backward() was called before forward(): call "
-                "forward(x, training=True) first."
+                f"[{type(self).__name__}] backward() was called before forward(), or twice after "
+                "it: call forward(x, training=True) first."
+            )
+        if getattr(grad, "shape", None) != self._grad_shape:
+            got = getattr(grad, "shape", type(grad).__name__)
+            raise ValueError(
+                f"[{type(self).__name__}] backward() expects a gradient 'grad' of the output's "
+                f"shape {self._grad_shape}, got {got}."
             )
         return self._kept
 
     def _recall_for(self, grad: Array) -> tuple:
-        """Return what the last forward pass kept, after checking the shape of the gradient.
-
-        A shape that would be broadcast gives wrong gradients without a word, and compiled loops
-        would read and write beyond the arrays.
-        """
-        kept = self._recall()
-        expected = self._output_of(self._kept_of)
-        if getattr(grad, "shape", None) != expected:
-            came = getattr(grad, "shape", type(grad).__name__)
-            raise ValueError(
-                f"[{type(self).__name__}] backward() expects a gradient 'grad' of the output's "
-                f"shape {expected}, got {came}."
-            )
+        """Return what `_kept_for` returns, and drop it: its memory serves the layers below."""
+        kept = self._kept_for(grad)
+        self._kept = None
         return kept
 
     def _set_param(self, name: str, values: np.ndarray) -> None:

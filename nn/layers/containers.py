@@ -6,22 +6,27 @@ with its own stack it does with theirs by `named_layers`, which names every laye
 and a container for its own, so that a batch takes the same way at any depth.
 """
 
-import contextlib
-import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from .. import checks, cuda, random
+from .. import checks, cuda
 from .base import Array, Layer, Shape
 from .config import MAX_DEPTH, layer_from_config, nested_too_deeply, register
 from .conv import Conv2D
 from .dense import Dense
 from .dropout import Dropout
 from .normalization import BatchNorm
+from .observe import unobserved
 from .plan import named_layers
-from .stack import Watch, backward_through, check_distinct, forward_through
+from .stack import (
+    backward_params_through,
+    backward_through,
+    check_distinct,
+    forward_through,
+    lowest_trained,
+)
 from .weight_norm import WeightNorm
 
 # ----------------------------------------------------------------------- a stack of layers
@@ -150,22 +155,6 @@ def as_layer(entry: Any, owner: str, argument: str = "layers") -> Layer:
     return entry
 
 
-@contextlib.contextmanager
-def telling(layers: Sequence[Layer], **settings: Any) -> Iterator[None]:
-    """Set attributes of every container among the layers for a while: `watch` or `forgets`."""
-    containers = [layer for _, layer in named_layers(layers) if isinstance(layer, Container)]
-    before = [{name: vars(c)[name] for name in settings if name in vars(c)} for c in containers]
-    for container in containers:
-        vars(container).update(settings)
-    try:
-        yield
-    finally:
-        for container, values in zip(containers, before, strict=True):
-            for name in settings:
-                vars(container).pop(name, None)  # what the class says holds again,
-            vars(container).update(values)  # or what it was told by somebody before
-
-
 # --------------------------------------------------------------------------- the containers
 
 
@@ -197,11 +186,6 @@ class Container(Layer):
     """
 
     layers: tuple[Layer, ...] = ()
-
-    #: What the model sets while it runs: a function to be called with each array, and whether
-    #: what a layer kept is dropped once it was used.
-    watch: Watch | None = None
-    forgets = False
 
     def __init__(self, layers: Sequence[Layer], trainable: bool = True, **common: Any):
         super().__init__(**common)
@@ -238,11 +222,11 @@ class Container(Layer):
 
     def forward_through(self, layers: Sequence[Layer], x: Array, training: bool | None) -> Array:
         """Return the output of some of the layers inside, one after the other."""
-        return forward_through(layers, x, training, self.watch)
+        return forward_through(layers, x, training)
 
     def backward_through(self, layers: Sequence[Layer], grad: Array) -> Array:
         """Return the gradient for the input of some of the layers inside, the last one first."""
-        return backward_through(layers, grad, self.wants_input_grad, self.forgets, self.watch)
+        return backward_through(layers, grad)
 
     def forget(self) -> None:
         """Drop what the layers inside kept of the last forward pass."""
@@ -284,12 +268,15 @@ class Sequential(Container):
 
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return the output of the last layer."""
-        x = self._check_input(x)
-        return self.forward_through(self.layers, x, training)
+        return forward_through(self.layers, self._check_input(x), training)
 
     def backward(self, grad: Array) -> Array:
         """Return the gradient for the input of the first layer."""
-        return self.backward_through(self.layers, grad)
+        return backward_through(self.layers, grad)
+
+    def backward_params(self, grad: Array) -> None:
+        """Fill the gradients of the layers inside, down to the lowest one with parameters."""
+        backward_params_through(self.layers, grad, lowest_trained(self.layers))
 
     def to_config(self) -> dict[str, Any]:
         """Return the class and the configurations of the layers."""
@@ -303,8 +290,8 @@ class Recompute(Sequential):
     Of a forward pass it keeps its input and nothing else; `backward` computes from that what the
     layers inside need. A pass costs one more forward pass, and the gradients are the same bit
     for bit, as dropout draws the same numbers again and the running statistics of batch
-    normalisation take in a batch once. Of n equal layers in segments of sqrt(n), about
-    2 sqrt(n) outputs are in memory in place of n: `Model(recompute=True)` cuts them so.
+    normalisation take in a batch once. Of n equal layers in segments of sqrt(n), each a
+    `Recompute`, about 2 sqrt(n) outputs are in memory in place of n.
 
     A layer of your own may be inside if its `forward` depends on nothing but its input, `params`,
     `buffers` and `rng`.
@@ -338,20 +325,25 @@ class Recompute(Sequential):
         """Return the output of the last layer, and drop what the layers kept."""
         x = self._check_input(x)
         if training is None:
-            return self.forward_through(self.layers, x, None)
+            return forward_through(self.layers, x, None)
         self._keep(training, x, training, self._generator_states())
-        y = self.forward_through(self.layers, x, training)
+        y = forward_through(self.layers, x, training)
+        self._grad_shape = y.shape
         self._forget_inside()
         return y
 
     def backward(self, grad: Array) -> Array:
         """Run forward again, then return the gradient for the input of the first layer."""
-        x, training, states = self._recall()
-        self._forward_again(x, training, states)
-        return backward_through(self.layers, grad, self.wants_input_grad, True, self.watch)
+        self._forward_again(*self._recall_for(grad))
+        return backward_through(self.layers, grad)
+
+    def backward_params(self, grad: Array) -> None:
+        """Run forward again, then fill the gradients of the layers inside."""
+        self._forward_again(*self._recall_for(grad))
+        super().backward_params(grad)
 
     def _forward_again(self, x: Array, training: bool, states: list[Any]) -> None:
-        """Let the layers keep what backward needs, and leave all else as it is."""
+        """Run forward for what the layers keep, and leave generators and buffers as they are."""
         now = self._generator_states()
         buffers = [
             (layer.buffers, name, array.copy())
@@ -359,7 +351,7 @@ class Recompute(Sequential):
             for name, array in layer.buffers.items()
         ]
         self._set_generators(states)
-        with telling(self.layers, watch=None):  # whoever watches has seen it
+        with unobserved():  # the first pass was reported
             forward_through(self.layers, x, training)
         self._set_generators(now)
         for owner, name, array in buffers:
@@ -380,28 +372,6 @@ class Recompute(Sequential):
             layer.forget()
         if last is not None:
             last._kept = kept
-
-
-def in_segments(layers: Sequence[Layer]) -> list[Layer]:
-    """Return built layers in `Recompute` segments, each of about the root of their number.
-
-    The last ones stay as they are: their turn in the backward pass comes at once.
-
-    Examples
-    --------
-    >>> from nn.layers import Dense, ReLU
-    >>> layers = [ReLU() for _ in range(5)]
-    >>> shape = build_layers(layers, (None, 2), "float32")
-    >>> [type(layer).__name__ for layer in in_segments(layers)]
-    ['Recompute', 'ReLU', 'ReLU']
-    """
-    length = math.ceil(math.sqrt(len(layers)))
-    starts = range(0, len(layers) - length, length)
-    with random.leaving_the_root():  # models made later are to begin as without `recompute`
-        stack: list[Layer] = [Recompute(layers[start : start + length]) for start in starts]
-    stack += layers[len(starts) * length :]
-    build_layers(stack, layers[0].built_shape or (), layers[0].dtype)
-    return stack
 
 
 @register
@@ -488,15 +458,19 @@ class Residual(Container):
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return F(x) + x, or F(x) + W_s x."""
         x = self._check_input(x)
-        y = self.forward_through(self.main, x, training)
-        short = self.forward_through(self.shortcut, x, training)  # x itself for the identity
+        y = forward_through(self.main, x, training)
+        short = forward_through(self.shortcut, x, training)  # x itself for the identity
         return y + short  # a new array: F may have kept y, and x is not ours
 
     def backward(self, grad: Array) -> Array:
-        """Return the sum of the gradients for x on both ways."""
-        dx = self.backward_through(self.main, grad)
-        dshort = self.backward_through(self.shortcut, grad)  # the gradient itself
-        return dx + dshort if self.wants_input_grad else None
+        """Return the sum of the gradients for x on both paths."""
+        dx = backward_through(self.main, grad)
+        return dx + backward_through(self.shortcut, grad)  # grad itself for the identity
+
+    def backward_params(self, grad: Array) -> None:
+        """Fill the gradients of the layers on both paths."""
+        for path in (self.main, self.shortcut):
+            backward_params_through(path, grad, lowest_trained(path))
 
     def to_config(self) -> dict[str, Any]:
         """Return the class and the configurations of the layers."""

@@ -47,9 +47,8 @@ class ConvLayer(WeightedLayer):
     def _build_filters(self, input_shape: Shape, filters: int) -> None:
         """Create W and b of a convolution with so many filters, and find the output's size."""
         size = (int(input_shape[2] or 0), int(input_shape[3] or 0))
-        out = kernels.output_size(
-            size, self.kernel_size, self.stride, self._padding(size), self.dilation
-        )
+        padding = self._padding(size)
+        out = kernels.output_size(size, self.kernel_size, self.stride, padding, self.dilation)
         if min(out) < 1:
             raise checks.error(
                 type(self).__name__,
@@ -58,6 +57,7 @@ class ConvLayer(WeightedLayer):
                 self.kernel_size,
             )
         channels = int(input_shape[1] or 0)
+        self._geometry = (self.stride, padding, self.dilation, self.groups)
         self._build_weights((filters, channels // self.groups, *self.kernel_size), filters)
         self._built(input_shape, (None, filters, *out))
 
@@ -78,24 +78,28 @@ class ConvLayer(WeightedLayer):
 
     def linear(self, x: Array, w: Array, b: Array | None) -> Array:
         """Return the convolution of x with w, plus b."""
-        return kernels.conv2d(x, w, b, *self._geometry(x))
-
-    def _geometry(self, x: Array) -> tuple:
-        return self.stride, self._padding(x.shape[2:]), self.dilation, self.groups
+        return kernels.conv2d(x, w, b, *self._geometry)
 
     def backward(self, grad: Array) -> Array:
         """Fill the gradients of W and b; return the input's."""
+        grad = self._fill_grads(grad)
+        shape = (len(grad), *(self.built_shape or ())[1:])
+        return kernels.conv2d_input_grad(grad, self.params["W"], shape, *self._geometry)
+
+    def backward_params(self, grad: Array) -> None:
+        """Fill the gradients of W and b alone."""
+        self._fill_grads(grad)
+
+    def _fill_grads(self, grad: Array) -> Array:
+        """Fill the gradients of W and b; return the gradient before the activation."""
         (x,) = self._recall_for(grad)
-        geometry = self._geometry(x)
         grad = self._activation_grad(grad)
-        w = self.params["W"]
         if self.trainable:
-            self.grads["W"] = kernels.conv2d_weight_grad(grad, x, w.shape, *geometry)
+            w = self.params["W"]
+            self.grads["W"] = kernels.conv2d_weight_grad(grad, x, w.shape, *self._geometry)
             if self.use_bias:
                 self.grads["b"] = kernels.column_sums(kernels.to_rows(grad))
-        if not self.wants_input_grad:
-            return None
-        return kernels.conv2d_input_grad(grad, w, x.shape, *geometry)
+        return grad
 
     def _conv_config(self, **arguments: Any) -> dict[str, Any]:
         """Return `_weighted_config` with the arguments of every convolution."""
@@ -359,6 +363,7 @@ class Conv2DTranspose(ConvLayer):
             rule = f"must leave an output of inputs {input_shape}"
             raise checks.error("Conv2DTranspose", "padding", rule, self.padding)
         channels = int(input_shape[1] or 0)
+        self._geometry = (self.stride, self._padding(out), self.dilation, self.groups)
         self._build_weights((channels, self.filters, *self.kernel_size), self.filters)
         self._built(input_shape, (None, self.filters, *out))
 
@@ -381,26 +386,30 @@ class Conv2DTranspose(ConvLayer):
     def linear(self, x: Array, w: Array, b: Array | None) -> Array:
         """Return what the convolution with w would pass back to its input, plus b."""
         shape = (x.shape[0], self.filters, *self._output_size(x.shape[2:]))
-        y = kernels.conv2d_input_grad(x, w, shape, *self._geometry(x))
+        y = kernels.conv2d_input_grad(x, w, shape, *self._geometry)
         if b is not None:
             y += b.reshape(-1, 1, 1)  # (F,) -> (F, 1, 1)
         return y
 
-    def _geometry(self, x: Array) -> tuple:
-        padding = self._padding(self._output_size(x.shape[2:]))
-        return self.stride, padding, self.dilation
-
     def backward(self, grad: Array) -> Array:
         """Fill the gradients of W and b; return the input's, the convolution of the output's."""
+        grad = self._fill_grads(grad)
+        return kernels.conv2d(grad, self.params["W"], None, *self._geometry)
+
+    def backward_params(self, grad: Array) -> None:
+        """Fill the gradients of W and b alone."""
+        self._fill_grads(grad)
+
+    def _fill_grads(self, grad: Array) -> Array:
+        """Fill the gradients of W and b; return the gradient before the activation."""
         (x,) = self._recall_for(grad)
-        geometry = self._geometry(x)
         grad = self._activation_grad(grad)
-        w = self.params["W"]
         if self.trainable:
-            self.grads["W"] = kernels.conv2d_weight_grad(x, grad, w.shape, *geometry)
+            w = self.params["W"]
+            self.grads["W"] = kernels.conv2d_weight_grad(x, grad, w.shape, *self._geometry)
             if self.use_bias:
                 self.grads["b"] = kernels.column_sums(kernels.to_rows(grad))
-        return kernels.conv2d(grad, w, None, *geometry) if self.wants_input_grad else None
+        return grad
 
     def to_config(self) -> dict[str, Any]:
         """Return the layer's class and arguments."""

@@ -96,6 +96,15 @@ class Dense(WeightedLayer):
 
     def backward(self, grad: Array) -> Array:
         """Fill the gradients of W and b; return grad W^T."""
+        grad = self._fill_grads(grad)
+        return kernels.matmul(grad, self.params["W"].T)
+
+    def backward_params(self, grad: Array) -> None:
+        """Fill the gradients of W and b alone."""
+        self._fill_grads(grad)
+
+    def _fill_grads(self, grad: Array) -> Array:
+        """Fill the gradients, x^T grad and sum(grad); return the gradient before the activation."""
         (x,) = self._recall_for(grad)
         grad = self._activation_grad(grad)
         if self.trainable:
@@ -103,7 +112,7 @@ class Dense(WeightedLayer):
             self.grads["W"] = kernels.matmul(x.T, grad)
             if self.use_bias:
                 self.grads["b"] = kernels.column_sums(grad)
-        return kernels.matmul(grad, self.params["W"].T) if self.wants_input_grad else None
+        return grad
 
     def to_config(self) -> dict[str, Any]:
         """Return the layer's class and arguments."""

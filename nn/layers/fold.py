@@ -28,6 +28,8 @@ from . import (
     Softmax,
 )
 from .containers import flat, output_activation
+from .observe import active_observers
+from .stack import forward_through
 
 Array = Any  # a numpy or a cupy ndarray
 
@@ -44,6 +46,8 @@ def run(layers: Sequence[Layer], x: Array, keep_logits: bool = False) -> Array:
     keep_logits
         Whether the last layer is to keep what a loss that works on logits asks it for.
     """
+    if active_observers.get():
+        return forward_through(layers, x, training=False if keep_logits else None)
     chain = flat(layers)
     folded = False
     for layer, following in zip(chain, [*chain[1:], None], strict=False):

@@ -35,7 +35,9 @@ class WindowPool(Layer):
         """Find the output's size for inputs (None, C, H, W)."""
         self._check_shape(input_shape)
         size = (int(input_shape[2] or 0), int(input_shape[3] or 0))
-        out = kernels.output_size(size, *self._geometry(size))
+        padding = kernels.resolve_padding(self.padding, size, self.pool_size, self.stride)
+        self._geometry = (self.pool_size, self.stride, padding)
+        out = kernels.output_size(size, *self._geometry)
         if min(out) < 1:
             raise checks.error(
                 type(self).__name__,
@@ -47,10 +49,6 @@ class WindowPool(Layer):
 
     def _fixed(self, shape: Shape) -> Shape:
         return shape[1:]
-
-    def _geometry(self, size: tuple[int, int]) -> tuple:
-        padding = kernels.resolve_padding(self.padding, size, self.pool_size, self.stride)
-        return self.pool_size, self.stride, padding
 
     def to_config(self) -> dict[str, Any]:
         """Return the layer's class and arguments."""
@@ -87,17 +85,14 @@ class MaxPool2D(WindowPool):
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return the maxima of x (N, C, H, W), as (N, C, OH, OW)."""
         x = self._check_input(x)
-        geometry = self._geometry(x.shape[2:])
-        y, index = kernels.max_pool2d(
-            x, geometry[0], geometry[1], geometry[2], training is not None
-        )
-        self._keep(training, index, x.shape, geometry)
+        y, index = kernels.max_pool2d(x, *self._geometry, training is not None)
+        self._keep(training, index, x.shape)
         return y
 
     def backward(self, grad: Array) -> Array:
         """Give each window's gradient to the cell that won."""
-        index, shape, geometry = self._recall_for(grad)
-        return kernels.max_pool2d_grad(grad, index, shape, *geometry)
+        index, shape = self._recall_for(grad)
+        return kernels.max_pool2d_grad(grad, index, shape, *self._geometry)
 
 
 @register
@@ -115,14 +110,13 @@ class AvgPool2D(WindowPool):
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return the means of x (N, C, H, W), as (N, C, OH, OW)."""
         x = self._check_input(x)
-        geometry = self._geometry(x.shape[2:])
-        self._keep(training, x.shape, geometry)
-        return kernels.avg_pool2d(x, *geometry)
+        self._keep(training, x.shape)
+        return kernels.avg_pool2d(x, *self._geometry)
 
     def backward(self, grad: Array) -> Array:
         """Share each window's gradient among its cells."""
-        shape, geometry = self._recall_for(grad)
-        return kernels.avg_pool2d_grad(grad, shape, *geometry)
+        (shape,) = self._recall_for(grad)
+        return kernels.avg_pool2d_grad(grad, shape, *self._geometry)
 
 
 class GlobalPool(Layer):

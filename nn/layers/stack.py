@@ -4,38 +4,39 @@ A model calls these functions for its layers and a container for its own, so tha
 same way at any depth.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from .. import cuda
 from .base import Array, Layer
+from .observe import active_observers
 from .plan import named_layers
 
-# Called with an array, the layer that made it, and 'output' or 'gradient'.
-Watch = Callable[[Array, Layer, str], Any]
 
-
-def forward_through(
-    layers: Sequence[Layer], x: Array, training: bool | None, watch: Watch | None = None
-) -> Array:
+def forward_through(layers: Sequence[Layer], x: Array, training: bool | None) -> Array:
     """Return the output of layers, one after the other, for a batch."""
+    observers = active_observers.get()
     for layer in layers:
         x = layer.forward(x, training)
-        if watch is not None:
-            watch(x, layer, "output")
+        for observer in observers:
+            observer.output(layer, x)
     return x
 
 
-def backward_through(
-    layers: Sequence[Layer],
-    grad: Array,
-    wants_input_grad: bool = True,
-    forget: bool = False,
-    watch: Watch | None = None,
-) -> Array:
-    """Fill the layers' gradients, the last layer first; return the gradient for the input.
+def backward_through(layers: Sequence[Layer], grad: Array) -> Array:
+    """Fill the layers' gradients, the last layer first; return the gradient for the input."""
+    observers = active_observers.get()
+    for layer in reversed(layers):
+        output_grad = grad if observers else None  # else its memory serves the layers below
+        grad = layer.backward(grad)
+        for observer in observers:
+            observer.gradient(layer, output_grad)
+    return grad
+
+
+def backward_params_through(layers: Sequence[Layer], grad: Array, lowest: int | None) -> None:
+    """Fill the layers' gradients, the last layer first, without the gradient for the input.
 
     Parameters
     ----------
@@ -43,43 +44,27 @@ def backward_through(
         The stack, after a forward pass.
     grad
         Gradient of the loss for its output.
-    wants_input_grad
-        False where nobody reads the result: then it goes no further than to the lowest layer
-        with weights to train, and returns None.
-    forget
-        Whether to drop what a layer kept as soon as it was used, so that its memory serves the
-        layers before it.
-    watch
-        Called with each gradient.
+    lowest
+        Index of the lowest layer with parameters to train, as `lowest_trained` finds it: what is
+        below it is skipped, and drops what it kept. None skips all layers.
     """
-    lowest = 0
-    if not wants_input_grad:
-        lowest = next((k for k, layer in enumerate(layers) if is_trained(layer)), 0)
-    for index in reversed(range(lowest, len(layers))):
-        layer = layers[index]
-        is_read = wants_input_grad or index > lowest
-        grad = _backward(layer, grad, is_read)
-        if watch is not None and is_read:
-            watch(grad, layer, "gradient")
-        if forget:
-            layer.forget()
-    if forget:
-        for layer in layers[:lowest]:
-            layer.forget()
-    return grad if wants_input_grad else None
+    below = len(layers) if lowest is None else lowest
+    if lowest is not None:
+        grad = backward_through(layers[lowest + 1 :], grad)
+        layers[lowest].backward_params(grad)
+        for observer in active_observers.get():
+            observer.gradient(layers[lowest], grad)
+    for layer in layers[:below]:
+        layer.forget()
 
 
-def _backward(layer: Layer, grad: Array, is_read: bool) -> Array:
-    """Return `layer.backward(grad)` after telling it whether the result is read."""
-    layer.wants_input_grad = is_read
-    try:
-        return layer.backward(grad)
-    finally:
-        layer.wants_input_grad = True
+def lowest_trained(layers: Sequence[Layer]) -> int | None:
+    """Return the index of the first layer with parameters that training changes, or None."""
+    return next((k for k, layer in enumerate(layers) if is_trained(layer)), None)
 
 
 def is_trained(layer: Layer) -> bool:
-    """Tell whether a layer, or one inside it, has parameters that training changes."""
+    """Return whether a layer, or one inside it, has parameters that training changes."""
     return any(part.params and part.trainable for _, part in named_layers([layer]))
 
 
@@ -121,4 +106,4 @@ def move_to_device(layer: Layer, device: str) -> None:
         for arrays in (part.params, part.grads, part.buffers):
             for name, array in arrays.items():
                 arrays[name] = cuda.to_device(array, device)
-        part._kept = None
+        part.forget()

@@ -124,9 +124,18 @@ class WeightNorm(Layer):
 
     def backward(self, grad: Array) -> Array:
         """Fill the gradients of v, g and b from the layer's own; return the input's."""
-        self._recall()
-        self.layer.wants_input_grad = self.wants_input_grad
+        self._recall_for(grad)
         dx = self.layer.backward(grad)
+        self._fill_grads()
+        return dx
+
+    def backward_params(self, grad: Array) -> None:
+        """Fill the gradients of v, g and b from the layer's own."""
+        self._recall_for(grad)
+        self.layer.backward_params(grad)
+        self._fill_grads()
+
+    def _fill_grads(self) -> None:
         if self.trainable:
             dw = self.layer.grads["W"]
             v, g = self.params["v"], self.params["g"]
@@ -135,7 +144,6 @@ class WeightNorm(Layer):
             )
             if self.layer.use_bias:
                 self.grads["b"] = self.layer.grads["b"]
-        return dx
 
     def forget(self) -> None:
         """Drop what the last forward pass kept, here and in the layer inside."""

@@ -114,6 +114,10 @@ class WeightedLayer(Layer):
     def _activation_grad(self, grad: Array) -> Array:
         return grad if self.activation is None else self.activation.backward(grad)
 
+    def _fill_grads(self, grad: Array) -> Array:
+        """Fill the gradients of W and b; return the gradient before the activation."""
+        raise NotImplementedError(f"[{type(self).__name__}] needs a _fill_grads(grad) method.")
+
     def _weighted_config(self, **arguments: Any) -> dict[str, Any]:
         """Return `_config` with the arguments of every weighted layer, defaults left out."""
         config = {**arguments, "use_bias": self.use_bias}

@@ -7,6 +7,7 @@ import pytest
 
 import nn
 from nn.callbacks import LambdaCallback, LayerStats
+from nn.layers.observe import active_observers
 
 
 def data(n=30, shape=(6,)):
@@ -33,7 +34,7 @@ def test_figures_of_an_epoch_are_those_of_all_its_outputs():
         np.testing.assert_allclose(stats.stats[path]["std"], [out.std()] * 2, rtol=1e-5)
     assert "dead" not in stats.stats["0_Dense"]
     assert "grad_norm" not in stats.stats["1_ReLU"]
-    assert model.watch is None
+    assert active_observers.get() == ()
 
 
 def test_the_norm_is_the_largest_of_the_batches():
@@ -162,7 +163,7 @@ def test_it_watches_no_longer_after_an_error():
     model.layers[0].params["W"][...] = np.nan
     with pytest.raises(FloatingPointError):
         model.fit(*data(), callbacks=LayerStats(), verbose=0)
-    assert model.watch is None
+    assert active_observers.get() == ()
 
 
 def test_arguments():

@@ -50,7 +50,6 @@ def state_of(model):
             "own": [sorted(vars(layer)) for layer in layers],
             "trainable": [layer.trainable for layer in layers],
             "generators": [g.bit_generator.state for g in model.generators],
-            "watch": model.watch,
             "history": dict(model.history),
             "loss": None if model.loss is None else vars(model.loss),
             "steps": getattr(model.optimizer, "iterations", None),

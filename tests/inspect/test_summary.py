@@ -78,8 +78,8 @@ def test_memory_in_float64_is_twice_that_in_float32():
 def test_outputs_are_those_that_the_layers_really_make():
     model = nn.zoo.resnet20(input_shape=(3, 8, 8), seed=0)
     made = []
-    model.watch = lambda array, layer, what: made.append((layer, array))
-    model.forward(np.zeros((1, 3, 8, 8), dtype=np.float32))
+    with nn.observe(model, on_output=lambda name, layer, y: made.append((layer, y))):
+        model.forward(np.zeros((1, 3, 8, 8), dtype=np.float32))
     outputs = sum(array.nbytes for layer, array in made if not isinstance(layer, nn.Sequential))
     assert overview.look(model).output_bytes == outputs
 

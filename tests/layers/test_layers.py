@@ -89,8 +89,8 @@ def test_output_activation_passes_on_the_gradient_for_saturated_logits(layer):
     x = np.array([[-500.0, 0.0, 500.0]], dtype="float32")
     y = layer.forward(x, training=True)
     wanted = np.array([[0.25, 0.5, -0.75]], dtype="float32")
-    np.testing.assert_allclose(layer.backward(layer.gradient_for_output(wanted)), wanted, rtol=1e-6)
     assert layer.logits_of(y) is x
+    np.testing.assert_allclose(layer.backward(layer.gradient_for_output(wanted)), wanted, rtol=1e-6)
     moderate = np.array([[-3.0, 0.0, 2.0]])
     recovered = layer.logits_of(layer.forward(moderate, training=None))
     np.testing.assert_allclose(np.diff(recovered), np.diff(moderate), rtol=1e-6)

@@ -54,7 +54,8 @@ def everything():
     """All that has a state at once."""
     layers = [nn.Conv2D(4, 3), nn.BatchNorm2D(), nn.ReLU(), nn.SpatialDropout2D(0.2)]
     layers += [nn.Residual([nn.Conv2D(4, 3), nn.GaussianNoise(0.1)])]
-    model = nn.Model([*layers, nn.Flatten(), nn.Dropout(0.2), nn.Dense(3)], seed=1, recompute=True)
+    layers = [nn.Recompute(layers), nn.Flatten(), nn.Dropout(0.2), nn.Dense(3)]
+    model = nn.Model(layers, seed=1)
     model.build((None, 2, 6, 6))
     model.compile(
         "cce",
@@ -411,7 +412,7 @@ def test_first_batches_of_epochs_go_on_within_one_with_averages(tmp_path):
     settings |= {"use_averages": True, "val_data": lambda: iter([data()])}
 
     def make():
-        model = nn.Model([nn.Dense(6), nn.Dropout(0.5), nn.Dense(3)], seed=0, recompute=True)
+        model = nn.Model([nn.Recompute([nn.Dense(6), nn.Dropout(0.5)]), nn.Dense(3)], seed=0)
         model.compile("cce", "adam", ema_decay=0.5, gradient_accumulation_steps=2)
         return model
 

@@ -1,0 +1,112 @@
+"""Where NaN and infinity appear first: in which layer, in its output, its weights or a gradient."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from .. import cuda
+from .base import Array, Layer
+from .observe import observe
+from .plan import named_layers
+from .stack import forward_through
+
+ADVICE = "lower the learning rate, or set clip_norm."
+
+
+class _FoundError(FloatingPointError):
+    """Ends a forward pass once the place is found."""
+
+
+class FiniteCheck:
+    """Watches layers for `observe`: raises at the first array that is not finite (NN_DEBUG=1).
+
+    The weights of each layer are checked too, and after its backward pass their gradients.
+    """
+
+    def __init__(self) -> None:
+        self._source = "the loss"  # of the gradient that comes next
+
+    def output(self, name: str, layer: Layer, y: Array) -> None:
+        """Check the output and the weights of a layer."""
+        self._check(label_of(name), "output", y, layer.params)
+
+    def gradient(self, name: str, layer: Layer, grad: Array) -> None:
+        """Check the gradient for the output of a layer, its weights and their gradients."""
+        if not all_finite(grad):
+            raise FloatingPointError(
+                f"[Model] NN_DEBUG: the gradient of {self._source} is not finite."
+            )
+        label = self._source = label_of(name)
+        self._check(label, "gradient", None, layer.params)
+        for key, values in layer.grads.items():
+            if not all_finite(values):
+                raise FloatingPointError(
+                    f"[Model] NN_DEBUG: the gradient of '{key}' in {label} is not finite."
+                )
+
+    def _check(self, label: str, what: str, array: Array, params: dict[str, Array]) -> None:
+        bad = [f"weight '{key}'" for key, values in params.items() if not all_finite(values)]
+        if array is not None and not all_finite(array):
+            also = f", nor its {bad[0]}" if bad else ""
+            raise FloatingPointError(
+                f"[Model] NN_DEBUG: the {what} of {label} is not finite{also}."
+            )
+        if bad:
+            raise FloatingPointError(f"[Model] NN_DEBUG: the {bad[0]} in {label} is not finite.")
+
+
+def first_not_finite(stack: Any, x: Array) -> str:
+    """Return in which layer of a model a NaN or an infinity appears first for the batch x."""
+
+    def look(name: str, layer: Layer, y: Array) -> None:
+        for key, param in layer.params.items():
+            if not all_finite(param):
+                found = f"{label_of(name)} has NaN or infinite values in '{key}': {ADVICE}"
+                raise _FoundError(found)
+        if not all_finite(y):
+            raise _FoundError(f"{label_of(name)} returned NaN or infinite values: {ADVICE}")
+
+    try:
+        with observe(stack, on_output=look):
+            forward_through(stack.sublayers(), x, None)
+    except _FoundError as found:
+        return str(found)
+    return f"all layers are finite, so the loss itself overflowed: {ADVICE}"
+
+
+def check_weights(layers: Iterable[Layer]) -> None:
+    """Raise a FloatingPointError if a weight, or a running statistic, is NaN or infinite."""
+    for name, layer in named_layers(layers):
+        for key, array in (*layer.params.items(), *layer.buffers.items()):
+            if not all_finite(array):
+                raise FloatingPointError(
+                    f"[Model] {label_of(name)} has NaN or infinite values in '{key}': {ADVICE}"
+                )
+
+
+def label_of(name: str) -> str:
+    """Return what messages call a layer.
+
+    Examples
+    --------
+    >>> label_of("7_Dense"), label_of("3_Residual/0_Conv2D")
+    ('layer 7 (Dense)', 'layer 3_Residual/0_Conv2D')
+    """
+    if "/" in name:
+        return f"layer {name}"
+    index, _, kind = name.partition("_")
+    return f"layer {index} ({kind})"
+
+
+def are_finite(arrays: Iterable[Array]) -> bool:
+    """Return whether all numbers of several vectors are finite."""
+    vectors = list(arrays)
+    if not vectors:
+        return True
+    joined = cuda.get_array_module(vectors[0]).concatenate(vectors)
+    return math.isfinite(float(abs(joined).max()))  # NaN is the largest
+
+
+def all_finite(array: Array) -> bool:
+    """Return whether all numbers of an array are finite."""
+    return bool(cuda.get_array_module(array).isfinite(array).all())
