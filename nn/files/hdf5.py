@@ -47,8 +47,8 @@ def read(stream: BinaryIO, size: int, strings: frozenset[str]) -> dict[str, Any]
     Raises
     ------
     Exception
-        Of any kind, for a file that is damaged; ValueError for one that holds what `write` does
-        not write. The message says what is wrong, not in which file.
+        Of any kind, for a file that is damaged; ValueError for one with anything that `write`
+        does not write. The message says what is wrong, not in which file.
     """
     import h5py
 

@@ -1,29 +1,28 @@
-"""NPZ files: arrays in a ZIP archive, read without believing what the archive says.
+"""NPZ files: arrays in a ZIP archive, read without trusting what the archive claims.
 
-`numpy.load` would unpack whatever an archive promises, and run pickles if it was let. Here
-every member is looked at first: its name, how it is packed and how large it becomes. Then its
-header is read, and memory is taken only where shape and type agree with the member's size.
+`numpy.load` unpacks an archive of any size, and can run pickles. Here every member is checked
+first: its name, its compression and its unpacked size. Then its header is read, and memory is
+allocated only if shape and dtype agree with the member's size.
 
 Model files (`nn.io`) and data sets (`nn.data.load_npz`) are both read by these functions.
 """
 
+import ast
 import math
 import zipfile
 from pathlib import PureWindowsPath
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
 __all__ = ["members", "read", "read_array", "write"]
 
 _MAX_MEMBERS = 100_000
-_MAX_RATIO = 20  # how many times its size a model file may become: weights hardly shrink
-_ALLOWANCE = 1 << 20  # bytes that it may become anyhow: headers and zeros shrink well
+_MAX_RATIO = 20  # of a model file's unpacked size to its own: weights hardly shrink
+_ALLOWANCE = 1 << 20  # bytes added to that limit: headers and zeros shrink well
 
-_READERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
+_MAX_HEADER = 10_000  # bytes, as in NumPy
+_LENGTH_BYTES = {(1, 0): 2, (2, 0): 4}  # in which a header has its length, by version
 
 
 def write(stream: BinaryIO, datasets: dict[str, Any]) -> None:
@@ -39,15 +38,15 @@ def read(stream: BinaryIO, size: int, strings: frozenset[str]) -> dict[str, Any]
     stream
         The open file.
     size
-        Its length in bytes; unpacked it may have twenty times as many, and a megabyte.
+        Its length in bytes; unpacked, it may have 20 times as many and a megabyte more.
     strings
         Names of arrays that must hold a string; all others must hold numbers.
 
     Raises
     ------
     Exception
-        Of any kind, for a file that is damaged; ValueError for one that holds what `write` does
-        not write. The message says what is wrong, not in which file.
+        Of any kind, for a file that is damaged; ValueError for one with anything that `write`
+        does not write. The message says what is wrong, not in which file.
     """
     with zipfile.ZipFile(stream) as file:
         infos = members(file)
@@ -70,8 +69,7 @@ def members(file: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     Raises
     ------
     ValueError
-        For a name that comes twice or leads out of the archive, and ways of packing other than
-        NumPy's.
+        If a name comes twice or leads out of the archive, or the compression is not NumPy's.
     """
     found: dict[str, zipfile.ZipInfo] = {}
     if len(file.infolist()) > _MAX_MEMBERS:
@@ -97,15 +95,12 @@ def read_array(
     name: str,
     strings: frozenset[str] = frozenset(),
 ) -> np.ndarray:
-    """Return one array; memory is taken only once the header agrees with the size of the member.
+    """Return one array, once its header agrees with the size of the member.
 
     Under the names in `strings` it must be one string, under others real numbers.
     """
     with file.open(info) as stream:
-        version = np.lib.format.read_magic(stream)
-        if version not in _READERS:
-            raise ValueError(f"'{name}' has the version {version} of the format, not 1.0 or 2.0")
-        shape, _, dtype = _READERS[version](stream)
+        shape, dtype = _read_header(stream, name)
         if name in strings and (dtype.kind != "U" or shape != ()):
             raise ValueError(f"'{name}' is not a string, but an array of {dtype}")
         if name not in strings and (dtype.kind not in "fiub" or dtype.itemsize > 8):
@@ -117,3 +112,19 @@ def read_array(
             )
     with file.open(info) as stream:
         return np.lib.format.read_array(stream, allow_pickle=False)
+
+
+def _read_header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype]:
+    """Return shape and dtype from the header of an NPY file.
+
+    NumPy's own function passes a header that is not Python's syntax to `tokenize`, which opens a
+    file named '<string>' for its error message.
+    """
+    version = np.lib.format.read_magic(stream)
+    if version not in _LENGTH_BYTES:
+        raise ValueError(f"'{name}' has the version {version} of the format, not 1.0 or 2.0")
+    length = int.from_bytes(stream.read(_LENGTH_BYTES[version]), "little")
+    if length > _MAX_HEADER:
+        raise ValueError(f"'{name}' has a header of {length:,} bytes, more than {_MAX_HEADER:,}")
+    header = ast.literal_eval(stream.read(length).decode("latin-1"))
+    return header["shape"], np.lib.format.descr_to_dtype(header["descr"])

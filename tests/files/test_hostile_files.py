@@ -595,6 +595,23 @@ def test_spoilt_npz(tmp_path, members, reason):
     refused(tmp_path / "model.npz", reason)
 
 
+def test_a_damaged_npz_header_opens_no_file_named_string(tmp_path, monkeypatch):
+    """NumPy tokenizes such a header, whose SyntaxError has text of a file named '<string>'."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "<string>").write_text("another file\n")
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (3,".ljust(117) + b"\n"
+    member = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(12)
+    with zipfile.ZipFile("model.npz", "w") as file:
+        file.writestr("0_Dense_W.npy", member)
+    opened = []
+    watching = [True]  # a hook cannot be removed
+    sys.addaudithook(lambda e, a: watching and e == "open" and opened.append(str(a[0])))
+    with pytest.raises(ValueError, match="is damaged or truncated"):
+        nn.Model.load("model.npz")
+    watching.clear()
+    assert set(opened) == {"model.npz"}
+
+
 def test_packed_npz(tmp_path):
     archive(tmp_path / "model.npz", GOOD, zipfile.ZIP_DEFLATED)
     nn.Model.load(tmp_path / "model.npz")
