@@ -1,12 +1,8 @@
-"""Data: where the way of a batch begins.
+"""Data: datasets in memory or in files, the loaders of common sets, and augmentation.
 
-`Dataset` keeps samples in memory and hands out float batches that threads have prepared; on the
-way `augment` may change them. The other files bring samples into it: `idx` reads the file format
-of MNIST, `idx_sets` knows the sets in it, `mnist` MNIST itself and the small sample of it,
-`cifar10` the colour images of CIFAR, whose Python files `pickles` reads, `image_folder` decodes
-folders of images, `digits` makes your own digits look like MNIST's, `npz` reads NumPy's
-archives, `toy` makes points in the plane. `download` fetches files from mirrors, and `python -m
-nn.data` does so from the command line.
+`Dataset` keeps samples and prepares batches of them on threads; `augment` changes training images
+at random. The functions `load_...` return datasets, `download_...` fetch their files, and
+`make_...` create points in the plane. `python -m nn.data` downloads from the command line.
 """
 
 from . import augment
@@ -16,21 +12,18 @@ from .images.decode import load_image
 from .images.digits import normalize_digit, normalize_digits
 from .images.folder import load_image_folder
 from .sets.cifar import download_cifar10, download_cifar100, load_cifar10, load_cifar100
+from .sets.emnist import load_emnist
 from .sets.idx import read_idx, write_idx
-from .sets.idx_sets import (
+from .sets.mnist import (
     download_fashion_mnist,
     download_kmnist,
-    load_emnist,
+    download_mnist,
     load_fashion_mnist,
     load_kmnist,
-)
-from .sets.mnist import (
-    download_mnist,
     load_mnist,
     load_mnist_gz,
-    load_mnist_or_sample,
-    load_mnist_sample,
 )
+from .sets.mnist_sample import load_mnist_or_sample, load_mnist_sample
 from .sets.npz import load_npz
 from .sets.toy import make_blobs, make_circles, make_moons, make_spirals, make_xor
 

@@ -25,13 +25,12 @@ from nn import data
 from nn.data import download
 from nn.data.__main__ import main
 from nn.data.sets import cifar as cifar10
-from nn.data.sets import idx_sets, mnist
+from nn.data.sets import mnist
+from nn.data.sets.mnist_sample import SAMPLE_FILES as NAMES
 from nn.files.model_file import FileFormatError
 
-FILES = {
-    name: hashlib.md5((SAMPLE / name).read_bytes()).hexdigest() for name in mnist._SAMPLE_FILES
-}
-BIG, SMALL = mnist._SAMPLE_FILES[:2]
+FILES = {name: hashlib.md5((SAMPLE / name).read_bytes()).hexdigest() for name in NAMES}
+BIG, SMALL = NAMES[:2]
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -687,13 +686,13 @@ def test_the_archives_and_official_host_of_cifar_are_known():
 def test_the_sets_like_mnist_are_downloaded(
     serve, monkeypatch, tmp_path, capsys, name, command, load
 ):
-    known = getattr(idx_sets, name)
-    parts = zip(known.files, mnist._SAMPLE_FILES, strict=True)
+    known = getattr(mnist, name)
+    parts = zip(known.files, NAMES, strict=True)
     content = {file: (SAMPLE / sample).read_bytes() for file, sample in parts}
     sums = {file: hashlib.md5(packed).hexdigest() for file, packed in content.items()}
     server = serve(content=content)
     small = dataclasses.replace(known, files=sums, mirrors=(server.url,))
-    monkeypatch.setattr(idx_sets, name, small)
+    monkeypatch.setattr(mnist, name, small)
     assert main([command, "--dir", str(tmp_path / "first")]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 4
     for _ in range(2):
@@ -709,12 +708,12 @@ def test_the_sets_like_mnist_are_downloaded(
 @pytest.fixture
 def small_mnist(serve, monkeypatch):
     """A server with the sample under the names of the full set, which `nn` takes for it."""
-    parts = zip(mnist.MNIST_FILES, mnist._SAMPLE_FILES, strict=True)
+    parts = zip(mnist.MNIST.files, NAMES, strict=True)
     content = {name: (SAMPLE / sample).read_bytes() for name, sample in parts}
     sums = {name: hashlib.md5(file).hexdigest() for name, file in content.items()}
-    monkeypatch.setattr(mnist, "MNIST_FILES", sums)
     server = serve(content=content)
-    monkeypatch.setattr(mnist, "MNIST_MIRRORS", (server.url,))
+    changed = dataclasses.replace(mnist.MNIST, files=sums, mirrors=(server.url,))
+    monkeypatch.setattr(mnist, "MNIST", changed)
     return server
 
 
@@ -722,7 +721,7 @@ def test_load_mnist_downloads_once(small_mnist, tmp_path):
     for _ in range(2):
         train, test = data.load_mnist(tmp_path / "mnist")
         assert (len(train), len(test)) == (4000, 1000)
-    assert small_mnist.requests == list(mnist.MNIST_FILES)
+    assert small_mnist.requests == list(mnist.MNIST.files)
 
 
 def test_load_mnist_or_sample_downloads(small_mnist, tmp_path):
@@ -730,10 +729,11 @@ def test_load_mnist_or_sample_downloads(small_mnist, tmp_path):
 
 
 def test_offline_the_sample_is_offered_and_taken(monkeypatch, tmp_path, dead_url):
-    monkeypatch.setattr(mnist, "MNIST_MIRRORS", (dead_url,))
+    unreachable = dataclasses.replace(mnist.MNIST, mirrors=(dead_url,))
+    monkeypatch.setattr(mnist, "MNIST", unreachable)
     with pytest.raises(ConnectionError, match=r"(?s)no network.*load_mnist_sample\("):
         data.load_mnist(tmp_path)
-    for name in mnist._SAMPLE_FILES:
+    for name in NAMES:
         (tmp_path / name).write_bytes((SAMPLE / name).read_bytes())
     train, _, source = data.load_mnist_or_sample(tmp_path)
     assert len(train) == 4000
@@ -743,15 +743,15 @@ def test_offline_the_sample_is_offered_and_taken(monkeypatch, tmp_path, dead_url
 
 
 def test_the_official_names_and_two_mirrors_are_known():
-    assert len(mnist.MNIST_MIRRORS) == 2
-    assert all(mirror.startswith("https://") for mirror in mnist.MNIST_MIRRORS)
-    assert mnist.MNIST_FILES["train-images-idx3-ubyte.gz"] == "f68b3c2dcbeaaa9fbdd348bbdeb94873"
+    assert len(mnist.MNIST.mirrors) == 2
+    assert all(mirror.startswith("https://") for mirror in mnist.MNIST.mirrors)
+    assert mnist.MNIST.files["train-images-idx3-ubyte.gz"] == "f68b3c2dcbeaaa9fbdd348bbdeb94873"
 
 
 def test_the_command_downloads_and_prints_where(small_mnist, tmp_path, capsys):
     assert main(["mnist", "--dir", str(tmp_path)]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        str(tmp_path / name) for name in mnist.MNIST_FILES
+        str(tmp_path / name) for name in mnist.MNIST.files
     ]
 
 

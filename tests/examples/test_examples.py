@@ -152,7 +152,7 @@ def test_mnist_train_without_network_or_data_takes_the_sample_within_seconds(tmp
 
 def test_fashion_train_differs_from_mnist_train_by_the_folder_alone(tmp_path):
     """Here the folder holds digits; all figures agree, and only the names differ."""
-    for name in nn.data.sets.idx_sets.FASHION_MNIST.files:
+    for name in nn.data.sets.mnist.FASHION_MNIST.files:
         kind = "labels" if "labels" in name else "images"
         part = "train" if "train" in name else "test"
         [source] = [p for p in SAMPLE.glob("sample-*") if f"{part}-" in p.name and kind in p.name]
@@ -167,7 +167,7 @@ def test_fashion_train_differs_from_mnist_train_by_the_folder_alone(tmp_path):
     assert figures[0] == figures[1]
     assert "Fashion-MNIST, 4,000 + 1,000 images from" in result.stdout
     confused = result.stdout.partition("Most confused classes:")[2]
-    assert any(name in confused for name in nn.data.sets.idx_sets.FASHION_MNIST.class_names)
+    assert any(name in confused for name in nn.data.sets.mnist.FASHION_MNIST.class_names)
     assert nn.Model.load(tmp_path / "fashion_model.hdf5").output_shape == (None, 10)
 
 

@@ -1,4 +1,4 @@
-"""IDX, the file format of MNIST: one array in a file, with or without gzip around it.
+"""IDX, the file format of MNIST: one array in a file, gzipped or not.
 
 A file is, with every number big-endian:
 
@@ -9,9 +9,12 @@ A file is, with every number big-endian:
     4 bytes     length of an axis, for each of them
     the rest    the elements, last axis fastest
 
-The format is described at the end of http://yann.lecun.com/exdb/mnist/. Files come from
-elsewhere, so the reader believes nothing: it never reads further than the header announces,
-and any byte too few or too many is an error.
+The format is described at the end of http://yann.lecun.com/exdb/mnist/. Files may come from
+strangers, so the reader trusts nothing: it never reads further than the header says, and any byte
+too few or too many is an error.
+
+The sets that come in this format are four such files each: images and labels for training and for
+test. `load_idx_files` makes datasets of them.
 """
 
 import gzip
@@ -19,43 +22,46 @@ import io
 import math
 import os
 import zlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from ... import checks
 from ...checks import FileFormatError
 from ...files.atomic import write_whole
+from ..dataset import Dataset
 
 _DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _GZIP_MAGIC = b"\x1f\x8b"
 _MAX_AXES = 32  # more than any data has, and what every NumPy can hold
 _CHUNK = 1 << 20  # bytes
+_SIDE = 28  # pixels of an image
 
 
 def read_idx(path: str | os.PathLike, max_bytes: int = 1 << 33) -> np.ndarray:
-    """Return the array in an IDX file; gzip is recognised by its content, not by its name.
+    """Return the array in an IDX file; gzip is recognized by its content, not by its name.
 
     Parameters
     ----------
     path
         The file.
     max_bytes
-        How much the array may take: a small file can unpack to any size.
+        The most bytes that the array may have: a small file can unpack to any size.
 
     Returns
     -------
     array
-        Of the shape and the type that the file names, in the machine's byte order.
+        Of the shape and the type in the file's header, in the machine's byte order.
 
     Raises
     ------
     FileNotFoundError
-        Where there is no such file.
+        If there is no such file.
     nn.io.FileFormatError
-        For a file that is no IDX file, is truncated, holds more than its header announces or
-        more than `max_bytes`, or whose gzip data is damaged; the message names the file.
+        If the file is not an IDX file, is truncated, holds more than its header says or more than
+        `max_bytes`, or its gzip data is damaged; the message names the file.
 
     Examples
     --------
@@ -85,16 +91,16 @@ def _read_array(file: io.BufferedIOBase, path: Path, max_bytes: int) -> np.ndarr
         raise _damaged(path, f"it does not begin as an IDX file does, but with {magic!r}")
     dtype, axes = np.dtype(_DTYPES[magic[2]]), magic[3]
     if not 1 <= axes <= _MAX_AXES:
-        raise _damaged(path, f"its header announces {axes} axes")
+        raise _damaged(path, f"its header says {axes} axes")
     lengths = file.read(4 * axes)
     if len(lengths) < 4 * axes:
         raise _damaged(path, "it ends inside its header")
     shape = tuple(int(length) for length in np.frombuffer(lengths, ">u4"))
     if 0 in shape:
-        raise _damaged(path, f"its header announces the shape {shape}, without any element")
+        raise _damaged(path, f"its header says the shape {shape}, which has no elements")
 
     size = math.prod(shape) * dtype.itemsize
-    # One byte more, to see whether more follow.
+    # One byte more, to detect excess.
     content = _read_at_most(file, min(size, max_bytes) + 1)
     if len(content) > max_bytes:
         raise _damaged(path, f"it holds more than {max_bytes:,} bytes, the 'max_bytes'")
@@ -109,10 +115,7 @@ def _read_array(file: io.BufferedIOBase, path: Path, max_bytes: int) -> np.ndarr
 
 
 def _read_at_most(file: io.BufferedIOBase, size: int) -> bytearray:
-    """Return up to `size` bytes, taking no more memory than the file really has bytes.
-
-    A damaged header may announce exabytes, so memory is taken chunk by chunk.
-    """
+    """Return up to `size` bytes; memory is allocated chunk by chunk, as the header may be wrong."""
     content = bytearray()
     while len(content) < size:
         chunk = file.read(min(_CHUNK, size - len(content)))
@@ -127,14 +130,14 @@ def _damaged(path: Path, what: str) -> FileFormatError:
 
 
 def write_idx(path: str | os.PathLike, array: Any) -> None:
-    """Write an array as an IDX file, inside gzip where the name ends in '.gz'.
+    """Write an array as an IDX file, gzipped if the name ends in '.gz'.
 
-    The same array always gives the same bytes: the gzip header carries no name and no time.
+    The same array always gives the same bytes: the gzip header has no name and no time in it.
 
     Parameters
     ----------
     path
-        The file to write; one that is there is replaced.
+        The file to write; an existing one is replaced.
     array
         Of 1 to 32 axes, none of length 0, and of dtype uint8, int8, int16, int32, float32 or
         float64.
@@ -142,9 +145,9 @@ def write_idx(path: str | os.PathLike, array: Any) -> None:
     Raises
     ------
     ValueError
-        For an array that the format cannot hold.
+        If the format cannot hold the array.
     OSError
-        Where the file cannot be written; the one that was there is whole.
+        If the file cannot be written; an existing one is unchanged.
     """
     array, path = np.asarray(array), Path(path)
     codes = {np.dtype(dtype).newbyteorder("="): code for code, dtype in _DTYPES.items()}
@@ -161,15 +164,103 @@ def write_idx(path: str | os.PathLike, array: Any) -> None:
         )
     header = bytes([0, 0, code, array.ndim]) + np.array(array.shape, ">u4").tobytes()
     content = header + array.astype(_DTYPES[code]).tobytes()
-    save = _write_packed if path.suffix == ".gz" else _write_plain
-    write_whole(path, lambda stream: save(stream, content), "write_idx")
+    if path.suffix == ".gz":
+        packed = io.BytesIO()
+        with gzip.GzipFile("", "wb", compresslevel=9, fileobj=packed, mtime=0) as file:
+            file.write(content)
+        content = packed.getvalue()
+    write_whole(path, lambda stream: stream.write(content), "write_idx")
 
 
-def _write_plain(stream: BinaryIO, content: bytes) -> None:
-    stream.write(content)
+# ------------------------------------------------------------- sets in this format
 
 
-def _write_packed(stream: BinaryIO, content: bytes) -> None:
-    """Write content inside gzip, without a name and a time, which would be other bytes."""
-    with gzip.GzipFile("", "wb", compresslevel=9, fileobj=stream, mtime=0) as file:
-        file.write(content)
+def find_idx_files(folder: str | os.PathLike, names: Iterable[str]) -> list[Path]:
+    """Return the paths of files in a folder by names in '.gz', or of all of them unpacked.
+
+    If neither all gzipped nor all unpacked files are there, the paths of the former are returned:
+    `load_idx_files` then names the missing one.
+    """
+    packed = [Path(folder, name) for name in names]
+    unpacked = [path.with_suffix("") for path in packed]
+    if all(path.is_file() for path in packed):
+        return packed
+    return unpacked if all(path.is_file() for path in unpacked) else packed
+
+
+def load_idx_files(
+    owner: str,
+    paths: Sequence[Path],
+    class_names: tuple[str, ...],
+    advice: str,
+    first_label: int = 0,
+    transposed: bool = False,
+) -> tuple[Dataset, Dataset]:
+    """Return the datasets for training and test in four files.
+
+    Parameters
+    ----------
+    owner
+        The function that the user called, for error messages.
+    paths
+        Images and labels for training, images and labels for test.
+    class_names
+        In the order of the labels.
+    advice
+        How to get a file that is missing.
+    first_label
+        The label of the first class in the files; in the datasets it is 0.
+    transposed
+        Whether rows and columns of each image are exchanged in the files.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is missing; the message names the first of them.
+    nn.io.FileFormatError
+        If a file is damaged or holds something else.
+    """
+    for path in paths:
+        if not path.is_file():
+            raise FileNotFoundError(f"[{owner}] '{path}' does not exist: {advice}.")
+    parts = []
+    for images_path, labels_path in (paths[:2], paths[2:]):
+        images = _read_images(owner, images_path)
+        if transposed:
+            images = np.ascontiguousarray(images.transpose(0, 2, 1))  # (N, W, H) -> (N, H, W)
+        labels = _read_labels(owner, labels_path, first_label, len(class_names))
+        if len(images) != len(labels):
+            raise FileFormatError(
+                f"[{owner}] '{labels_path}' must have a label for each of the {len(images)} "
+                f"images in '{images_path}', got {len(labels)}."
+            )
+        images = images[:, np.newaxis]  # (N, 28, 28) -> (N, 1, 28, 28)
+        parts.append(Dataset(images, labels, class_names=class_names))
+    return parts[0], parts[1]
+
+
+def _read_images(owner: str, path: Path) -> np.ndarray:
+    images = read_idx(path)
+    if images.dtype != np.uint8 or images.shape[1:] != (_SIDE, _SIDE):
+        raise FileFormatError(
+            f"[{owner}] '{path}' must hold images, bytes of the shape (n, {_SIDE}, {_SIDE}), "
+            f"got {images.dtype} of the shape {images.shape}."
+        )
+    return images
+
+
+def _read_labels(owner: str, path: Path, first: int, classes: int) -> np.ndarray:
+    """Return the labels (n,) in a file as int64, counted from 0."""
+    labels = read_idx(path)
+    if labels.dtype != np.uint8 or labels.ndim != 1:
+        raise FileFormatError(
+            f"[{owner}] '{path}' must hold labels, bytes of the shape (n,), "
+            f"got {labels.dtype} of the shape {labels.shape}."
+        )
+    last = first + classes - 1
+    outside = (labels < first) | (labels > last)
+    if outside.any():
+        raise FileFormatError(
+            f"[{owner}] '{path}' must hold labels from {first} to {last}, got {labels[outside][0]}."
+        )
+    return labels.astype(np.int64) - first

@@ -1,41 +1,98 @@
-"""MNIST: 60,000 + 10,000 images of handwritten digits, and the small sample of them.
+"""MNIST, and the two sets in its form: Fashion-MNIST and KMNIST.
 
-Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-based learning applied to document
-recognition", 1998. An image is 28 x 28 grey values, 0 (paper) to 255 (ink). The set is four
-IDX files, which `idx_sets` reads and `download` fetches. The sample of 5,000 digits that the
-project carries in `mnist_dataset/` has other file names, so that no one takes it for the set.
+Each has 60,000 + 10,000 images of 28 x 28 grey values, 0 (paper) to 255 (ink), of ten classes, in
+four IDX files of the same names.
 """
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ... import checks
 from ..dataset import Dataset
 from ..download import download_files
-from .idx_sets import find_idx_files, load_idx_files
+from .idx import find_idx_files, load_idx_files
 
-#: The files of the full set with their MD5 sums, in the order of `load_idx_files`.
-MNIST_FILES = {
-    "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-    "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
-    "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
-    "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
-}
 
-#: Where the full set is kept; each is asked in turn.
-MNIST_MIRRORS = (
-    "https://storage.googleapis.com/cvdf-datasets/mnist/",
-    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+@dataclass(frozen=True)
+class MnistSet:
+    """One of the three sets.
+
+    Attributes
+    ----------
+    title
+        Its common name.
+    command
+        Its name on the command line.
+    files
+        The files in the order of `load_idx_files`, each with its MD5 sum.
+    mirrors
+        Addresses of folders that hold the files; each is tried in turn.
+    class_names
+        In the order of the labels.
+    """
+
+    title: str
+    command: str
+    files: dict[str, str]
+    mirrors: tuple[str, ...]
+    class_names: tuple[str, ...]
+
+
+#: Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-based learning applied to document
+#: recognition", 1998.
+MNIST = MnistSet(
+    title="MNIST",
+    command="mnist",
+    files={
+        "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+        "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+        "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
+        "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+    },
+    mirrors=(
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    ),
+    class_names=tuple("0123456789"),
 )
 
-_SAMPLE_FILES = (
-    "sample-4000-train-images-idx3-ubyte.gz",
-    "sample-4000-train-labels-idx1-ubyte.gz",
-    "sample-1000-test-images-idx3-ubyte.gz",
-    "sample-1000-test-labels-idx1-ubyte.gz",
+#: H. Xiao, K. Rasul, R. Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking
+#: Machine Learning Algorithms", 2017, arXiv:1708.07747.
+FASHION_MNIST = MnistSet(
+    title="Fashion-MNIST",
+    command="fashion",
+    files={
+        "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+        "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+        "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+    },
+    mirrors=(
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+    ),
+    class_names=(
+        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    ),
 )
-_DIGITS = tuple("0123456789")
+
+#: T. Clanuwat, M. Bober-Irizar, A. Kitamoto, A. Lamb, K. Yamamoto, D. Ha, "Deep Learning for
+#: Classical Japanese Literature", 2018, arXiv:1812.01718. The names are the sounds.
+KMNIST = MnistSet(
+    title="KMNIST",
+    command="kmnist",
+    files={
+        "train-images-idx3-ubyte.gz": "bdb82020997e1d708af4cf47b453dcf7",
+        "train-labels-idx1-ubyte.gz": "e144d726b3acfaa3e44228e80efcd344",
+        "t10k-images-idx3-ubyte.gz": "5c965bf0a639b31b8f53240b1b52f4d7",
+        "t10k-labels-idx1-ubyte.gz": "7320c461ea6c1c855c0b718fb2a4b134",
+    },
+    mirrors=("http://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
+    class_names=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+)
 
 
 def load_mnist_gz(path: str | os.PathLike) -> tuple[Dataset, Dataset]:
@@ -55,122 +112,96 @@ def load_mnist_gz(path: str | os.PathLike) -> tuple[Dataset, Dataset]:
     Raises
     ------
     FileNotFoundError
-        Where a file is missing; the message says how to get it.
+        If a file is missing; the message says how to get it.
     nn.io.FileFormatError
-        For a file that is damaged or holds something else.
+        If a file is damaged or holds something else.
     """
     checks.path("load_mnist_gz", "path", path)
-    return _load("load_mnist_gz", [Path(path, name) for name in MNIST_FILES])
+    return _load_files("load_mnist_gz", MNIST, [Path(path, name) for name in MNIST.files])
 
 
 def load_mnist(
     path: str | os.PathLike = "mnist_dataset", download: bool = True
 ) -> tuple[Dataset, Dataset]:
-    """Return MNIST from a folder, gzipped or unpacked, and download it into it where needed.
+    """Return MNIST from a folder, gzipped or unpacked, after downloading it if it is not there.
 
     Parameters
     ----------
     path
-        The folder; `download_mnist` makes it where it does not exist.
+        The folder; it is created if it does not exist.
     download
-        Whether to download the set where the folder does not hold it.
+        Whether to download the set if the folder does not hold it.
 
     Returns
     -------
     train, test
-        As `load_mnist_gz` does.
+        As in `load_mnist_gz`.
 
     Raises
     ------
     ConnectionError
-        Where the set is not there and no mirror answers.
+        If the set is not there and no mirror answers.
     OSError
-        Where it cannot be downloaded for another reason.
+        If it cannot be downloaded for another reason.
     FileNotFoundError
-        Where it is not there and `download` is false.
+        If it is not there and `download` is false.
     nn.io.FileFormatError
-        For a file that is damaged or holds something else.
+        If a file is damaged or holds something else.
     """
-    paths = find_idx_files(path, MNIST_FILES)
-    if download and not all(file.is_file() for file in paths):
-        paths = download_mnist(path)
-    return _load("load_mnist", paths)
+    return _load("load_mnist", MNIST, path, download)
 
 
-def load_mnist_sample(path: str | os.PathLike = "mnist_dataset") -> tuple[Dataset, Dataset]:
-    """Return the sample of MNIST that the project carries, from the folder `mnist_dataset`.
+def load_fashion_mnist(path: str | os.PathLike, download: bool = False) -> tuple[Dataset, Dataset]:
+    """Return Fashion-MNIST, images of ten kinds of clothing, from a folder.
 
-    Good for trying things out with no network; its accuracies are not those of MNIST. All of
-    its digits, the test ones too, come from the training set of MNIST.
+    Its files have the names of MNIST's, so it needs a folder of its own.
 
     Parameters
     ----------
     path
-        The folder.
-
-    Returns
-    -------
-    train, test
-        Datasets of 4,000 and 1,000 digits, as many of each class: images (N, 1, 28, 28)
-        uint8, labels (N,) int64.
-
-    Raises
-    ------
-    FileNotFoundError, nn.io.FileFormatError
-        As `load_mnist_gz` does.
-    """
-    paths = [Path(path, name) for name in _SAMPLE_FILES]
-    for file in paths:
-        if not file.is_file():
-            raise FileNotFoundError(
-                f"[load_mnist_sample] '{file}' does not exist: the sample is in the folder "
-                "mnist_dataset of the project, give its path."
-            )
-    return _load("load_mnist_sample", paths)
-
-
-def load_mnist_or_sample(
-    path: str | os.PathLike = "mnist_dataset",
-    download: bool = True,
-    sample_path: str | os.PathLike | None = None,
-) -> tuple[Dataset, Dataset, str]:
-    """Return MNIST where it is there or can be downloaded, else the sample; say which.
-
-    Without a network the decision for the sample falls within ten seconds.
-
-    Parameters
-    ----------
-    path
-        The folder of the full set.
+        The folder with train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz,
+        t10k-images-idx3-ubyte.gz and t10k-labels-idx1-ubyte.gz, or with them unpacked.
     download
-        Whether to try to download the full set where the folder does not hold it.
-    sample_path
-        The folder of the sample, the project's `mnist_dataset`; None for `path`.
+        Whether to download the set if the folder does not hold it.
 
     Returns
     -------
     train, test
-        As `load_mnist` or `load_mnist_sample` does.
-    source
-        A sentence for the user that says which of them it is, and why.
+        Datasets of 60,000 and 10,000 images: images (N, 1, 28, 28) uint8, labels (N,) int64.
 
     Raises
     ------
     FileNotFoundError
-        Where neither is there.
+        If a file is missing and `download` is false; the message says how to get it.
+    OSError
+        If the set cannot be downloaded; ConnectionError if no mirror answers.
     nn.io.FileFormatError
-        For a file that is damaged or holds something else.
+        If a file is damaged or holds something else.
     """
-    try:
-        train, test = load_mnist(path, download)
-    except OSError as error:
-        reason = f"no full set: {str(error).splitlines()[0]}"
-        train, test = load_mnist_sample(path if sample_path is None else sample_path)
-        name = "the sample of MNIST"
-    else:
-        reason = f"from '{path}'"
-        name = "MNIST"
-    return train, test, f"{name}, {len(train):,} + {len(test):,} digits ({reason})"
+    return _load("load_fashion_mnist", FASHION_MNIST, path, download)
+
+
+def load_kmnist(path: str | os.PathLike, download: bool = False) -> tuple[Dataset, Dataset]:
+    """Return KMNIST, ten characters of old Japanese handwriting, from a folder.
+
+    Its files have the names of MNIST's, so it needs a folder of its own.
+
+    Parameters
+    ----------
+    path, download
+        As in `load_fashion_mnist`.
+
+    Returns
+    -------
+    train, test
+        Datasets of 60,000 and 10,000 images: images (N, 1, 28, 28) uint8, labels (N,) int64.
+
+    Raises
+    ------
+    FileNotFoundError, OSError, nn.io.FileFormatError
+        As in `load_fashion_mnist`.
+    """
+    return _load("load_kmnist", KMNIST, path, download)
 
 
 def download_mnist(
@@ -181,37 +212,108 @@ def download_mnist(
 ) -> list[Path]:
     """Download the four files of MNIST, 12 MB, and return their paths.
 
-    Files that are in place and right are not downloaded again.
+    Files that are in the folder with the right checksum are not downloaded again.
 
     Parameters
     ----------
     path
-        The folder, made where it does not exist.
+        The folder; it is created if it does not exist.
     mirrors
-        Addresses to download from, in place of the two usual ones.
+        Addresses to download from instead of the two usual ones.
     timeout, progress
         As in `download_files`.
 
     Raises
     ------
     ConnectionError
-        Where no mirror answers; the message names the sample as a way out.
+        If no mirror answers; the message points to the sample.
     OSError, ValueError
-        As `download_files` does.
+        As in `download_files`.
     """
-    mirrors = MNIST_MIRRORS if mirrors is None else mirrors
     try:
-        return download_files(MNIST_FILES, path, mirrors, timeout=timeout, progress=progress)
+        return _download(MNIST, path, mirrors, timeout, progress)
     except ConnectionError as error:
         raise ConnectionError(
-            f"{error}\nTry again later, or use the sample that the project carries: "
+            f"{error}\nTry again later, or use the sample in the project's folder mnist_dataset: "
             "nn.data.load_mnist_sample('mnist_dataset')."
         ) from error
 
 
-def _load(owner: str, paths: list[Path]) -> tuple[Dataset, Dataset]:
-    advice = (
-        f"download MNIST with `python -m nn.data mnist --dir {paths[0].parent}`, or use the sample "
-        "that the project carries, nn.data.load_mnist_sample('mnist_dataset')"
-    )
-    return load_idx_files(owner, paths, _DIGITS, advice)
+def download_fashion_mnist(
+    path: str | os.PathLike,
+    mirrors: Sequence[str] | None = None,
+    timeout: float = 6.0,
+    progress: bool = True,
+) -> list[Path]:
+    """Download the four files of Fashion-MNIST, 31 MB, and return their paths.
+
+    Files that are in the folder with the right checksum are not downloaded again; others of the
+    same names, such as MNIST's, are replaced.
+
+    Parameters
+    ----------
+    path
+        The folder; it is created if it does not exist.
+    mirrors
+        Addresses to download from instead of the usual ones.
+    timeout, progress
+        As in `download_files`.
+
+    Raises
+    ------
+    ConnectionError, OSError, ValueError
+        As in `download_files`.
+    """
+    return _download(FASHION_MNIST, path, mirrors, timeout, progress)
+
+
+def download_kmnist(
+    path: str | os.PathLike,
+    mirrors: Sequence[str] | None = None,
+    timeout: float = 6.0,
+    progress: bool = True,
+) -> list[Path]:
+    """Download the four files of KMNIST, 21 MB, and return their paths.
+
+    Parameters
+    ----------
+    path, mirrors, timeout, progress
+        As in `download_fashion_mnist`.
+
+    Raises
+    ------
+    ConnectionError, OSError, ValueError
+        As in `download_files`.
+    """
+    return _download(KMNIST, path, mirrors, timeout, progress)
+
+
+def _load(
+    owner: str, which: MnistSet, path: str | os.PathLike, download: bool
+) -> tuple[Dataset, Dataset]:
+    paths = find_idx_files(path, which.files)
+    if download and not all(file.is_file() for file in paths):
+        paths = download_mnist(path) if which is MNIST else _download(which, path)
+    return _load_files(owner, which, paths)
+
+
+def _load_files(owner: str, which: MnistSet, paths: list[Path]) -> tuple[Dataset, Dataset]:
+    folder = paths[0].parent
+    advice = f"download {which.title} with `python -m nn.data {which.command} --dir {folder}`"
+    if which is MNIST:
+        advice += (
+            ", or use the sample in the project's folder mnist_dataset, "
+            "nn.data.load_mnist_sample('mnist_dataset')"
+        )
+    return load_idx_files(owner, paths, which.class_names, advice)
+
+
+def _download(
+    which: MnistSet,
+    path: str | os.PathLike,
+    mirrors: Sequence[str] | None = None,
+    timeout: float = 6.0,
+    progress: bool = True,
+) -> list[Path]:
+    mirrors = which.mirrors if mirrors is None else mirrors
+    return download_files(which.files, path, mirrors, timeout=timeout, progress=progress)

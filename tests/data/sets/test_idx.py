@@ -15,10 +15,10 @@ from conftest import FULL_MNIST, SAMPLE
 
 from nn import data, io
 from nn.data import read_idx, write_idx
-from nn.data.sets import mnist
+from nn.data.sets import mnist, mnist_sample
 
 DTYPES = [np.uint8, np.int8, np.int16, np.int32, np.float32, np.float64]
-TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = mnist.MNIST_FILES
+TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = mnist.MNIST.files
 
 needs_full_mnist = pytest.mark.skipif(
     not FULL_MNIST.is_dir(), reason="needs the full MNIST in ../shared/data/mnist"
@@ -73,10 +73,10 @@ BROKEN_CONTENT = {
     "not IDX": (b"<html>404</html>", "does not begin as an IDX file"),
     "type": (b"\0\0\x0a\x01" + GOOD[4:], "does not begin as an IDX file"),
     "first bytes": (b"\0\1\x08\x01" + GOOD[4:], "does not begin as an IDX file"),
-    "no axes": (b"\0\0\x08\x00" + b"a", "announces 0 axes"),
-    "many axes": (b"\0\0\x08\x28" + b"\0\0\0\1" * 40 + b"a", "announces 40 axes"),
+    "no axes": (b"\0\0\x08\x00" + b"a", "0 axes"),
+    "many axes": (b"\0\0\x08\x28" + b"\0\0\0\1" * 40 + b"a", "header says 40 axes"),
     "header": (GOOD[:6], "ends inside its header"),
-    "no elements": (struct.pack(">HBBII", 0, 8, 2, 0, 5), r"announces the shape \(0, 5\)"),
+    "no elements": (struct.pack(">HBBII", 0, 8, 2, 0, 5), r"header says the shape \(0, 5\)"),
     "truncated": (GOOD[:-1], "it is truncated: .* takes 4 bytes, it has 3"),
     "oversized": (GOOD + b"e", "holds more than the 4 bytes"),
     "absurd": (
@@ -116,7 +116,7 @@ def test_refuses_damaged_gzip(tmp_path):
             pytest.fail(f"{what}: read {read_idx(path)}")
 
 
-def test_never_unpacks_more_than_the_header_announces(tmp_path):
+def test_never_unpacks_more_than_the_header_says(tmp_path):
     path = tmp_path / "bomb.gz"
     path.write_bytes(gzip.compress(GOOD + bytes(50_000_000)))
     tracemalloc.start()
@@ -152,7 +152,7 @@ def test_refuses_to_write_what_the_format_cannot_hold(tmp_path, array, message):
 @pytest.fixture
 def folder(tmp_path):
     """A folder with the sample under the names of the full set."""
-    for name, sample_name in zip(mnist.MNIST_FILES, mnist._SAMPLE_FILES, strict=True):
+    for name, sample_name in zip(mnist.MNIST.files, mnist_sample.SAMPLE_FILES, strict=True):
         shutil.copy(SAMPLE / sample_name, tmp_path / name)
     return tmp_path
 
@@ -171,7 +171,7 @@ def test_the_sample_is_whole_and_balanced(sample):
 
 def test_the_sample_has_the_checksums_of_its_readme():
     readme = (SAMPLE / "README.md").read_text(encoding="utf-8")
-    for name in mnist._SAMPLE_FILES:
+    for name in mnist_sample.SAMPLE_FILES:
         packed = (SAMPLE / name).read_bytes()
         for shown, content in ((name, packed), (name[:-3], gzip.decompress(packed))):
             row = next(line for line in readme.splitlines() if f"`{shown}`" in line)
@@ -194,7 +194,7 @@ def test_load_mnist_reads_unpacked_files_too(folder, sample):
     np.testing.assert_array_equal(test.y, sample[1].y)
 
 
-@pytest.mark.parametrize("missing", mnist.MNIST_FILES)
+@pytest.mark.parametrize("missing", mnist.MNIST.files)
 def test_a_missing_part_says_what_to_do(folder, missing):
     (folder / missing).unlink()
     message = rf"{missing}' does not exist: .*python -m nn.data mnist --dir .*load_mnist_sample"
@@ -235,7 +235,7 @@ def test_load_mnist_or_sample_prefers_the_full_set(folder):
 
 
 def test_load_mnist_or_sample_falls_back_and_says_so(tmp_path):
-    for name in mnist._SAMPLE_FILES:
+    for name in mnist_sample.SAMPLE_FILES:
         shutil.copy(SAMPLE / name, tmp_path)
     train, test, source = data.load_mnist_or_sample(tmp_path, download=False)
     assert (len(train), len(test)) == (4000, 1000)

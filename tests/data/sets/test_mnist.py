@@ -8,7 +8,7 @@ import pytest
 
 from nn import data, io
 from nn.data import write_idx
-from nn.data.sets import idx_sets
+from nn.data.sets import emnist, mnist
 
 MNIST_LIKE = [
     *("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
@@ -83,7 +83,7 @@ def test_emnist(tmp_path, rng, split):
 
 
 def test_emnist_names_its_characters(tmp_path, rng):
-    known = {split: "".join(names) for split, names in idx_sets._EMNIST_CLASSES.items()}
+    known = {split: "".join(names) for split, names in emnist.CLASSES.items()}
     both = string.digits + string.ascii_uppercase
     assert known == {
         "balanced": both + "abdefghnqrt",
@@ -150,9 +150,9 @@ def test_refuses_what_is_damaged_or_something_else(tmp_path, rng, name, content,
 
 
 def test_the_official_sums_and_mirrors_are_known():
-    for known in (idx_sets.FASHION_MNIST, idx_sets.KMNIST):
+    for known in (mnist.FASHION_MNIST, mnist.KMNIST):
         assert list(known.files) == MNIST_LIKE
         assert all(len(bytes.fromhex(md5)) == 16 for md5 in known.files.values())
         assert all(mirror.startswith("http") for mirror in known.mirrors)
-    assert idx_sets.FASHION_MNIST.files[MNIST_LIKE[0]] == "8d4fb7e6c68d591d4c3dfef9ec88bf0d"
-    assert idx_sets.KMNIST.files[MNIST_LIKE[0]] == "bdb82020997e1d708af4cf47b453dcf7"
+    assert mnist.FASHION_MNIST.files[MNIST_LIKE[0]] == "8d4fb7e6c68d591d4c3dfef9ec88bf0d"
+    assert mnist.KMNIST.files[MNIST_LIKE[0]] == "bdb82020997e1d708af4cf47b453dcf7"
