@@ -1,0 +1,98 @@
+"""The checks of targets and of weights of samples that the losses share."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import checks, cuda
+
+Array = Any  # numpy.ndarray or cupy.ndarray
+
+
+def check_shape(owner: str, y_true: Array, shape: tuple[int, ...]) -> None:
+    """Raise if targets have another shape than the predictions, or are not finite."""
+    if y_true.shape != shape:
+        # (n,) against (n, 1) would broadcast to (n, n) without an error.
+        fits = y_true.size == math.prod(shape)
+        hint = f"use y_true.reshape{shape}" if fits else "give the last layer as many outputs"
+        raise ValueError(
+            f"[{owner}] expects 'y_true' of the predictions' shape {shape}, got {y_true.shape}: "
+            f"{hint}."
+        )
+    if y_true.dtype.kind not in "fiub":
+        raise checks.error(owner, "y_true", "must hold numbers", y_true.dtype)
+    xp = cuda.get_array_module(y_true)
+    if y_true.dtype.kind == "f" and not bool(xp.isfinite(y_true).all()):
+        raise ValueError(f"[{owner}] 'y_true' must be finite, got NaN or infinite values.")
+
+
+def check_range(owner: str, y_true: Array, low: float, high: float) -> None:
+    """Raise if a target is outside low..high; the message names it."""
+    for value, wrong in ((y_true.min(), y_true.min() < low), (y_true.max(), y_true.max() > high)):
+        if wrong:
+            raise checks.error(owner, "y_true", f"must be in {low}..{high}", value.item())
+
+
+def check_classes(owner: str, y_true: Array, shape: tuple[int, ...]) -> None:
+    """Raise unless targets are labels (N,), or rows (N, classes) that sum to 1."""
+    if len(shape) != 2:
+        raise ValueError(
+            f"[{owner}] expects 2-D predictions (N, classes), got {shape}: add Flatten() and "
+            "Dense(classes) before the loss."
+        )
+    if shape[1] < 2:
+        raise ValueError(
+            f"[{owner}] expects at least 2 classes, got predictions of shape {shape}: "
+            "use 'binary_crossentropy' for one output."
+        )
+    if y_true.shape == shape:
+        check_distributions(owner, y_true)
+        return
+    if y_true.shape != shape[:1]:
+        raise ValueError(
+            f"[{owner}] expects 'y_true' as labels of shape {shape[:1]} or rows of shape {shape}, "
+            f"got {y_true.shape}: use y_true.reshape(-1) for a column of labels."
+        )
+    if y_true.dtype.kind not in "iu":
+        raise ValueError(
+            f"[{owner}] 'y_true' must hold integer labels, got dtype {y_true.dtype}: "
+            "use y_true.astype(int)."
+        )
+    check_range(owner, y_true, 0, shape[1] - 1)
+
+
+def check_distributions(owner: str, rows: Array) -> None:
+    """Raise unless each row is a distribution: non-negative, with the sum 1."""
+    if rows.dtype.kind not in "fiub":
+        raise checks.error(owner, "y_true", "must hold numbers", rows.dtype)
+    sums = rows.sum(axis=1, dtype=np.float64)
+    # Written so that NaN, for which every comparison is false, is an error too.
+    wrong = ~((rows.min(axis=1) >= 0) & (abs(sums - 1) <= 1e-4))
+    if bool(wrong.any()):
+        row = int(wrong.argmax())
+        rule = f"must have rows of at least 0 that sum to 1, but row {row}"
+        values = cuda.to_cpu(rows[row])
+        raise ValueError(f"[{owner}] 'y_true' {rule} is {np.array2string(values, threshold=12)}.")
+
+
+def check_weights(owner: str, weights: Any, y_pred: Array) -> Array:
+    """Return weights of samples as an array (N,) of the predictions' dtype, on their device."""
+    xp = cuda.get_array_module(y_pred)
+    weights = checks.real_array(owner, "sample_weight", weights)
+    weights = xp.asarray(weights, dtype=y_pred.dtype)
+    if weights.shape != y_pred.shape[:1]:
+        rule = f"must have the shape {y_pred.shape[:1]}, one weight for each sample"
+        raise checks.error(owner, "sample_weight", rule, weights.shape)
+    if not bool(((weights >= 0) & (weights < math.inf)).all()):
+        lowest, highest = float(weights.min()), float(weights.max())
+        raise ValueError(
+            f"[{owner}] 'sample_weight' must be at least 0 and not NaN or infinite, "
+            f"got weights from {lowest:g} to {highest:g}."
+        )
+    return weights
+
+
+def along_batch(weights: Array, array: Array) -> Array:
+    """Return weights as (N, 1, ...), with as many axes as `array`."""
+    return weights.reshape(-1, *[1] * (array.ndim - 1))  # (N,) -> (N, 1, ...)
