@@ -64,8 +64,8 @@ class Model(Network):
     layers : list of Layer
     loss, optimizer
         The objects that `compile` made; None before.
-    wrapped_optimizer : nn.optim.Optimizer or None
-        The optimizer with all methods of an `Optimizer`, if yours has only a `step`.
+    wrapped_loss, wrapped_optimizer : nn.losses.Loss, nn.optim.Optimizer, or None
+        The same with all methods of a `Loss` and an `Optimizer`, even if yours have only a few.
     accumulator : nn.optim.Accumulator
         The gradients that wait for a step of the optimizer, with `gradient_accumulation_steps`.
     set_aside : dict or None
@@ -114,7 +114,7 @@ class Model(Network):
             )
         for argument in unknown:
             raise TypeError(str(checks.unknown("Model", "argument", argument, _ARGUMENTS)))
-        self.loss: Any = None
+        self.loss = None
         self.optimizer = None
         self.metrics: list[Metric] = []
         self.accumulator = optim.Accumulator()
@@ -129,6 +129,16 @@ class Model(Network):
             self.compile(loss, "adam" if optimizer is None else optimizer)
         elif optimizer is not None:
             self.optimizer = optim.get(optimizer)
+
+    @property
+    def loss(self) -> Any:
+        """The loss that `compile` made, or your own object; None before."""
+        return self._loss
+
+    @loss.setter
+    def loss(self, loss: Any) -> None:
+        self._loss = loss
+        self.wrapped_loss: Any = None if loss is None else losses.wrap(loss)
 
     @property
     def optimizer(self) -> Any:
@@ -216,7 +226,7 @@ class Model(Network):
 
     def _connect_loss(self) -> None:
         """Let a cross-entropy see the logits where the model ends in its own activation."""
-        pair = getattr(self.loss, "paired_activation", None)
+        pair = None if self.wrapped_loss is None else self.wrapped_loss.paired_activation
         if pair is not None:
             last = output_activation(self.layers)
             kind = type(last).__name__
@@ -225,7 +235,7 @@ class Model(Network):
                     f"[Model] ends in {kind} under {type(self.loss).__name__}, which goes with "
                     f"{pair} or with logits: change the last activation, or the loss."
                 )
-            self.loss.activation = last if kind == pair else None
+            self.wrapped_loss.activation = last if kind == pair else None
 
     @property
     def threshold(self) -> float:
@@ -236,7 +246,7 @@ class Model(Network):
     def _require_compiled(self, caller: str) -> None:
         if not self.layers:
             raise ValueError(f"[Model] has no layers: add() some before {caller}().")
-        if self.loss is None or self.wrapped_optimizer is None:
+        if self.wrapped_loss is None or self.wrapped_optimizer is None:
             raise RuntimeError(f"[Model] call compile(loss, optimizer) before {caller}().")
         self._connect_loss()
 
@@ -277,12 +287,14 @@ class Model(Network):
         self.use_training_weights()
         x, y = self._inputs(x), cuda.to_device(y, self.device)
         y_pred = self._forward(x, training=True)
-        loss = self._loss(y_pred, y, sample_weight) + self.penalty()
+        # `fit` passes its metrics, and checks its data before the first batch.
+        is_checked = metrics is not None and self.progress is not None
+        loss = self._batch_loss(y_pred, y, sample_weight, is_checked) + self.penalty()
         if not math.isfinite(loss):
             raise FloatingPointError(
                 f"[Model] the loss is {loss}: {finite.first_not_finite(self, x)}"
             )
-        self._backward_params(self.loss.backward())
+        self._backward_params(self.wrapped_loss.backward())
         pairs = self.get_params_and_grads()
         self._check_gradients(pairs)
         summed = self.accumulator.add(pairs, len(x))
@@ -349,11 +361,13 @@ class Model(Network):
             params = [layer.params[key] for _, layer, key, _ in trained]
             self.wrapped_optimizer.step(self.accumulator.finish(params))
 
-    def _loss(self, y_pred: Array, y: Array, sample_weight: Array | None = None) -> float:
-        if sample_weight is None:
-            return float(self.loss.forward(y_pred, y))
-        weights = cuda.to_device(sample_weight, self.device)
-        return float(self.loss.forward(y_pred, y, sample_weight=weights))
+    def _batch_loss(
+        self, y_pred: Array, y: Array, sample_weight: Array | None, is_checked: bool
+    ) -> float:
+        if sample_weight is not None:
+            sample_weight = cuda.to_device(sample_weight, self.device)
+        loss = self.wrapped_loss
+        return (loss.compute if is_checked else loss.forward)(y_pred, y, sample_weight)
 
     # ------------------------------------------------------------------------------ training
 
@@ -599,7 +613,8 @@ class Model(Network):
             for x, targets, *weight in batches:
                 x = self._inputs(x)
                 y_pred = fold.run(self.layers, x, keep_logits=True)
-                loss = self._loss(y_pred, cuda.to_device(targets, self.device), *weight)
+                targets = cuda.to_device(targets, self.device)
+                loss = self._batch_loss(y_pred, targets, weight[0] if weight else None, True)
                 if not (math.isfinite(loss) or may_be_nan):
                     reason = finite.first_not_finite(self, x)
                     raise FloatingPointError(f"[Model] the loss of the data is {loss}: {reason}")

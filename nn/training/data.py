@@ -9,7 +9,6 @@ Of a model these functions use the public attributes only.
 """
 
 import functools
-import inspect
 import math
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
@@ -92,8 +91,11 @@ def check_targets(model: "Model", x: Any, y: Array) -> None:
     """Raise where the targets of inputs do not fit the model; build the model for the inputs."""
     if not model.built:
         model.build((None, *x.shape[1:]))
-    if hasattr(model.loss, "check_targets"):
-        model.loss.check_targets(y, (len(x), *(model.output_shape or ())[1:]))
+    model.wrapped_loss.check_targets(y, (len(x), *(model.output_shape or ())[1:]))
+    largest = np.finfo(model.dtype).max
+    if y.dtype.kind == "f" and y.dtype.itemsize > 4 and bool((abs(y) > largest).any()):
+        rule = f"must be at most {largest:.2g} in size, the largest number of {model.dtype}"
+        raise checks.error("Model", "y", rule, float(abs(y).max()))
 
 
 def check_batch(
@@ -168,7 +170,7 @@ def weights_by_class(model: "Model", class_weight: Any, y: np.ndarray) -> np.nda
 
 def check_loss_takes_weights(model: "Model") -> None:
     """Raise where the loss knows no weights of samples."""
-    if "sample_weight" not in inspect.signature(model.loss.forward).parameters:
+    if not model.wrapped_loss.takes_weights:
         raise ValueError(
             f"[Model] weights of samples need a loss whose forward() takes 'sample_weight', which "
             f"{type(model.loss).__name__} does not: let it define sample_losses() in its place."
