@@ -6,7 +6,8 @@ at random. The functions `load_...` return datasets, `download_...` fetch their 
 """
 
 from . import augment
-from .dataset import Dataset, class_weights
+from .classes import class_weights
+from .dataset import Dataset
 from .download import download_files
 from .images.decode import load_image
 from .images.digits import normalize_digit, normalize_digits

@@ -16,20 +16,20 @@ from typing import Any
 import numpy as np
 
 from .. import checks, cuda, validation
-from .dataset import (
+from .batching import (
     Augment,
-    Dataset,
-    _as_rows,
-    _check_dtype,
-    _check_function,
-    _check_mixing,
-    _check_rng,
-    _checked,
-    _generator,
-    _to_float,
     augmented,
+    batch_generator,
+    check_dtype,
+    check_function,
+    check_mixing,
+    check_rng,
+    check_rows,
     check_threads,
+    to_float,
 )
+from .dataset import Dataset
+from .rows import as_rows
 
 # Looks at a batch (x, y, weights or None) and returns the weights that it is to have.
 Check = Callable[[np.ndarray, Any, Any], Any]
@@ -208,12 +208,12 @@ class Stream:
             "batch_size": checks.positive_int("Model", "batch_size", batch_size),
             "shuffle": shuffle,
             "num_threads": num_threads,
-            "rng": None if rng is None else _check_rng(rng),
+            "rng": None if rng is None else check_rng(rng),
             "augment": augment,
-            "dtype": _check_dtype(dtype),
+            "dtype": check_dtype(dtype),
         }
         check_threads("Model", num_threads)
-        _check_function("augment", augment)
+        check_function("augment", augment)
         if self.epoch is not None:
             self.epoch += 1
         batches = self._epoch(arguments)
@@ -242,7 +242,7 @@ class Stream:
         taken = self._taken(arguments)
         augment, seed = None if "augment" in taken else arguments["augment"], 0
         if augment is not None:  # else no generator is touched
-            seed = int(_check_rng(arguments["rng"]).integers(2**63))
+            seed = int(check_rng(arguments["rng"]).integers(2**63))
         count = samples = 0
         with contextlib.closing(self._items(taken)) as items:
             for item in itertools.islice(items, self.steps):  # never one item too many
@@ -339,30 +339,30 @@ class Stream:
             x, y, weights = self._arrays(item)
             if self.check is not None:
                 weights = self.check(x, y, weights)
-            _check_mixing(augment, weights)
+            check_mixing(augment, weights)
         except (TypeError, ValueError) as error:
             kind = TypeError if isinstance(error, TypeError) else ValueError
             reason = str(error).removeprefix("[Model] ")
             raise kind(f"[Model] {self._place(index)}: {reason}") from error
-        x = _to_float(x, dtype)  # copies: the source may use its arrays again
+        x = to_float(x, dtype)  # copies: the source may use its arrays again
         if not self.with_targets:
             return (x,)
         y = None if y is None else np.array(y, dtype=dtype if y.dtype.kind == "f" else None)
         if augment is not None:
-            x, y = self._augmented(augment, x, y, _generator(seed, index), index)
+            x, y = self._augmented(augment, x, y, batch_generator(seed, index), index)
         return (x, y) if weights is None else (x, y, weights.astype(dtype))
 
     def _arrays(self, item: Any) -> tuple[np.ndarray, Any, np.ndarray | None]:
         """Return x, y and weights of what the source gave; y and weights may be None."""
         if not self.with_targets:
             x = item[0] if isinstance(item, tuple | list) and item else item
-            return _as_rows("x", x, owner="Model"), None, None
+            return as_rows("x", x, owner="Model"), None, None
         if not isinstance(item, tuple | list) or len(item) not in (2, 3):
             raise TypeError(f"must be a pair (x, y) or (x, y, sample_weight), got {_kind(item)}.")
-        x = _as_rows("x", item[0], owner="Model")
+        x = as_rows("x", item[0], owner="Model")
         if len(x) == 0:
             raise checks.error("Model", "x", "must hold at least one sample", x.shape)
-        y = None if item[1] is None else _as_rows("y", item[1], len(x), owner="Model")
+        y = None if item[1] is None else as_rows("y", item[1], len(x), owner="Model")
         if len(item) == 2 or item[2] is None:
             return x, y, None
         return x, y, validation.check_weights(item[2], "sample_weight", len(x))
@@ -373,7 +373,7 @@ class Stream:
         rows, dtype = len(x), x.dtype
         try:
             x, y = augmented(augment, x, y, rng)
-            return _checked("augment", x, rows, dtype), cuda.to_cpu(y)
+            return check_rows("augment", x, rows, dtype), cuda.to_cpu(y)
         except Exception as error:
             raise RuntimeError(
                 f"[Model] {self._place(index)}: 'augment' failed: {type(error).__name__}: {error}"

@@ -684,7 +684,7 @@ def test_mixing_without_what_it_needs_is_an_error_that_says_so(dataset):
     with pytest.raises(RuntimeError, match=r"\[Mixup\] needs labels"):
         next(Dataset(dataset.x).batches(10, augment=Mixup()))
     weighted = Dataset(dataset.x, dataset.y, sample_weight=np.ones(103))
-    with pytest.raises(ValueError, match=r"\[Dataset\] 'augment' must not mix labels where"):
+    with pytest.raises(ValueError, match=r"\[Dataset\] 'augment' must not mix labels"):
         weighted.batches(10, augment=Compose([Mixup(num_classes=3)]))
     assert len(next(weighted.batches(10, augment=RandomFlip()))) == 3
 

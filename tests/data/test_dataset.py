@@ -14,7 +14,7 @@ import pytest
 
 import nn
 from nn.data import Dataset, class_weights
-from nn.data.dataset import Rows
+from nn.data.rows import Rows
 
 
 @pytest.fixture
@@ -630,7 +630,9 @@ def test_rows_answer_as_an_array_does(rng):
     assert repr(rows) == "Rows(2 of 20 of shape (3, 4), uint8)"
     with pytest.raises(IndexError):
         rows[2]
-    with pytest.raises(ValueError, match=r"\[Rows\] cannot be made an array without copying"):
+    with pytest.raises(
+        ValueError, match=r"\[Rows\] cannot be converted to an array without a copy"
+    ):
         rows.__array__(copy=False)
 
 
@@ -763,3 +765,13 @@ def test_fit_never_reads_a_mapped_set_whole(tmp_path, rng, monkeypatch):
     assert isinstance(part.x, Rows)
     assert model.evaluate(part)["loss"] > 0
     assert model.predict(rest, batch_size=7).shape == (30, 3)
+
+
+def test_a_split_leaves_the_only_sample_of_a_class_in_the_rest(rng):
+    y = np.concatenate([np.arange(10), np.full(20, 10)])  # ten classes of one sample
+    data = nn.Dataset(np.arange(30.0)[:, np.newaxis], y)
+    rest, part = data.split(0.2, rng=rng)
+    assert set(rest.y) == set(range(11))
+    assert part.y.tolist() == [10] * 6
+    alone = nn.Dataset(np.arange(4.0)[:, np.newaxis], np.arange(4))  # here there is no other way
+    assert [len(dataset) for dataset in alone.split(0.5)] == [2, 2]

@@ -600,7 +600,7 @@ WITHOUT_WEIGHTS = type(
         (lambda m: m.fit(pairs(), class_weight={3: 1.0}), ValueError, r"of the labels, 0\.\.2"),
         (lambda m: m.fit(pairs(), class_weight=[1]), ValueError, "'class_weight' must be"),
         (lambda m: m.fit([(X, Y, Y)], augment=nn.data.augment.Mixup(0.2)), ValueError,
-            "must not mix labels where"),
+            "must not mix labels"),
         (lambda m: m.fit(pairs(), augment=3), ValueError, "'augment' must be a function"),
         (lambda m: m.fit(pairs(), augment=lambda x, rng: x[1:]), RuntimeError,
             "batch 0: 'augment' failed: ValueError: 'augment' must return 5 rows"),

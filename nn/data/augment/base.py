@@ -11,7 +11,8 @@ import numpy as np
 
 from ... import checks, random
 from ...kernels import memory
-from ..dataset import Augment, Dataset, augmented
+from ..batching import Augment, augmented
+from ..dataset import Dataset
 
 _ROWS_AT_ONCE = 256  # samples that `expand` augments at a time
 

@@ -25,7 +25,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from ... import checks
-from ..dataset import Dataset, check_threads, prepared
+from ..batching import check_threads, prepared
+from ..dataset import Dataset
 from .decode import Form, check_form, decode, require_pillow, why_not
 
 _OWNER = "load_image_folder"

@@ -1,0 +1,116 @@
+"""Preparing batches: on threads, ahead of the model, as floats and augmented.
+
+NumPy releases Python's global lock while it works on arrays, so the threads run in parallel.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from .. import checks
+from ..random import new_generator
+
+Preprocess = Callable[[np.ndarray], np.ndarray]
+Augment = Callable[..., Any]  # (x, rng) -> x, or (x, y, rng) -> (x, y) if it mixes labels
+
+_MAX_THREADS = 8  # the model is slower than so many
+
+
+def prepared(
+    prepare: Callable[[int], tuple], count: int, threads: int, first: int = 0
+) -> Generator[tuple, None, None]:
+    """Yield prepare(first), ..., prepare(count - 1) in this order; threads work ahead."""
+    if threads == 0:
+        yield from map(prepare, range(first, count))
+        return
+    pool = ThreadPoolExecutor(min(threads, count), thread_name_prefix="nn.data")
+    pending: deque[Future[tuple]] = deque()
+    try:
+        for index in range(first, count):
+            pending.append(pool.submit(prepare, index))
+            if len(pending) > threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        # Reached at the end, after an error, and if the iterator is dropped early, as Python then
+        # closes the generator. It waits for the batches in progress, so that no thread remains.
+        pool.shutdown(cancel_futures=True)
+
+
+def augmented(augment: Augment, x: Any, y: Any, rng: np.random.Generator) -> tuple[Any, Any]:
+    """Return a batch after an augmentation; one that mixes labels changes y too."""
+    if getattr(augment, "mixes_labels", False):
+        x, y = augment(x, y, rng)
+        return x, y
+    return augment(x, rng), y
+
+
+def batch_generator(seed: int, index: int) -> np.random.Generator:
+    """Return the random generator of one batch, which depends on no thread."""
+    return np.random.default_rng([seed, index])
+
+
+def to_float(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return a new array of floats: bytes scaled to [0, 1], other numbers as they are."""
+    if x.dtype == np.uint8:
+        return np.divide(x, 255, dtype=dtype)
+    with np.errstate(over="ignore"):  # overflow gives infinity, which the model refuses
+        return x.astype(dtype)
+
+
+def check_rows(source: str, x: Any, count: int, dtype: np.dtype) -> np.ndarray:
+    """Return the result of a user's function as an array of `dtype`, one row for each sample."""
+    x = np.asarray(x)
+    if x.ndim == 0 or len(x) != count:
+        raise ValueError(f"'{source}' must return {count} rows, got an array of shape {x.shape}")
+    return x.astype(dtype, copy=False)
+
+
+# ---------------------------------------------------------------------------------- checks
+
+
+def check_threads(owner: str, num_threads: int | None) -> int:
+    """Return the number of data threads; None stands for `min(8, cores)`."""
+    if num_threads is None:
+        return min(_MAX_THREADS, os.cpu_count() or 1)
+    return checks.non_negative_int(owner, "num_threads", num_threads)
+
+
+def check_dtype(dtype: Any) -> np.dtype:
+    """Return the dtype of batches, which must be a type of floats."""
+    try:
+        checked = np.dtype(dtype)
+    except TypeError as error:
+        raise checks.error("Dataset", "dtype", "must be a type of floats", dtype) from error
+    if checked.kind != "f":
+        raise checks.error("Dataset", "dtype", "must be a type of floats", dtype)
+    return checked
+
+
+def check_function(argument: str, value: Any) -> None:
+    """Raise unless an argument is a function or None."""
+    if value is not None and not callable(value):
+        raise checks.error("Dataset", argument, "must be a function or None", value)
+
+
+def check_mixing(augment: Any, sample_weight: np.ndarray | None) -> None:
+    """Raise if labels of weighted samples are to be mixed: a mixture has no weight."""
+    if sample_weight is not None and getattr(augment, "mixes_labels", False):
+        raise ValueError(
+            "[Dataset] 'augment' must not mix labels if samples or classes have weights, "
+            f"got {augment!r}."
+        )
+
+
+def check_rng(rng: Any) -> np.random.Generator:
+    """Return a generator, a new one for None."""
+    if rng is None:
+        return new_generator()
+    if not isinstance(rng, np.random.Generator):
+        raise checks.error("Dataset", "rng", "must be a numpy.random.Generator or None", rng)
+    return rng

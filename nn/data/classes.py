@@ -1,0 +1,100 @@
+"""Classes of a dataset: how many there are, their names, weights, and their shares in a split."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from .. import checks
+from ..validation import class_of_rows
+from .rows import as_rows
+
+
+def class_weights(labels: Any) -> dict[int, float]:
+    """Return weights that make all classes count equally, for `fit(class_weight=...)`.
+
+    A class without samples gets no weight.
+
+    Parameters
+    ----------
+    labels
+        Integers (n,) or (n, 1), or one-hot labels (n, classes): a dataset's `y`.
+
+    Raises
+    ------
+    ValueError
+        If the targets are not labels, or there are none.
+
+    Notes
+    -----
+    The weight of a class is n / (classes * count), as for scikit-learn's 'balanced', after
+    G. King, L. Zeng, "Logistic regression in rare events data", 2001. The mean over all samples
+    is 1.
+
+    Examples
+    --------
+    >>> class_weights([0, 0, 0, 1])
+    {0: 0.6666666666666666, 1: 2.0}
+    """
+    y = as_rows("labels", labels, owner="class_weights")
+    if y.size == len(y):  # a column, as for a single output
+        y = y.reshape(-1)  # (n, 1) -> (n,)
+        y = y.astype(np.int64) if ((y == 0) | (y == 1)).all() else y
+    classes = class_of_rows(y)
+    if classes is None or len(classes) == 0 or classes.min() < 0:
+        rule = "must be integers of at least 0 or one-hot labels, and not empty"
+        raise checks.error("class_weights", "labels", rule, labels)
+    names, counts = np.unique(classes, return_counts=True)
+    weights = len(classes) / (len(names) * counts)
+    return dict(zip(names.tolist(), weights.tolist(), strict=True))
+
+
+def count_classes(y: np.ndarray | None) -> int | None:
+    """Return the number of classes of labels; None for other targets."""
+    classes = class_of_rows(y)
+    if y is None or classes is None or classes.min() < 0:
+        return None
+    return y.shape[1] if y.ndim == 2 else int(classes.max()) + 1
+
+
+def stratified(order: np.ndarray, classes: np.ndarray, size: int) -> np.ndarray:
+    """Return `size` rows, of each class its share, taken in the random `order`.
+
+    A share is rounded down, and the samples still missing come from the classes with the largest
+    remainders (Hamilton's method). A class gives its last sample only if no class can give
+    another one.
+
+    Examples
+    --------
+    >>> stratified(np.arange(6), np.array([0, 1, 2, 2, 2, 2]), 2).tolist()  # two classes of one
+    [2, 3]
+    """
+    _, codes, counts = np.unique(classes, return_inverse=True, return_counts=True)
+    shares, remainders = np.divmod(counts * size, len(order))
+    by_remainder = np.argsort(-remainders, kind="stable")
+    while (missing := size - shares.sum()) > 0:
+        left = (counts - shares)[by_remainder]
+        candidates = by_remainder[left > 1] if (left > 1).any() else by_remainder[left > 0]
+        shares[candidates[:missing]] += 1
+    # The rows class after class, within each in random order; of each class the first ones.
+    by_class = order[np.argsort(codes[order], kind="stable")]
+    starts = np.cumsum(counts) - counts
+    return np.concatenate([by_class[a : a + k] for a, k in zip(starts, shares, strict=True)])
+
+
+def check_class_names(names: Any, y: np.ndarray | None) -> tuple[str, ...]:
+    """Return names of classes as a tuple, or raise if they do not fit the targets."""
+    if not isinstance(names, Iterable) or isinstance(names, str):
+        raise checks.error("Dataset", "class_names", "must be a list of names", names)
+    names = tuple(names)
+    if not all(isinstance(name, str) for name in names):
+        raise checks.error("Dataset", "class_names", "must be a list of names", names)
+    needed = count_classes(y)
+    # Integer labels may lack the last classes, one-hot labels have a column for each.
+    exact = y is not None and y.ndim == 2
+    if needed is not None and (needed > len(names) or (exact and needed < len(names))):
+        raise ValueError(
+            f"[Dataset] 'class_names' must name the {needed} classes of 'y', "
+            f"got {len(names)} names."
+        )
+    return names
