@@ -41,6 +41,7 @@ from .files import model_file as io
 from .inspect import explain, gradcheck, trace
 from .inspect.ensemble import Ensemble
 from .inspect.gradcheck import check_gradients
+from .inspect.lr_range import find_lr
 from .layers import (
     ELU,
     GELU,
@@ -104,7 +105,7 @@ from .layers.observe import observe
 from .model import Model
 from .optim import schedules
 from .random import seed
-from .training.lr_finder import LRCurve, find_lr
+from .training.lr_finder import LRCurve
 
 compat.import_aliases()
 

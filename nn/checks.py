@@ -9,6 +9,8 @@ import difflib
 import inspect
 import numbers
 import os
+import sys
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -35,6 +37,15 @@ def unknown(owner: str, argument: str, value: Any, known: Iterable[str]) -> Valu
     hint = f": did you mean {nearest[0]!r}?" if nearest else "."
     choices = ", ".join(repr(name) for name in names)
     return ValueError(f"[{owner}] '{argument}' must be one of {choices}, got {value!r}{hint}")
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the line of the user's program that called nn, however deep in nn the reason is."""
+    package, level = __file__.removesuffix("checks.py"), 2
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)
 
 
 def is_integer(value: Any) -> bool:

@@ -7,7 +7,6 @@ else here brings batches to it (`fit`) or uses what it has learned (`evaluate`, 
 
 import contextlib
 import difflib
-import functools
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,16 +15,19 @@ from typing import Any, Self
 import numpy as np
 
 from . import callbacks as cb
-from . import checks, cuda, losses, metrics, optim, validation
+from . import checks, cuda, losses, metrics, optim, random, validation
 from .data import Dataset
 from .files import model_file, training_state
 from .inspect import trace
 from .layers import Layer, Sigmoid, finite, fold
+from .layers.budget import budget_for
 from .layers.containers import output_activation
 from .metrics import Metric
 from .network import Array, Network
-from .training import data as data_adapters
-from .training import loop as training
+from .training.arguments import ScheduleArguments
+from .training.data import DataAdapter, limited
+from .training.loop import Fit
+from .training.progress import Progress, fresh_metrics, measure
 
 _ARGUMENTS = ("layers", "loss", "optimizer", "dtype", "seed", "name")
 _COMPILE_ARGUMENTS = (
@@ -80,7 +82,7 @@ class Model(Network):
     epoch : int
         Epochs run so far.
     stop_training : bool
-        Set to True by a callback to end training after the epoch.
+        Set to True by a callback to end training after the batch.
     progress : nn.training.Progress or None
         Where `fit` stands while it runs; it is saved with the model.
     split_seed : int
@@ -121,7 +123,7 @@ class Model(Network):
         self.history = cb.History()
         self.epoch = 0
         self.stop_training = False
-        self.progress: training.Progress | None = None
+        self.progress: Progress | None = None
         super().__init__(layers, dtype, seed, name)
         self._given_optimizer = optimizer
         self._token = object()  # by which an optimizer knows the model that it belongs to
@@ -300,8 +302,8 @@ class Model(Network):
         summed = self.accumulator.add(pairs, len(x))
         if summed is not None:  # else it waits for more batches
             self.wrapped_optimizer.step(summed)
-        measured = training.fresh_metrics(self, y) if metrics is None else metrics
-        return {"loss": loss, **training.measure(measured, y, y_pred)}
+        measured = self._fresh_metrics(y) if metrics is None else metrics
+        return {"loss": loss, **measure(measured, y, y_pred)}
 
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return the output for a batch; `training` as in `Layer.forward`."""
@@ -373,8 +375,10 @@ class Model(Network):
 
     def fit(
         self,
-        data: Any,
+        data: Any = None,
         y: Any = None,
+        *others: Any,
+        x: Any = None,
         epochs: int = 1,
         batch_size: int = 32,
         num_classes: int | None = None,
@@ -404,16 +408,18 @@ class Model(Network):
     ) -> cb.History:
         """Train the model and return the history.
 
+        All arguments after `y` are passed by name.
+
         Parameters
         ----------
         data, y
-            A `Dataset`, or an array of inputs with its targets. uint8 inputs are images and
-            are scaled to [0, 1]; others are taken as they are.
+            A `Dataset`, or an array of inputs with its targets; `x` is another name of `data`.
+            uint8 inputs are images and are scaled to [0, 1]; others are used as they are.
 
             Or a source of batches (x, y) or (x, y, sample_weight), without `y`: an object with a
             method `batches(batch_size, ...)`, an iterable such as a list or a PyTorch
-            `DataLoader`, a function that returns a generator, each begun anew every epoch; or
-            a generator, which is read on over the epochs, also by the next `fit`. Each
+            `DataLoader`, a function that returns a generator, each read from its beginning every
+            epoch; or a generator, which is read on over the epochs, also by the next `fit`. Each
             batch is checked when it comes, the first before the first step.
         epochs
             Total number of epochs; with `initial_epoch=2` and `epochs=4` two are run.
@@ -421,13 +427,13 @@ class Model(Network):
             Samples a step. A source decides itself, unless its method `batches` takes it; the
             same holds for `shuffle` and `num_threads`.
         num_classes
-            Checked against the last layer where it is given.
+            Checked against the last layer if it is given.
         val_data, validation_data
             A `Dataset`, a pair (x, y) or a source of batches, measured after each epoch. A
-            generator serves one epoch, or several with `validation_steps`. Two names for one
-            thing.
+            generator serves one epoch, or several with `validation_steps`. The two names mean the
+            same.
         validation_split
-            Share of the data, in [0, 1), to hold out in place of `val_data`: drawn at random
+            Share of the data, in [0, 1), to hold out instead of `val_data`: drawn at random
             by the model's seed, the same share of every class. Not for a source of batches.
         early_stopping, patience, min_delta
             Stop after `patience` epochs without a gain of `min_delta` in validation accuracy
@@ -437,7 +443,7 @@ class Model(Network):
             'plateau' multiplies the rate by `lr_factor` after `lr_patience` epochs without a
             gain, not below `lr_min`. 'step' does so every `lr_patience` epochs, 'exponential'
             each epoch. 'cosine' falls to `lr_min` over `epochs` after `warmup_epochs`,
-            'warm_restarts' begins anew after `lr_patience` epochs and then after twice as
+            'warm_restarts' restarts after `lr_patience` epochs and then after twice as
             many each time, 'one_cycle' rises and falls once. Or any function of the step, or a
             callback: `ReduceLROnPlateau('val_f1')`, `LearningRateScheduler(f, by='epoch')`.
             All but 'plateau' need to know the steps of an epoch: from a source without `len`,
@@ -458,19 +464,19 @@ class Model(Network):
             is the next that it gives.
         resume
             A file of `save` to go on from: weights, optimizer state, history and generators are
-            taken from it, and `initial_epoch` is the epoch that it had reached. Give the same
+            read from it, and `initial_epoch` is the epoch that it had reached. Pass the same
             data and arguments as before. From a file that was written while training, as
             `ModelCheckpoint(save_state=True)` does, training goes on bit for bit as if it had
-            never ended: callbacks get their state back, and within an epoch its remaining batches
-            follow (with another `batch_size` the epoch is begun anew). A source of batches is read
-            past those of the epoch that were trained on: a generator is to begin where the epoch
+            never ended: callbacks load their state, and within an epoch its remaining batches
+            follow (with another `batch_size` the epoch is run again). A source of batches is read
+            past those of the epoch that were trained on: a generator must begin where the epoch
             began.
         num_threads
             Threads that prepare batches, as in `Dataset.batches`.
         verbose
             0 is silent, 1 draws a bar in a terminal, 2 writes a line an epoch.
         steps_per_epoch
-            Batches of an epoch; None for all. A generator that is to last for several epochs
+            Batches of an epoch; None for all. A generator that should last for several epochs
             needs it. From other data each epoch takes the first ones of a new pass.
         use_averages
             Whether validation, and the callbacks at the end of an epoch, see the averaged weights
@@ -485,81 +491,52 @@ class Model(Network):
             `{'loss': [...], 'acc': [...], 'val_loss': [...], 'val_acc': [...], 'lr': [...]}`,
             a figure an epoch, weighted by the sizes of the batches.
 
-        Notes
-        -----
-        Ctrl-C ends the training after the present batch: a line says so, callbacks are told of
-        the end (early stopping restores its best weights), and the history of the finished epochs
-        is returned as ever. A second Ctrl-C is a KeyboardInterrupt at once. `SIGTERM` ends the
-        training in the same way, and then the program, by a SystemExit with status 143.
-
         Raises
         ------
         ValueError, TypeError
-            For data or arguments that do not fit, before the first step; a source's later
+            For data or arguments that do not fit, before the first step; for a source's later
             batches when they come, with epoch and batch in the message.
         RuntimeError
-            Where a source ends within `steps_per_epoch`, or gives nothing in a later epoch. As
-            after every error, model and history keep what was learned before, callbacks have
-            been told of the end, and a generator is closed; so it is where training ends early.
-            What the source itself raises comes out as it is, with a note of epoch and batch.
+            If a source ends within `steps_per_epoch`, or gives nothing in a later epoch. As
+            after every error, model and history keep what was learned before, `on_train_end` of
+            the callbacks has been called, and a generator is closed; the same holds if training
+            ends early. Exceptions of the source itself get a note of epoch and batch.
         FloatingPointError
-            Where the loss, a gradient or a weight becomes NaN or infinite; the message names
-            epoch, batch and layer. The gradients of vectors, as biases are, are looked at in each
-            step, for whatever is not finite in a layer's gradient is in them; all weights are at
-            the end of an epoch, before anything is measured or saved.
+            If the loss, a gradient or a weight becomes NaN or infinite; the message names
+            epoch, batch and layer. In each step the gradients of vectors, such as biases, are
+            checked, which sum a layer's whole gradient; at the end of an epoch all weights are,
+            before anything is measured or saved.
+
+        Notes
+        -----
+        A callback that sets `model.stop_training` ends the training after the batch, and the epoch
+        with it: it is validated and written into the history.
+
+        Ctrl-C ends the training after the present batch and prints a line; `on_train_end` is
+        called (early stopping restores its best weights), and the history of the finished epochs
+        is returned. A second Ctrl-C is a KeyboardInterrupt at once. `SIGTERM` ends the
+        training in the same way, and then the program, by a SystemExit with status 143.
         """
+        if others:
+            raise TypeError(
+                "[Model.fit] 'epochs', 'batch_size' and all other arguments after 'y' must be "
+                f"passed by name, got {others[0]!r} by position (Keras' order is batch_size, "
+                "epochs): write fit(x, y, batch_size=32, epochs=3)."
+            )
+        if x is not None and data is not None:
+            raise TypeError("[Model.fit] 'x' is another name of 'data': pass one of them.")
         self._require_compiled("fit")
-        batch_size = checks.positive_int("Model", "batch_size", batch_size)
-        params: dict[str, Any] = {
-            "epochs": checks.positive_int("Model", "epochs", epochs),
-            "batch_size": batch_size,
-            "verbose": verbose,
-        }
-        training.check_averages(self, use_averages)
-        display = training.display_callback(verbose)
-        train = data_adapters.as_data(self, data, y, "data")
-        train = data_adapters.with_sample_weight(self, train, sample_weight)
-        data_adapters.check_num_classes(self, num_classes)
-        for name, value in (("shuffle", shuffle), ("early_stopping", early_stopping)):
-            checks.boolean("Model", name, value)
-        if resume is not None:
-            checks.path("Model", "resume", resume)
-        saved = None if resume is None else training_state.read_training(resume)
-        seed = self.split_seed if saved is None else (saved.training or {})["split_seed"]
-        train, val = data_adapters.split_validation(
-            self, train, val_data, validation_data, validation_split, seed
+        fit = Fit(self, epochs, batch_size, initial_epoch, resume, verbose, use_averages)
+        fit.read_data(x if data is None else data, y, sample_weight, num_classes)
+        fit.read_validation(val_data, validation_data, validation_split)
+        fit.weigh_classes(class_weight)
+        fit.limit_steps(steps_per_epoch, validation_steps)
+        fit.prepare_batches(shuffle, augment, num_threads)
+        schedule = ScheduleArguments(
+            lr_schedule, lr_patience, lr_factor, lr_min, min_delta, warmup_epochs
         )
-        train = data_adapters.with_class_weight(self, train, class_weight)
-        train = data_adapters.in_steps(train, steps_per_epoch, batch_size)
-        val = data_adapters.validation_in_steps(self, val, validation_steps)
-        params.update(data_adapters.sizes(train, batch_size))
-        lr = training_state.rate(self, saved)
-        schedule = (lr_schedule, lr_patience, lr_factor, lr_min, min_delta, warmup_epochs)
-        chosen = [
-            *training.size_callback(train),
-            *training.early_stopping_callback(early_stopping, patience, min_delta),
-            *training.schedule_callback(lr, params, *schedule, self.accumulator.steps),
-            *training.user_callbacks(callbacks, params),
-            *training.chance_callback(train),
-            *display,
-        ]
-        loop = cb.CallbackList(training.checkpoints_last(chosen), self, params)
-        first = checks.non_negative_int("Model", "initial_epoch", initial_epoch)
-        if saved is not None:
-            first = (saved.training or {})["epoch"]
-        to_run = range(first, params["epochs"])
-        data_adapters.check_epochs(train, val, to_run)
-        wanted: dict[str, Any] = {
-            "shuffle": shuffle,
-            "num_threads": num_threads,
-            "augment": augment,
-        }
-        batches = functools.partial(
-            train.batches, batch_size, rng=self._data_rng, dtype=self.dtype, **wanted
-        )
-        training.run(
-            self, loop, train, val, batches, to_run, saved, resume, num_classes, use_averages
-        )
+        fit.choose_callbacks(callbacks, schedule, early_stopping, patience)
+        fit.run()
         return self.history
 
     # --------------------------------------------------------------------------------- using
@@ -578,7 +555,7 @@ class Model(Network):
         Parameters
         ----------
         data, y
-            A `Dataset`, inputs with their targets, or a source of batches as `fit` takes it,
+            A `Dataset`, inputs with their targets, or a source of batches as in `fit`,
             which is read to its end.
         batch_size
             Samples at a time; the result does not depend on it.
@@ -594,43 +571,51 @@ class Model(Network):
         ValueError, TypeError
             For data or arguments that do not fit.
         FloatingPointError
-            Where the loss is NaN or infinite; the message names the layer.
+            If the loss is NaN or infinite; the message names the layer.
         """
         self._require_compiled("evaluate")
         batch_size = checks.positive_int("Model", "batch_size", batch_size)
-        data = data_adapters.as_data(self, data, y, "data")
-        data = data_adapters.with_sample_weight(self, data, sample_weight)
-        data = data_adapters.with_class_weight(self, data, class_weight)
-        return self._evaluate(data_adapters.in_steps(data, steps, batch_size, "steps"), batch_size)
+        adapter = DataAdapter(self)
+        source = adapter.with_class_weight(adapter.data(data, y, sample_weight), class_weight)
+        return self.evaluate_checked(limited(source, steps, batch_size, "steps"), batch_size)
 
-    def _evaluate(self, data: Any, batch_size: int, may_be_nan: bool = False) -> dict[str, float]:
-        """Do as `evaluate`, for a `Dataset` or `Stream` that was checked before."""
+    def evaluate_checked(
+        self, data: Any, batch_size: int, allow_nan: bool = False
+    ) -> dict[str, float]:
+        """Return what `evaluate` does, for a `Dataset` or `Stream` that was checked before.
+
+        `fit` calls it after each epoch; with `allow_nan` a loss may be NaN.
+        """
         figures: dict[str, float] = {}
         total, samples = 0.0, 0
         batches = data.batches(batch_size, shuffle=False, dtype=self.dtype)
         with contextlib.closing(batches):
-            measured = training.fresh_metrics(self, data.y)
+            measured = self._fresh_metrics(data.y)
             for x, targets, *weight in batches:
                 x = self._inputs(x)
                 y_pred = fold.run(self.layers, x, keep_logits=True)
                 targets = cuda.to_device(targets, self.device)
                 loss = self._batch_loss(y_pred, targets, weight[0] if weight else None, True)
-                if not (math.isfinite(loss) or may_be_nan):
+                if not (math.isfinite(loss) or allow_nan):
                     reason = finite.first_not_finite(self, x)
                     raise FloatingPointError(f"[Model] the loss of the data is {loss}: {reason}")
                 total += loss * len(x)
                 samples += len(x)
-                figures = training.measure(measured, targets, y_pred)
+                figures = measure(measured, targets, y_pred)
         return {"loss": total / samples + self.penalty(), **figures}
 
+    def _fresh_metrics(self, y: Array) -> list[Metric]:
+        """Return new copies of the metrics that make sense for targets y."""
+        return fresh_metrics(self.metrics, self.loss, y, self.output_shape, self.threshold)
+
     def predict(self, x: Any, batch_size: int = 256, steps: int | None = None) -> Array:
-        """Return the output for every row of x, on the device where x is.
+        """Return the output for every row of x, on the device of x.
 
         Parameters
         ----------
         x
             Inputs of the model's shape, or a `Dataset`. As in `fit`, uint8 inputs are images
-            and are scaled to [0, 1]. Or a source of batches as `fit` takes it, where each is x
+            and are scaled to [0, 1]. Or a source of batches as in `fit`, each of which is x
             or begins with x; it is read to its end.
         batch_size
             Samples at a time; the result does not depend on it.
@@ -642,22 +627,22 @@ class Model(Network):
         ValueError, TypeError
             For inputs that do not fit.
         FloatingPointError
-            Where the output is NaN or infinite; the message names the layer.
+            If the output is NaN or infinite; the message names the layer.
         """
         batch_size = checks.positive_int("Model", "batch_size", batch_size)
         if steps is not None:
             steps = checks.positive_int("Model", "steps", steps)
         if not self.layers:
             raise ValueError("[Model] has no layers: add() some before predict().")
-        stream = data_adapters.as_inputs(self, x)
+        stream = DataAdapter(self).inputs(x)
         if stream is not None:
-            stream = data_adapters.in_steps(stream, steps, batch_size, "steps")
-            batches = stream.batches(batch_size, shuffle=False, dtype=self.dtype)
+            source = limited(stream, steps, batch_size, "steps")
+            batches = source.batches(batch_size, shuffle=False, dtype=self.dtype)
             with contextlib.closing(batches):
                 outputs = [cuda.to_cpu(self._predict(x)) for (x,) in batches]
             return np.concatenate(outputs)
         if isinstance(x, Dataset):
-            x = x.x  # not to be read whole: it may lie on the disk
+            x = x.x  # not read as a whole: it may lie on the disk
             validation.check_shape(x, self.input_shape)
         else:
             x = validation.check_inputs(x, self.input_shape)
@@ -674,19 +659,19 @@ class Model(Network):
     def predict_classes(self, x: Any, batch_size: int = 256, names: bool = False) -> Array:
         """Return the likeliest class for every row of x, as integers (n,).
 
-        A single output says 1 above 0 where it is a logit, and above 0.5 elsewhere.
+        A single output means class 1 above 0 if it is a logit, else above 0.5.
 
         Parameters
         ----------
         x, batch_size
             As for `predict`.
         names
-            Whether to return the classes' names, `class_names`, in place of their numbers.
+            Whether to return the classes' names, `class_names`, instead of their numbers.
 
         Raises
         ------
         ValueError
-            For names where the model has none, or not one for each class.
+            For names if the model has none, or not one for each class.
         """
         if names and self.class_names is None:
             raise ValueError(
@@ -724,7 +709,7 @@ class Model(Network):
         if not self.layers:
             raise ValueError("[Model] has no layers: there is none to pop().")
         layer = self.layers[-1]
-        training_state.forget_layer(self, f"{len(self.layers) - 1}_{type(layer).__name__}")
+        self._forget_last_layer()
         self.layers.pop()
         if not self.layers:
             self.input_shape = self.output_shape = None
@@ -814,10 +799,122 @@ class Model(Network):
         self.accumulator.sums = [cuda.to_device(total, device) for total in self.accumulator.sums]
         return self
 
+    # --------------------------------------------------------------------------------- state
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that training changes, as `save` writes it; not copies of the weights.
+
+        Returns
+        -------
+        dict
+            'weights' by their names in a file, 'optimizer', 'set_aside', 'accumulator',
+            'history', 'epoch', 'split_seed' and 'generators'; while `fit` runs also the entries of
+            `Progress.state_dict`.
+        """
+        names, sums = self.trained_names, self.accumulator.sums
+        if len(names) != len(sums):  # layers were frozen since: no step can be made of the sums
+            sums = []
+        accumulator = {k: getattr(self.accumulator, k) for k in ("steps", "batches", "samples")}
+        optimizer = self.wrapped_optimizer
+        return {
+            "weights": self.get_arrays(),
+            "optimizer": {} if optimizer is None else optimizer.state_dict(),
+            "set_aside": dict(self.set_aside or {}),
+            "accumulator": {**accumulator, "sums": dict(zip(names, sums, strict=False))},
+            "history": dict(self.history),
+            "epoch": self.epoch,
+            "split_seed": self.split_seed,
+            "generators": [rng.bit_generator.state for rng in self.generators],
+            **({} if self.progress is None else self.progress.state_dict()),
+        }
+
+    def load_state_dict(self, state: dict[str, Any], where: str = "state") -> None:
+        """Go on from a `state_dict` of a model with the same layers.
+
+        Parameters
+        ----------
+        state
+            The state. The optimizer's is loaded if it is not empty and the model is compiled.
+        where
+            The file it comes from, for messages.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a state that does not fit. Nothing is changed then.
+        """
+        model_file.match_arrays(self.get_arrays(), state["weights"], where)
+        generators = self._checked_generators(state)
+        waiting = self._checked_waiting(state, where)
+        self._load_optimizer(state["optimizer"])  # the last that may refuse the state
+        self.set_arrays(state["weights"], where)
+        self._set_waiting(*waiting)
+        self._set_past(state, generators)
+
+    def _checked_generators(self, state: dict[str, Any]) -> list[Any]:
+        """Return the states of the generators if those of this model can take them."""
+        own, states = self.generators, state["generators"]
+        if len(states) != len(own):
+            raise TypeError(f"'generators' holds {len(states)} states for {len(own)}")
+        return [random.checked_state(rng, s) for rng, s in zip(own, states, strict=True)]
+
+    def _set_past(self, state: dict[str, Any], generators: list[Any]) -> None:
+        """Set history, epoch, the seed of the split and every generator."""
+        for rng, generator in zip(self.generators, generators, strict=True):
+            rng.bit_generator.state = generator
+        self.history, self.epoch = cb.History(state["history"]), state["epoch"]
+        self.split_seed = state["split_seed"]
+
+    def _checked_waiting(self, state: dict[str, Any], where: str) -> tuple[Any, list, int, int]:
+        """Return the weights set aside and the accumulated gradients, if they fit the model."""
+        own, accumulator = self.get_arrays(), state["accumulator"]
+        aside, sums = state["set_aside"], accumulator["sums"]
+        for found in (aside, sums):
+            model_file.match_arrays({k: own[k] for k in found if k in own}, found, where)
+        aside = {name: array.copy() for name, array in aside.items()} or None
+        names = self.trained_names
+        if not sums or not sums.keys() >= set(names):  # other layers are trained now
+            return aside, [], 0, 0
+        arrays = [cuda.to_device(sums[name], self.device) for name in names]
+        return aside, arrays, int(accumulator["batches"]), int(accumulator["samples"])
+
+    def _set_waiting(self, aside: Any, sums: list[Array], batches: int, samples: int) -> None:
+        """Set the weights set aside and the accumulated gradients."""
+        self.set_aside, accumulator = aside, self.accumulator
+        accumulator.sums, accumulator.batches, accumulator.samples = sums, batches, samples
+
+    def _load_optimizer(self, state: dict[str, Array]) -> None:
+        """Load the optimizer's state; arrays of a wrong shape are errors here, not in a step."""
+        optimizer = self.wrapped_optimizer
+        own = {} if optimizer is None or optimizer.has_own_step else self.get_arrays()
+        for key, array in state.items():
+            name = key.partition("/")[2]  # of 'm/7_Dense_W'
+            if name in own and array.shape != own[name].shape:
+                raise ValueError(f"'{key}' has the shape {array.shape}, not {own[name].shape}")
+        if state and optimizer is not None:  # perhaps of another set of trained layers
+            optimizer.load_state_dict(state, strict=False)
+
+    def _forget_last_layer(self) -> None:
+        """Drop the state of the last layer, as of '7_Dense' that of '7_Dense_W'.
+
+        These are its optimizer state, its weights set aside, and all accumulated gradients. A
+        layer that replaces it may have the same name.
+        """
+        path = f"{len(self.layers) - 1}_{type(self.layers[-1]).__name__}"
+        optimizer, gone = self.wrapped_optimizer, (f"{path}_", f"{path}/")
+        self.accumulator.clear()
+        if self.set_aside is not None:
+            aside = self.set_aside.items()
+            self.set_aside = {name: array for name, array in aside if not name.startswith(gone)}
+        if optimizer is not None and optimizer.iterations:
+            state = optimizer.state_dict()  # keys as 'm/7_Dense_W' and 'm/7_Residual/0_Conv2D_W'
+            kept = {k: v for k, v in state.items() if not k.partition("/")[2].startswith(gone)}
+            optimizer.load_state_dict(kept, strict=False)  # layers that are frozen keep theirs
+
     # --------------------------------------------------------------------------------- files
 
     def save(self, path: str | os.PathLike, include_optimizer: bool = True) -> None:
-        """Write the whole model to one file, HDF5 or, where the name ends in .npz, NPZ.
+        """Write the whole model to one file: NPZ if the name ends in .npz, else HDF5.
 
         Parameters
         ----------
@@ -835,19 +932,37 @@ class Model(Network):
         if not self.built:
             raise RuntimeError("[Model] has no weights to save: build() or fit() it first.")
         checks.path("Model", "path", path)
-        model_file.write(path, training_state.to_file(self, include_optimizer))
+        architecture = {
+            "name": self.name,
+            "dtype": self.dtype,
+            "input_shape": self.input_shape,
+            "class_names": validation.fitting_class_names(self.class_names, self.output_shape),
+            "layers": [layer.to_config() for layer in self.layers],
+        }
+        state = self.state_dict() if include_optimizer else {"weights": self.get_arrays()}
+        compiled = self._compile_config() if include_optimizer else None
+        model_file.write(path, training_state.to_file(architecture, state, compiled))
+
+    def _compile_config(self) -> dict[str, Any]:
+        """Return what `compile` was called with, as JSON can write it."""
+        return {
+            "loss": training_state.config_of(self.loss, losses.NAME2LOSS),
+            "optimizer": training_state.config_of(self.optimizer, optim.NAME2OPTIMIZER),
+            "schedule": getattr(self.wrapped_optimizer, "schedule", None) is not None,
+            "metrics": [{"name": m.label, "threshold": m.threshold} for m in self.metrics],
+        }
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Model":
         """Return the model in a file of `save`, compiled and trained as it was.
 
-        Also reads `weights.hdf5` beside a `weights.json`, as older NumPy libraries write them;
+        Also reads `weights.hdf5` next to a `weights.json`, as older NumPy libraries write them;
         without an input shape in it the arrays are assigned when the first batch comes.
 
         Raises
         ------
         FileNotFoundError
-            Where there is no such file.
+            If there is no such file.
         nn.io.FileFormatError
             For a damaged or foreign file, or one that holds no architecture.
         ValueError
@@ -856,26 +971,64 @@ class Model(Network):
         content = model_file.read(checks.path("Model", "path", path))
         if content.architecture is None:
             content.architecture = model_file.read_layers_beside(path)
-        model = training_state.model_of(content, path, cls)
+        with training_state.refusing_nonsense(path):
+            with budget_for(content.arrays):
+                layers = training_state.layers_of(content, path)
+                given = content.architecture or {}
+                model = cls(
+                    layers,
+                    dtype=given.get("dtype", "float32"),
+                    name=given.get("name"),
+                )
+                if given.get("input_shape") is not None:
+                    model.build(given["input_shape"])
+            model.class_names = given.get("class_names")
         if model.built:
             model.set_arrays(content.arrays, str(path))
         else:
             model._pending = (content.arrays, str(path), True)
-        training_state.compile_as_saved(model, content, path)
+        if content.training is not None:
+            with training_state.refusing_nonsense(path):
+                model._compile_as_saved(content, str(path))
         return model
+
+    def _compile_as_saved(self, content: model_file.ModelFile, path: str) -> None:
+        """Compile a loaded model as it was; ask for the user's parts if some are not nn's own."""
+        state, saved = training_state.state_of(content), content.training or {}
+        self._set_past(state, self._checked_generators(state))
+        if saved["loss"] is None or saved["optimizer"] is None:
+            return
+        try:
+            arguments = training_state.compiled_of(saved)
+        except ValueError as error:
+            checks.warn(
+                f"[Model] '{path}' is loaded but not compiled, as it names parts that are not "
+                f"nn's own: {error} Call compile() with yours."
+            )
+            return
+        if saved.get("schedule"):
+            checks.warn(
+                f"[Model] '{path}' was trained with a function for its learning rate, which a "
+                f"file cannot hold: it is {arguments['optimizer'].lr} now, set optimizer.lr to the "
+                "function."
+            )
+        self.compile(**arguments)
+        self._load_optimizer(state["optimizer"])
+        self._set_waiting(*self._checked_waiting(state, path))
 
     def save_weights(self, path: str | os.PathLike) -> None:
         """Write the parameters and buffers alone."""
         if not self.built:
             raise RuntimeError("[Model] has no weights to save: build() or fit() it first.")
         checks.path("Model", "path", path)
-        model_file.write(path, model_file.ModelFile(None, training_state.weights(self)))
+        weights = {name: cuda.to_cpu(array) for name, array in self.get_arrays().items()}
+        model_file.write(path, model_file.ModelFile(None, weights))
 
     def load_weights(self, path: str | os.PathLike, strict: bool = True) -> model_file.LoadReport:
         """Read parameters and buffers into this model.
 
-        The running averages of `compile(ema_decay=...)` go on from what is read. All else that
-        the optimizer keeps stays as it is: `compile` anew to begin without it.
+        The running averages of `compile(ema_decay=...)` go on from what is read. All other
+        optimizer state stays as it is: call `compile` again to start without it.
 
         Parameters
         ----------

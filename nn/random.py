@@ -7,6 +7,7 @@ their own, and layers used without a model, are spawned from.
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -64,3 +65,10 @@ def new_generator(seed: int | None = None) -> np.random.Generator:
     if seed is None:
         return _root.spawn(1)[0]
     return np.random.default_rng(checks.non_negative_int("Model", "seed", seed))
+
+
+def checked_state(rng: np.random.Generator, state: Any) -> Any:
+    """Return a state that the generator can take; a new one of its kind raises if it cannot."""
+    twin = type(rng.bit_generator)()
+    twin.state = state
+    return twin.state

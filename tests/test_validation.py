@@ -12,6 +12,7 @@ import pytest
 
 import nn
 from nn import callbacks, validation
+from nn.training.warnings import doubt_about_scale
 
 X = np.random.default_rng(0).normal(size=(120, 4)).astype("float32")
 Y = np.arange(120) % 3
@@ -44,7 +45,7 @@ def said(fit):
     [
         ([nn.ReLU()], "cce", Y, "logits for CategoricalCrossentropy, got ReLU, .* 0 to inf"),
         ([nn.Activation("tanh")], "cce", Y, "got Tanh, whose outputs are from -1 to 1"),
-        ([nn.Softmax()], "hinge", Y, "can lie 1 apart, the margin of Hinge, got Softmax"),
+        ([nn.Softmax()], "hinge", Y, "by 1, the margin of Hinge, got Softmax"),
         ([nn.Tanh()], "mse", np.eye(3)[Y] * 5, "outputs of the last layer, Tanh, .* from 0 to 5"),
         ([nn.ReLU()], "mae", -np.eye(3)[Y], "ReLU, which are from 0 to inf, got targets from -1"),
     ],
@@ -98,7 +99,7 @@ def test_images_that_nobody_scaled(dtype, rng):
     assert said(lambda: fit(x / 255)) == []
     assert said(lambda: fit(x, nn.BatchNorm())) == []
     assert said(lambda: fit(x.astype("float32") + 0.5)) == []  # not whole
-    assert validation.doubt_about_scale(x[:, :, 0], "Dense") is None  # 4 features: no image
+    assert doubt_about_scale(x[:, :, 0], "Dense") is None  # 4 features: no image
 
 
 def test_images_with_their_channels_last(rng):
@@ -109,7 +110,7 @@ def test_images_with_their_channels_last(rng):
         compiled(stack).fit(x, Y, verbose=0)
 
     (message,) = said(lambda: fit(x))
-    assert "give x.transpose(0, 3, 1, 2), and input_shape=(1, 8, 8)" in message
+    assert "x.transpose(0, 3, 1, 2), and input_shape=(1, 8, 8)" in message
     assert said(lambda: fit(x.transpose(0, 3, 1, 2), input_shape=(1, 8, 8))) == []
     assert said(lambda: fit(x[:, :5])) == []  # five channels of 8 x 1
 

@@ -1,17 +1,18 @@
-"""What happens around training: each callback is told of every epoch and batch.
+"""Callbacks: objects whose methods `fit` calls before and after every epoch and batch.
 
 `Model.fit` writes its history, shows its progress, lowers the learning rate and stops early
-through these classes and nothing else. They use the model's public attributes only, so your
-own can do the same.
+through these classes alone. They use the model's public attributes only, so your own callbacks
+can do the same.
 
-- `base`: `Callback`, which yours subclasses, and how `fit` calls it;
-- `control`: callbacks that change the course of training, or save the model on its way;
-- `progress`: what `fit` shows of itself, in a terminal, a notebook or a file;
-- `recording`: callbacks that write down figures;
-- `layer_stats`: what goes on in each layer, with warnings of dead ReLUs and exploding gradients.
+- `base`: `Callback`, the base class, and the list through which `fit` calls callbacks;
+- `control`: callbacks that change the course of training;
+- `checkpoint`: saves the model while it trains;
+- `progress`: the progress bar, in a terminal, a notebook or a file;
+- `recording`: callbacks that write figures to files;
+- `layer_stats`: figures of each layer, with warnings of dead ReLUs and exploding gradients.
 
-A callback takes the names of Keras' methods; a method may leave out the arguments at its end
-that it does not need:
+The methods have Keras' names; a method may leave out the arguments at its end that it does not
+need:
 
 >>> class Shout(Callback):
 ...     def on_epoch_end(self, epoch):
@@ -23,18 +24,18 @@ that it does not need:
 EPOCH 1!
 EPOCH 2!
 
-One that remembers something over the epochs returns it from `get_state` and takes it back in
-`set_state`: it is saved with the model while training, and `fit(resume=...)` gives it back.
+A callback that keeps something over the epochs returns it from `state_dict` and takes it again in
+`load_state_dict`: it is saved with the model while training, and loaded by `fit(resume=...)`.
 """
 
 from .base import Callback, History, LambdaCallback
-from .base import CallbackList as CallbackList  # these four are what `fit` needs
+from .base import CallbackList as CallbackList  # used by `fit`
 from .base import Logs as Logs
 from .base import score as score
+from .checkpoint import ModelCheckpoint
 from .control import (
     EarlyStopping,
     LearningRateScheduler,
-    ModelCheckpoint,
     ReduceLROnPlateau,
     TerminateOnNaN,
 )

@@ -1,17 +1,14 @@
-"""What every callback is, and how `fit` calls them all.
+"""The base class of callbacks, and the list through which `fit` calls them.
 
-`Callback` has the methods of Keras' callbacks under the same names; `CallbackList` is the one
-place that calls them. `score` decides what the callbacks that watch a figure take for better.
+`Callback` has the methods of Keras' callbacks under the same names; `CallbackList` calls them.
+`score` decides which of two values of a monitored figure is better.
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 from .. import checks
-
-if TYPE_CHECKING:
-    from ..model import Model
 
 Logs = dict[str, float]
 
@@ -19,8 +16,8 @@ Logs = dict[str, float]
 class Callback:
     """Base class of callbacks: subclass it and write the methods that you need.
 
-    The methods have the names and arguments of Keras'. A method of yours may leave out arguments
-    at its end that it does not read: `def on_epoch_end(self, epoch)`.
+    The methods have the names and arguments of Keras'. Your method may leave out arguments at its
+    end that it does not read: `def on_epoch_end(self, epoch)`.
 
     Attributes
     ----------
@@ -38,38 +35,46 @@ class Callback:
     EPOCH 0 DONE
     """
 
-    model: "Model"
+    model: Any
     params: dict[str, Any]
 
-    def set_model(self, model: "Model") -> None:
-        """Take the model, before `on_train_begin`."""
+    def set_model(self, model: Any) -> None:
+        """Set the attribute `model`; `fit` calls it before `on_train_begin`."""
         self.model = model
 
     def set_params(self, params: dict[str, Any]) -> None:
-        """Take the settings of this `fit`, before `on_train_begin`."""
+        """Set the attribute `params`; `fit` calls it before `on_train_begin`."""
         self.params = params
 
-    def get_state(self) -> dict[str, Any]:
-        """Return what this callback needs to go on where a training is resumed; {} for nothing.
+    def state_dict(self) -> dict[str, Any]:
+        """Return what this callback needs when a training is resumed; {} for nothing.
 
-        It is written into every file of `model.save` while `fit` runs. The keys are texts without
-        '/', the values what JSON can write (numbers, texts, None, lists, dicts), arrays, or dicts
-        of arrays by their names.
+        `model.save` writes it into the file while `fit` runs. The keys are strings without '/', the
+        values what JSON can write (numbers, strings, None, lists, dicts), arrays, or dicts of
+        arrays by their names.
         """
         return {}
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Go on from what `get_state` returned.
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned.
 
-        `fit(resume=...)` calls it after `on_train_begin`, where the file holds the state of a
-        callback of this class; with several of one class, in their order.
+        `fit(resume=...)` calls it after `on_train_begin` if the file holds the state of a callback
+        of this class; if there are several of one class, in their order.
         """
+
+    def get_state(self) -> dict[str, Any]:
+        """Return `state_dict()`: its name in version 0.1, which your callback may still define."""
+        return self.state_dict()
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Call `load_state_dict`: its name in version 0.1, which your callback may still define."""
+        self.load_state_dict(state)
 
     def on_train_begin(self, logs: Logs) -> None:
         """Run before the first epoch."""
 
     def on_train_end(self, logs: Logs) -> None:
-        """Run after the last epoch, also where training was interrupted."""
+        """Run after the last epoch, also if training was interrupted."""
 
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
         """Run before each epoch; epochs count from 0."""
@@ -77,7 +82,7 @@ class Callback:
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Run after each epoch, with its 'loss', 'acc', 'val_loss', 'val_acc' and 'lr'.
 
-        What is added to `logs` here is written into the history.
+        Figures that are added to `logs` here are written into the history.
         """
 
     def on_train_batch_begin(self, batch: int, logs: Logs) -> None:
@@ -93,13 +98,13 @@ class Callback:
         """Run after each batch: an older name, for callbacks without `on_train_batch_end`."""
 
     def on_test_begin(self, logs: Logs) -> None:
-        """Run before the validation data are measured, once an epoch."""
+        """Run before the validation, once an epoch."""
 
     def on_test_end(self, logs: Logs) -> None:
-        """Run after the validation data were measured, with 'loss', 'acc' ... of them."""
+        """Run after the validation, with its 'loss', 'acc' ..."""
 
 
-#: The methods that `fit` calls, and an older name that stands in where a callback lacks one.
+#: The methods that `fit` calls, each with the older name that a callback may define instead.
 METHODS = {
     "on_train_begin": None,
     "on_train_end": None,
@@ -113,7 +118,7 @@ METHODS = {
 
 
 class LambdaCallback(Callback):
-    """A callback made of functions, for what needs no class.
+    """A callback made of functions, if a class is not needed.
 
     Parameters
     ----------
@@ -124,7 +129,7 @@ class LambdaCallback(Callback):
     Raises
     ------
     ValueError
-        For a name that is none of these, or something that is no function.
+        For any other name, or something that is not a function.
 
     Examples
     --------
@@ -168,7 +173,7 @@ class History(dict, Callback):
     """
 
     def __missing__(self, name: str) -> NoReturn:
-        """Say which figures there are, as a dict calls this where a key is missing."""
+        """Raise an error that lists the figures there are; dict calls this for a missing key."""
         raise KeyError(str(checks.unknown("History", "name", name, self)))
 
     @property
@@ -192,20 +197,20 @@ class History(dict, Callback):
         return html.of_history(self)
 
 
-#: Figures that are better the larger they are; any name with 'acc' in it counts as one.
+#: Figures of which higher is better; any name with 'acc' in it counts as one.
 _RISING = ("precision", "recall", "f1", "auc", "r2")
 
 
 def score(logs: Logs, monitor: str | None, mode: str = "auto") -> float:
-    """Return the figure to watch, its sign turned where less of it is better.
+    """Return a monitored figure, negated if lower is better.
 
-    Without a name it is the accuracy, of the validation data where there are any, or the loss
-    where no accuracy is measured.
+    Without a name it is the accuracy, of the validation data if there are any, or the loss if
+    no accuracy is measured.
 
     Raises
     ------
     ValueError
-        Where the named figure is not measured; the message lists those that are.
+        If the named figure is not measured; the message lists those that are.
 
     Examples
     --------
@@ -224,22 +229,28 @@ def score(logs: Logs, monitor: str | None, mode: str = "auto") -> float:
 
 
 class CallbackList:
-    """Calls the same method of several callbacks, in order.
+    """Several callbacks, called in order.
 
     Parameters
     ----------
     callbacks
-        Their methods are looked up here, once: those that `Callback` leaves empty are not called.
+        The callbacks.
     model, params
-        Handed to each of them.
+        Passed to each of them.
+
+    Attributes
+    ----------
+    hooks : dict
+        For each name of `METHODS` the methods that callbacks define, as functions that take all
+        arguments. Methods that `Callback` leaves empty are not in it, and are not called.
 
     Raises
     ------
     ValueError
-        For something that is no callback.
+        For an object that is not a callback.
     """
 
-    def __init__(self, callbacks: Sequence[Callback], model: "Model", params: dict[str, Any]):
+    def __init__(self, callbacks: Sequence[Callback], model: Any, params: dict[str, Any]):
         self.callbacks, self.params = list(callbacks), params
         for callback in self.callbacks:
             if not isinstance(callback, Callback):
@@ -248,34 +259,55 @@ class CallbackList:
                 )
             callback.set_params(params)
             callback.set_model(model)
-        self._methods: dict[str, list[tuple[Callable, int | None]]] = {}
+        self.hooks: dict[str, list[Callable]] = {}
+        self.find_hooks()
+
+    def find_hooks(self) -> None:
+        """Look up the callbacks' methods, again after `on_train_begin`, which may set some."""
         for name, older in METHODS.items():
-            found = [_written(c, name) or _written(c, older) for c in self.callbacks]
-            self._methods[name] = [(f, _count_arguments(f)) for f in found if f is not None]
+            found = [defined(c, name) or (older and defined(c, older)) for c in self.callbacks]
+            passed = _count_arguments(getattr(Callback(), name)) or 0
+            self.hooks[name] = [_taking(passed, f) for f in found if f]
 
     def call(self, method: str, *arguments: Any) -> None:
-        """Call `method` of every callback, with as many of the arguments as it takes."""
-        for _ in self.each(method, *arguments):
-            pass
-
-    def each(self, method: str, *arguments: Any) -> Iterator[None]:
-        """Do as `call`, one callback at each turn of a loop."""
-        for function, count in self._methods[method]:
-            function(*arguments[:count])
-            yield
+        """Call a method of every callback that defines it."""
+        for hook in self.hooks[method]:
+            hook(*arguments)
 
 
-def _written(callback: Callback, name: str | None) -> Callable | None:
-    """Return a callback's method, or None where it is the empty one of `Callback`."""
-    if name is None:
-        return None
+def defined(callback: Callback, name: str) -> Callable | None:
+    """Return a callback's method, or None if it is the one of `Callback`."""
     method = getattr(callback, name)
-    is_empty = getattr(method, "__func__", None) is getattr(Callback, name)
-    return None if is_empty else method
+    is_base = getattr(method, "__func__", None) is getattr(Callback, name)
+    return None if is_base else method
+
+
+def state_of(callback: Callback) -> dict[str, Any]:
+    """Return a callback's state, by its method of either name."""
+    return (defined(callback, "get_state") or callback.state_dict)()
+
+
+def load_state(callback: Callback, state: dict[str, Any]) -> None:
+    """Let a callback load its state, by its method of either name."""
+    (defined(callback, "set_state") or callback.load_state_dict)(state)
+
+
+def is_loading_ours(callback: Callback) -> bool:
+    """Return whether a callback's state is loaded by nn's own code, not by a user's method."""
+    ours = type(callback).load_state_dict.__module__.startswith(__package__ or "nn")
+    return ours and defined(callback, "set_state") is None
+
+
+def _taking(passed: int, function: Callable) -> Callable:
+    """Return a function of `passed` arguments that calls `function` with as many as it takes."""
+    count = _count_arguments(function)
+    if count is None or count >= passed:
+        return function
+    return lambda *arguments: function(*arguments[:count])
 
 
 def _count_arguments(function: Callable) -> int | None:
-    """Return how many arguments a function takes by position; None for any number.
+    """Return how many arguments a function takes by position; None if it takes any number.
 
     Examples
     --------
@@ -284,7 +316,7 @@ def _count_arguments(function: Callable) -> int | None:
     """
     try:
         parameters = inspect.signature(function).parameters.values()
-    except ValueError:  # a function in C that does not say
+    except ValueError:  # a function in C without a signature
         return None
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
         return None

@@ -6,7 +6,6 @@ gradients of its weights are measured on their way, batch by batch.
 
 import contextlib
 import math
-import warnings
 from typing import Any
 
 import numpy as np
@@ -74,12 +73,12 @@ class LayerStats(Callback):
         self._told: set[str] = set()
         self._observing = contextlib.ExitStack()
 
-    def get_state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Return the figures of the finished epochs; those of a broken off one begin anew."""
         return {"stats": self.stats, "told": sorted(self._told)}
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Go on from what `get_state` returned."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
         self.stats = {
             layer: {name: [float(v) for v in values] for name, values in figures.items()}
             for layer, figures in state["stats"].items()
@@ -119,10 +118,9 @@ class LayerStats(Callback):
         if too_long and not self._warned_of_norm:
             self._warned_of_norm = True
             listed = ", ".join(f"{path} {norm:.3g}" for path, norm in too_long.items())
-            warnings.warn(
+            checks.warn(
                 f"[LayerStats] batch {batch}: exploding gradients, longer than {self.max_norm:g}: "
-                f"{listed}: set clip_norm, lower the learning rate, or scale the inputs.",
-                stacklevel=2,
+                f"{listed}: set clip_norm, lower the learning rate, or scale the inputs."
             )
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
@@ -142,10 +140,9 @@ class LayerStats(Callback):
         if dead:
             self._told |= set(dead)
             listed = ", ".join(f"{share:.0%} of {path}" for path, share in dead.items())
-            warnings.warn(
+            checks.warn(
                 f"[LayerStats] epoch {epoch + 1}: dead ReLUs, 0 for every sample: {listed}: lower "
-                "the learning rate, or use LeakyReLU.",
-                stacklevel=2,
+                "the learning rate, or use LeakyReLU."
             )
 
     def on_train_end(self, logs: Logs) -> None:

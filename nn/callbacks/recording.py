@@ -10,7 +10,6 @@ import math
 import os
 import socket
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -99,12 +98,11 @@ class CSVLogger(Callback):
             self._write_rows(self._waiting)
             self._waiting = []
         except OSError as error:
-            warnings.warn(
+            checks.warn(
                 f"[CSVLogger] did not write epoch {epoch + 1} to '{self.path}': "
                 f"{error.strerror or error}. Training goes on, and the line is tried again with "
                 "the next.",
                 RuntimeWarning,
-                stacklevel=7,  # where fit() was called
             )
 
     def _write_rows(self, rows: list[list[Any]]) -> None:
@@ -182,12 +180,11 @@ class TensorBoard(Callback):
             self._write(epoch, logs)
         except OSError as error:
             self._close(failed=True)  # what comes after half a record could not be read
-            warnings.warn(
+            checks.warn(
                 f"[TensorBoard] did not write all of epoch {epoch + 1} to '{self.log_dir}': "
                 f"{error.strerror or error}. Training goes on, and the next epoch begins a new "
                 "file.",
                 RuntimeWarning,
-                stacklevel=7,  # where fit() was called
             )
 
     def _write(self, epoch: int, logs: Logs) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from .. import checks, cuda, losses, metrics
 from ..layers import fold
 from ..model import Model
-from ..training import data as data_adapters
+from ..training.data import DataAdapter
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 
@@ -94,7 +94,7 @@ class Ensemble:
         x, batch_size
             As in `Model.predict`; a source of batches is read once.
         """
-        stream = data_adapters.as_inputs(self.models[0], x)
+        stream = DataAdapter(self.models[0]).inputs(x)
         if stream is None:
             return self._mean(x, batch_size)
         batches = stream.batches(batch_size, shuffle=False, dtype=self.models[0].dtype)
@@ -145,7 +145,7 @@ class Ensemble:
         """
         batch_size = checks.positive_int("Ensemble", "batch_size", batch_size)
         first = self.models[0]
-        source = data_adapters.as_data(first, data, y, "data")
+        source = DataAdapter(first).data(data, y)
         accuracy = metrics.Accuracy()
         accuracy.threshold = self.threshold
         is_binary = self._activations[0] == "sigmoid" or isinstance(

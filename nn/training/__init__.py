@@ -1,1 +1,5 @@
-"""Training: the loop of `fit`, the data it reads, signals, and the range test of rates."""
+"""The training loop: what `Model.fit` does around each training step."""
+
+from .progress import Progress
+
+__all__ = ["Progress"]

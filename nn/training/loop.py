@@ -1,491 +1,398 @@
-"""What `Model.fit` does around `train_step`: callbacks chosen, epochs run.
+"""The training loop: `Fit` is one call of `Model.fit`.
 
-The data come from `data_adapters`, as a `Dataset` or as a `Stream`, which both have `batches`.
-
-These functions take the model as their first argument and use its public attributes only.
+Top to bottom: `read_data` to `choose_callbacks` check the arguments, `run` goes through the epochs,
+`_run_epoch` through the batches of one, and `Model.train_step` trains on each.
 """
 
 import contextlib
-import copy
-import math
-import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+import functools
+import os
+from collections.abc import Generator, Iterator
+from typing import Any
 
 from .. import callbacks as cb
-from .. import checks, losses, validation
-from ..data import Dataset
+from .. import checks, random, validation
 from ..data.stream import Stream
-from ..files import model_file, training_state
-from ..layers.containers import flat
-from ..metrics import Metric
-from ..optim import schedules
-from . import data as data_adapters
+from ..files import training_state
+from ..files.model_file import ModelFile
+from . import arguments
+from .data import VAL_BATCH, DataAdapter, Source, check_epochs, close, limited, sizes
+from .progress import Progress, fresh_metrics
 from .signals import Interrupts
-
-if TYPE_CHECKING:
-    from ..model import Model
-
-Array = Any  # numpy.ndarray or cupy.ndarray
-
-_ENOUGH_FOR_CHANCE = 500  # samples: an accuracy 5% above chance is no longer chance
-
-_REGRESSION = (losses.MeanSquaredError, losses.MeanAbsoluteError, losses.Huber)
-_CLASSIFICATION = (losses.CategoricalCrossentropy, losses.BinaryCrossentropy, losses.Hinge)
+from .warnings import chance_callback, doubts
 
 
-# ---------------------------------------------------------------------------- the callbacks
+class Fit:
+    """One call of `Model.fit`.
+
+    Parameters
+    ----------
+    model
+        The model, of which the public attributes are used, and the methods of a training step:
+        `train_step`, `finish_step`, `check_weights`.
+    epochs, batch_size, initial_epoch, resume, verbose, use_averages
+        As in `Model.fit`.
+
+    Attributes
+    ----------
+    model
+        The model.
+    train, val : Dataset, Stream or None
+        The data.
+    params : dict
+        'epochs', 'batch_size', 'verbose', 'samples' and 'steps', for callbacks.
+    callbacks : CallbackList
+        All callbacks.
+    progress : Progress
+        Where the training has got to, once it runs.
+    """
+
+    train: Source
+    val: Source | None
+    callbacks: cb.CallbackList
+    progress: Progress
+
+    def __init__(
+        self,
+        model: Any,
+        epochs: int,
+        batch_size: int,
+        initial_epoch: int = 0,
+        resume: str | os.PathLike | None = None,
+        verbose: int = 1,
+        use_averages: bool = False,
+    ) -> None:
+        self.model, self.adapter = model, DataAdapter(model)
+        self._rng = model.generators[1]  # of the data
+        self.params: dict[str, Any] = {
+            "epochs": checks.positive_int("Model", "epochs", epochs),
+            "batch_size": checks.positive_int("Model", "batch_size", batch_size),
+            "verbose": verbose,
+        }
+        self.batch_size = self.params["batch_size"]
+        if use_averages and model.wrapped_optimizer.ema_decay is None:
+            rule = "needs compile(ema_decay=...)"
+            raise checks.error("Model", "use_averages", rule, use_averages)
+        self.use_averages = use_averages
+        self._display = arguments.display_callback(verbose)
+        first = checks.non_negative_int("Model", "initial_epoch", initial_epoch)
+        self.path = None if resume is None else checks.path("Model", "resume", resume)
+        self.saved = None if resume is None else training_state.read_training(resume)
+        if self.saved is not None:
+            first = (self.saved.training or {})["epoch"]
+        self.epochs = range(first, self.params["epochs"])
+
+    # --------------------------------------------------------------------- the arguments
+
+    def read_data(self, data: Any, y: Any, sample_weight: Any, num_classes: Any) -> None:
+        """Check the training data."""
+        self.train, self.num_classes = self.adapter.data(data, y, sample_weight), num_classes
+        self.adapter.check_num_classes(num_classes)
+
+    def read_validation(self, val_data: Any, validation_data: Any, fraction: float) -> None:
+        """Check the validation data, or split them off the training data."""
+        seed = self.model.split_seed
+        if self.saved is not None:
+            seed = (self.saved.training or {})["split_seed"]
+        self.train, self.val = self.adapter.split(
+            self.train, val_data, validation_data, fraction, seed
+        )
+
+    def weigh_classes(self, class_weight: Any) -> None:
+        """Weight the samples of the training data by their classes."""
+        self.train = self.adapter.with_class_weight(self.train, class_weight)
+
+    def limit_steps(self, steps_per_epoch: Any, validation_steps: Any) -> None:
+        """Limit the batches of an epoch and of a validation."""
+        if self.val is not None:
+            self.val = limited(self.val, validation_steps, VAL_BATCH, "validation_steps")
+        elif validation_steps is not None:
+            rule = "needs 'val_data'"
+            raise checks.error("Model", "validation_steps", rule, validation_steps)
+        self.train = limited(self.train, steps_per_epoch, self.batch_size)
+        self.params.update(sizes(self.train, self.batch_size))
+        check_epochs(self.train, self.val, self.epochs)
+
+    def prepare_batches(self, shuffle: bool, augment: Any, num_threads: int | None) -> None:
+        """Choose how batches are prepared; see `Dataset.batches`."""
+        self._batches = functools.partial(
+            self.train.batches,
+            self.batch_size,
+            shuffle=checks.boolean("Model", "shuffle", shuffle),
+            augment=augment,
+            num_threads=num_threads,
+            rng=self._rng,
+            dtype=self.model.dtype,
+        )
+
+    def choose_callbacks(
+        self,
+        callbacks: Any,
+        schedule: arguments.ScheduleArguments,
+        early_stopping: bool,
+        patience: int,
+    ) -> None:
+        """Collect the callbacks that the arguments ask for, and the user's."""
+        saved, own = training_state.saved_rate(self.saved), self.model.wrapped_optimizer
+        lr = own.lr if saved is None or own.schedule is not None else saved
+        chosen = [
+            *([StreamSizes(self.train)] if isinstance(self.train, Stream) else []),
+            *arguments.early_stopping_callback(early_stopping, patience, schedule.min_delta),
+            *schedule.callbacks(lr, self.params, self.model.accumulator.steps),
+            *arguments.users_callbacks(callbacks, self.params),
+            *chance_callback(self.train),
+            *self._display,
+        ]
+        # Checkpoints come last, as they save the states of the others.
+        chosen.sort(key=lambda callback: isinstance(callback, cb.ModelCheckpoint))
+        self.callbacks = cb.CallbackList(chosen, self.model, self.params)
+
+    # --------------------------------------------------------------------- the training
+
+    def run(self) -> None:
+        """Train: from the beginning, or from where the file `resume` was saved."""
+        model = self.model
+        with self._in_progress() as progress, contextlib.ExitStack() as sources:
+            sources.callback(close, self.train, self.val)
+            if self.saved is not None:
+                self._resume(self.saved)
+            self._read_ahead()
+            self.adapter.check_num_classes(self.num_classes)
+            self.adapter.adapt(self.train, resumes=self.saved is not None)
+            if self.saved is None:
+                model.history = cb.History()  # from here on no argument can be refused
+            model.use_training_weights()
+            if progress.batches == 0:  # else gradients may wait for the epoch's next batch
+                model.accumulator.clear()
+            for doubt in doubts(model.layers, model.loss, model.output_shape, self.train):
+                checks.warn(doubt)
+            if self._run_epochs():
+                sources.pop_all()  # a generator stays open: the next fit may read on
+
+    def _run_epochs(self) -> bool:
+        """Run the epochs; return whether all were run.
+
+        Ctrl-C ends them after the batch, or after the epoch once its last batch is trained. So does
+        SIGTERM, which goes on to the caller as a SystemExit. A second signal is obeyed at once,
+        and goes on to the caller.
+        """
+        model, epoch = self.model, self.epochs.start
+        is_whole, interrupted, model.stop_training = True, False, False
+        with Interrupts() as self.interrupts:
+            self.callbacks.call("on_train_begin", {})
+            self.callbacks.find_hooks()
+            try:
+                self.progress.restore_callbacks()
+                for epoch in self.epochs:
+                    if model.stop_training:
+                        break
+                    is_whole = self._run_epoch(epoch)
+                    self.interrupts.check()
+                else:  # no epoch was left out
+                    return is_whole
+            except KeyboardInterrupt:
+                interrupted = True
+                if len(self.interrupts.received) > 1:
+                    raise
+            except FloatingPointError as error:
+                watchers = [c for c in self.callbacks.callbacks if isinstance(c, cb.TerminateOnNaN)]
+                if not watchers:
+                    raise
+                watchers[0].terminate(str(error).removeprefix("[Model] "))
+            finally:
+                self.callbacks.call("on_train_end", {})
+                if interrupted or self.interrupts.received:
+                    print(self._interruption(epoch))
+        return False
+
+    def _run_epoch(self, epoch: int) -> bool:
+        """Train on every batch that remains of the epoch, and validate.
+
+        Returns
+        -------
+        bool
+            Whether all batches were trained: `stop_training` ends the epoch after the batch.
+        """
+        model, progress = self.model, self.progress
+        self.callbacks.call("on_epoch_begin", epoch, {})
+        measured = fresh_metrics(
+            model.metrics, model.loss, self.train.y, model.output_shape, model.threshold
+        )
+        progress.begin_epoch(measured, model.wrapped_optimizer.lr)
+        logs = progress.logs()
+        with contextlib.closing(self._remaining()) as batches:  # their threads end with it
+            for index, batch in enumerate(batches, progress.batches):
+                try:
+                    logs = self._train_on_batch(index, batch, logs)
+                except FloatingPointError as error:
+                    raise _located(error, epoch, f"batch {index}") from None
+                except Exception as error:
+                    error.add_note(f"[Model] raised in epoch {epoch + 1}, batch {index}.")
+                    raise
+                if self.interrupts.received:
+                    self.interrupts.check()
+                if model.stop_training:
+                    break
+        model.finish_step()  # with the batches left over by the last full step
+        try:
+            model.check_weights()
+        except FloatingPointError as error:
+            raise _located(error, epoch, "after the last batch") from None
+        is_whole = not model.stop_training
+        self._end_epoch(epoch, logs)
+        return is_whole
+
+    def _train_on_batch(
+        self, index: int, batch: tuple[Any, ...], logs: dict[str, float]
+    ) -> dict[str, float]:
+        """Train on a batch between its two callbacks; return the epoch's figures so far."""
+        x, y, *weight = batch
+        self.callbacks.call("on_train_batch_begin", index, logs)
+        logs = self.model.train_step(x, y, weight[0] if weight else None, self.progress.metrics)
+        logs["loss"] = self.progress.add(logs["loss"], len(x))
+        self.callbacks.call("on_train_batch_end", index, logs)
+        return logs
+
+    def _end_epoch(self, epoch: int, logs: dict[str, float]) -> None:
+        """Validate, write the history and call the callbacks; with averages if asked for."""
+        model = self.model
+        with model.averaged_weights() if self.use_averages else contextlib.nullcontext():
+            if self.val is not None:
+                logs.update(self._validate(self.val))
+            logs["lr"] = self.progress.lr
+            model.epoch = epoch + 1
+            self.progress.end_epoch(self._rng.bit_generator.state)
+            model.history.on_epoch_end(epoch, logs)  # first, so that a checkpoint holds it
+            written = set(logs)
+            for hook in self.callbacks.hooks["on_epoch_end"]:
+                hook(epoch, logs)
+                added = {k: v for k, v in logs.items() if k not in written}
+                model.history.on_epoch_end(epoch, added)
+                written |= set(added)
+
+    def _validate(self, val: Source) -> dict[str, float]:
+        """Return the figures of the validation data, 'val_loss' and so on."""
+        self.callbacks.call("on_test_begin", {})
+        # They may be NaN: callbacks decide what to do then.
+        figures = self.model.evaluate_checked(val, VAL_BATCH, allow_nan=True)
+        self.callbacks.call("on_test_end", figures)
+        return {f"val_{name}": value for name, value in figures.items()}
+
+    def _interruption(self, epoch: int) -> str:
+        """Return the line that an interrupted training ends with."""
+        finished, kept = len(self.model.history.get("loss", ())), "the model"
+        for callback in self.callbacks.callbacks:
+            if isinstance(callback, cb.EarlyStopping) and callback.restored:
+                kept = f"the weights of epoch {(callback.best_epoch or 0) + 1}, the best,"
+        return (
+            f"Interrupted in epoch {epoch + 1}: training ends here; {kept} and the history of "
+            f"{finished} finished epoch{'s' * (finished != 1)} are kept."
+        )
+
+    # --------------------------------------------------------------------- where it starts
+
+    @contextlib.contextmanager
+    def _in_progress(self) -> Iterator[Progress]:
+        """Set the model's `progress` while the training runs."""
+        model, before = self.model, self.model.progress
+        order = self._rng.bit_generator.state
+        self.progress = Progress(self.callbacks.callbacks, self.batch_size, order)
+        model.progress = self.progress
+        try:
+            yield self.progress
+        finally:
+            model.progress = before
+
+    def _resume(self, saved: ModelFile) -> None:
+        """Load the state of a file into the model and this training.
+
+        The whole file is checked before anything of the model is changed, except for a state that
+        only a user's callback can check, which is done in its `load_state_dict`.
+        """
+        model, progress, where = self.model, self.progress, os.fspath(self.path or "")
+        progress.path = where
+        with training_state.refusing_nonsense(where):
+            if not model.built:  # by a Dataset it would be
+                model.build((saved.architecture or {})["input_shape"])
+            state = training_state.state_of(saved)
+            names = (saved.architecture or {}).get("class_names")
+            names = validation.fitting_class_names(names, model.output_shape)
+            names = validation.check_class_names(names, model.output_shape)
+            progress.order = state["generators"][1]
+            progress.load_state_dict(state)
+            progress.order = random.checked_state(self._rng, progress.order)
+        progress.check_states(model.metrics)
+        with training_state.refusing_nonsense(where):
+            model.load_state_dict(state, where)
+        if progress.batches and state["accumulator"]["batches"] and not model.accumulator.batches:
+            checks.warn(
+                f"[Model] '{where}' holds gradients that wait for a step, of other layers than are "
+                "trained now: they are left out."
+            )
+        lr = training_state.saved_rate(saved)
+        if model.wrapped_optimizer.schedule is None and lr is not None:
+            model.wrapped_optimizer.lr = lr
+        if model.class_names is None:
+            model.class_names = names
+        self._rng.bit_generator.state = progress.order  # to draw the epoch's order again
+
+    def _read_ahead(self) -> None:
+        """Read the first batches of streams, so that errors in them come before the first step.
+
+        They build the model, and are kept: the first epoch begins with them.
+        """
+        if not self.epochs:
+            return
+        if isinstance(self.train, Stream):
+            self.train.epoch = self.epochs.start
+            self.train.keep(self._batches())
+        if isinstance(self.val, Stream):
+            self.val.keep(self.val.batches(VAL_BATCH, shuffle=False, dtype=self.model.dtype))
+
+    def _remaining(self) -> Generator[tuple, None, None]:
+        """Return the epoch's batches without those trained before; a stream is read past them."""
+        done = self.progress.batches
+        if done == 0:
+            return self._batches()
+        if isinstance(self.train, Stream):
+            return _after(self._batches(), done, self.train.argument)
+        _check_length(int(sizes(self.train, self.batch_size)["steps"]), done, "data")
+        return self._batches(skip=done)
 
 
 class StreamSizes(cb.Callback):
-    """Keeps `params` right where a stream decides how large the batches are, and how many.
+    """Keeps `params` up to date if a stream decides how large its batches are, and how many.
 
     'samples' is an estimate in the first epoch, from the first batch, or infinite; afterwards it
-    is what was counted in the epoch before. 'batch_size' is that of the present batch.
+    is the count of the epoch before. 'batch_size' is that of the present batch.
     """
 
     def __init__(self, stream: Stream):
         self.stream = stream
 
     def on_epoch_begin(self, epoch: int, logs: cb.Logs) -> None:
-        """Say what is known of the epoch."""
-        self.params.update(data_adapters.sizes(self.stream, self.params["batch_size"]))
+        """Update 'samples' and 'steps'."""
+        self.params.update(sizes(self.stream, self.params["batch_size"]))
 
     def on_train_batch_begin(self, batch: int, logs: cb.Logs) -> None:
-        """Say how large the batch is."""
+        """Update 'batch_size'."""
         self.params["batch_size"] = self.stream.rows
 
 
-def size_callback(train: Dataset | Stream) -> list[cb.Callback]:
-    """Return the callback that a stream needs, none for a Dataset."""
-    return [StreamSizes(train)] if isinstance(train, Stream) else []
-
-
-def early_stopping_callback(wanted: bool, patience: int, min_delta: float) -> list[cb.Callback]:
-    """Return the callback for `early_stopping`; wrong arguments are errors also without it."""
-    callback = cb.EarlyStopping(patience=patience, min_delta=min_delta)
-    return [callback] if wanted else []
-
-
-def schedule_callback(
-    lr: float,
-    params: dict[str, Any],
-    name: Any,
-    patience: int,
-    factor: float,
-    lr_min: float,
-    min_delta: float,
-    warmup_epochs: int,
-    accumulate: int = 1,
-) -> list[cb.Callback]:
-    """Return the callback for `lr_schedule`: a name, a function of the step, or a callback.
-
-    Parameters
-    ----------
-    lr
-        The optimizer's own rate.
-    params
-        'epochs' and 'steps' (batches an epoch).
-    accumulate
-        Batches that make a step of the optimizer; schedules count these steps.
-    """
-    patience = checks.positive_int("Model", "lr_patience", patience)
-    factor = checks.fraction("Model", "lr_factor", factor, include_one=True)
-    if factor == 0:
-        raise checks.error("Model", "lr_factor", "must be above 0", factor)
-    lr_min = checks.non_negative("Model", "lr_min", lr_min)
-    warmup_epochs = checks.non_negative_int("Model", "warmup_epochs", warmup_epochs)
-    if warmup_epochs and (name != "cosine" or warmup_epochs >= params["epochs"]):
-        rule = "goes with lr_schedule='cosine' and is below 'epochs'"
-        raise checks.error("Model", "warmup_epochs", rule, warmup_epochs)
-    steps = cb.optimizer_steps(params["steps"], accumulate)
-    total = params["epochs"] * steps
-    makers: dict[str, Callable[[], schedules.Schedule]] = {
-        "step": lambda: schedules.step_decay(lr, patience * steps, factor),
-        "exponential": lambda: schedules.step_decay(lr, steps, factor),
-        "cosine": lambda: schedules.cosine(lr, total, lr_min, warmup_epochs * steps),
-        "warm_restarts": lambda: schedules.warm_restarts(lr, patience * steps, lr_min=lr_min),
-        "one_cycle": lambda: schedules.one_cycle(lr, total),
-    }
-    if name is None:
-        return []
-    if math.isnan(lr):
-        raise ValueError(
-            "[Model] 'lr_schedule' needs an optimizer with an attribute 'lr', which this one lacks."
-        )
-    if name == "plateau":
-        return [cb.ReduceLROnPlateau(None, patience, factor, min_delta, lr_min)]
-    if isinstance(name, cb.Callback):
-        return user_callbacks(name, params)
-    if callable(name):
-        check_steps(params)
-        return [cb.LearningRateScheduler(checked_schedule(name))]
-    if not isinstance(name, str) or name not in makers:
-        raise checks.unknown("Model", "lr_schedule", name, [*makers, "plateau"])
-    check_steps(params)
-    return [cb.LearningRateScheduler(makers[name]())]
-
-
-def checked_schedule(schedule: Callable[[int], Any]) -> Callable[[int], float]:
-    """Return a user's function of the step, after checking it; its rates are checked too."""
-    if not checks.takes(schedule, 1):
-        rule = "must be a name, a function step -> rate or a callback"
-        raise checks.error("Model", "lr_schedule", rule, schedule)
-
-    def rate(step: int) -> float:
-        value = schedule(step)
-        value = value.item() if hasattr(value, "item") else value  # a number of NumPy's
-        return checks.non_negative("Model", "lr_schedule", value)
-
-    return rate
-
-
-def check_steps(params: dict[str, Any]) -> None:
-    """Raise where a schedule is to count steps over epochs whose steps are not known."""
-    if params["steps"] == math.inf:
-        raise ValueError(
-            "[Model] 'lr_schedule' needs the number of batches in an epoch, which 'data' does not "
-            "tell: give 'steps_per_epoch', or compile(lr=...) a function of the step."
-        )
-
-
-def user_callbacks(callbacks: Any, params: dict[str, Any]) -> list[cb.Callback]:
-    """Return the user's callbacks as a list; one may stand without a list, or None for none."""
-    if isinstance(callbacks, str) or not isinstance(callbacks, Iterable | cb.Callback | None):
-        raise checks.error(
-            "Model", "callbacks", "must be a list of nn.callbacks.Callback objects", callbacks
-        )
-    chosen = [callbacks] if isinstance(callbacks, cb.Callback) else list(callbacks or ())
-    if any(isinstance(c, cb.LearningRateScheduler) and c.by == "step" for c in chosen):
-        check_steps(params)
-    return chosen
-
-
-def display_callback(verbose: int) -> list[cb.Callback]:
-    """Return the callback that shows the progress; none for `verbose=0`."""
-    if verbose not in (0, 1, 2):
-        raise checks.error("Model", "verbose", "must be 0, 1 or 2", verbose)
-    return [cb.ProgressBar(verbose)] if verbose else []
-
-
-def checkpoints_last(chosen: list[cb.Callback]) -> list[cb.Callback]:
-    """Return the callbacks with checkpoints after the others, whose states they write down."""
-    return sorted(chosen, key=lambda callback: isinstance(callback, cb.ModelCheckpoint))
-
-
-# ------------------------------------------------------------ what is allowed, but doubtful
-
-
-def warn_of_doubts(model: "Model", train: Dataset | Stream) -> None:
-    """Warn of what is allowed but seldom meant, once a `fit` and before the first step."""
-    chain = flat(model.layers)
-    last = getattr(chain[-1], "activation", None) or chain[-1]
-    kind, loss = type(last).__name__, type(model.loss).__name__
-    margin = getattr(model.loss, "margin", 0.0)
-    doubts = [validation.doubt_about_activation(kind, loss, margin)]
-    source = train.source if isinstance(train, Stream) else train
-    if isinstance(source, Dataset) and source.y is not None:
-        if isinstance(model.loss, _CLASSIFICATION):
-            classes = validation.classes_of(model.output_shape)
-            doubts.append(validation.doubt_about_classes(source.y, classes))
-        elif isinstance(model.loss, _REGRESSION):
-            doubts.append(validation.doubt_about_range(kind, source.y))
-        doubts.append(validation.doubt_about_layout(source.x.shape, type(chain[0]).__name__))
-        doubts.append(validation.doubt_about_scale(source.x, type(chain[0]).__name__))
-    for doubt in filter(None, doubts):
-        warnings.warn(doubt, UserWarning, stacklevel=4)  # where fit() was called
-
-
-class ChanceWatch(cb.Callback):
-    """Warns once where the training accuracy is at chance although the loss fell.
-
-    That is after an epoch whose loss is 2% below the one before, where both accuracies are at
-    most 5% above the share of the largest class.
-    """
-
-    def __init__(self, largest_share: float):
-        self.largest_share = largest_share
-        self._before: cb.Logs | None = None
-        self._said = False
-
-    def on_epoch_end(self, epoch: int, logs: cb.Logs) -> None:
-        """Compare the epoch with the one before."""
-        before, self._before = self._before, dict(logs)
-        if before is None or self._said or "acc" not in logs:
-            return
-        at_chance = max(logs["acc"], before["acc"]) <= 1.05 * self.largest_share
-        if at_chance and logs["loss"] < 0.98 * before["loss"]:
-            self._said = True
-            warnings.warn(
-                f"[Model] 'acc' should rise above chance, {self.largest_share:.3g}, where the loss "
-                f"falls, got {logs['acc']:.3g} after epoch {epoch + 1}, with the loss down from "
-                f"{before['loss']:.3g} to {logs['loss']:.3g}: do labels and inputs still belong "
-                "together (shuffled apart?), are the inputs scaled, is the learning rate too high?",
-                UserWarning,
-                stacklevel=7,  # where fit() was called
-            )
-
-
-def chance_callback(train: Dataset | Stream) -> list[cb.Callback]:
-    """Return the callback that watches for chance, where the labels say what chance is.
-
-    They do where there are enough of them, and no class is much more frequent than the others.
-    """
-    source = train.source if isinstance(train, Stream) else train
-    labels = validation.class_of_rows(source.y) if isinstance(source, Dataset) else None
-    if labels is None or len(labels) < _ENOUGH_FOR_CHANCE:
-        return []
-    _, counts = np.unique(labels, return_counts=True)
-    share = float(counts.max() / counts.sum())
-    is_balanced = len(counts) > 1 and share <= 1.5 / len(counts)
-    return [ChanceWatch(share)] if is_balanced else []
-
-
-# ------------------------------------------------------------------------------ the metrics
-
-
-def fresh_metrics(model: "Model", y: Array) -> list[Metric]:
-    """Return the model's metrics anew, those that make sense for targets y.
-
-    They are copies, so that an evaluation within an epoch does not touch the epoch's figures.
-    Accuracy is left out where neither the loss nor the targets speak of classes.
-    """
-    chosen = copy.deepcopy(model.metrics)
-    if not (isinstance(model.loss, _CLASSIFICATION) or _are_classes(y, model.output_shape)):
-        chosen = [metric for metric in chosen if metric.name != "acc"]
-    several = (model.output_shape or (None, 1))[-1] != 1
-    for metric in chosen:
-        if metric.threshold is None:
-            metric.threshold = model.threshold
-        if hasattr(metric, "elementwise"):  # several outputs, each with its own yes or no
-            metric.elementwise = several and isinstance(model.loss, losses.BinaryCrossentropy)
-        metric.reset()
-    return chosen
-
-
-def measure(measured: list[Metric], y: Array, y_pred: Array) -> dict[str, float]:
-    """Let metrics take in a batch; return their figures so far, by name."""
-    for metric in measured:
-        metric.update(y, y_pred)
-    return {metric.name: metric.result() for metric in measured}
-
-
-def _are_classes(y: Array, output_shape: tuple[int | None, ...] | None) -> bool:
-    """Tell whether targets under any other loss are classes: labels or one-hot rows."""
-    outputs = (output_shape or (None, 1))[-1]
-    if validation.class_of_rows(y) is not None and outputs != 1:
-        return True
-    return outputs == 1 and y.dtype.kind in "iub" and bool(((y == 0) | (y == 1)).all())
-
-
-# -------------------------------------------------------------------- where training stands
-
-
-@dataclass
-class Progress:
-    """Where a `fit` stands: what a file that is saved meanwhile holds beside the model.
-
-    Attributes
-    ----------
-    callbacks
-        The callbacks of this `fit`.
-    batch_size
-        Its batch size.
-    order
-        State of the data's generator before the epoch drew its order.
-    batches, samples, total
-        What was trained of the epoch, and the sum of the samples' losses; 0 between epochs.
-    lr
-        The rate with which the epoch began.
-    metrics
-        The epoch's metrics.
-    metric_states, callback_states
-        What a file holds of those of a training that is resumed, until they have it.
-    path
-        That file, for messages.
-    """
-
-    callbacks: list[cb.Callback]
-    batch_size: int
-    order: Mapping[str, Any]
-    batches: int = 0
-    samples: int = 0
-    total: float = 0.0
-    lr: float = math.nan
-    metrics: list[Metric] = field(default_factory=list)
-    metric_states: dict[str, dict[str, Any]] = field(default_factory=dict)
-    callback_states: list[tuple[cb.Callback, dict[str, Any]]] = field(default_factory=list)
-    path: str = ""
-
-    def restore_callbacks(self) -> None:
-        """Give the callbacks what a file holds of them."""
-        for callback, state in self.callback_states:
-            training_state.restore_callback(callback, state, self.path)
-        self.callback_states = []
-
-    def begin_epoch(self, measured: list[Metric], lr: float) -> None:
-        """Take the metrics and the rate of an epoch; one that is resumed keeps its own."""
-        self.metrics = measured
-        if self.batches == 0:
-            self.lr = lr
-        training_state.restore_metrics(measured, self.metric_states, self.path)
-        self.metric_states = {}
-
-    def add(self, loss: float, samples: int) -> float:
-        """Count a batch; return the mean loss of the epoch so far."""
-        self.batches, self.samples = self.batches + 1, self.samples + samples
-        self.total += loss * samples
-        return self.total / self.samples
-
-    def logs(self) -> dict[str, float]:
-        """Return the epoch's figures so far; none before its first batch."""
-        if self.batches == 0:
-            return {}
-        figures = {metric.name: metric.result() for metric in self.metrics}
-        return {"loss": self.total / self.samples, **figures}
-
-    def end_epoch(self, order: Mapping[str, Any]) -> None:
-        """Stand before the next epoch."""
-        self.batches, self.samples, self.total, self.order = 0, 0, 0.0, order
-
-    def __reduce__(self) -> tuple[type, tuple[()]]:
-        """Make None in copies: that of a model, by `copy` or `pickle`, is not in training."""
-        return type(None), ()
-
-
-@contextlib.contextmanager
-def in_progress(model: "Model", loop: cb.CallbackList) -> Iterator[Progress]:
-    """Give the model its `progress` while a `fit` runs."""
-    before = model.progress
-    order = model.generators[1].bit_generator.state
-    model.progress = Progress(loop.callbacks, loop.params["batch_size"], order)
-    try:
-        yield model.progress
-    finally:
-        model.progress = before
-
-
-# ------------------------------------------------------------------------------- the epochs
-
-
-def check_averages(model: "Model", wanted: bool) -> None:
-    """Raise where averaged weights are wanted and the optimizer keeps none."""
-    if wanted and model.wrapped_optimizer.ema_decay is None:
-        raise checks.error("Model", "use_averages", "needs compile(ema_decay=...)", wanted)
-
-
-def run(
-    model: "Model",
-    loop: cb.CallbackList,
-    train: Dataset | Stream,
-    val: Dataset | Stream | None,
-    batches: Callable[..., Generator[tuple, None, None]],
-    epochs: range,
-    saved: model_file.ModelFile | None,
-    path: Any,
-    num_classes: int | None,
-    use_averages: bool,
-) -> None:
-    """Run the epochs of a `fit` whose arguments are checked: anew, or from where a file stands."""
-    with in_progress(model, loop) as progress, contextlib.ExitStack() as sources:
-        sources.callback(data_adapters.close, train, val)
-        if saved is not None:
-            training_state.resume(model, progress, saved, path)
-        data_adapters.read_ahead(model, train, batches, val, epochs)
-        data_adapters.check_num_classes(model, num_classes)
-        data_adapters.learn_from_data(model, train, resumes=saved is not None)
-        if saved is None:
-            model.history = cb.History()  # from here on nothing is left that could be refused
-        model.use_training_weights()
-        if progress.batches == 0:  # else gradients may wait for the epoch's next batch
-            model.accumulator.clear()
-        warn_of_doubts(model, train)
-        if run_epochs(model, loop, batches, train, val, epochs, progress, use_averages):
-            sources.pop_all()  # a generator stays open: the next fit may read on
-
-
-def run_epochs(
-    model: "Model",
-    loop: cb.CallbackList,
-    batches: Callable[[], Generator[tuple, None, None]],
-    train: Dataset | Stream,
-    val: Dataset | Stream | None,
-    epochs: range,
-    progress: Progress,
-    use_averages: bool = False,
-) -> bool:
-    """Run the epochs and tell whether all were run; Ctrl-C ends them, model and history kept.
-
-    It is obeyed after the batch, or after the epoch once its last batch is through; so is SIGTERM,
-    which goes on to the caller as a SystemExit. A second signal is obeyed at once, and goes on to
-    the caller.
-    """
-    model.stop_training = False
-    epoch, interrupted = epochs.start, False
-    with Interrupts() as interrupts:
-        loop.call("on_train_begin", {})
-        try:
-            progress.restore_callbacks()
-            for epoch in epochs:
-                if model.stop_training:
-                    break
-                loop.call("on_epoch_begin", epoch, {})
-                lr = model.wrapped_optimizer.lr
-                progress.begin_epoch(fresh_metrics(model, train.y), lr)
-                rest = remaining(train, batches, progress)
-                logs = run_epoch(model, loop, rest, progress, epoch, interrupts)
-                end_epoch(model, loop, val, epoch, logs, progress, use_averages)
-                interrupts.check()
-            else:  # no epoch was left out
-                return True
-        except KeyboardInterrupt:
-            interrupted = True
-            if len(interrupts.came) > 1:
-                raise
-        except FloatingPointError as error:
-            terminators = [c for c in loop.callbacks if isinstance(c, cb.TerminateOnNaN)]
-            if not terminators:
-                raise
-            terminators[0].terminate(str(error).removeprefix("[Model] "))
-        finally:
-            loop.call("on_train_end", {})
-            if interrupted or interrupts.came:
-                print(what_is_kept(model, loop, epoch))
-    return False
-
-
-def remaining(
-    train: Dataset | Stream,
-    batches: Callable[..., Generator[tuple, None, None]],
-    progress: Progress,
-) -> Generator[tuple, None, None]:
-    """Return the epoch's batches without those done, which a stream reads all the same."""
-    done = progress.batches
-    if done == 0:
-        return batches()
-    if isinstance(train, Stream):
-        return without_first(batches(), done, train.argument)
-    check_is_there(int(data_adapters.sizes(train, progress.batch_size)["steps"]), done, "data")
-    return batches(skip=done)
-
-
-def without_first(
+def _after(
     batches: Generator[tuple, None, None], done: int, argument: str
 ) -> Generator[tuple, None, None]:
-    """Yield batches but for the first ones, which must be there."""
+    """Yield the batches after the first `done` ones, which must be there."""
     count = 0
     with contextlib.closing(batches):
         for count, batch in enumerate(batches, 1):
             if count > done:
                 yield batch
-    check_is_there(count, done, argument)
+    _check_length(count, done, argument)
 
 
-def check_is_there(count: int, done: int, argument: str) -> None:
-    """Raise where an epoch has fewer batches than were trained of it before."""
+def _check_length(count: int, done: int, argument: str) -> None:
+    """Raise if an epoch has fewer batches than were trained of it before."""
     if count < done:
         raise RuntimeError(
             f"[Model] '{argument}' ended after {count} batches of an epoch of which {done} were "
@@ -493,83 +400,7 @@ def check_is_there(count: int, done: int, argument: str) -> None:
         )
 
 
-def end_epoch(
-    model: "Model",
-    loop: cb.CallbackList,
-    val: Dataset | Stream | None,
-    epoch: int,
-    logs: dict[str, float],
-    progress: Progress,
-    use_averages: bool,
-) -> None:
-    """Validate, note the epoch's figures and tell the callbacks; with averages where wanted."""
-    with model.averaged_weights() if use_averages else contextlib.nullcontext():
-        if val is not None:
-            logs.update(validate(model, loop, val))
-        logs["lr"] = progress.lr
-        model.epoch = epoch + 1
-        progress.end_epoch(model.generators[1].bit_generator.state)
-        model.history.on_epoch_end(epoch, logs)  # first, so that a checkpoint holds it
-        noted = set(logs)
-        for _ in loop.each("on_epoch_end", epoch, logs):  # may add figures of its own
-            model.history.on_epoch_end(epoch, {k: v for k, v in logs.items() if k not in noted})
-            noted = set(logs)
-
-
-def validate(model: "Model", loop: cb.CallbackList, val: Dataset | Stream) -> dict[str, float]:
-    """Return the figures of the validation data, 'val_loss' and so on."""
-    loop.call("on_test_begin", {})
-    figures = model._evaluate(val, data_adapters.VAL_BATCH, may_be_nan=True)  # callbacks judge it
-    loop.call("on_test_end", figures)
-    return {f"val_{name}": value for name, value in figures.items()}
-
-
-def what_is_kept(model: "Model", loop: cb.CallbackList, epoch: int) -> str:
-    """Return the line that an interrupted training ends with."""
-    finished = len(model.history.get("loss", ()))
-    kept = "the model"
-    for callback in loop.callbacks:
-        if isinstance(callback, cb.EarlyStopping) and callback.restored:
-            kept = f"the weights of epoch {(callback.best_epoch or 0) + 1}, the best,"
-    return (
-        f"Interrupted in epoch {epoch + 1}: training ends here; {kept} and the history of "
-        f"{finished} finished epoch{'s' * (finished != 1)} are kept."
-    )
-
-
-def run_epoch(
-    model: "Model",
-    loop: cb.CallbackList,
-    batches: Generator[tuple, None, None],
-    progress: Progress,
-    epoch: int,
-    interrupts: Interrupts,
-) -> dict[str, float]:
-    """Train on every batch that remains of the epoch; return its loss and metrics."""
-    logs = progress.logs()
-    with contextlib.closing(batches):  # their threads end here, whatever happens
-        for index, (x, y, *weight) in enumerate(batches, progress.batches):
-            place = f"epoch {epoch + 1}, batch {index}"
-            try:
-                loop.call("on_train_batch_begin", index, logs)
-                logs = model.train_step(x, y, weight[0] if weight else None, progress.metrics)
-                logs["loss"] = progress.add(logs["loss"], len(x))
-                loop.call("on_train_batch_end", index, logs)
-            except FloatingPointError as error:
-                raise _at(epoch, f"batch {index}", error) from None
-            except Exception as error:
-                error.add_note(f"[Model] raised in {place}.")
-                raise
-            interrupts.check()
-    model.finish_step()  # with the batches that the last full step left over
-    try:
-        model.check_weights()
-    except FloatingPointError as error:
-        raise _at(epoch, "after the last batch", error) from None
-    return logs
-
-
-def _at(epoch: int, place: str, error: FloatingPointError) -> FloatingPointError:
-    """Return an error of the model with the place in the training where it was found."""
+def _located(error: FloatingPointError, epoch: int, place: str) -> FloatingPointError:
+    """Return an error of the model with the place in the training."""
     reason = str(error).removeprefix("[Model] ")
     return FloatingPointError(f"[Model] epoch {epoch + 1}, {place}: {reason}")

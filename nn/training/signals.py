@@ -1,10 +1,9 @@
-"""Signals that end a training: noted at once, obeyed where it does no harm.
+"""Signals that end a training, obeyed after the batch.
 
 Python turns Ctrl-C into a KeyboardInterrupt between any two instructions: in the middle of the
-optimizer's step, of a file that is being written, of the very lines that clean up. `SIGTERM`, by
-which job schedulers and containers ask a program to end, kills it there and then. `run_epochs`
-holds both back until a batch is finished, so that the model and the files that it leaves behind
-are whole ones.
+optimizer's step, or of a file that is being written. `SIGTERM`, by which job schedulers and
+containers ask a program to end, kills it at once. `Fit` defers both until a batch is finished, so
+that the model and the files it leaves behind are whole.
 """
 
 import signal
@@ -16,18 +15,17 @@ _TERMINATED = 128 + signal.SIGTERM  # the exit status that shells give for it
 
 
 class Interrupts:
-    """Hold Ctrl-C and `SIGTERM` back within a `with` block; `check` obeys them.
+    """Defer Ctrl-C and `SIGTERM` within a `with` block until `check` is called.
 
     Ctrl-C becomes a KeyboardInterrupt, `SIGTERM` a SystemExit with the status 143, which runs the
-    program's own `finally` blocks on its way. The second signal is not held back: it is obeyed
-    wherever the program is, for a block that never comes to its next `check`. Only Python's own
-    treatment is replaced, in the main thread: where a program has a handler of its own, or trains
-    in another thread, nothing changes.
+    program's own `finally` blocks on its way. The second signal is not deferred, in case the block
+    never reaches its next `check`. Only Python's default handlers are replaced, in the main
+    thread: nothing changes for a program with handlers of its own, or in another thread.
 
     Attributes
     ----------
-    came : list of int
-        The signals that came within the block.
+    received : list of int
+        The signals received within the block.
 
     Examples
     --------
@@ -43,7 +41,7 @@ class Interrupts:
     """
 
     def __init__(self) -> None:
-        self.came: list[int] = []
+        self.received: list[int] = []
         self._replaced: dict[int, Any] = {}
 
     def __enter__(self) -> "Interrupts":
@@ -55,7 +53,7 @@ class Interrupts:
                 if handler is default:
                     self._replaced[number] = signal.signal(number, self._note)
                 elif isinstance(outer, Interrupts):
-                    self.came = outer.came  # a training within another ends with it
+                    self.received = outer.received  # a training within another ends with it
         return self
 
     def __exit__(
@@ -67,18 +65,19 @@ class Interrupts:
         for number, handler in self._replaced.items():
             signal.signal(number, handler)
         self._replaced = {}
-        if signal.SIGTERM in self.came and not isinstance(error, SystemExit):
-            # It came after the last check, after Ctrl-C, or before an error that may be caught.
+        if signal.SIGTERM in self.received and not isinstance(error, SystemExit):
+            # It was received after the last check, after Ctrl-C, or before an error that may be
+            # caught.
             raise SystemExit(_TERMINATED) from error
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.came.append(number)
-        if len(self.came) > 1:
+        self.received.append(number)
+        if len(self.received) > 1:
             self.check()
 
     def check(self) -> None:
-        """Raise what the signals that were held back ask for, where any were."""
-        if signal.SIGTERM in self.came:
+        """Raise the exception for the signals received, if any."""
+        if signal.SIGTERM in self.received:
             raise SystemExit(_TERMINATED)
-        if self.came:
+        if self.received:
             raise KeyboardInterrupt

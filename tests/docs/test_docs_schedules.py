@@ -60,14 +60,14 @@ def test_the_page_has_as_many_blocks_as_there_are_things_to_say():
 
 
 def test_the_table_of_names_is_that_of_fit():
-    from nn.training.loop import schedule_callback
+    from nn.training.arguments import ScheduleArguments
 
     listed = re.findall(r"^\| `'(\w+)'` \|", PAGE, flags=re.MULTILINE)
     params = {"epochs": 4, "steps": 10}
     for name in listed:
-        assert schedule_callback(0.1, params, name, 3, 0.5, 0.0, 0.0, 0), name
+        assert ScheduleArguments(name).callbacks(0.1, params, 1), name
     with pytest.raises(ValueError, match="lr_schedule") as error:
-        schedule_callback(0.1, params, "nonsense", 3, 0.5, 0.0, 0.0, 0)
+        ScheduleArguments("nonsense").callbacks(0.1, params, 1)
     known = str(error.value).partition("must be one of ")[2].partition(", got")[0]
     assert set(re.findall(r"'(\w+)'", known)) == set(listed)
 

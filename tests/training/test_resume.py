@@ -365,8 +365,8 @@ def test_a_metric_goes_on_from_its_state_in_a_file(name):
     for batch in batches[:2]:
         before.update(*batch)
     arrays = {}
-    plain = json.loads(json.dumps(training_state._without_arrays(before.state_dict(), "0", arrays)))
-    after.load_state_dict(training_state._with_arrays(plain, "0/", arrays))
+    plain = json.loads(json.dumps(training_state.split_arrays(before.state_dict(), "0", arrays)))
+    after.load_state_dict(training_state.join_arrays(plain, "0/", arrays))
     after.update(*batches[2])
     assert after.result() == whole.result()
     assert after.samples == whole.samples == 12
@@ -489,18 +489,14 @@ def damaged(path, change):
 
 
 DAMAGES = {
-    "EarlyStopping stood: KeyError: 'wait'": lambda c: c.training["callbacks"][0]["state"].pop(
-        "wait"
-    ),
-    "EarlyStopping stood: ValueError": lambda c: c.training["callbacks"][0]["state"].update(
-        best="good"
-    ),
-    "LayerStats stood: AttributeError": lambda c: c.training["callbacks"][1]["state"].update(
+    "EarlyStopping: KeyError: 'wait'": lambda c: c.training["callbacks"][0]["state"].pop("wait"),
+    "EarlyStopping: ValueError": lambda c: c.training["callbacks"][0]["state"].update(best="good"),
+    "LayerStats: AttributeError": lambda c: c.training["callbacks"][1]["state"].update(
         stats={"0_Dense": [1]}
     ),
-    "the metric auc stood: KeyError: 'labels'": lambda c: c.optimizer_arrays.pop("metric/0/labels"),
-    "the metric auc stood: ValueError: [AUC] 'state' must hold": lambda c: (
-        c.optimizer_arrays.update({"metric/0/labels": np.array([0, 1, 0])})
+    "metric auc: KeyError: 'labels'": lambda c: c.optimizer_arrays.pop("metric/0/labels"),
+    "metric auc: ValueError: [AUC] 'state' must hold": lambda c: c.optimizer_arrays.update(
+        {"metric/0/labels": np.array([0, 1, 0])}
     ),
     "it has 2 batches of 0 samples": lambda c: c.training["within_epoch"].update(samples=0),
     "it has -2 batches": lambda c: c.training["within_epoch"].update(batches=-2),
@@ -510,7 +506,7 @@ DAMAGES = {
 @pytest.mark.parametrize("says", DAMAGES)
 def test_a_damaged_state_is_an_error_that_names_file_and_place(says, tmp_path):
     def train(**more):
-        watchers = [cb.EarlyStopping("loss"), cb.LayerStats(), told_of_the_end(ended)]
+        watchers = [cb.EarlyStopping("loss"), cb.LayerStats(), ended_callback(ended)]
         model = nn.Model([nn.Dense(1, input_shape=(4,))], seed=0)
         model.compile("bce", "sgd", metrics=["auc"])
         x, y = data()
@@ -528,16 +524,16 @@ def test_a_damaged_state_is_an_error_that_names_file_and_place(says, tmp_path):
     assert len(ended) == 1  # as callbacks were not told of the beginning either
 
 
-def told_of_the_end(ended):
+def ended_callback(ended):
     return cb.LambdaCallback(on_train_end=lambda: ended.append(1))
 
 
 def test_a_state_that_a_callback_of_the_users_refuses_ends_what_has_begun(tmp_path):
     ended, keep = [], saving_at(tmp_path / "1.npz")
-    settings = {"callbacks": [Remembers(), told_of_the_end(ended), keep], "verbose": 0}
+    settings = {"callbacks": [Remembers(), ended_callback(ended), keep], "verbose": 0}
     small().fit(*data(), **settings)
     damaged(tmp_path / "1.npz", lambda c: c.training["callbacks"][0]["state"].pop("batches"))
-    with pytest.raises(nn.io.FileFormatError, match=r"1\.npz.* where Remembers stood: KeyError"):
+    with pytest.raises(nn.io.FileFormatError, match=r"1\.npz.* the state of Remembers: KeyError"):
         small().fit(*data(), epochs=2, resume=tmp_path / "1.npz", **settings)
     assert len(ended) == 2
 
@@ -622,7 +618,7 @@ def test_a_file_of_an_epochs_end_is_looked_at_as_well(tmp_path):
     damaged(tmp_path / "1.npz", lambda c: c.training["callbacks"][0]["state"].update(wait=None))
     model = small()
     before = everything_of(model)
-    with pytest.raises(nn.io.FileFormatError, match=r"1\.npz.* where EarlyStopping stood"):
+    with pytest.raises(nn.io.FileFormatError, match=r"1\.npz.* the state of EarlyStopping"):
         model.fit(*data(), epochs=2, resume=tmp_path / "1.npz", verbose=0, **settings)
     np.testing.assert_equal(everything_of(model), before)
 

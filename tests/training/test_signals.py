@@ -272,7 +272,7 @@ def test_only_the_second_press_is_not_held_back():
     with Interrupts() as interrupts:
         interrupts.check()
         press()
-        assert interrupts.came == [signal.SIGINT]
+        assert interrupts.received == [signal.SIGINT]
         with pytest.raises(KeyboardInterrupt):
             press()
     with pytest.raises(KeyboardInterrupt):

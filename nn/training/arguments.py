@@ -1,0 +1,146 @@
+"""The callbacks that arguments of `fit` ask for: a schedule, early stopping, a progress bar."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from .. import callbacks as cb
+from .. import checks
+from ..optim import schedules
+
+
+@dataclass
+class ScheduleArguments:
+    """The arguments of `fit` about the learning rate; wrong ones are errors, also without a name.
+
+    Attributes
+    ----------
+    name
+        `lr_schedule`: a name, a function of the step, a callback, or None.
+    patience, factor, lr_min, min_delta, warmup_epochs
+        As in `fit`.
+    """
+
+    name: Any
+    patience: int = 3
+    factor: float = 0.5
+    lr_min: float = 1e-6
+    min_delta: float = 0.0
+    warmup_epochs: int = 0
+
+    def __post_init__(self) -> None:
+        self.patience = checks.positive_int("Model", "lr_patience", self.patience)
+        self.factor = checks.fraction("Model", "lr_factor", self.factor, include_one=True)
+        if self.factor == 0:
+            raise checks.error("Model", "lr_factor", "must be above 0", self.factor)
+        self.lr_min = checks.non_negative("Model", "lr_min", self.lr_min)
+        self.warmup_epochs = checks.non_negative_int("Model", "warmup_epochs", self.warmup_epochs)
+
+    def callbacks(self, lr: float, params: dict[str, Any], accumulate: int) -> list[cb.Callback]:
+        """Return the callback for the schedule, none for None.
+
+        Parameters
+        ----------
+        lr
+            The optimizer's own rate; NaN if it has none.
+        params
+            'epochs' and 'steps' (batches an epoch).
+        accumulate
+            Batches that make a step of the optimizer; schedules count these steps.
+        """
+        name = self.name
+        if self.warmup_epochs and (name != "cosine" or self.warmup_epochs >= params["epochs"]):
+            rule = "goes with lr_schedule='cosine' and is below 'epochs'"
+            raise checks.error("Model", "warmup_epochs", rule, self.warmup_epochs)
+        if name is None:
+            return []
+        if math.isnan(lr):
+            raise ValueError(
+                "[Model] 'lr_schedule' needs an optimizer with an attribute 'lr', which this one "
+                "lacks."
+            )
+        if name == "plateau":
+            return [
+                cb.ReduceLROnPlateau(
+                    patience=self.patience,
+                    factor=self.factor,
+                    min_delta=self.min_delta,
+                    lr_min=self.lr_min,
+                )
+            ]
+        if isinstance(name, cb.Callback):
+            return users_callbacks(name, params)
+        schedule = self._function(lr, params["epochs"], params["steps"], accumulate)
+        _check_steps(params)
+        return [cb.LearningRateScheduler(schedule())]
+
+    def _function(
+        self, lr: float, epochs: int, batches: Any, accumulate: int
+    ) -> Callable[[], Callable[[int], float]]:
+        """Return a function that makes the schedule, once the steps of an epoch are known."""
+        name, steps = self.name, cb.optimizer_steps(batches, accumulate)
+        makers: dict[str, Callable[[], Callable[[int], float]]] = {
+            "step": lambda: schedules.step_decay(lr, self.patience * steps, self.factor),
+            "exponential": lambda: schedules.step_decay(lr, steps, self.factor),
+            "cosine": lambda: schedules.cosine(
+                lr, epochs * steps, self.lr_min, self.warmup_epochs * steps
+            ),
+            "warm_restarts": lambda: schedules.warm_restarts(
+                lr, self.patience * steps, lr_min=self.lr_min
+            ),
+            "one_cycle": lambda: schedules.one_cycle(lr, epochs * steps),
+        }
+        if callable(name):
+            return lambda: checked_schedule(name)
+        if not isinstance(name, str) or name not in makers:
+            raise checks.unknown("Model", "lr_schedule", name, [*makers, "plateau"])
+        return makers[name]
+
+
+def checked_schedule(schedule: Callable[[int], Any]) -> Callable[[int], float]:
+    """Return a user's function of the step, after checking it; its rates are checked too."""
+    if not checks.takes(schedule, 1):
+        rule = "must be a name, a function step -> rate or a callback"
+        raise checks.error("Model", "lr_schedule", rule, schedule)
+
+    def rate(step: int) -> float:
+        value = schedule(step)
+        value = value.item() if hasattr(value, "item") else value  # a number of NumPy's
+        return checks.non_negative("Model", "lr_schedule", value)
+
+    return rate
+
+
+def _check_steps(params: dict[str, Any]) -> None:
+    """Raise if a schedule counts steps and the number of steps in an epoch is not known."""
+    if params["steps"] == math.inf:
+        raise ValueError(
+            "[Model] 'lr_schedule' needs the number of batches in an epoch, which 'data' does not "
+            "have: pass 'steps_per_epoch', or compile(lr=...) with a function of the step."
+        )
+
+
+def early_stopping_callback(wanted: bool, patience: int, min_delta: float) -> list[cb.Callback]:
+    """Return the callback for `early_stopping`; wrong arguments are errors also without it."""
+    callback = cb.EarlyStopping(patience=patience, min_delta=min_delta)
+    return [callback] if checks.boolean("Model", "early_stopping", wanted) else []
+
+
+def users_callbacks(callbacks: Any, params: dict[str, Any]) -> list[cb.Callback]:
+    """Return `callbacks` as a list: a list, a single callback, or None for none."""
+    if isinstance(callbacks, str) or not isinstance(callbacks, Iterable | cb.Callback | None):
+        raise checks.error(
+            "Model", "callbacks", "must be a list of nn.callbacks.Callback objects", callbacks
+        )
+    chosen = [callbacks] if isinstance(callbacks, cb.Callback) else list(callbacks or ())
+    if any(isinstance(c, cb.LearningRateScheduler) and c.by == "step" for c in chosen):
+        _check_steps(params)
+    return chosen
+
+
+def display_callback(verbose: int) -> list[cb.Callback]:
+    """Return the callback that shows the progress; none for `verbose=0`."""
+    if verbose not in (0, 1, 2):
+        raise checks.error("Model", "verbose", "must be 0, 1 or 2", verbose)
+    return [cb.ProgressBar(verbose)] if verbose else []
