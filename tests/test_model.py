@@ -867,7 +867,7 @@ X, Y = blobs(12)
         (lambda m: m.fit(X, Y, sample_weight=[1, 2]), ValueError, r"must have the shape \(12,\)"),
         (lambda m: m.fit(X, Y, sample_weight=-np.ones(12)), ValueError, "must not be negative"),
         (lambda m: m.fit(X, Y, sample_weight=np.full(12, np.nan)), ValueError, "must be finite"),
-        (lambda m: m.fit(nn.Dataset(X, Y), Y), ValueError, "must not be given beside a Dataset"),
+        (lambda m: m.fit(nn.Dataset(X, Y), Y), ValueError, "must not be given with a Dataset"),
         (lambda m: m.fit(X, Y, resume="nowhere.hdf5"), FileNotFoundError, "nowhere"),
         (lambda m: m.predict(X[0]), ValueError, r"x\[np\.newaxis\]"),
         (lambda m: m.predict(X[:, :1]), ValueError, "expects inputs of shape"),

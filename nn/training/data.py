@@ -28,8 +28,8 @@ class DataAdapter:
     Parameters
     ----------
     model
-        The model. Its shapes, `dtype`, `input_scale` and `loss` are used; `build` is called with the
-        shape of the first inputs if it is not built yet.
+        The model. Its shapes, `dtype`, `input_scale` and `loss` are used; `build` is called with
+        the shape of the first inputs if it is not built yet.
     """
 
     def __init__(self, model: Any) -> None:
