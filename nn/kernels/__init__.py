@@ -1,112 +1,57 @@
 """The arithmetic under the layers: plain functions on arrays, no classes, no state.
 
-Layers import their functions from here and never learn which implementation runs: `array`,
-the readable truth for NumPy and CuPy; `jit`, the same functions compiled for the processor,
-where Numba is installed (the extra `fast`); or `gpu`, some of them fused for CuPy.
+Layers call these functions and do not know which implementation runs (`dispatch`): `reference`,
+the short and readable one for NumPy and CuPy, or a faster one of `cpu` or `gpu`.
 """
 
-import functools
-import importlib
-from collections.abc import Callable
-from types import ModuleType
-from typing import Any
-
-import numpy as np
-
-from .. import cuda
-from . import array, gpu
-from .array import (
+from . import memory, reference, threads
+from .dispatch import compiled, dispatched
+from .formulas import normal_cdf, normal_pdf, sigmoid, softplus
+from .geometry import (
     Padding,
-    avg_pool2d,
-    avg_pool2d_grad,
     channels_first,
     channels_last,
-    dropout_mask,
     from_rows,
-    lengths,
-    normal_noise,
-    normalize_samples,
-    normalize_samples_grad,
     output_size,
     resolve_padding,
     to_rows,
-    weight_norm,
-    weight_norm_grad,
 )
-from .functions import log_softmax, normal_cdf, normal_pdf, sigmoid, softmax, softplus
-from .resizing import (
-    interpolate_pixels,
-    interpolate_pixels_grad,
-    repeat_pixels,
-    repeat_pixels_grad,
-    zero_pad2d,
-    zero_pad2d_grad,
-)
+from .reference import dropout_mask, lengths, log_softmax, normal_noise, softmax
 
-
-@functools.cache
-def compiled() -> ModuleType | None:
-    """Return `jit` where Numba is installed, else None.
-
-    It is looked for when the first kernel is called, so that `import nn` stays light.
-    """
-    try:
-        return importlib.import_module(".jit", __name__)
-    except ImportError:
-        return None
-
-
-_DTYPES = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
-
-
-def _alike(x: Any, others: tuple[Any, ...]) -> bool:
-    """Tell whether arrays are of one library, and floats of x's dtype: `jit` and `gpu` need it."""
-    kind = type(x)
-    return (
-        (kind is np.ndarray or cuda.get_array_module(x) is not np)
-        and x.dtype in _DTYPES
-        and all(
-            type(a) is kind and (a.dtype == x.dtype or a.dtype.kind != "f")
-            for a in others
-            if hasattr(a, "dtype")
-        )
-    )
-
-
-def _quickest(name: str) -> Callable[..., Any]:
-    """Return what calls the function that suits its arrays: `jit`'s, `gpu`'s, else `array`'s."""
-    reference = getattr(array, name)
-
-    @functools.wraps(reference)
-    def call(x: Any, *arguments: Any, **options: Any) -> Any:
-        if not _alike(x, arguments):
-            return reference(x, *arguments, **options)
-        if type(x) is not np.ndarray:
-            return getattr(gpu, name, reference)(x, *arguments, **options)
-        jit = compiled()
-        return (reference if jit is None else getattr(jit, name))(x, *arguments, **options)
-
-    return call
-
-
-adam = _quickest("adam")
-batch_norm = _quickest("batch_norm")
-batch_norm_grad = _quickest("batch_norm_grad")
-batch_norm_inference = _quickest("batch_norm_inference")
-column_sums = _quickest("column_sums")
-conv2d = _quickest("conv2d")
-conv2d_input_grad = _quickest("conv2d_input_grad")
-conv2d_weight_grad = _quickest("conv2d_weight_grad")
-dropout = _quickest("dropout")
-matmul = _quickest("matmul")
-max_pool2d = _quickest("max_pool2d")
-max_pool2d_grad = _quickest("max_pool2d_grad")
-relu = _quickest("relu")
-relu_grad = _quickest("relu_grad")
-sgd = _quickest("sgd")
+activate = dispatched(reference.activate)
+activate_grad = dispatched(reference.activate_grad)
+adam = dispatched(reference.adam)
+avg_pool2d = dispatched(reference.avg_pool2d)
+avg_pool2d_grad = dispatched(reference.avg_pool2d_grad)
+batch_norm = dispatched(reference.batch_norm)
+batch_norm_grad = dispatched(reference.batch_norm_grad)
+batch_norm_inference = dispatched(reference.batch_norm_inference)
+column_sums = dispatched(reference.column_sums)
+conv2d = dispatched(reference.conv2d)
+conv2d_input_grad = dispatched(reference.conv2d_input_grad)
+conv2d_weight_grad = dispatched(reference.conv2d_weight_grad)
+dropout = dispatched(reference.dropout)
+interpolate_pixels = dispatched(reference.interpolate_pixels)
+interpolate_pixels_grad = dispatched(reference.interpolate_pixels_grad)
+matmul = dispatched(reference.matmul)
+max_pool2d = dispatched(reference.max_pool2d)
+max_pool2d_grad = dispatched(reference.max_pool2d_grad)
+normalize_samples = dispatched(reference.normalize_samples)
+normalize_samples_grad = dispatched(reference.normalize_samples_grad)
+relu = dispatched(reference.relu)
+relu_grad = dispatched(reference.relu_grad)
+repeat_pixels = dispatched(reference.repeat_pixels)
+repeat_pixels_grad = dispatched(reference.repeat_pixels_grad)
+sgd = dispatched(reference.sgd)
+weight_norm = dispatched(reference.weight_norm)
+weight_norm_grad = dispatched(reference.weight_norm_grad)
+zero_pad2d = dispatched(reference.zero_pad2d)
+zero_pad2d_grad = dispatched(reference.zero_pad2d_grad)
 
 __all__ = [
     "Padding",
+    "activate",
+    "activate_grad",
     "adam",
     "avg_pool2d",
     "avg_pool2d_grad",
@@ -130,6 +75,7 @@ __all__ = [
     "matmul",
     "max_pool2d",
     "max_pool2d_grad",
+    "memory",
     "normal_cdf",
     "normal_noise",
     "normal_pdf",
@@ -145,6 +91,7 @@ __all__ = [
     "sigmoid",
     "softmax",
     "softplus",
+    "threads",
     "to_rows",
     "weight_norm",
     "weight_norm_grad",

@@ -1,0 +1,146 @@
+"""Functions of each number alone, piece by piece, and the updates of optimizers."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from ... import memory, reference, threads
+from ...formulas import RELU, Formula
+from ...geometry import Array
+from ...tracing import Step, record
+
+# Numbers of a piece: with the temporary arrays of a formula they fit the second-level cache.
+_PIECE = 1 << 14
+# Operations that are worth a second thread.
+_GRAIN = 1 << 22
+
+
+def in_memory_order(*arrays: Array) -> list[Array] | None:
+    """Return arrays as vectors that are views of them, all in the same order of memory.
+
+    None if they differ in their order of memory, or one has gaps, as x[::2].
+    """
+    first = arrays[0]
+    steps = [step // first.itemsize for step in first.strides]
+    flat = [a.ravel(order="K") for a in arrays]
+    for a, vector in zip(arrays, flat, strict=True):
+        alike = a.shape == first.shape and [step // a.itemsize for step in a.strides] == steps
+        if not (alike and np.may_share_memory(a, vector)):
+            return None
+    return flat
+
+
+def _evaluate(steps: tuple[Step, ...], values: dict[str, Array | float], out: Array) -> None:
+    """Compute a recorded formula; the last step writes to `out`."""
+    for step in steps:
+        operands = [values.get(k, k) for k in step.operands]
+        if step.operation is np.where or step is not steps[-1]:
+            values[step.result] = step.operation(*operands)
+        else:
+            step.operation(*operands, out=out)
+    if steps[-1].operation is np.where:
+        out[...] = values[steps[-1].result]
+
+
+def _compute(
+    function: Callable[..., Array], arrays: dict[str, Array], parameters: tuple, out: Array
+) -> Array | None:
+    """Compute a formula piece by piece, the pieces shared by threads; None if they are apart."""
+    numbers = {f"p{k}": value for k, value in enumerate(parameters)}
+    steps = record(function, *arrays, *numbers)
+    if len(steps) == 1:  # NumPy's own pass over memory
+        _evaluate(steps, {**arrays, **numbers}, out)
+        return out
+    flat = in_memory_order(*arrays.values(), out)
+    if flat is None:
+        return None
+
+    def run(part: int, lo: int, hi: int) -> None:
+        for start in range(lo, hi, _PIECE):
+            piece = slice(start, min(start + _PIECE, hi))
+            own = {name: vector[piece] for name, vector in zip(arrays, flat, strict=False)}
+            _evaluate(steps, {**own, **numbers}, flat[-1][piece])
+
+    threads.run(run, out.size, grain=_GRAIN // len(steps))
+    return out
+
+
+def activate(
+    x: Array, formula: Formula, parameters: tuple[float, ...] = (), keep: bool = True
+) -> tuple[Array, Array | None]:
+    """See `reference.activate`."""
+    if x.size <= _PIECE:
+        return reference.activate(x, formula, parameters, keep)
+    y = _compute(formula.function, {"x": x}, parameters, memory.empty_like(x))
+    if y is None:
+        return reference.activate(x, formula, parameters, keep)
+    kept = {"x": x, "y": y}.get(formula.keeps)
+    if formula.mask and keep:
+        kept = _compute(formula.mask, {"x": x}, (), memory.empty_like(x, bool))
+    return y, kept if keep else None
+
+
+def activate_grad(
+    grad: Array, kept: Array, formula: Formula, parameters: tuple[float, ...] = ()
+) -> Array:
+    """See `reference.activate_grad`."""
+    dx = None
+    if grad.size > _PIECE:
+        arrays = {"grad": grad, "kept": kept}
+        dx = _compute(formula.gradient, arrays, parameters, memory.empty_like(grad))
+    return reference.activate_grad(grad, kept, formula, parameters) if dx is None else dx
+
+
+def relu(x: Array, keep_mask: bool = True) -> tuple[Array, Array | None]:
+    """See `reference.relu`."""
+    return activate(x, RELU, (), keep_mask)
+
+
+def relu_grad(grad: Array, mask: Array) -> Array:
+    """See `reference.relu_grad`."""
+    return activate_grad(grad, mask, RELU)
+
+
+def dropout(x: Array, kept: Array, rate: float) -> Array:
+    """See `reference.dropout`."""
+    y = np.multiply(x, kept, out=memory.empty_like(x))
+    y *= 1 / (1 - rate)
+    return y
+
+
+def sgd(
+    param: Array, grad: Array, velocity: Array, lr: float, momentum: float, nesterov: bool
+) -> None:
+    """See `reference.sgd`."""
+    change = -lr * grad
+    velocity *= momentum
+    velocity += change
+    param += change + momentum * velocity if nesterov else velocity
+
+
+def adam(
+    param: Array,
+    grad: Array,
+    m: Array,
+    v: Array,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    t: int,
+) -> None:
+    """See `reference.adam`. All steps share one temporary array."""
+    work = (1 - beta1) * grad
+    m *= beta1
+    m += work
+    np.multiply(grad, grad, out=work)
+    work *= 1 - beta2
+    v *= beta2
+    v += work
+    np.sqrt(v, out=work)
+    work /= math.sqrt(1 - beta2**t)
+    work += eps
+    np.divide(m, work, out=work)
+    work *= lr / (1 - beta1**t)
+    param -= work

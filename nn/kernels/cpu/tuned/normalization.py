@@ -1,0 +1,81 @@
+"""Normalization of batches and of samples, with few temporary arrays."""
+
+import numpy as np
+
+from ... import memory
+from ...geometry import Array
+from ...tiles import wide_rows
+from .linear import column_sums
+
+
+def batch_norm(x: Array, gamma: Array, beta: Array, eps: float) -> tuple[Array, Array, Array]:
+    """See `reference.batch_norm`."""
+    mean = column_sums(x) / x.shape[0]
+    wide, means = wide_rows(np, x, mean)
+    y = np.subtract(wide, means, out=memory.empty_like(wide))
+    squares = np.multiply(y, y, out=memory.empty_like(wide)).reshape(x.shape)
+    variance = column_sums(squares) / x.shape[0]
+    y, scales, shifts = wide_rows(np, y.reshape(x.shape), gamma / np.sqrt(variance + eps), beta)
+    y *= scales
+    y += shifts
+    return y.reshape(x.shape), mean, variance
+
+
+def batch_norm_grad(
+    grad: Array, x: Array, gamma: Array, mean: Array, variance: Array, eps: float
+) -> tuple[Array, Array, Array]:
+    """See `reference.batch_norm_grad`."""
+    count = grad.shape[0]
+    inv_std = 1 / np.sqrt(variance + eps)
+    wide, means, inv_stds, scales = wide_rows(np, x, mean, inv_std, gamma * inv_std)
+    wide_grad = grad.reshape(wide.shape)
+    dx = np.subtract(wide, means, out=memory.empty_like(wide))
+    dx *= inv_stds  # x_hat
+    products = np.multiply(wide_grad, dx, out=memory.empty_like(wide)).reshape(x.shape)
+    dgamma, dbeta = column_sums(products), column_sums(grad)
+    _, mean_gx, mean_g = wide_rows(np, x, dgamma / count, dbeta / count)
+    dx *= -mean_gx
+    dx += wide_grad
+    dx -= mean_g
+    dx *= scales
+    return dx.reshape(x.shape), dgamma, dbeta
+
+
+def batch_norm_inference(
+    x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, eps: float
+) -> Array:
+    """See `reference.batch_norm_inference`: here one scale and one shift."""
+    scale = gamma / np.sqrt(variance + eps)
+    wide, scales, shifts = wide_rows(np, x, scale, beta - mean * scale)
+    y = np.multiply(wide, scales, out=memory.empty_like(wide))
+    y += shifts
+    return y.reshape(x.shape)
+
+
+def normalize_samples(x: Array, groups: int, eps: float) -> tuple[Array, Array]:
+    """See `reference.normalize_samples`."""
+    x_hat = np.subtract(x, _group_means(x, groups), out=memory.empty_like(x))
+    squares = np.multiply(x_hat, x_hat, out=memory.empty_like(x))
+    inv_std = 1 / np.sqrt(_group_means(squares, groups) + eps)
+    x_hat *= inv_std
+    return x_hat, inv_std
+
+
+def normalize_samples_grad(grad: Array, x_hat: Array, inv_std: Array, groups: int) -> Array:
+    """See `reference.normalize_samples_grad`."""
+    products = np.multiply(grad, x_hat, out=memory.empty_like(grad))
+    dx = np.multiply(x_hat, -_group_means(products, groups), out=products)
+    dx += grad
+    dx -= _group_means(grad, groups)
+    dx *= inv_std
+    return dx
+
+
+def _group_means(x: Array, groups: int) -> Array:
+    """Return the mean of each group of channels over all positions: (N, P, C) -> (N, 1, C)."""
+    n, p, c = x.shape
+    # Over P as a product with ones, as in `column_sums`: (N, P, C) -> (N, 1, C)
+    sums = x if p == 1 else np.matmul(np.ones((1, p), x.dtype), x)
+    sums = sums.reshape(n, 1, groups, c // groups).sum(axis=3, dtype=np.float64)
+    means = sums / (p * (c // groups))
+    return np.repeat(means.astype(x.dtype), c // groups, axis=2)  # (N, 1, G) -> (N, 1, C)

@@ -1,0 +1,14 @@
+"""Batches shared by threads."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ... import threads
+from ...tiles import NUMBERS_PER_THREAD
+
+
+def share_samples(work: Callable[[int, int, int], None], x: np.ndarray) -> None:
+    """Call `work(part, lo, hi)` for parts of the batch x, each on its own thread."""
+    grain = 1 + NUMBERS_PER_THREAD // max(x[:1].size, 1)
+    threads.run(work, len(x), grain=grain, blas=True)

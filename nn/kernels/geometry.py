@@ -1,0 +1,85 @@
+"""Shapes and memory layout: the padding and output size of windows, and channels-last views.
+
+Arrays have the logical layout (N, C, H, W) with any strides. The kernels work on the same memory
+as (N, H, W, C): there the C values of a pixel are adjacent, so a matrix product writes its result
+in this layout, and a sum over pixels is a sum over rows.
+
+Letters: N samples, C channels, H and W height and width, F filters, G groups, KH and KW the
+kernel's, OH and OW the output's height and width, M = N*OH*OW rows.
+"""
+
+from typing import Any
+
+Array = Any  # numpy.ndarray or cupy.ndarray
+Pair = tuple[int, int]
+Padding = tuple[Pair, Pair]  # ((top, bottom), (left, right))
+
+NO_PADDING: Padding = ((0, 0), (0, 0))
+
+
+def channels_last(x: Array) -> Array:
+    """Return (N, C, H, W) as contiguous (N, H, W, C); a view if memory is channels-last."""
+    x = x.transpose(0, 2, 3, 1)
+    return x if x.flags.c_contiguous else x.copy()
+
+
+def channels_first(x: Array) -> Array:
+    """Return (N, H, W, C) as (N, C, H, W), without a copy."""
+    return x.transpose(0, 3, 1, 2)
+
+
+def to_rows(x: Array) -> Array:
+    """Return (N, C, ...) as a contiguous matrix with a row for each position and C columns."""
+    x = x.transpose(0, *range(2, x.ndim), 1)  # (N, C, ...) -> (N, ..., C)
+    x = x if x.flags.c_contiguous else x.copy()
+    return x.reshape(-1, x.shape[-1])  # (N, ..., C) -> (N * ..., C)
+
+
+def from_rows(rows: Array, shape: tuple[int, ...]) -> Array:
+    """Return the matrix of `to_rows`, or its values in that order, as (N, C, ...), a view."""
+    x = rows.reshape(shape[0], *shape[2:], shape[1])  # (N * ..., C) -> (N, ..., C)
+    return x.transpose(0, x.ndim - 1, *range(1, x.ndim - 1))  # (N, ..., C) -> (N, C, ...)
+
+
+def resolve_padding(
+    padding: str | Pair, size: Pair, kernel: Pair, stride: Pair, dilation: Pair = (1, 1)
+) -> Padding:
+    """Return ((top, bottom), (left, right)) for 'valid', 'same' or a pair (height, width).
+
+    'same' gives ceil(size / stride) outputs and puts the odd row and column at the end, as
+    TensorFlow does.
+
+    Examples
+    --------
+    >>> resolve_padding("same", (28, 28), (2, 2), (1, 1))
+    ((0, 1), (0, 1))
+    """
+    if padding == "valid":
+        return NO_PADDING
+    if padding == "same":
+        totals = [
+            max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)
+            for n, k, s, d in zip(size, kernel, stride, dilation, strict=True)
+        ]
+        return (totals[0] // 2, totals[0] - totals[0] // 2), (
+            totals[1] // 2,
+            totals[1] - totals[1] // 2,
+        )
+    return (int(padding[0]), int(padding[0])), (int(padding[1]), int(padding[1]))
+
+
+def output_size(
+    size: Pair, kernel: Pair, stride: Pair, padding: Padding, dilation: Pair = (1, 1)
+) -> Pair:
+    """Return (OH, OW); below 1 if the kernel is larger than the padded input.
+
+    Examples
+    --------
+    >>> output_size((28, 28), (3, 3), (1, 1), ((0, 0), (0, 0)))
+    (26, 26)
+    """
+    (h, w), ((top, bottom), (left, right)) = size, padding
+    return (
+        (h + top + bottom - dilation[0] * (kernel[0] - 1) - 1) // stride[0] + 1,
+        (w + left + right - dilation[1] * (kernel[1] - 1) - 1) // stride[1] + 1,
+    )

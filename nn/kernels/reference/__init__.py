@@ -1,0 +1,43 @@
+"""The reference: every kernel in the shortest right code, for NumPy and CuPy alike.
+
+Read this room first: it defines what each kernel computes. Tests compare all others with it, and
+it runs whatever they do not take: arrays of mixed dtypes, or those without a kernel of their own.
+`nn.naive` has the same functions in plain loops.
+"""
+
+# ruff: noqa: F401
+
+from .conv import conv2d, conv2d_input_grad, conv2d_weight_grad
+from .elementwise import (
+    activate,
+    activate_grad,
+    dropout,
+    dropout_mask,
+    log_softmax,
+    normal_noise,
+    relu,
+    relu_grad,
+    softmax,
+)
+from .linear import matmul
+from .normalization import (
+    batch_norm,
+    batch_norm_grad,
+    batch_norm_inference,
+    column_sums,
+    lengths,
+    normalize_samples,
+    normalize_samples_grad,
+    weight_norm,
+    weight_norm_grad,
+)
+from .optim import adam, sgd
+from .pooling import avg_pool2d, avg_pool2d_grad, max_pool2d, max_pool2d_grad
+from .resizing import (
+    interpolate_pixels,
+    interpolate_pixels_grad,
+    repeat_pixels,
+    repeat_pixels_grad,
+    zero_pad2d,
+    zero_pad2d_grad,
+)
