@@ -45,10 +45,10 @@ def rooms(x: Any) -> list[ModuleType]:
 
 def _enter(x: Any) -> None:
     """Enter into the table what runs for arrays of x's kind."""
-    available = rooms(x)
-    for name, row in TABLE.items():
-        for room in available:
-            row[type(x)] = getattr(room, name, row.get(type(x)))
+    for room in rooms(x):
+        for name, row in TABLE.items():
+            if hasattr(room, name):
+                row[type(x)] = getattr(room, name)
 
 
 def dispatched(kernel: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,19 +1,21 @@
-"""The kernels against the loops of reference.py, published vectors and float64."""
+"""The kernels against the loops of `nn.naive`, published vectors and float64."""
 
 import math
 import tracemalloc
 
+import loops
 import numpy as np
 import pytest
-import reference
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nn import kernels
-from nn.kernels import array as array_kernels
+from nn.kernels import reference, tiles
+from nn.kernels.cpu import tuned
 
 ONE = (1, 1)
 NONE = ((0, 0), (0, 0))
+ROOMS = [room for room in (reference, tuned, kernels.compiled()) if room is not None]
 
 
 @st.composite
@@ -55,12 +57,13 @@ def test_convolution_equals_seven_loops(geometry, bias, tile_bytes):
     w = rng.normal(size=w_shape)
     b = rng.normal(size=w_shape[0]) if bias else None
     options = (stride, padding, dilation, groups)
-    before = array_kernels._TILE_BYTES_CPU
-    array_kernels._TILE_BYTES_CPU = tile_bytes  # a sample a tile, or all in one
+    before = tiles._TILE_BYTES_CPU
+    tiles._TILE_BYTES_CPU = tile_bytes  # a sample a tile, or all in one
     try:
-        reference.check_convolution(kernels, x, w, b, options, rng)
+        for room in ROOMS:
+            loops.check_convolution(room, x, w, b, options, rng)
     finally:
-        array_kernels._TILE_BYTES_CPU = before
+        tiles._TILE_BYTES_CPU = before
 
 
 @pytest.mark.parametrize(
@@ -82,21 +85,22 @@ def test_convolution_of_many_channels(rng, w_shape, stride, padding, dilation, g
     """Five channels and more are copied otherwise than few are."""
     options = (stride, padding, dilation, groups)
     x, w = rng.normal(size=(2, w_shape[1] * groups, 5, 6)), rng.normal(size=w_shape)
-    reference.check_convolution(array_kernels, x, w, None, options, rng)
+    for room in ROOMS:
+        loops.check_convolution(room, x, w, None, options, rng)
 
 
 def test_products_of_matrices_that_numpy_must_look_at(rng):
     a, b = rng.normal(size=(3, 4)), rng.normal(size=(4, 3))
-    assert array_kernels.matmul(a.astype("f4"), b).dtype == np.float64
-    np.testing.assert_allclose(array_kernels.matmul(a, b), np.einsum("ij,jk->ik", a, b), rtol=1e-13)
+    assert tuned.matmul(a.astype("f4"), b).dtype == np.float64
+    np.testing.assert_allclose(tuned.matmul(a, b), np.einsum("ij,jk->ik", a, b), rtol=1e-13)
     for wrong in (b.T, b[:2]):
         with pytest.raises(ValueError, match="mismatch"):
-            array_kernels.matmul(a, wrong)
+            tuned.matmul(a, wrong)
 
 
 def test_convolution_published_vector():
-    x = reference.linspace(-0.1, 0.5, (2, 3, 4, 4))
-    w = reference.linspace(-0.2, 0.3, (3, 3, 4, 4))
+    x = loops.linspace(-0.1, 0.5, (2, 3, 4, 4))
+    w = loops.linspace(-0.2, 0.3, (3, 3, 4, 4))
     b = np.linspace(-0.1, 0.2, 3)
     y = kernels.conv2d(x, w, b, (2, 2), ((1, 1), (1, 1)))
     np.testing.assert_allclose(y.ravel()[:2], [-0.08759809, -0.10987781], atol=1e-7)
@@ -107,19 +111,22 @@ def test_convolution_published_vector():
 def test_max_pooling_equals_loops(geometry):
     x, _, pool, stride, padding, _, _, rng = geometry
     x = np.round(x)  # equal values: the first in reading order wins
-    y, index = kernels.max_pool2d(x, pool, stride, padding)
-    expected, winner = reference.max_pool2d(x, pool, stride, padding)
-    np.testing.assert_array_equal(y, expected)
-    np.testing.assert_array_equal(
-        kernels.max_pool2d(x, pool, stride, padding, keep_index=False)[0], expected
-    )
-    grad = rng.normal(size=y.shape)
-    dx = kernels.max_pool2d_grad(grad, index, x.shape, pool, stride, padding)
-    np.testing.assert_allclose(dx, reference.max_pool2d_grad(grad, winner, x), atol=1e-12)
+    expected, winner = loops.max_pool2d(x, pool, stride, padding)
+    grad = rng.normal(size=expected.shape)
+    expected_dx = loops.max_pool2d_grad(grad, winner, x)
+    for room in ROOMS:
+        y, index = room.max_pool2d(x, pool, stride, padding)
+        np.testing.assert_array_equal(y, expected)
+        np.testing.assert_array_equal(index, winner[0])
+        y, nothing = room.max_pool2d(x, pool, stride, padding, keep_index=False)
+        np.testing.assert_array_equal(y, expected)
+        assert nothing is None
+        dx = room.max_pool2d_grad(grad, index, x.shape, pool, stride, padding)
+        np.testing.assert_allclose(dx, expected_dx, atol=1e-12)
 
 
 def test_max_pooling_published_vector():
-    x = reference.linspace(-0.3, 0.4, (2, 3, 4, 4))
+    x = loops.linspace(-0.3, 0.4, (2, 3, 4, 4))
     y, _ = kernels.max_pool2d(x, (2, 2), (2, 2), NONE)
     np.testing.assert_allclose([y.ravel()[0], y.ravel()[-1]], [-0.26315789, 0.4], atol=1e-7)
 
@@ -133,14 +140,14 @@ def test_max_pooling_of_a_window_with_more_than_256_cells():
 @given(geometries(pooling=True))
 def test_average_pooling_equals_loops(geometry):
     x, _, pool, stride, padding, _, _, rng = geometry
-    y = kernels.avg_pool2d(x, pool, stride, padding)
-    expected, count = reference.avg_pool2d(x, pool, stride, padding)
-    np.testing.assert_allclose(y, expected, atol=1e-12)
-    grad = rng.normal(size=y.shape)
-    dx = kernels.avg_pool2d_grad(grad, x.shape, pool, stride, padding)
-    np.testing.assert_allclose(
-        dx, reference.avg_pool2d_grad(grad, x, pool, stride, padding, count), atol=1e-12
-    )
+    expected, count = loops.avg_pool2d(x, pool, stride, padding)
+    grad = rng.normal(size=expected.shape)
+    expected_dx = loops.avg_pool2d_grad(grad, x, pool, stride, padding, count)
+    for room in (reference, tuned):
+        y = room.avg_pool2d(x, pool, stride, padding)
+        np.testing.assert_allclose(y, expected, atol=1e-12)
+        dx = room.avg_pool2d_grad(grad, x.shape, pool, stride, padding)
+        np.testing.assert_allclose(dx, expected_dx, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -149,10 +156,10 @@ def test_average_pooling_equals_loops(geometry):
 )
 def test_windows_that_overlap_along_one_axis(rng, pool, stride):
     x = rng.normal(size=(2, 3, 7, 8))
-    y, count = reference.avg_pool2d(x, pool, stride, NONE)
+    y, count = loops.avg_pool2d(x, pool, stride, NONE)
     grad = rng.normal(size=y.shape)
-    expected = reference.avg_pool2d_grad(grad, x, pool, stride, NONE, count)
-    dx = array_kernels.avg_pool2d_grad(grad, x.shape, pool, stride, NONE)
+    expected = loops.avg_pool2d_grad(grad, x, pool, stride, NONE, count)
+    dx = tuned.avg_pool2d_grad(grad, x.shape, pool, stride, NONE)
     np.testing.assert_allclose(dx, expected, atol=1e-12)
 
 
@@ -215,7 +222,7 @@ def test_batch_norm_of_a_large_mean_keeps_its_digits(rng):
 def test_batch_norm_by_given_statistics(rng):
     x, gamma, beta, mean = rng.normal(size=(24, 3)), *rng.normal(size=(3, 3))
     variance = rng.random(3)
-    y = array_kernels.batch_norm_inference(x, gamma, beta, mean, variance, 1e-3)
+    y = tuned.batch_norm_inference(x, gamma, beta, mean, variance, 1e-3)
     expected = gamma * (x - mean) / np.sqrt(variance + 1e-3) + beta
     np.testing.assert_allclose(y, expected, rtol=1e-12)
     assert y.shape == x.shape

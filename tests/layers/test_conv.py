@@ -1,8 +1,8 @@
 """Transposed and depthwise convolution: loops, published vectors, odd sizes, wrong arguments."""
 
+import loops
 import numpy as np
 import pytest
-import reference
 from conftest import built
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import nn
 from nn import cuda
 from nn.inspect.gradcheck import check_gradients
-from nn.kernels import array as array_kernels
+from nn.kernels import tiles
 
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
 
@@ -179,7 +179,7 @@ def test_depthwise_convolution(kernel, stride, padding, dilation, channels, mult
     pad = nn.kernels.resolve_padding(padding, (6, 5), kernel, stride, dilation)
     for f in range(filters):  # each output is a plain convolution of its one channel
         c = f // multiplier
-        expected = reference.conv2d(
+        expected = loops.conv2d(
             x[:, c : c + 1], layer.params["W"][f : f + 1], layer.params["b"][f : f + 1],
             stride, pad, dilation, 1,
         )  # fmt: skip
@@ -188,12 +188,11 @@ def test_depthwise_convolution(kernel, stride, padding, dilation, channels, mult
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_readable_depthwise_kernels_a_sample_at_a_time(times, rng, monkeypatch):
-    """In tiles of one sample: the results of all must come together."""
-    monkeypatch.setattr(array_kernels, "_TILE_BYTES_CPU", 1)
+def test_depthwise_kernels_in_tiles_of_one_sample(times, rng, monkeypatch):
+    monkeypatch.setattr(tiles, "_TILE_BYTES_CPU", 1)
     x, w = rng.normal(size=(5, 3, 6, 5)), rng.normal(size=(3 * times, 1, 3, 2))
     options = ((2, 1), ((1, 1), (0, 1)), (1, 2), 3)
-    reference.check_convolution(array_kernels, x, w, None, options, rng)
+    loops.check_convolution(tiles, x, w, None, options, rng)
 
 
 def test_depthwise_convolution_in_a_model_trains(rng):

@@ -12,7 +12,7 @@ def pad(x: Array, padding: Padding, value: float = 0.0) -> Array:
     return xp.pad(x, ((0, 0), (0, 0), *padding), constant_values=value)
 
 
-def windows(x: Array, kernel: Pair, stride: Pair, dilation: Pair = (1, 1)) -> Array:
+def windows(x: Array, kernel: tuple[int, ...], stride: Pair, dilation: Pair = (1, 1)) -> Array:
     """Return the windows of x (N, C, H, W) as a view (N, C, OH, OW, KH, KW)."""
     xp = cuda.get_array_module(x)
     reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]

@@ -8,7 +8,7 @@ import numpy as np
 from ... import memory, reference, threads
 from ...formulas import RELU, Formula
 from ...geometry import Array
-from ...tracing import Step, record
+from ...tracing import record
 
 # Numbers of a piece: with the temporary arrays of a formula they fit the second-level cache.
 _PIECE = 1 << 14
@@ -31,36 +31,26 @@ def in_memory_order(*arrays: Array) -> list[Array] | None:
     return flat
 
 
-def _evaluate(steps: tuple[Step, ...], values: dict[str, Array | float], out: Array) -> None:
-    """Compute a recorded formula; the last step writes to `out`."""
-    for step in steps:
-        operands = [values.get(k, k) for k in step.operands]
-        if step.operation is np.where or step is not steps[-1]:
-            values[step.result] = step.operation(*operands)
-        else:
-            step.operation(*operands, out=out)
-    if steps[-1].operation is np.where:
-        out[...] = values[steps[-1].result]
-
-
 def _compute(
     function: Callable[..., Array], arrays: dict[str, Array], parameters: tuple, out: Array
 ) -> Array | None:
-    """Compute a formula piece by piece, the pieces shared by threads; None if they are apart."""
-    numbers = {f"p{k}": value for k, value in enumerate(parameters)}
-    steps = record(function, *arrays, *numbers)
-    if len(steps) == 1:  # NumPy's own pass over memory
-        _evaluate(steps, {**arrays, **numbers}, out)
-        return out
+    """Compute a formula piece by piece, the pieces shared by threads.
+
+    Returns None if the arrays differ in their order of memory.
+    """
+    steps = record(function, *arrays, *(f"p{k}" for k in range(len(parameters))))
+    if len(steps) == 1:  # one of NumPy's own passes over memory
+        operands = [arrays[k] if isinstance(k, str) else k for k in steps[0].operands]
+        return steps[0].operation(*operands, out=out)
     flat = in_memory_order(*arrays.values(), out)
     if flat is None:
         return None
+    *inputs, result = flat
 
     def run(part: int, lo: int, hi: int) -> None:
         for start in range(lo, hi, _PIECE):
             piece = slice(start, min(start + _PIECE, hi))
-            own = {name: vector[piece] for name, vector in zip(arrays, flat, strict=False)}
-            _evaluate(steps, {**own, **numbers}, flat[-1][piece])
+            result[piece] = function(*(vector[piece] for vector in inputs), *parameters)
 
     threads.run(run, out.size, grain=_GRAIN // len(steps))
     return out

@@ -1,0 +1,114 @@
+"""Functions of each number alone, and the updates of optimizers, in one pass over memory."""
+
+import math
+from collections.abc import Callable
+
+from ... import cuda
+from ..formulas import RELU, Formula
+from ..geometry import Array
+from ..tracing import in_cpp, record
+from .fusing import elementwise_kernel, in_memory_order
+
+
+def _in_cpp(function: Callable[..., Array], result: str, *names: str) -> str:
+    """Return a formula of the named values as a block of C++ that sets `result`."""
+    steps = record(function, *names)
+    return f"{{ {in_cpp(steps)} {result} = {steps[-1].result}; }}"
+
+
+def activate(
+    x: Array, formula: Formula, parameters: tuple[float, ...] = (), keep: bool = True
+) -> tuple[Array, Array | None]:
+    """See `reference.activate`."""
+    xp = cuda.get_array_module(x)
+    names = [f"p{k}" for k in range(len(parameters))]
+    inputs = ", ".join(f"T {name}" for name in ("x", *names))
+    y, operation = xp.empty_like(x), _in_cpp(formula.function, "y", "x", *names)
+    if not (formula.mask and keep):
+        kernel = elementwise_kernel(xp, formula.name, inputs, "T y", operation)
+        ordered_x, ordered_y = in_memory_order(x, y)
+        kernel(ordered_x, *parameters, ordered_y)
+        return y, {"x": x, "y": y}[formula.keeps] if keep else None
+    mask, operation = xp.empty_like(x, dtype=bool), operation + _in_cpp(formula.mask, "mask", "x")
+    kernel = elementwise_kernel(xp, f"{formula.name}_mask", inputs, "T y, bool mask", operation)
+    ordered_x, ordered_y, ordered_mask = in_memory_order(x, y, mask)
+    kernel(ordered_x, *parameters, ordered_y, ordered_mask)
+    return y, mask
+
+
+def activate_grad(
+    grad: Array, kept: Array, formula: Formula, parameters: tuple[float, ...] = ()
+) -> Array:
+    """See `reference.activate_grad`."""
+    xp = cuda.get_array_module(grad)
+    names = [f"p{k}" for k in range(len(parameters))]
+    inputs = ", ".join(
+        ["T grad", f"{'bool' if formula.mask else 'T'} kept", *map("T {}".format, names)]
+    )
+    dx, operation = xp.empty_like(grad), _in_cpp(formula.gradient, "dx", "grad", "kept", *names)
+    kernel = elementwise_kernel(xp, f"{formula.name}_grad", inputs, "T dx", operation)
+    ordered_grad, ordered_kept, ordered_dx = in_memory_order(grad, kept, dx)
+    kernel(ordered_grad, ordered_kept, *parameters, ordered_dx)
+    return dx
+
+
+def relu(x: Array, keep_mask: bool = True) -> tuple[Array, Array | None]:
+    """See `reference.relu`."""
+    return activate(x, RELU, (), keep_mask)
+
+
+def relu_grad(grad: Array, mask: Array) -> Array:
+    """See `reference.relu_grad`."""
+    return activate_grad(grad, mask, RELU)
+
+
+def dropout(x: Array, kept: Array, rate: float) -> Array:
+    """See `reference.dropout`."""
+    xp = cuda.get_array_module(x)
+    y = xp.empty_like(x)
+    inputs, operation = "T x, bool kept, T scale", "y = x * kept * scale"
+    kernel = elementwise_kernel(xp, "dropout", inputs, "T y", operation)
+    ordered_x, ordered_kept, ordered_y = in_memory_order(x, kept, y)
+    kernel(ordered_x, ordered_kept, 1 / (1 - rate), ordered_y)
+    return y
+
+
+def sgd(
+    param: Array, grad: Array, velocity: Array, lr: float, momentum: float, nesterov: bool
+) -> None:
+    """See `reference.sgd`."""
+    xp = cuda.get_array_module(param)
+    operation = """
+        T change = -lr * grad;
+        velocity = momentum * velocity + change;
+        param += nesterov ? change + momentum * velocity : velocity;
+    """
+    inputs = "T grad, T lr, T momentum, bool nesterov"
+    kernel = elementwise_kernel(xp, "sgd", inputs, "T param, T velocity", operation)
+    param, grad, velocity = in_memory_order(param, grad, velocity)
+    kernel(grad, lr, momentum, nesterov, param, velocity)
+
+
+def adam(
+    param: Array,
+    grad: Array,
+    m: Array,
+    v: Array,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    t: int,
+) -> None:
+    """See `reference.adam`."""
+    xp = cuda.get_array_module(param)
+    operation = """
+        m = beta1 * m + rest1 * grad;
+        v = beta2 * v + rest2 * grad * grad;
+        param -= rate * (m / (sqrt(v) / root + eps));
+    """
+    inputs = "T grad, T beta1, T rest1, T beta2, T rest2, T eps, T root, T rate"
+    kernel = elementwise_kernel(xp, "adam", inputs, "T param, T m, T v", operation)
+    param, grad, m, v = in_memory_order(param, grad, m, v)
+    root, rate = math.sqrt(1 - beta2**t), lr / (1 - beta1**t)
+    kernel(grad, beta1, 1 - beta1, beta2, 1 - beta2, eps, root, rate, param, m, v)
