@@ -1,7 +1,7 @@
 """The loops of nn.naive: by hand, against measured slopes, and with the quick kernels beside them.
 
 Convolution and window pooling are drawn in many geometries in test_kernels.py, which takes its
-references from here by way of reference.py.
+references from here by way of loops.py.
 """
 
 import math

@@ -45,14 +45,9 @@ def add_windows(
 
 
 def conv2d(
-    x: Array,
-    w: Array,
-    b: Array | None,
-    stride: Pair = (1, 1),
-    padding: Padding = NO_PADDING,
-    dilation: Pair = (1, 1),
-    groups: int = 1,
-) -> Array:
+    x: Array, w: Array, b: Array | None, stride: Pair = (1, 1),
+    padding: Padding = NO_PADDING, dilation: Pair = (1, 1), groups: int = 1,
+) -> Array:  # fmt: skip
     """Return the cross-correlation of x (N, C, H, W) with w (F, C/G, KH, KW), plus b (F,)."""
     xp = cuda.get_array_module(x)
     patches = windows(pad(x, padding), w.shape[2:], stride, dilation)
@@ -66,14 +61,9 @@ def conv2d(
 
 
 def conv2d_input_grad(
-    grad: Array,
-    w: Array,
-    x_shape: tuple[int, ...],
-    stride: Pair = (1, 1),
-    padding: Padding = NO_PADDING,
-    dilation: Pair = (1, 1),
-    groups: int = 1,
-) -> Array:
+    grad: Array, w: Array, x_shape: tuple[int, ...], stride: Pair = (1, 1),
+    padding: Padding = NO_PADDING, dilation: Pair = (1, 1), groups: int = 1,
+) -> Array:  # fmt: skip
     """Return the gradient for x of `conv2d`, given that for its result (N, F, OH, OW)."""
     xp = cuda.get_array_module(grad)
     pairs = zip(xp.split(grad, groups, axis=1), xp.split(w, groups), strict=True)
@@ -84,14 +74,9 @@ def conv2d_input_grad(
 
 
 def conv2d_weight_grad(
-    grad: Array,
-    x: Array,
-    w_shape: tuple[int, ...],
-    stride: Pair = (1, 1),
-    padding: Padding = NO_PADDING,
-    dilation: Pair = (1, 1),
-    groups: int = 1,
-) -> Array:
+    grad: Array, x: Array, w_shape: tuple[int, ...], stride: Pair = (1, 1),
+    padding: Padding = NO_PADDING, dilation: Pair = (1, 1), groups: int = 1,
+) -> Array:  # fmt: skip
     """Return the gradient for w of `conv2d`, given that for its result (N, F, OH, OW)."""
     xp = cuda.get_array_module(grad)
     patches = windows(pad(x, padding), w_shape[2:], stride, dilation)
