@@ -11,7 +11,7 @@ from ...geometry import Array
 from ...tracing import record
 
 # Numbers of a piece: with the temporary arrays of a formula they fit the second-level cache.
-_PIECE = 1 << 14
+_PIECE = 1 << 13
 # Operations that are worth a second thread.
 _GRAIN = 1 << 22
 
