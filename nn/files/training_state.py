@@ -1,6 +1,6 @@
 """State dicts as the content of a model file, and back.
 
-`Model.save` passes the model's configuration and its `state_dict`, from which `to_file` makes a
+`Model.save` passes the model's configuration and its training state, from which `to_file` makes a
 `ModelFile`: numbers and strings go into its JSON, arrays stay arrays. `state_of` returns the state
 dict of a file; `layers_of` and `compiled_of` make the objects that the configurations describe.
 Nothing here knows the model.
@@ -43,7 +43,7 @@ def to_file(
     architecture
         'layers' and the other entries of `ModelFile.architecture`.
     state
-        `Model.state_dict()`.
+        `Model.training_state()`.
     compiled
         'loss', 'optimizer', 'metrics' and 'schedule' as JSON can write them; None leaves the
         state of training out.
@@ -146,7 +146,7 @@ def read_training(path: str | os.PathLike) -> model_file.ModelFile:
 
 
 def state_of(content: model_file.ModelFile) -> State:
-    """Return the state dict of a file with the state of training, as `Model.state_dict` made it."""
+    """Return the training state in a file, as `Model.training_state` made it."""
     saved, arrays = content.training or {}, content.optimizer_arrays
     accumulation = saved.get("accumulation", {"steps": 1, "batches": 0, "samples": 0})  # 0.1: none
     own = {k: v for k, v in arrays.items() if not k.startswith(_NOT_THE_OPTIMIZERS)}

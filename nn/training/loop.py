@@ -323,7 +323,7 @@ class Fit:
             progress.order = random.checked_state(self._rng, progress.order)
         progress.check_states(model.metrics)
         with training_state.refusing_nonsense(where):
-            model.load_state_dict(state, where)
+            model.load_training_state(state, where)
         if progress.batches and state["accumulator"]["batches"] and not model.accumulator.batches:
             checks.warn(
                 f"[Model] '{where}' holds gradients that wait for a step, of other layers than are "

@@ -1,0 +1,334 @@
+"""What a model does with data: `fit`, `evaluate` and `predict`, as methods of `Model`."""
+
+import contextlib
+import math
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import callbacks as cb
+from .. import checks, cuda, validation
+from ..data import Dataset
+from ..layers import finite, fold
+from ..metrics import Metric
+from .arguments import ScheduleArguments
+from .data import DataAdapter, limited
+from .loop import Fit
+from .progress import fresh_metrics, measure
+
+Array = Any  # numpy.ndarray or cupy.ndarray
+
+
+class Trainer:
+    """The methods of `Model` that train it, measure it and predict with it."""
+
+    def fit(
+        self: Any,
+        data: Any = None,
+        y: Any = None,
+        *others: Any,
+        x: Any = None,
+        epochs: int = 1,
+        batch_size: int = 32,
+        num_classes: int | None = None,
+        val_data: Any = None,
+        validation_data: Any = None,
+        validation_split: float = 0.0,
+        early_stopping: bool = False,
+        patience: int = 5,
+        min_delta: float = 0.0,
+        lr_schedule: str | Callable[[int], float] | None = None,
+        lr_patience: int = 3,
+        lr_factor: float = 0.5,
+        lr_min: float = 1e-6,
+        warmup_epochs: int = 0,
+        callbacks: Sequence[cb.Callback] = (),
+        shuffle: bool = True,
+        augment: Callable[..., Array] | None = None,
+        class_weight: dict[int, float] | None = None,
+        sample_weight: Array | None = None,
+        initial_epoch: int = 0,
+        resume: str | os.PathLike | None = None,
+        num_threads: int | None = None,
+        verbose: int = 1,
+        steps_per_epoch: int | None = None,
+        use_averages: bool = False,
+        validation_steps: int | None = None,
+    ) -> cb.History:
+        """Train the model and return the history.
+
+        All arguments after `y` are passed by name.
+
+        Parameters
+        ----------
+        data, y
+            A `Dataset`, or an array of inputs with its targets; `x` is another name of `data`.
+            uint8 inputs are images and are scaled to [0, 1]; others are used as they are.
+
+            Or a source of batches (x, y) or (x, y, sample_weight), without `y`: an object with a
+            method `batches(batch_size, ...)`, an iterable such as a list or a PyTorch
+            `DataLoader`, a function that returns a generator, each read from its beginning every
+            epoch; or a generator, which is read on over the epochs, also by the next `fit`. Each
+            batch is checked when it comes, the first before the first step.
+        epochs
+            Total number of epochs; with `initial_epoch=2` and `epochs=4` two are run.
+        batch_size
+            Samples a step. A source decides itself, unless its method `batches` takes it; the
+            same holds for `shuffle` and `num_threads`.
+        num_classes
+            Checked against the last layer if it is given.
+        val_data, validation_data
+            A `Dataset`, a pair (x, y) or a source of batches, measured after each epoch. A
+            generator serves one epoch, or several with `validation_steps`. The two names mean the
+            same.
+        validation_split
+            Share of the data, in [0, 1), to hold out instead of `val_data`: drawn at random
+            by the model's seed, the same share of every class. Not for a source of batches.
+        early_stopping, patience, min_delta
+            Stop after `patience` epochs without a gain of `min_delta` in validation accuracy
+            (without validation, in training accuracy; for regression, in the loss), and
+            restore the best weights.
+        lr_schedule, lr_patience, lr_factor, lr_min, warmup_epochs
+            'plateau' multiplies the rate by `lr_factor` after `lr_patience` epochs without a
+            gain, not below `lr_min`. 'step' does so every `lr_patience` epochs, 'exponential'
+            each epoch. 'cosine' falls to `lr_min` over `epochs` after `warmup_epochs`,
+            'warm_restarts' restarts after `lr_patience` epochs and then after twice as
+            many each time, 'one_cycle' rises and falls once. Or any function of the step, or a
+            callback: `ReduceLROnPlateau('val_f1')`, `LearningRateScheduler(f, by='epoch')`.
+            All but 'plateau' need to know the steps of an epoch: from a source without `len`,
+            by `steps_per_epoch`.
+        callbacks
+            `nn.callbacks.Callback` objects.
+        shuffle
+            Whether to draw a new order each epoch.
+        augment
+            A function (x, rng) -> x, run on each training batch by the data threads; on those of
+            a source by the main thread, unless its method `batches` takes it.
+        class_weight
+            {class: weight}, multiplied into the loss of each sample of the class.
+        sample_weight
+            (n,), multiplied into the loss of each sample. A source gives it with each batch.
+        initial_epoch
+            Number of the first epoch. A source of batches is not wound forward: its first epoch
+            is the next that it gives.
+        resume
+            A file of `save` to go on from: weights, optimizer state, history and generators are
+            read from it, and `initial_epoch` is the epoch that it had reached. Pass the same
+            data and arguments as before. From a file that was written while training, as
+            `ModelCheckpoint(save_state=True)` does, training goes on bit for bit as if it had
+            never ended: callbacks load their state, and within an epoch its remaining batches
+            follow (with another `batch_size` the epoch is run again). A source of batches is read
+            past those of the epoch that were trained on: a generator must begin where the epoch
+            began.
+        num_threads
+            Threads that prepare batches, as in `Dataset.batches`.
+        verbose
+            0 is silent, 1 draws a bar in a terminal, 2 writes a line an epoch.
+        steps_per_epoch
+            Batches of an epoch; None for all. A generator that should last for several epochs
+            needs it. From other data each epoch takes the first ones of a new pass.
+        use_averages
+            Whether validation, and the callbacks at the end of an epoch, see the averaged weights
+            of `compile(ema_decay=...)`: a checkpoint then writes them, and early stopping keeps
+            the best of them. Training goes on with its own.
+        validation_steps
+            Batches of a validation; None for all. A source that never ends needs it.
+
+        Returns
+        -------
+        History
+            `{'loss': [...], 'acc': [...], 'val_loss': [...], 'val_acc': [...], 'lr': [...]}`,
+            a figure an epoch, weighted by the sizes of the batches.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For data or arguments that do not fit, before the first step; for a source's later
+            batches when they come, with epoch and batch in the message.
+        RuntimeError
+            If a source ends within `steps_per_epoch`, or gives nothing in a later epoch. As
+            after every error, model and history keep what was learned before, `on_train_end` of
+            the callbacks has been called, and a generator is closed; the same holds if training
+            ends early. Exceptions of the source itself get a note of epoch and batch.
+        FloatingPointError
+            If the loss, a gradient or a weight becomes NaN or infinite; the message names
+            epoch, batch and layer. In each step the gradients of vectors, such as biases, are
+            checked, which sum a layer's whole gradient; at the end of an epoch all weights are,
+            before anything is measured or saved.
+
+        Notes
+        -----
+        A callback that sets `model.stop_training` ends the training after the batch, and the epoch
+        with it: it is validated and written into the history.
+
+        Ctrl-C ends the training after the present batch and prints a line; `on_train_end` is
+        called (early stopping restores its best weights), and the history of the finished epochs
+        is returned. A second Ctrl-C is a KeyboardInterrupt at once. `SIGTERM` ends the
+        training in the same way, and then the program, by a SystemExit with status 143.
+        """
+        if others:
+            raise TypeError(
+                "[Model.fit] 'epochs', 'batch_size' and all other arguments after 'y' must be "
+                f"passed by name, got {others[0]!r} by position (Keras' order is batch_size, "
+                "epochs): write fit(x, y, batch_size=32, epochs=3)."
+            )
+        if x is not None and data is not None:
+            raise TypeError("[Model.fit] 'x' is another name of 'data': pass one of them.")
+        self._require_compiled("fit")
+        fit = Fit(self, epochs, batch_size, initial_epoch, resume, verbose, use_averages)
+        fit.read_data(x if data is None else data, y, sample_weight, num_classes)
+        fit.read_validation(val_data, validation_data, validation_split)
+        fit.weigh_classes(class_weight)
+        fit.limit_steps(steps_per_epoch, validation_steps)
+        fit.prepare_batches(shuffle, augment, num_threads)
+        schedule = ScheduleArguments(
+            lr_schedule, lr_patience, lr_factor, lr_min, min_delta, warmup_epochs
+        )
+        fit.choose_callbacks(callbacks, schedule, early_stopping, patience)
+        fit.run()
+        return self.history
+
+    def evaluate(
+        self: Any,
+        data: Any,
+        y: Any = None,
+        batch_size: int = 256,
+        sample_weight: Array | None = None,
+        steps: int | None = None,
+        class_weight: dict[int, float] | None = None,
+    ) -> dict[str, float]:
+        """Return the loss, penalties included, and the metrics: {'loss': ..., 'acc': ...}.
+
+        Parameters
+        ----------
+        data, y
+            A `Dataset`, inputs with their targets, or a source of batches as in `fit`,
+            which is read to its end.
+        batch_size
+            Samples at a time; the result does not depend on it.
+        sample_weight
+            (n,), multiplied into the loss of each sample.
+        steps
+            Batches to read; None for all. A source that never ends needs it.
+        class_weight
+            {class: weight}, multiplied into the loss of each sample of the class, as in `fit`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For data or arguments that do not fit.
+        FloatingPointError
+            If the loss is NaN or infinite; the message names the layer.
+        """
+        self._require_compiled("evaluate")
+        batch_size = checks.positive_int("Model", "batch_size", batch_size)
+        adapter = DataAdapter(self)
+        source = adapter.with_class_weight(adapter.data(data, y, sample_weight), class_weight)
+        return self.evaluate_checked(limited(source, steps, batch_size, "steps"), batch_size)
+
+    def evaluate_checked(
+        self: Any, data: Any, batch_size: int, allow_nan: bool = False
+    ) -> dict[str, float]:
+        """Return what `evaluate` does, for a `Dataset` or `Stream` that was checked before.
+
+        `fit` calls it after each epoch; with `allow_nan` a loss may be NaN.
+        """
+        figures: dict[str, float] = {}
+        total, samples = 0.0, 0
+        batches = data.batches(batch_size, shuffle=False, dtype=self.dtype)
+        with contextlib.closing(batches):
+            measured = self._fresh_metrics(data.y)
+            for x, targets, *weight in batches:
+                x = self._inputs(x)
+                y_pred = fold.run(self.layers, x, keep_logits=True)
+                targets = cuda.to_device(targets, self.device)
+                loss = self._batch_loss(y_pred, targets, weight[0] if weight else None, True)
+                if not (math.isfinite(loss) or allow_nan):
+                    reason = finite.first_not_finite(self, x)
+                    raise FloatingPointError(f"[Model] the loss of the data is {loss}: {reason}")
+                total += loss * len(x)
+                samples += len(x)
+                figures = measure(measured, targets, y_pred)
+        return {"loss": total / samples + self.penalty(), **figures}
+
+    def _fresh_metrics(self: Any, y: Array) -> list[Metric]:
+        """Return new copies of the metrics that make sense for targets y."""
+        return fresh_metrics(self.metrics, self.loss, y, self.output_shape, self.threshold)
+
+    def predict(self: Any, x: Any, batch_size: int = 256, steps: int | None = None) -> Array:
+        """Return the output for every row of x, on the device of x.
+
+        Parameters
+        ----------
+        x
+            Inputs of the model's shape, or a `Dataset`. As in `fit`, uint8 inputs are images
+            and are scaled to [0, 1]. Or a source of batches as in `fit`, each of which is x
+            or begins with x; it is read to its end.
+        batch_size
+            Samples at a time; the result does not depend on it.
+        steps
+            Batches to read; None for all. A source that never ends needs it.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For inputs that do not fit.
+        FloatingPointError
+            If the output is NaN or infinite; the message names the layer.
+        """
+        batch_size = checks.positive_int("Model", "batch_size", batch_size)
+        if steps is not None:
+            steps = checks.positive_int("Model", "steps", steps)
+        if not self.layers:
+            raise ValueError("[Model] has no layers: add() some before predict().")
+        stream = DataAdapter(self).inputs(x)
+        if stream is not None:
+            source = limited(stream, steps, batch_size, "steps")
+            batches = source.batches(batch_size, shuffle=False, dtype=self.dtype)
+            with contextlib.closing(batches):
+                outputs = [cuda.to_cpu(self._predict(x)) for (x,) in batches]
+            return np.concatenate(outputs)
+        if isinstance(x, Dataset):
+            x = x.x  # not read as a whole: it may lie on the disk
+            validation.check_shape(x, self.input_shape)
+        else:
+            x = validation.check_inputs(x, self.input_shape)
+        back = cuda.to_cpu if cuda.get_array_module(x) is np else cuda.to_gpu
+        starts = range(0, max(len(x), 1), batch_size)[:steps]
+        outputs = [back(self._predict(x[k : k + batch_size])) for k in starts]
+        return cuda.get_array_module(outputs[0]).concatenate(outputs)
+
+    def _predict(self: Any, x: Array) -> Array:
+        """Return the output for a batch, which is finite."""
+        x = self._inputs(x)
+        return self._check_output(x, fold.run(self.layers, x))
+
+    def predict_classes(self: Any, x: Any, batch_size: int = 256, names: bool = False) -> Array:
+        """Return the likeliest class for every row of x, as integers (n,).
+
+        A single output means class 1 above 0 if it is a logit, else above 0.5.
+
+        Parameters
+        ----------
+        x, batch_size
+            As for `predict`.
+        names
+            Whether to return the classes' names, `class_names`, instead of their numbers.
+
+        Raises
+        ------
+        ValueError
+            For names if the model has none, or not one for each class.
+        """
+        if names and self.class_names is None:
+            raise ValueError(
+                "[Model] 'names' needs the names of the classes, and the model has none: set "
+                "model.class_names, or fit() a Dataset that has them."
+            )
+        classes = fold.decide(self.predict(x, batch_size), self.threshold)
+        if not names:
+            return classes
+        self.class_names = self.class_names  # there is one for each output, also after add()
+        return np.array(self.class_names)[cuda.to_cpu(classes)]
