@@ -1,42 +1,48 @@
-"""One image from a file: decoded by Pillow, turned upright, without alpha, of the size asked for.
+"""Decode one image: with Pillow, upright, without transparency, resized.
 
-`load_image_folder` brings all its images to one form by `decode`; `load_image` does the same to
-a single one, so that a model sees a new image as it saw those that it learned from.
+`load_image_folder` decodes all its images with `decode`; `load_image` does the same to a single
+one, so that a model gets new images in the form of those that it was trained on.
 """
 
+import contextlib
 import math
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from ... import checks
+from ...text import printable
 
 if TYPE_CHECKING:
     from PIL import Image
 
-#: What Pillow may take a file for, whatever its name says. Not EPS, which runs another program.
+    Source = str | os.PathLike | BinaryIO | Image.Image
+
+#: The formats that Pillow tries, whatever a file's name is. Not EPS, which runs another program.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-_SIXTEEN_BITS = ("PNG", "PPM")  # formats whose grey values have 16 bits where Pillow shows 32
+_SIXTEEN_BITS = ("PNG", "PPM")  # formats whose 16-bit grey values Pillow may return as 32 bits
 _CHANNELS = {"RGB": 3, "L": 1}
 _FITS = ("crop", "pad", "stretch")
 _OWNER = "load_image"
 
 
 def load_image(
-    path: str | os.PathLike,
+    path: "Source",
     size: int | tuple[int, int] = (128, 128),
     mode: str = "RGB",
     fit: str = "crop",
 ) -> np.ndarray:
-    """Return the image in a file as `load_image_folder` has those in a folder.
+    """Return an image in the form in which `load_image_folder` returns those in a folder.
 
     Parameters
     ----------
     path
-        A file in one of the formats of `load_image_folder`.
+        The path of a file in one of the formats of `load_image_folder`; such a file, opened in
+        binary mode; or an image of Pillow's.
     size
         Pixels (height, width), or one number for both.
     mode, fit
@@ -50,11 +56,13 @@ def load_image(
     Raises
     ------
     FileNotFoundError, PermissionError
-        For a file that cannot be read.
+        If the file cannot be read.
     ValueError
-        For one that is no image or too large, or a wrong argument.
+        If it is not an image or too large, or an argument is wrong.
+    TypeError
+        If `path` is something else.
     ImportError
-        Where Pillow is not installed.
+        If Pillow is not installed.
 
     Examples
     --------
@@ -68,20 +76,13 @@ def load_image(
     """
     form = check_form(_OWNER, size, mode, fit)
     require_pillow(_OWNER)
-    path = Path(path)
-    try:
+    with decoding_errors(_OWNER, path):
         return decode(path, form)
-    except MemoryError:
-        raise
-    except Exception as error:  # damage makes the decoders fail in any way at all
-        missing = isinstance(error, FileNotFoundError | PermissionError)
-        kind = type(error) if missing else ValueError
-        raise kind(f"[{_OWNER}] cannot decode '{path}': {why_not(error)}.") from error
 
 
 @dataclass(frozen=True)
 class Form:
-    """What every image is brought to."""
+    """The form of all images: their size, mode, and how they are fitted into it."""
 
     height: int
     width: int
@@ -98,7 +99,7 @@ class Form:
 
 
 def check_form(owner: str, size: Any, mode: Any, fit: Any) -> Form:
-    """Return the arguments of `load_image` as a form, or raise."""
+    """Return the arguments of `load_image` as a form, or raise if one is wrong."""
     height, width = checks.pair(owner, "size", size)
     if mode not in _CHANNELS:
         raise checks.unknown(owner, "mode", mode, _CHANNELS)
@@ -108,7 +109,7 @@ def check_form(owner: str, size: Any, mode: Any, fit: Any) -> Form:
 
 
 def require_pillow(owner: str) -> None:
-    """Raise where Pillow is not installed."""
+    """Raise if Pillow is not installed."""
     try:
         import PIL  # noqa: F401
     except ImportError as error:
@@ -117,36 +118,80 @@ def require_pillow(owner: str) -> None:
         ) from error
 
 
-def why_not(error: Exception) -> str:
+def is_source(value: Any) -> bool:
+    """Return whether `load_image` takes a value: a path, an open file or an image of Pillow's."""
+    return isinstance(value, str | os.PathLike) or hasattr(value, "read") or _is_image(value)
+
+
+def _is_image(value: Any) -> bool:
+    return hasattr(value, "getexif")
+
+
+@contextlib.contextmanager
+def decoding_errors(owner: str, source: Any) -> Iterator[None]:
+    """Raise any error in decoding as one that names the function and the file."""
+    if not is_source(source):
+        rule = "must be a path, a file opened in binary mode or an image of Pillow's"
+        raise TypeError(f"[{owner}] 'path' {rule}, got {type(source).__name__}.")
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged files make the decoders fail in any way
+        missing = isinstance(error, FileNotFoundError | PermissionError)
+        kind = type(error) if missing else ValueError
+        is_path = isinstance(source, str | os.PathLike)
+        name = printable(os.fspath(source)) if is_path else type(source).__name__
+        raise kind(f"[{owner}] cannot decode '{name}': {reason(error)}.") from error
+
+
+def reason(error: Exception) -> str:
     """Return in a few words why an image could not be decoded."""
     from PIL import UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):
         return "in none of the known formats"
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return text.splitlines()[0]
+    return printable(text.splitlines()[0])
 
 
-def decode(path: Path, form: Form) -> np.ndarray:
-    """Return the image in a file as (C, H, W) uint8."""
+@contextlib.contextmanager
+def open_image(source: Any) -> Iterator["Image.Image"]:
+    """Open an image with Pillow, but do not decode it yet."""
     from PIL import Image
 
-    if path.is_dir():
-        raise IsADirectoryError("it is a folder")
-    if not path.is_file():  # a pipe, which would wait for ever, or a link to nowhere
-        raise FileNotFoundError("there is no file")
-    if path.stat().st_size == 0:
-        raise ValueError("the file is empty")
-    with Image.open(path, formats=_FORMATS) as image:
+    if _is_image(source):
+        yield source.copy()  # decoding may change it
+        return
+    if isinstance(source, str | os.PathLike):
+        path = Path(source)
+        if path.is_dir():
+            raise IsADirectoryError("it is a folder")
+        if not path.is_file():  # a pipe, which would block for ever, or a dangling link
+            raise FileNotFoundError("there is no file")
+        if path.stat().st_size == 0:
+            raise ValueError("the file is empty")
+    with Image.open(source, formats=_FORMATS) as image:
         _refuse_bomb(image.size)
-        if image.format in ("JPEG", "MPO"):
-            # It can be decoded at a half, quarter or eighth of its size, in as much less time;
-            # twice what is asked for leaves enough to average over.
-            wanted = 2 * form.width, 2 * form.height
-            image.draft(form.mode, wanted[::-1] if orientation(image) >= 5 else wanted)
-        image.load()  # before anything asks for the EXIF data: a PNG file may have them last
-        turn = _turns().get(orientation(image))
-        flat = _without_alpha(_in_eight_bits(image)).convert(form.mode)
+        yield image
+
+
+def decode(source: Any, form: Form) -> np.ndarray:
+    """Return an image as (C, H, W) uint8."""
+    with open_image(source) as image:
+        return to_array(image, form)
+
+
+def to_array(image: "Image.Image", form: Form) -> np.ndarray:
+    """Return an open image as (C, H, W) uint8."""
+    if image.format in ("JPEG", "MPO"):
+        # It can be decoded at a half, quarter or eighth of its size, in less time; twice the
+        # requested size leaves enough pixels to average over.
+        wanted = 2 * form.width, 2 * form.height
+        image.draft(form.mode, wanted[::-1] if orientation(image) >= 5 else wanted)
+    image.load()  # before the EXIF data are read, which are at the end of some PNG files
+    turn = _turns().get(orientation(image))
+    flat = _without_alpha(_in_eight_bits(image)).convert(form.mode)
     if turn is not None:
         flat = flat.transpose(turn)
     array = np.asarray(_FIT[form.fit](flat, (form.width, form.height)))
@@ -155,7 +200,7 @@ def decode(path: Path, form: Form) -> np.ndarray:
 
 
 def _refuse_bomb(size: tuple[int, int]) -> None:
-    """Raise for more pixels than Pillow itself warns of."""
+    """Raise if an image has more pixels than the number from which Pillow warns."""
     from PIL import Image
 
     limit = Image.MAX_IMAGE_PIXELS
@@ -164,16 +209,16 @@ def _refuse_bomb(size: tuple[int, int]) -> None:
 
 
 def orientation(image: "Image.Image") -> int:
-    """Return the EXIF orientation, 1 to 8: from 5 on the image lies on its side."""
+    """Return the EXIF orientation, 1 to 8; from 5 on, width and height are exchanged."""
     try:
         value = image.getexif().get(0x0112, 1)
-    except Exception:  # an image is worth more than broken notes about it
+    except Exception:  # broken EXIF data do not matter
         return 1
     return value if checks.is_integer(value) else 1
 
 
 def _turns() -> dict[int, Any]:
-    """Return what sets an image upright, by its EXIF orientation (CIPA DC-008, section 4.6.4)."""
+    """Return the flips and rotations by EXIF orientation (CIPA DC-008, section 4.6.4)."""
     from PIL.Image import Transpose
 
     return {
@@ -191,17 +236,17 @@ def _in_eight_bits(image: "Image.Image") -> "Image.Image":
     """Return an image of 16-bit grey values as one of bytes; others as they are."""
     from PIL import Image
 
-    # Pillow hands out 16 bits as such or, by its version, in 32; conversion would clip them.
+    # Depending on its version, Pillow returns 16 bits as such or in 32; `convert` would clip them.
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in _SIXTEEN_BITS):
         values = np.asarray(image).astype(np.uint32)  # 0 to 65535 = 257 * 255
         return Image.fromarray(((values + 128) // 257).astype(np.uint8))
     if image.mode in ("I", "F"):
-        raise ValueError("32-bit values, of which nobody knows which is white")
+        raise ValueError("32-bit values, whose value for white is not known")
     return image
 
 
 def _without_alpha(image: "Image.Image") -> "Image.Image":
-    """Return a transparent image laid on white; others as they are."""
+    """Return a transparent image on a white background; others as they are."""
     from PIL import Image
 
     if not image.has_transparency_data:
@@ -210,20 +255,20 @@ def _without_alpha(image: "Image.Image") -> "Image.Image":
     return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
 
 
-# ------------------------------------------------------------------------------- the scaling
-# Sizes are (width, height) here, as everywhere in Pillow. Its `resize` widens the filter when it
-# makes an image smaller, so that every pixel counts (no aliasing).
+# ------------------------------------------------------------------------------- resizing
+# Sizes are (width, height) here, as everywhere in Pillow. If its `resize` makes an image smaller,
+# it averages over all pixels (no aliasing).
 
 
 def _crop(image: "Image.Image", size: tuple[int, int]) -> "Image.Image":
-    """Return the largest part in the middle that has the right shape, scaled.
+    """Return the largest centred part that has the right shape, resized.
 
-    It is cut before it is scaled: a long thin image, scaled first, would fill the memory.
+    It is cropped first: a long thin image, resized first, could fill the memory.
     """
     from PIL import Image
 
     scale = min(image.width / size[0], image.height / size[1])
-    width = min(size[0] * scale, image.width)  # one of them is the image's, but for rounding
+    width = min(size[0] * scale, image.width)  # rounding may exceed it
     height = min(size[1] * scale, image.height)
     left, top = (image.width - width) / 2, (image.height - height) / 2
     box = (left, top, left + width, top + height)
@@ -231,7 +276,7 @@ def _crop(image: "Image.Image", size: tuple[int, int]) -> "Image.Image":
 
 
 def _pad(image: "Image.Image", size: tuple[int, int]) -> "Image.Image":
-    """Return the whole image, scaled to the middle of a black one."""
+    """Return the whole image, resized, in the middle of a black one."""
     from PIL import Image
 
     scale = max(image.width / size[0], image.height / size[1])

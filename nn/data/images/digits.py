@@ -1,19 +1,19 @@
-"""Your own digits, made to look like those of MNIST: what lets a network that knows one read both.
+"""Images of handwritten digits in the form of MNIST, so that a model trained on it reads them.
 
-A network that has learned from MNIST has seen white ink on black, strokes two or three pixels
-wide, in a box of 20 x 20, the centre of mass in the middle of 28 x 28 pixels, and nothing else.
-A photograph of a note, a drawing with the mouse or a scan look different in all of that.
-`normalize_digit` undoes the differences, one step after another:
+A model trained on MNIST has seen only white ink on black, strokes two or three pixels wide, in a
+box of 20 x 20 pixels, with the centre of mass in the middle of 28 x 28. A photograph of a note, a
+drawing with the mouse and a scan differ from that in every respect. `normalize_digit` removes the
+differences step by step:
 
-1. colours become grey, and what is transparent is laid on white;
-2. the paper is what most of the border shows; ink is what differs, lighter or darker;
-3. what differs by no more than the paper's own noise is paper, and specks are dropped;
-4. the rest is scaled into the box, its proportions kept, thin strokes drawn thicker;
-5. and shifted until its centre of mass is in the middle.
+1. colours become grey, and transparent images get a white background;
+2. the paper is what most of the border shows; ink is what differs from it, lighter or darker;
+3. what differs by no more than the noise of the paper is paper, and specks are removed;
+4. the rest is scaled to the box without distortion, and thin strokes are thickened;
+5. it is shifted until its centre of mass is in the middle.
 
 The box and the centre are those of Y. LeCun, C. Cortes, C. Burges, "The MNIST database of
-handwritten digits", http://yann.lecun.com/exdb/mnist/, where NIST's black and white digits were
-fitted into 20 x 20 pixels by antialiasing. Pillow scales and decodes, NumPy does the rest.
+handwritten digits", http://yann.lecun.com/exdb/mnist/, in which NIST's black and white digits were
+fitted into 20 x 20 pixels by antialiasing. Pillow decodes and resizes, NumPy does the rest.
 """
 
 import os
@@ -24,53 +24,61 @@ import numpy as np
 
 from ... import checks
 from ..augment.geometry import gaussian_matrix
-from .decode import load_image, orientation, require_pillow
+from .decode import (
+    Form,
+    decoding_errors,
+    is_source,
+    open_image,
+    orientation,
+    require_pillow,
+    to_array,
+)
 
 SIDE = 28  # pixels of an image of MNIST
 BOX = 20  # pixels of the box around its digit
-#: Row and column of MNIST's centres of mass, counted from 0: right of and below the middle pixels.
+#: Row and column of the centres of mass in MNIST, counted from 0.
 CENTRE = 14.0
-#: The width of strokes that thinner ones are brought to, in pixels; MNIST's median is 2.5.
+#: The width that thinner strokes are thickened to, in pixels; MNIST's median is 2.5.
 STROKE = 2.2
 
 _OWNER = "normalize_digit"
-_LARGEST = 800  # pixels of the longer side: larger images are made smaller first
-_CONTRAST = 0.1  # of black and white: what differs less is an empty image
+_LARGEST = 800  # pixels of the longer side, to which larger images are reduced first
+_CONTRAST = 0.1  # of white to black; an image with less is empty
 _LIGHT_BLUR = 0.4  # pixels, the standard deviation
 _SPECK = 0.04  # of the ink of the largest part
-_PIXELS = 1500  # of the border, and of the inside, that tell what is paper
-_CELLS = 50  # along the longer side, for telling parts from one another
+_PIXELS = 1500  # of the border, and of the inside, from which the paper is estimated
+_CELLS = 50  # along the longer side, for finding connected parts
 
 
 def normalize_digit(image: Any) -> np.ndarray:
-    """Return an image of one digit as MNIST would have it.
+    """Return an image of one digit in the form of MNIST.
 
     Parameters
     ----------
     image
         An array (H, W), (C, H, W) or (H, W, C) of any size, with 1, 3 (RGB) or 4 (RGB and
-        opacity) channels: uint8, bool, or floats in [0, 1]. Or the path of a file in one of
-        the formats of `load_image`. The digit may be lighter or darker than its background,
-        large or small, anywhere in the image; nothing else should be in it.
+        opacity) channels: uint8, bool, or floats in [0, 1]. Or whatever `load_image` takes: the
+        path of a file, an open file or an image of Pillow's. The digit may be lighter or darker
+        than its background, large or small, anywhere in the image; nothing else should be in it.
 
     Returns
     -------
     numpy.ndarray
-        (28, 28) float32 in [0, 1], 0 for paper. All 0 for an image with nothing in it.
+        (28, 28) float32 in [0, 1], 0 for paper. All 0 if the image is empty.
 
     Raises
     ------
     FileNotFoundError, PermissionError
-        For a file that cannot be read.
+        If the file cannot be read.
     ValueError, TypeError
-        For a file that is no image, or an array of another shape, dtype or range.
+        If it is not an image, or the array has another shape, dtype or range.
     ImportError
-        Where Pillow is not installed.
+        If Pillow is not installed.
 
     Notes
     -----
-    The centre of mass is brought to the whole pixel, so it is off by half a pixel at most; MNIST's
-    own is. A shape whose box would leave the image is moved just so far that it stays inside.
+    The image is shifted by whole pixels, so the centre of mass is off by half a pixel at most, as
+    in MNIST. A digit is never shifted so far that it would leave the image.
 
     Examples
     --------
@@ -82,19 +90,21 @@ def normalize_digit(image: Any) -> np.ndarray:
     (4, 23, 13, 14)
     """
     require_pillow(_OWNER)
-    ink = find_ink(read_grey(image) if isinstance(image, str | os.PathLike) else _as_grey(image))
+    # An image of Pillow's in floats is an array to NumPy; others may have a palette.
+    has_to_be_decoded = is_source(image) and getattr(image, "mode", "") != "F"
+    ink = find_ink(read_grey(image) if has_to_be_decoded else _as_grey(image))
     if ink is None:
         return np.zeros((SIDE, SIDE), dtype=np.float32)
     return _centred(_fitted(_cut_out(_without_specks(ink))))
 
 
 def normalize_digits(images: Iterable[Any]) -> np.ndarray:
-    """Return images of digits as a batch that a model of MNIST takes.
+    """Return images of digits as a batch for a model trained on MNIST.
 
     Parameters
     ----------
     images
-        Arrays or paths, each as `normalize_digit` takes it; they may differ in size.
+        Arrays, paths and so on, each as for `normalize_digit`; they may differ in size.
 
     Returns
     -------
@@ -104,9 +114,9 @@ def normalize_digits(images: Iterable[Any]) -> np.ndarray:
     Raises
     ------
     TypeError
-        For a single path in place of several.
+        If it is a single path.
     FileNotFoundError, PermissionError, ValueError, TypeError, ImportError
-        As `normalize_digit` does.
+        As in `normalize_digit`.
 
     Examples
     --------
@@ -119,7 +129,7 @@ def normalize_digits(images: Iterable[Any]) -> np.ndarray:
     if isinstance(images, str | os.PathLike):
         raise TypeError(
             f"[normalize_digits] 'images' must be several images, got {os.fspath(images)!r}: "
-            "put the path into a list."
+            "pass a list with the path."
         )
     digits = [normalize_digit(image) for image in images]
     return np.array(digits, dtype=np.float32).reshape(len(digits), 1, SIDE, SIDE)
@@ -128,43 +138,40 @@ def normalize_digits(images: Iterable[Any]) -> np.ndarray:
 # ----------------------------------------------------------------------------- 1. grey values
 
 
-def read_grey(path: str | os.PathLike) -> np.ndarray:
-    """Return an image file of any size as grey values, upright, what is transparent on white.
+def read_grey(source: Any) -> np.ndarray:
+    """Return an image as grey values, upright, on a white background if it is transparent.
 
     Parameters
     ----------
-    path
-        A file in one of the formats of `load_image`.
+    source
+        A path, an open file or an image of Pillow's, as for `load_image`.
 
     Returns
     -------
     numpy.ndarray
-        (H, W) float32 in [0, 1]; images of more than 800 pixels along a side are made smaller.
-        Where only the opacity shows anything, as in white on nothing, it is shown in black.
+        (H, W) float32 in [0, 1], reduced to at most 800 pixels along each side. If only the
+        opacity shows anything, as for white on a transparent background, it is shown in black.
 
     Raises
     ------
     FileNotFoundError, PermissionError, ValueError, ImportError
-        As `load_image` does.
+        As in `load_image`.
     """
-    from PIL import Image
-
-    load_image(path, size=1)  # raises for what is no image
-    with Image.open(path) as image:
-        width, height = image.size
-        if orientation(image) >= 5:  # it lies on its side
-            width, height = height, width
+    with decoding_errors(_OWNER, source), open_image(source) as image:
         opacity = None
         if image.has_transparency_data:
             opacity = np.asarray(image.convert("RGBA").getchannel("A")) / np.float32(255)
-    scale = min(1.0, _LARGEST / max(height, width))
-    size = max(1, round(height * scale)), max(1, round(width * scale))
-    [grey] = load_image(path, size, mode="L", fit="stretch")
+        width, height = image.size
+        if orientation(image) >= 5:  # it is stored on its side
+            width, height = height, width
+        scale = min(1.0, _LARGEST / max(height, width))
+        size = max(1, round(height * scale)), max(1, round(width * scale))
+        [grey] = to_array(image, Form(*size, "L", "stretch"))
     return _visible(grey / np.float32(255), opacity)
 
 
 def _as_grey(image: Any) -> np.ndarray:
-    """Return an array as `read_grey` does a file."""
+    """Return an array as grey values, as `read_grey` returns a file."""
     channels = _as_channels(_as_floats(image))
     if len(channels) == 1:
         return _reduced(channels[0])
@@ -177,14 +184,14 @@ def _as_grey(image: Any) -> np.ndarray:
 
 
 def _visible(grey: np.ndarray, opacity: np.ndarray | None) -> np.ndarray:
-    """Return the grey values, or what the opacity shows where they show nothing."""
+    """Return the grey values, or the opacity if they have no contrast."""
     if opacity is None or np.ptp(grey) >= _CONTRAST:
         return grey
     return 1 - _reduced(opacity)
 
 
 def _as_floats(image: Any) -> np.ndarray:
-    """Return an array as float32 in [0, 1], or raise."""
+    """Return an array as float32 in [0, 1], or raise if it is not one."""
     array = np.asarray(image)
     if array.dtype == np.uint8:
         return array / np.float32(255)
@@ -195,13 +202,13 @@ def _as_floats(image: Any) -> np.ndarray:
         raise TypeError(f"[{_OWNER}] 'image' {rule}, got {array.dtype}.")
     if array.size and not (array.min() >= 0 and array.max() <= 1):  # NaN is neither
         values = f"{array.min():g} to {array.max():g}"
-        rule = "must have values in [0, 1] where it has floats: divide by 255"
+        rule = "must have values in [0, 1] if they are floats: divide by 255"
         raise ValueError(f"[{_OWNER}] 'image' {rule}, got {values}.")
     return array.astype(np.float32)
 
 
 def _as_channels(array: np.ndarray) -> np.ndarray:
-    """Return an array as (C, H, W), or raise."""
+    """Return an array as (C, H, W), or raise if it has another shape."""
     shape = array.shape
     if array.ndim == 2:
         array = array[np.newaxis]  # (H, W) -> (1, H, W)
@@ -225,16 +232,16 @@ def _reduced(values: np.ndarray) -> np.ndarray:
 def _resized(values: np.ndarray, height: int, width: int) -> np.ndarray:
     from PIL import Image
 
-    # A filter that averages over all pixels where the image becomes smaller (no aliasing).
+    # If the image becomes smaller, the filter averages over all pixels (no aliasing).
     image = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
     return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
 
 
-# ------------------------------------------------------------------------------- 2., 3. the ink
+# ------------------------------------------------------------------------------- 2., 3. ink
 
 
 def find_ink(grey: np.ndarray) -> np.ndarray | None:
-    """Return how much ink is in each pixel, 0 to 1; None where there is none at all.
+    """Return the amount of ink in each pixel, 0 to 1, or None if there is none at all.
 
     Parameters
     ----------
@@ -266,8 +273,8 @@ def find_ink(grey: np.ndarray) -> np.ndarray | None:
 def _paper(grey: np.ndarray) -> tuple[np.ndarray, float]:
     """Return the paper's brightness at each pixel, and the standard deviation of its noise.
 
-    Light falls unevenly on paper: its brightness is a plane, fitted to pixels of the border and of
-    the inside. What is far from the plane is ink, and is left out of the next fit.
+    As light is uneven, the brightness of paper is taken to be a plane, fitted to pixels of the
+    border and of the inside. Pixels far from the plane are ink, and are omitted in the next fit.
     """
     places, values = _some_pixels(grey)
     plane = np.array([np.median(values), 0, 0])
@@ -286,8 +293,8 @@ def _paper(grey: np.ndarray) -> tuple[np.ndarray, float]:
 def _some_pixels(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return pixels, most of them paper: (n, 3) rows [1, row, column], and their values (n,).
 
-    Half of them are of the border, which is paper around a bold digit, and half of the inside,
-    which is paper where a slender digit fills an image from edge to edge.
+    Half of them are from the border, which is paper if the digit is bold, and half from the
+    inside, which is mostly paper if a slender digit fills the image from edge to edge.
     """
     height, width = grey.shape
     depth = max(1, min(height, width) // 25)
@@ -300,17 +307,17 @@ def _some_pixels(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _every_nth(mask: np.ndarray) -> np.ndarray:
     """Return rows and columns (n, 2) of pixels in a mask, about `_PIXELS` of them."""
-    where = np.flatnonzero(mask)
-    count = min(len(where), _PIXELS)
-    where = where[np.linspace(0, max(len(where) - 1, 0), count).astype(int)]
-    return np.column_stack(np.divmod(where, mask.shape[1]))
+    pixels = np.flatnonzero(mask)
+    count = min(len(pixels), _PIXELS)
+    pixels = pixels[np.linspace(0, max(len(pixels) - 1, 0), count).astype(int)]
+    return np.column_stack(np.divmod(pixels, mask.shape[1]))
 
 
 def _without_specks(ink: np.ndarray) -> np.ndarray:
-    """Return the ink without the parts that are tiny beside the largest.
+    """Return the ink without the parts that are tiny compared with the largest.
 
-    Parts are told from one another in coarse cells, each with the ink of a few pixels: small gaps
-    within a stroke do not part it, and there are few cells to walk through.
+    Connected parts are found in coarse cells, each with the ink of a few pixels: small gaps do not
+    split a stroke, and there are few cells to search.
     """
     step = -(-max(ink.shape) // _CELLS)  # pixels of a cell along each side, rounded up
     edges = [(0, -size % step) for size in ink.shape]
@@ -326,23 +333,23 @@ def _without_specks(ink: np.ndarray) -> np.ndarray:
 
 
 def _label(mask: np.ndarray) -> np.ndarray:
-    """Return the number of the part that each cell belongs to, from 1 on; 0 where there is none."""
+    """Return the number of the connected part of each cell, from 1; 0 for cells without ink."""
     labels = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2), dtype=int)  # with a margin
-    waiting = {(row + 1, col + 1) for row, col in np.argwhere(mask).tolist()}
+    todo = {(row + 1, col + 1) for row, col in np.argwhere(mask).tolist()}
     count = 0
-    while waiting:
+    while todo:
         count += 1
-        found = [waiting.pop()]
+        found = [todo.pop()]
         while found:
             row, col = found.pop()
             labels[row, col] = count
-            around = {(row + i, col + j) for i in (-1, 0, 1) for j in (-1, 0, 1)} & waiting
-            waiting -= around
+            around = {(row + i, col + j) for i in (-1, 0, 1) for j in (-1, 0, 1)} & todo
+            todo -= around
             found += around
     return labels[1:-1, 1:-1]
 
 
-# --------------------------------------------------------------------------- 4., 5. the image
+# --------------------------------------------------------------------------- 4., 5. image
 
 
 def _cut_out(ink: np.ndarray) -> np.ndarray:
@@ -352,10 +359,10 @@ def _cut_out(ink: np.ndarray) -> np.ndarray:
 
 
 def _stroke_width(ink: np.ndarray) -> float:
-    """Return how wide the strokes are, in pixels.
+    """Return the width of the strokes in pixels.
 
-    A long stroke has the area length * width and the outline 2 * length. Steps between pixels
-    count a slanting outline too long, by 4 / pi on the average of all directions.
+    A long stroke has the area length * width and the outline 2 * length. Counting steps between
+    pixels overestimates the outline by 4 / pi on the average of all directions.
     """
     mask = np.pad(ink > 0.5, 1)
     steps = sum(np.count_nonzero(np.diff(mask, axis=axis)) for axis in (0, 1))
@@ -363,15 +370,15 @@ def _stroke_width(ink: np.ndarray) -> float:
 
 
 def _fitted(ink: np.ndarray) -> np.ndarray:
-    """Return the digit in its box, in the middle of an image of twice MNIST's size."""
+    """Return the digit scaled to its box, in the middle of an image of twice MNIST's size."""
     longer = max(ink.shape)
     missing = max(0.0, STROKE - _stroke_width(ink) * BOX / longer)  # pixels
-    scale = (BOX - missing) / longer  # what is missing is added all around
+    scale = (BOX - missing) / longer  # the blur adds the missing width all around
     height, width = (max(1, round(size * scale)) for size in ink.shape)
     image = np.zeros((2 * SIDE, 2 * SIDE), dtype=np.float32)
     top, left = SIDE - height // 2, SIDE - width // 2
     image[top : top + height, left : left + width] = _resized(ink, height, width)
-    # A stroke of width w has the variance w^2 / 12 across, and those of blurs add to it.
+    # A stroke of width w has the variance w^2 / 12; a blur adds its own.
     thin = STROKE - missing
     sigma = np.sqrt(_LIGHT_BLUR**2 + (STROKE**2 - thin**2) / 12)
     blur = gaussian_matrix(2 * SIDE, float(sigma))
@@ -387,7 +394,7 @@ def _centred(image: np.ndarray) -> np.ndarray:
         mass = image.sum(axis=1 - axis)
         middle = mass @ np.arange(len(mass)) / mass.sum()
         inked = np.flatnonzero((image > 0.1).any(axis=1 - axis))
-        # Within these the whole digit stays in the image.
+        # Between these the whole digit is in the image.
         lowest, highest = inked[-1] - SIDE + 1, inked[0]
         corner.append(int(np.clip(round(middle - CENTRE), lowest, highest)))
     top, left = corner

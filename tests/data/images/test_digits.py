@@ -1,5 +1,7 @@
 """Images of digits of all kinds become what MNIST would have made of them."""
 
+import io
+
 import numpy as np
 import pytest
 
@@ -315,3 +317,20 @@ def test_a_network_reads_normalized_digits_as_well_as_the_originals(sample):
     for changed in (images, 255 - elsewhere):
         got = (model.predict_classes(normalize_digits(changed)) == labels).mean()
         assert got >= original - 0.01
+
+
+def test_open_files_and_images_of_pillow_are_read_as_files_are():
+    grey = Image.new("L", (100, 100), 255)
+    grey.paste(0, (46, 15, 54, 85))
+    stream = io.BytesIO()
+    grey.save(stream, "PNG")
+    expected = normalize_digit(np.asarray(grey))
+    assert expected.max() > 0.9
+    palette = grey.convert("RGB").quantize(4)  # its array has indices of colours
+    for image in (grey, palette, stream):
+        np.testing.assert_allclose(normalize_digit(image), expected, atol=0.05)
+    np.testing.assert_array_equal(
+        nn.data.load_image(stream, size=8), nn.data.load_image(grey, size=8)
+    )
+    with pytest.raises(TypeError, match=r"\[load_image\] 'path' .*, got int"):
+        nn.data.load_image(3)

@@ -11,7 +11,8 @@ import pytest
 
 import nn
 from nn.data import load_image_folder
-from nn.data.images import folder as image_folder
+from nn.data.images import cache as image_cache
+from nn.data.images import source as image_source
 
 Image = pytest.importorskip("PIL.Image", reason="needs Pillow, the extra 'images'")
 
@@ -164,7 +165,7 @@ def test_a_path_that_cannot_be_read_is_one_clear_error(folder, monkeypatch):
         return true_scandir(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    message = r"cannot read '.*dog' \(Permission denied\): give a folder"
+    message = r"cannot read '.*dog' \(Permission denied\)"
     with pytest.raises(PermissionError, match=message):
         load(folder)
 
@@ -395,8 +396,9 @@ def make_damaged(folder, noise):
     if hasattr(os, "mkfifo"):
         os.mkfifo(folder / "cat" / "a_pipe.jpg")
         reasons["cat/a_pipe.jpg"] = "there is no file"
-        (folder / "dog" / "link.jpg").symlink_to("nowhere")
-        reasons["dog/link.jpg"] = "there is no file"
+        for name, target in ("link.jpg", "nowhere"), ("self.jpg", "self.jpg"):
+            (folder / "dog" / name).symlink_to(target)
+            reasons[f"dog/{name}"] = "there is no file"
     return reasons
 
 
@@ -412,7 +414,7 @@ def test_damaged_images_are_left_out_with_one_warning(folder, noise, cache):
     for name, reason in sorted(expected.items())[:5]:
         assert f"{name} ({reason}" in text
     assert (f"and {len(expected) - 5} more" in text) == (len(expected) > 5)
-    assert ("The cache remembers them" in text) == cache
+    assert ("The cache omits them" in text) == cache
     assert dataset.y.tolist() == [0, 0, 1]
     np.testing.assert_array_equal(dataset.x[2, :, 0, 0], [5, 100, 250])
 
@@ -449,7 +451,7 @@ def test_a_lack_of_memory_is_no_fault_of_the_image(folder, monkeypatch):
     def no_memory(*_):
         raise MemoryError
 
-    monkeypatch.setattr(image_folder, "decode", no_memory)
+    monkeypatch.setattr(image_source, "decode", no_memory)
     with pytest.raises(MemoryError):
         load(folder)
     assert cache_files(folder) == []
@@ -548,7 +550,7 @@ def test_each_size_mode_and_fit_has_a_cache_of_its_own(folder, opened):
 
 def test_a_new_version_of_the_code_makes_the_cache_anew(folder, opened, monkeypatch):
     load(folder)
-    monkeypatch.setattr(image_folder, "_CACHE_VERSION", 2)
+    monkeypatch.setattr(image_cache, "_VERSION", 2)
     load(folder)
     assert len(opened) == 4
 
@@ -677,7 +679,7 @@ def test_a_note_cannot_leave_out_a_image_that_the_array_holds(folder, opened):
 
 def test_a_huge_note_is_not_read(folder, opened, monkeypatch):
     load(folder)
-    monkeypatch.setattr(image_folder, "_MAX_NOTE", 100)
+    monkeypatch.setattr(image_cache, "_MAX_NOTE", 100)
     load(folder)
     assert len(opened) == 4
 
@@ -689,7 +691,7 @@ def test_an_interruption_leaves_the_folder_as_it_was(folder, monkeypatch, error,
         load(folder)
     before = {name: (folder / name).read_bytes() for name in cache_files(folder)}
     save(folder / "dog" / "new.png", noise(6, 6))
-    true_decode = image_folder.decode
+    true_decode = image_source.decode
 
     def interrupted(path, form):
         if path.name == "new.png":
@@ -697,7 +699,7 @@ def test_an_interruption_leaves_the_folder_as_it_was(folder, monkeypatch, error,
         return true_decode(path, form)
 
     with monkeypatch.context() as patch:
-        patch.setattr(image_folder, "decode", interrupted)
+        patch.setattr(image_source, "decode", interrupted)
         with pytest.raises(error):
             load(folder, num_threads=0)
     assert {name: (folder / name).read_bytes() for name in cache_files(folder)} == before
@@ -728,7 +730,7 @@ def test_a_full_disk_is_an_error_that_says_so(folder, monkeypatch):
     def full(stream, count, form):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(image_folder, "_write_header", full)
+    monkeypatch.setattr(image_cache, "_write_header", full)
     message = r"cannot write the decoded images, 0 MB, to '.*set' \(No space left on device\)"
     with pytest.raises(OSError, match=message):
         load(folder)
@@ -803,3 +805,30 @@ def test_a_model_learns_from_the_mapped_set(folder, rng):
     )
     assert history["val_acc"][-1] == 1.0
     assert model.evaluate(dataset)["acc"] > 0.9
+
+
+def test_control_characters_in_a_name_are_escaped_in_the_warning(folder):
+    (folder / "cat" / "\x1b]0;title\x07.png").write_text("not an image")
+    with pytest.warns(RuntimeWarning, match=r"cat/\\x1b]0;title\\x07.png") as caught:
+        load(folder, cache=False)
+    assert str(caught[0].message).isprintable()
+
+
+def test_parts_of_a_set_are_not_classes(tmp_path):
+    for part in ("train", "validation"):
+        for name in ("cat", "dog"):
+            (tmp_path / part / name).mkdir(parents=True)
+            Image.new("RGB", (8, 8), "red").save(tmp_path / part / name / "1.png")
+    with pytest.raises(ValueError, match=r"\[load_image_folder\] 'path' .*'train', 'validation'"):
+        load(tmp_path)
+    assert load(tmp_path / "train").class_names == ("cat", "dog")
+
+
+def test_new_bytes_of_the_same_size_and_time_make_a_cache_stale(tmp_path):
+    for colour in ("red", "blue"):
+        for name in ("a", "b"):
+            (tmp_path / name).mkdir(exist_ok=True)
+            Image.new("RGB", (8, 8), colour).save(tmp_path / name / "1.bmp")
+            os.utime(tmp_path / name / "1.bmp", (315532800, 315532800))
+        x = load(tmp_path).x
+    assert x[0, :, 0, 0].tolist() == [0, 0, 255]
