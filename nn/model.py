@@ -296,7 +296,10 @@ class Model(Trainer, Saving, Network):
         if summed is not None:  # else it waits for more batches
             self.wrapped_optimizer.step(summed)
         measured = self._fresh_metrics(y) if metrics is None else metrics
-        return {"loss": loss, **measure(measured, y, y_pred)}
+        logs = {"loss": loss, **measure(measured, y, y_pred)}
+        if metrics is None:
+            logs |= {metric.name: metric.result() for metric in measured}
+        return logs
 
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return the output for a batch; `training` as in `Layer.forward`."""

@@ -267,18 +267,35 @@ def test_float32_sums_are_exact():
     assert metric.result() == pytest.approx(float(np.float32(0.1)) ** 2, rel=1e-13)
 
 
-def test_a_function_is_averaged_by_batch_size():
+def test_a_function_is_called_with_all_samples():
     def worst(y_true, y_pred):
-        return np.abs(y_true - y_pred).max()
+        assert type(y_true) is type(y_pred) is np.ndarray
+        return np.abs(y_true - y_pred).max() / len(y_true)
 
     metric = metrics.get(worst)
     assert metric.name == metric.label == "worst"
+    assert not metric.per_batch
     metric.update(np.zeros(3), np.array([1.0, 2.0, 4.0]))
     metric.update(np.zeros(1), np.array([8.0]))
-    assert metric.result() == (3 * 4 + 1 * 8) / 4
+    assert metric.result() == 8 / 4
+    again = metrics.get(worst)
+    again.load_state_dict(metric.state_dict())
+    again.update(np.zeros(1), np.array([10.0]))
+    assert again.result() == 10 / 5
+    with pytest.raises(ValueError, match=r"\[FunctionMetric\] 'state' .*got \(2, 4\)"):
+        again.load_state_dict(metric.state_dict() | {"y_true": np.zeros(2)})
     metric.reset()
     metric.update(np.zeros(1), np.ones(1))
     assert metric.result() == 1.0
+
+
+def test_a_function_starts_again_from_a_file_without_its_predictions():
+    """Version 0.1 kept a sum of the batches' values."""
+    metric = metrics.get(lambda y_true, y_pred: float(len(y_true)))
+    with pytest.warns(UserWarning, match=r"\[Model\] .*'<lambda>'"):
+        metric.load_state_dict({"name": "<lambda>", "samples": 8, "total": 4.0})
+    metric.update(np.zeros(3), np.zeros(3))
+    assert metric.result() == 3
 
 
 # -------------------------------------------------------------------------- names and errors

@@ -54,17 +54,15 @@ class Metric:
 
     def update(self, y_true: Any, y_pred: Any) -> None:
         """Add a batch: targets and predictions with the samples along the first axis."""
-        y_true = checks.real_array(type(self).__name__, "y_true", y_true)
-        y_pred = checks.real_array(type(self).__name__, "y_pred", y_pred)
+        if type(y_true) is not np.ndarray or y_true.dtype.kind not in "fiub":
+            y_true = checks.real_array(type(self).__name__, "y_true", y_true)
+        if type(y_pred) is not np.ndarray or y_pred.dtype.kind not in "fiub":
+            y_pred = checks.real_array(type(self).__name__, "y_pred", y_pred)
         if y_true.ndim == 0 or y_pred.ndim == 0 or len(y_true) != len(y_pred):
             raise ValueError(
                 f"[{type(self).__name__}] expects as many predictions as labels, got 'y_true' "
                 f"of shape {y_true.shape} and 'y_pred' of shape {y_pred.shape}."
             )
-        self.accumulate(y_true, y_pred)
-
-    def accumulate(self, y_true: Array, y_pred: Array) -> None:
-        """Do as `update`, for arrays that are known to belong together."""
         self.add(y_true, y_pred)
         self.samples += len(y_true)
 

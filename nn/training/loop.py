@@ -233,6 +233,7 @@ class Fit:
                     self.interrupts.check()
                 if model.stop_training:
                     break
+        logs |= {m.name: m.result() for m in measured if m.name not in logs}  # not of each batch
         model.finish_step()  # with the batches left over by the last full step
         try:
             model.check_weights()

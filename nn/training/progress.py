@@ -73,7 +73,7 @@ class Progress:
         """Return the epoch's figures so far; none before its first batch."""
         if self.batches == 0:
             return {}
-        figures = {metric.name: metric.result() for metric in self.metrics}
+        figures = {metric.name: metric.result() for metric in self.metrics if metric.per_batch}
         return {"loss": self.total / self.samples, **figures}
 
     def end_epoch(self, order: Mapping[str, Any]) -> None:
@@ -177,7 +177,8 @@ class Progress:
                 what = f"the state of the metric {metric.name}"
                 with training_state.refusing_nonsense(self.path, what):
                     metric.load_state_dict(self.metric_states[metric.name])
-                    metric.result()  # fails on a state that makes no sense
+                    if metric.samples:
+                        metric.result()  # fails on a state that makes no sense
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         """Copy as None: a copy of the model, by `copy` or `pickle`, is not in training."""
@@ -213,11 +214,12 @@ def fresh_metrics(
 
 
 def measure(measured: Sequence[Metric], y: Array, y_pred: Array) -> dict[str, float]:
-    """Add a batch to metrics; return their figures so far, by name."""
+    """Add a batch to metrics; return the figures so far of those that are quick to compute."""
     figures = {}
     for metric in measured:
         metric.update(y, y_pred)
-        figures[metric.name] = metric.result()
+        if metric.per_batch:
+            figures[metric.name] = metric.result()
     return figures
 
 

@@ -16,7 +16,7 @@ from ..metrics import Metric
 from .arguments import ScheduleArguments
 from .data import DataAdapter, limited
 from .loop import Fit
-from .progress import fresh_metrics, measure
+from .progress import fresh_metrics
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 
@@ -235,7 +235,6 @@ class Trainer:
 
         `fit` calls it after each epoch; with `allow_nan` a loss may be NaN.
         """
-        figures: dict[str, float] = {}
         total, samples = 0.0, 0
         batches = data.batches(batch_size, shuffle=False, dtype=self.dtype)
         with contextlib.closing(batches):
@@ -250,7 +249,9 @@ class Trainer:
                     raise FloatingPointError(f"[Model] the loss of the data is {loss}: {reason}")
                 total += loss * len(x)
                 samples += len(x)
-                figures = measure(measured, targets, y_pred)
+                for metric in measured:
+                    metric.update(targets, y_pred)
+        figures = {metric.name: metric.result() for metric in measured}
         return {"loss": total / samples + self.penalty(), **figures}
 
     def _fresh_metrics(self: Any, y: Array) -> list[Metric]:

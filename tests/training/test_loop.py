@@ -491,6 +491,33 @@ def test_schedules_count_the_optimizers_steps(schedule):
     assert figures[0] == pytest.approx(figures[1], rel=1e-12)
 
 
+def test_a_function_as_metric_is_called_with_all_rows():
+    calls = []
+
+    def spread(y_true, y_pred):
+        calls.append(len(y_true))
+        return float(np.ptp(y_pred[:, 0]) / len(y_true))
+
+    class Batches(nn.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs):
+            assert "spread" not in logs
+
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(70, 3)), rng.integers(0, 2, 70)
+    model = nn.Model([nn.Dense(2, input_shape=(3,))], seed=0)
+    model.compile("cce", "sgd", lr=0.0, metrics=[spread])
+    expected = spread(y, model.predict(x))
+    calls.clear()
+    history = model.fit(
+        x, y, batch_size=16, epochs=2, val_data=(x, y), callbacks=[Batches()], verbose=0
+    )
+    assert calls == [70] * 4
+    assert history["spread"] == history["val_spread"] == pytest.approx([expected] * 2)
+    for size in (7, 64, 256):
+        assert model.evaluate(x, y, batch_size=size)["spread"] == pytest.approx(expected)
+    assert model.train_step(x[:8], y[:8])["spread"] > expected
+
+
 def test_callbacks_and_metrics_see_every_batch():
     recorder = Recorder()
     model = compiled(gradient_accumulation_steps=3)
