@@ -8,19 +8,38 @@ else here brings batches to it (`fit`) or uses what it has learned (`evaluate`, 
 import contextlib
 import difflib
 import math
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Self
 
+import numpy as np
+
 from . import callbacks as cb
-from . import checks, cuda, losses, metrics, optim, validation
+from . import checks, cuda, losses, metrics, optim, random, validation
+from .files import model_file
 from .files.saving import Saving
+from .inspect import summary as overview
 from .inspect import trace
-from .layers import Layer, Sigmoid, finite
-from .layers.containers import output_activation
+from .layers import Layer, Rescale, Sequential, Sigmoid, finite
+from .layers.base import Array, Shape
+from .layers.budget import budget_for
+from .layers.containers import as_layer, build_layers, flat, output_activation
+from .layers.observe import observe
+from .layers.plan import Plan, named_layers
+from .layers.stack import (
+    backward_params_through,
+    backward_through,
+    check_distinct,
+    forward_through,
+    move_to_device,
+    set_generator,
+)
 from .metrics import Metric
-from .network import Array, Network
 from .training.progress import Progress, measure
 from .training.trainer import Trainer
+
+# With NN_DEBUG=1 every layer's output and gradient is checked for NaN and infinity.
+_DEBUG = os.environ.get("NN_DEBUG") == "1"
 
 _ARGUMENTS = ("layers", "loss", "optimizer", "dtype", "seed", "name")
 _COMPILE_ARGUMENTS = (
@@ -36,7 +55,7 @@ _COMPILE_ARGUMENTS = (
 )
 
 
-class Model(Trainer, Saving, Network):
+class Model(Trainer, Saving, Sequential):
     """A stack of layers that is trained as one.
 
     Parameters
@@ -93,6 +112,8 @@ class Model(Trainer, Saving, Network):
     array([0, 1, 1, 0])
     """
 
+    may_be_empty = True
+
     def __init__(
         self,
         layers: Sequence[Layer] | None = None,
@@ -117,8 +138,28 @@ class Model(Trainer, Saving, Network):
         self.epoch = 0
         self.stop_training = False
         self.progress: Progress | None = None
-        super().__init__(layers, dtype, seed, name)
+        with random.leaving_the_root():  # the model's own seed comes next
+            super().__init__([], name=name)
+        self.dtype = str(getattr(dtype, "__name__", dtype))  # numpy.float64 is 'float64'
+        if self.dtype not in ("float32", "float64"):
+            raise checks.error("Model", "dtype", "must be 'float32' or 'float64'", dtype)
+        self.layers: list[Layer] = []
+        self.set_aside: dict[str, Array] | None = None
+        self._class_names: list[str] | None = None
+        self.rng = random.new_generator(seed)
+        self._data_rng = self.rng.spawn(1)[0]
+        self.split_seed = int(self.rng.integers(2**63))  # the same split at every fit
+        self._pending: tuple[Any, ...] | None = None  # arrays of a file, for when it is built
+        self._forward_shape: tuple[int, ...] | None = None
+        self._device = "gpu" if cuda.USE_CUDA else "cpu"
+        self._last_plan: Plan | None = None
+        self._connected: tuple[Any, ...] = ()  # what `_connect_loss` was called for
+        if layers is not None and (isinstance(layers, str) or not isinstance(layers, Iterable)):
+            raise checks.error("Model", "layers", "must be a list of layers", layers)
+        self._append(layers or ())
+        self._build_if_known()
         self._given_optimizer = optimizer
+        self._named: tuple[Any, ...] = ()  # plan and optimizer of `_name_parameters`
         self._token = object()  # by which an optimizer knows the model that it belongs to
         if loss is not None:
             self.compile(loss, "adam" if optimizer is None else optimizer)
@@ -144,6 +185,134 @@ class Model(Trainer, Saving, Network):
     def optimizer(self, optimizer: Any) -> None:
         self._optimizer = optimizer
         self.wrapped_optimizer: Any = None if optimizer is None else optim.wrap(optimizer)
+
+    # ------------------------------------------------------------------------------ building
+
+    def add(self, layer: Layer) -> None:
+        """Append a layer or a model; it is built at once where the input's shape is known.
+
+        Raises
+        ------
+        TypeError
+            For something that is not a layer object.
+        ValueError
+            For a layer that is in the model already, or does not fit the one before.
+        """
+        self._append([layer])
+        try:
+            self._build_if_known()
+        except Exception:
+            self.layers.pop()
+            raise
+
+    def _append(self, entries: Iterable[Layer]) -> None:
+        added = []
+        for entry in entries:
+            if isinstance(entry, Model) and entry.built and entry.dtype != self.dtype:
+                raise ValueError(
+                    f"[Model] 'layers' holds a model that is built in {entry.dtype}, got it in a "
+                    f"model of dtype {self.dtype}: make both with the same dtype."
+                )
+            added.append(as_layer(entry, "Model"))
+        check_distinct("Model", added, self.layers)
+        for layer in added:
+            set_generator(layer, self.rng.spawn(1)[0])
+        self.layers += added
+
+    def as_layer(self) -> Sequential:
+        """Return the model's layers as one layer, for use in another model.
+
+        They are the same objects, with the parameters that they have. The loss and the
+        optimizer stay behind, and layers added later are not in it.
+        """
+        self.use_training_weights()
+        shape = None if self.input_shape is None else self.input_shape[1:]
+        return Sequential(self.layers, name=self.name, input_shape=shape)
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the configuration of the model's layers as one layer."""
+        return self.as_layer().to_config()
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """Names of the classes, in the order of the labels; None where there are none."""
+        return self._class_names
+
+    @class_names.setter
+    def class_names(self, names: Sequence[str] | None) -> None:
+        self._class_names = validation.check_class_names(names, self.output_shape)
+
+    @property
+    def input_scale(self) -> float | None:
+        """What a `Rescale` at the model's beginning multiplies by; None without one."""
+        first = next(iter(flat(self.layers[:1])), None)
+        return first.scale if isinstance(first, Rescale) else None
+
+    @property
+    def generators(self) -> list[np.random.Generator]:
+        """Every generator of random numbers that the model draws from."""
+        return [self.rng, self._data_rng, *(layer.rng for _, layer in named_layers(self.layers))]
+
+    def _build_if_known(self) -> None:
+        """Build the layers that are not, where the input's shape is known."""
+        if self.input_shape is None:
+            shape = _known_shape(self.layers[0]) if self.layers else None
+            if shape is not None:
+                self.build((None, *shape))
+            return
+        self._build_layers(self.input_shape)
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        """Create all parameters for inputs of a shape.
+
+        Parameters
+        ----------
+        input_shape
+            With the batch axis, as in (1, 5) or (None, 3, 32, 32).
+
+        Raises
+        ------
+        ValueError
+            For a model without layers, a shape that a layer cannot take (the message names
+            the layer), or a model that is built for another shape.
+        """
+        if not self.layers:
+            raise ValueError(
+                "[Model] has no layers: add() some before build(), fit() or predict()."
+            )
+        shape = tuple(input_shape) if isinstance(input_shape, Iterable) else ()
+        if len(shape) < 2 or not all(
+            n is not None and checks.is_integer(n) and n >= 1 for n in shape[1:]
+        ):
+            raise checks.error(
+                "Model",
+                "input_shape",
+                "must be positive sizes after a batch axis, as in (None, 3, 32, 32)",
+                input_shape,
+            )
+        shape = (None, *(int(n) for n in shape[1:] if n is not None))
+        if self.input_shape is not None and shape != self.input_shape:
+            raise ValueError(f"[Model] is built for inputs {self.input_shape}, got {shape}.")
+        unbuilt = [layer for _, layer in named_layers(self.layers) if not layer.built]
+        try:
+            # An architecture of its own beside a file's arrays is not to ask for more than they do.
+            arrays, _, strict, *_ = self._pending or (None, None, False)
+            with budget_for(arrays) if arrays and strict else contextlib.nullcontext():
+                self._build_layers(shape)
+            if self._pending is not None:
+                self.set_arrays(*self._pending)
+        except Exception:
+            for layer in unbuilt:  # so that the next shape finds them as they were
+                layer.built, layer.built_shape = False, None
+            raise
+        self.input_shape = shape  # type: ignore[assignment]
+        self.built, self._pending = True, None
+
+    def _build_layers(self, shape: Shape) -> None:
+        unbuilt = [layer for layer in self.layers if not layer.built]
+        self.output_shape = build_layers(self.layers, shape, self.dtype)
+        for layer in unbuilt:
+            move_to_device(layer, self.device)
 
     # ----------------------------------------------------------------------------- compiling
 
@@ -231,6 +400,7 @@ class Model(Trainer, Saving, Network):
                     f"{pair} or with logits: change the last activation, or the loss."
                 )
             self.wrapped_loss.activation = last if kind == pair else None
+        self._connected = (self.wrapped_loss, self.wrapped_loss.activation, self._last_plan)
 
     @property
     def threshold(self) -> float:
@@ -243,7 +413,17 @@ class Model(Trainer, Saving, Network):
             raise ValueError(f"[Model] has no layers: add() some before {caller}().")
         if self.wrapped_loss is None or self.wrapped_optimizer is None:
             raise RuntimeError(f"[Model] call compile(loss, optimizer) before {caller}().")
-        self._connect_loss()
+        self._plan()
+
+    def _plan(self) -> Plan:
+        """Return what training needs of the layers, found again if they have changed."""
+        plan = self._last_plan
+        if plan is None or not plan.is_current(self.layers):
+            plan = self._last_plan = Plan(self.layers)
+        loss = self.wrapped_loss
+        if loss is not None and self._connected != (loss, loss.activation, plan):
+            self._connect_loss()
+        return plan
 
     # -------------------------------------------------------------------- the way of a batch
 
@@ -289,7 +469,7 @@ class Model(Trainer, Saving, Network):
             raise FloatingPointError(
                 f"[Model] the loss is {loss}: {finite.first_not_finite(self, x)}"
             )
-        self._backward_params(self.wrapped_loss.backward())
+        self.backward_params(self.wrapped_loss.backward())
         pairs = self.get_params_and_grads()
         self._check_gradients(pairs)
         summed = self.accumulator.add(pairs, len(x))
@@ -303,8 +483,68 @@ class Model(Trainer, Saving, Network):
 
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return the output for a batch; `training` as in `Layer.forward`."""
-        self._connect_loss()
-        return super().forward(x, training)
+        x = self._inputs(x)
+        self._plan()
+        return self._forward(x, training)
+
+    def __call__(self, x: Array, training: bool | None = False) -> Array:
+        """Return `forward(x, training)`."""
+        return self.forward(x, training)
+
+    def backward(self, grad: Array) -> Array:
+        """Fill every layer's `grads` and return the gradient for the input.
+
+        Parameters
+        ----------
+        grad
+            Gradient of the loss for the output of the last `forward`, as `loss.backward()`
+            returns it.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no `forward` before, or `backward` was called after it already.
+        """
+        shape = getattr(grad, "shape", None)
+        if shape is None:
+            raise checks.error("Model", "grad", "must be an array", grad)
+        if self._forward_shape is not None and shape != self._forward_shape:
+            raise ValueError(
+                f"[Model] backward() expects a gradient 'grad' of the output's shape "
+                f"{self._forward_shape}, got {shape}."
+            )
+        with self._debugging():
+            return backward_through(self.layers, grad)
+
+    def _inputs(self, x: Any) -> Array:
+        """Return checked inputs in the model's dtype and on its device, building it if need be."""
+        x = validation.check_inputs(x, self.input_shape)
+        validation.check_scaled_once(x, self.input_scale)
+        if not self.built:
+            self.build((None, *x.shape[1:]))
+        with np.errstate(over="ignore"):  # too large for the dtype: infinite, and refused below
+            x = cuda.to_device(_scaled(x, self.dtype), self.device)
+        validation.check_finite(x, "x")
+        return x
+
+    def _forward(self, x: Array, training: bool | None) -> Array:
+        with self._debugging():
+            y = forward_through(self.layers, x, training)
+        if training is not None:  # else nothing was kept for backward
+            self._forward_shape = y.shape
+        return y
+
+    def backward_params(self, grad: Array) -> None:
+        """Fill the gradients of all parameters that are trained."""
+        with self._debugging():
+            backward_params_through(self.layers, grad, self._plan().lowest)
+
+    def _debugging(self) -> contextlib.AbstractContextManager[None]:
+        """Check every output and gradient in a `with` block, with NN_DEBUG=1."""
+        if not _DEBUG:
+            return contextlib.nullcontext()
+        check = finite.FiniteCheck()
+        return observe(self, check.output, check.gradient)
 
     def get_params_and_grads(self) -> list[tuple[Array, Array]]:
         """Return (param, grad) pairs of all trainable layers, always in the same order.
@@ -324,27 +564,54 @@ class Model(Trainer, Saving, Network):
                 "[Model] averaged weights stand in the place of the weights in training: call "
                 "use_training_weights() before the batch."
             )
-        trained, pairs = list(self._trained()), []
-        for _, layer, key, _ in trained:
-            if key not in layer.grads:
-                raise RuntimeError(
-                    f"[{type(layer).__name__}] has no gradient for '{key}': call backward() "
-                    "first, and let it fill grads."
-                )
-            param, grad = layer.params[key], layer.grads[key]
-            if key in layer.regularizers:
-                grad = grad + layer.regularizers[key].gradient(param)
-            pairs.append((param, grad))
-        self._name_parameters(trained)
+        pairs = self._plan().pairs()
+        self._name_parameters()
         return pairs
 
-    def _name_parameters(self, trained: list[tuple[str, Layer, str, float]]) -> None:
-        """Tell the optimizer the names of the trained parameters and their rates' factors."""
-        names, factors = [name for name, *_ in trained], [factor for *_, factor in trained]
-        if self.wrapped_optimizer is not None:
-            self.wrapped_optimizer.set_parameters(names, factors, self._token)
+    def _name_parameters(self) -> None:
+        """Give the optimizer the names of the trained parameters and the factors of their rates.
+
+        It is done when the plan or the optimizer changes.
+        """
+        plan, optimizer = self._plan(), self.wrapped_optimizer
+        if self._named == (plan, optimizer) and optimizer.param_names == plan.names:
+            return
+        if optimizer is not None:
+            optimizer.set_parameters(plan.names, plan.factors, self._token)
         else:
-            optim.name_parameters(None, names, factors)
+            optim.name_parameters(None, plan.names, plan.factors)
+        self._named = (plan, optimizer)
+
+    @property
+    def trained_names(self) -> list[str]:
+        """Names in a file of the parameters of `get_params_and_grads`, in their order."""
+        return self._plan().names
+
+    def penalty(self) -> float:
+        """Return the sum of the penalties on weights, of the layers that are trained.
+
+        `fit`, `train_step` and `evaluate` add it to the loss that they report, as Keras does. In
+        a loop written by hand add it to the value of `loss.forward`; its gradient is in
+        `get_params_and_grads`.
+        """
+        return self._plan().penalty()
+
+    def set_arrays(
+        self,
+        arrays: dict[str, Array],
+        where: str = "arrays",
+        strict: bool = True,
+        report: model_file.LoadReport | None = None,
+    ) -> model_file.LoadReport:
+        """Copy arrays into the weights in training; see `Sequential.set_arrays`."""
+        aside = self.set_aside
+        self.use_training_weights()
+        try:
+            return super().set_arrays(arrays, where, strict, report)
+        except ValueError:
+            if aside is not None:
+                self.use_averaged_weights()
+            raise
 
     def finish_step(self) -> None:
         """Take the optimizer's step with the batches that have come, where any wait for it.
@@ -354,9 +621,8 @@ class Model(Trainer, Saving, Network):
         """
         if self.accumulator.batches:
             self.use_training_weights()
-            trained = list(self._trained())
-            self._name_parameters(trained)
-            params = [layer.params[key] for _, layer, key, _ in trained]
+            self._name_parameters()
+            params = [layer.params[key] for _, layer, key in self._plan().parameters]
             self.wrapped_optimizer.step(self.accumulator.finish(params))
 
     def _batch_loss(
@@ -395,7 +661,7 @@ class Model(Trainer, Saving, Network):
         self._forget_last_layer()
         self.layers.pop()
         if not self.layers:
-            self.input_shape = self.output_shape = None
+            self.input_shape, self.output_shape, self.built = None, None, False
         elif self.built:
             self.output_shape = self.layers[-1].output_shape
         # Names of another number of classes were those of the layer.
@@ -438,6 +704,14 @@ class Model(Trainer, Saving, Network):
             if is_outermost:
                 self.use_training_weights()
 
+    def use_training_weights(self) -> None:
+        """Put the weights in training back where averaged weights stand in their place."""
+        if self.set_aside is not None:
+            own = self.get_arrays()
+            for name, array in self.set_aside.items():
+                own[name][...] = cuda.to_device(array, self.device)
+            self.set_aside = None
+
     def use_averaged_weights(self) -> None:
         """Put averaged weights in the weights' place until training goes on.
 
@@ -454,7 +728,93 @@ class Model(Trainer, Saving, Network):
             for name in names:
                 own[name][...] = cuda.to_device(averages[name], self.device)
 
+    # ------------------------------------------------------------------ looking for mistakes
+
+    def _check_gradients(self, pairs: list[tuple[Array, Array]]) -> None:
+        """Raise where a gradient is NaN or infinite, before it gets into the weights.
+
+        Looked at are the gradients of vectors, as biases are: sums over a layer's whole gradient,
+        so that what is not finite in it is not finite in them. All are looked at where there are
+        no vectors, and with NN_DEBUG=1.
+        """
+        grads = [grad for _, grad in pairs if grad.ndim == 1 and not _DEBUG]
+        grads = [grad.ravel() for grad in grads or [grad for _, grad in pairs]]
+        if finite.are_finite(grads):
+            return
+        parameters = self._plan().parameters
+        for (_, grad), (name, _, key) in zip(reversed(pairs), reversed(parameters), strict=True):
+            if not finite.all_finite(grad):
+                raise FloatingPointError(
+                    f"[Model] the loss is finite, but the gradient of '{key}' in "
+                    f"{finite.label_of(name.removesuffix('_' + key))} has NaN or infinite values: "
+                    f"{finite.ADVICE}"
+                )
+
+    def check_weights(self) -> None:
+        """Raise where a weight, or a running statistic, is NaN or infinite.
+
+        `fit` calls it at the end of each epoch, before anything is measured or saved.
+
+        Raises
+        ------
+        FloatingPointError
+            The message names the layer and the array.
+        """
+        finite.check_weights(self.layers)
+
+    def _check_output(self, x: Array, y: Array) -> Array:
+        """Return the output y for inputs x, or raise where it is NaN or infinite."""
+        if not finite.all_finite(y):
+            raise FloatingPointError(
+                f"[Model] the output is not finite: {finite.first_not_finite(self, x)}"
+            )
+        return y
+
     # -------------------------------------------------------------------- looking and moving
+
+    def summary(self) -> str:
+        """Return a table of the layers, their output shapes and parameters, and the memory.
+
+        Layers inside others are indented. The outputs per sample are those of all layers together,
+        which is about what training keeps for each sample of a batch.
+        """
+        return str(overview.look(self))
+
+    def __repr__(self) -> str:
+        return overview.code(self)
+
+    def _repr_html_(self) -> str:
+        """Return the summary as a table, which notebooks show."""
+        from .inspect import html
+
+        return html.of_summary(overview.look(self))
+
+    @property
+    def device(self) -> str:
+        """'gpu' or 'cpu': where the parameters are, or will be."""
+        return self._device
+
+    def to_gpu(self) -> Self:
+        """Move the parameters to the GPU and return the model.
+
+        Raises
+        ------
+        RuntimeError
+            Where there is none.
+        """
+        cuda.to_gpu(np.zeros(1))  # raises before anything is moved
+        return self._move("gpu")
+
+    def to_cpu(self) -> Self:
+        """Move the parameters to the CPU and return the model."""
+        return self._move("cpu")
+
+    def _move(self, device: str) -> Self:
+        self._device = device
+        for layer in self.layers:
+            move_to_device(layer, device)
+        self.accumulator.sums = [cuda.to_device(total, device) for total in self.accumulator.sums]
+        return self
 
     def trace(self, x: Any, y: Any = None) -> None:
         """Print what each layer does with one batch: shapes, times, memory and gradients.
@@ -477,11 +837,6 @@ class Model(Trainer, Saving, Network):
         """
         print(trace.table(trace.measure(self, x, y)))
 
-    def _move(self, device: str) -> Self:
-        super()._move(device)
-        self.accumulator.sums = [cuda.to_device(total, device) for total in self.accumulator.sums]
-        return self
-
 
 # ------------------------------------------------------------------------------- helpers
 
@@ -500,3 +855,17 @@ def _as_metrics(chosen: Any) -> list[Metric]:
                 "Model", "metrics", "must have names of their own in the history", name
             )
     return made
+
+
+def _known_shape(first: Layer) -> Shape | None:
+    """Return the shape of a sample that a first layer is made or built for, or None."""
+    if first.input_shape is None and first.built and first.built_shape is not None:
+        return first.built_shape[1:]  # a layer out of another model
+    return first.input_shape
+
+
+def _scaled(x: Array, dtype: str) -> Array:
+    """Return inputs in the model's dtype; uint8 images scaled to [0, 1]."""
+    if x.dtype == np.uint8:
+        return x.astype(dtype) / 255
+    return x.astype(dtype, copy=False)

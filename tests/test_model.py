@@ -1085,3 +1085,129 @@ def test_threads_are_set_before_numpy_loads_and_only_where_unset(monkeypatch):
     assert run(clean + code).stdout.split() == [cores, cores]
     off = clean + "import nn\nprint('OMP_NUM_THREADS' in os.environ)"
     assert run(off, NN_DISABLE_AUTO_THREADS="1").stdout.split() == ["False"]
+
+
+# ------------------------------------------------------------------------ a Sequential
+
+
+def test_a_model_is_a_sequential():
+    model = nn.Model([nn.Dense(3, input_shape=(2,)), nn.ReLU()], seed=0)
+    assert isinstance(model, nn.Sequential)
+    assert (model.input_shape, model.output_shape) == ((None, 2), (None, 3))
+    assert not isinstance(nn.Model([model]).layers[0], nn.Model)
+    np.testing.assert_array_equal(model(X[:4, :2]), model.forward(X[:4, :2]))
+    assert model.to_config() == model.as_layer().to_config()
+
+
+def test_a_model_takes_from_the_seed_of_all_what_it_did_before():
+    """The first draw of the root is the model's, unless it has a seed of its own."""
+    nn.seed(5)
+    first, layer = nn.Model([], seed=1), nn.Dense(2)
+    nn.seed(5)
+    same = nn.Dense(2)
+    assert layer.rng.bit_generator.state == same.rng.bit_generator.state
+    assert first.rng.bit_generator.seed_seq.entropy == 1
+
+
+def test_freezing_a_whole_model():
+    x, y = blobs(30)
+    model = compiled()
+    model.train_step(x, y)
+    before = model.get_weights()
+    model.trainable = False
+    assert not any(layer.trainable for layer in model.layers)
+    assert model.get_params_and_grads() == []
+    model.fit(x, y, verbose=0)
+    for one, two in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    model.trainable = True
+    model.fit(x, y, verbose=0)
+    assert not np.array_equal(before[0], model.get_weights()[0])
+
+
+def test_layers_weights_and_counts_as_in_keras():
+    block = nn.Residual([nn.Dense(4, name="inner")])
+    model = nn.Model([nn.Dense(4, input_shape=(3,)), block, nn.BatchNorm1D()], seed=0)
+    assert model.get_layer("inner") is block.layers[0]
+    assert model.get_layer("1_Residual/0_Dense") is block.layers[0]
+    assert model.get_layer(1) is model.get_layer(index=1) is block
+    assert model.get_layer(index=-1) is model.layers[2]
+    with pytest.raises(ValueError, match=r"\[Model\] 'name' .*'iner'.*'inner'"):
+        model.get_layer("iner")
+    with pytest.raises(ValueError, match=r"\[Model\] 'index' .* 3"):
+        model.get_layer(3)
+    assert model.count_params() == 3 * 4 + 4 + 4 * 4 + 4 + 4 + 4
+    weights = model.get_weights()
+    assert [w.shape for w in weights] == [a.shape for a in model.get_arrays().values()]
+    model.set_weights([w + 1 for w in weights])
+    for one, two in zip(weights, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one + 1, two)
+    weights[0][...] = 7  # copies
+    assert not (model.get_weights()[0] == 7).any()
+    with pytest.raises(ValueError, match=r"\[Model\] 'weights' .*got 2"):
+        model.set_weights(weights[:2])
+    with pytest.raises(ValueError, match="wrong shape"):
+        model.set_weights([w[:1] for w in weights])
+
+
+# ----------------------------------------------------------------------- the kept plan
+
+
+def test_the_plan_is_found_again_when_the_layers_change():
+    x, y = blobs(30)
+    model = compiled()
+    model.train_step(x, y)
+    plan = model._plan()
+    model.train_step(x, y)
+    assert model._plan() is plan
+    changes = [
+        lambda: setattr(model.layers[0], "trainable", False),
+        lambda: setattr(model.layers[0], "trainable", True),
+        lambda: setattr(model.layers[0], "lr_factor", 0.5),
+        lambda: model.add(nn.Dense(3)),
+        lambda: model.pop(),
+        lambda: model.layers[0].params.update(extra=np.zeros(2, "float32")),
+    ]
+    for change in changes:
+        change()
+        assert model._plan() is not plan
+        plan = model._plan()
+    assert model.trained_names == [
+        "0_Dense_W",
+        "0_Dense_b",
+        "0_Dense_extra",
+        "2_Dense_W",
+        "2_Dense_b",
+    ]
+
+
+def test_a_regularizer_that_is_set_between_two_batches_counts_at_once():
+    x, y = blobs(30)
+    model = compiled()
+    model.train_step(x, y)
+    assert model.penalty() == 0
+    model.layers[0].kernel_regularizer = "l2"
+    assert model.penalty() > 0
+    grad = model.get_params_and_grads()[0][1]
+    assert not np.array_equal(grad, model.layers[0].grads["W"])
+
+
+def test_a_loss_object_in_two_models_goes_with_the_activation_of_each():
+    x, y = blobs(30)
+    loss = nn.losses.CategoricalCrossentropy()
+    logits = nn.Model([nn.Dense(3, input_shape=(2,))], seed=0)
+    softmax = nn.Model([nn.Dense(3, input_shape=(2,)), nn.Softmax()], seed=0)
+    for model in (logits, softmax):
+        model.compile(loss, "sgd", lr=0.1, metrics=())
+    for _ in range(3):
+        expected = logits.train_step(x, y)["loss"]
+        assert softmax.train_step(x, y)["loss"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_another_optimizer_gets_the_names_of_the_parameters():
+    x, y = blobs(30)
+    model = compiled()
+    model.train_step(x, y)
+    model.optimizer = nn.optim.Adam(0.01)
+    model.train_step(x, y)
+    assert model.optimizer.param_names == model.trained_names

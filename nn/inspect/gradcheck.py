@@ -137,7 +137,7 @@ def check_gradients(
     (['W', 'b', 'x'], True)
     """
     owner = "check_gradients"
-    if not isinstance(layer, Layer):
+    if not isinstance(layer, Layer) or hasattr(layer, "as_layer"):
         rule = "must be a layer (check_model() takes a model)"
         raise checks.error(owner, "layer", rule, layer)
     x = np.array(checks.real_array(owner, "x", x), dtype=np.float64)

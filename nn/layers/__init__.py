@@ -25,7 +25,7 @@ from .activations import (
 )
 from .base import Layer
 from .config import NAME2ACTIVATION, NAME2LAYER, layer_from_config, register
-from .containers import Recompute, Residual, Sequential
+from .containers import Sequential
 from .conv import Conv2D, Conv2DTranspose, DepthwiseConv2D
 from .dense import Affine, Dense
 from .dropout import Dropout, GaussianNoise, SpatialDropout2D
@@ -52,7 +52,9 @@ from .pooling import (
     Pooling2D,
 )
 from .preprocessing import Rescale, Standardize
+from .recompute import Recompute
 from .reshaping import Flatten, Reshape
+from .residual import Residual
 from .resizing import UpSample2D, UpSampling2D, ZeroPad2D, ZeroPadding2D
 from .weight_norm import WeightNorm
 

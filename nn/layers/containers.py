@@ -6,7 +6,7 @@ with its own stack it does with theirs by `named_layers`, which names every laye
 and a container for its own, so that a batch takes the same way at any depth.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,9 @@ import numpy as np
 from .. import checks, cuda
 from .base import Array, Layer, Shape
 from .config import MAX_DEPTH, layer_from_config, nested_too_deeply, register
-from .conv import Conv2D
 from .dense import Dense
 from .dropout import Dropout
 from .normalization import BatchNorm
-from .observe import unobserved
 from .plan import named_layers
 from .stack import (
     backward_params_through,
@@ -27,6 +25,7 @@ from .stack import (
     forward_through,
     lowest_trained,
 )
+from .state import LoadReport, match_arrays
 from .weight_norm import WeightNorm
 
 # ----------------------------------------------------------------------- a stack of layers
@@ -97,8 +96,7 @@ def flat(layers: Sequence[Layer]) -> list[Layer]:
     """Return the layers with what is inside each stack in its place."""
     chain: list[Layer] = []
     for layer in layers:
-        # exactly these classes: another may compute something else
-        is_stack = type(layer) in (Sequential, Recompute)
+        is_stack = vars(type(layer)).get("is_plain_stack", False)
         chain += flat(layer.sublayers()) if is_stack else [layer]
     return chain
 
@@ -185,20 +183,23 @@ class Container(Layer):
         For no layers, for one that comes twice, or for containers nested too deeply.
     """
 
-    layers: tuple[Layer, ...] = ()
+    layers: Any = ()
+
+    #: Whether there may be no layers inside, as in a model that has none yet.
+    may_be_empty = False
 
     def __init__(self, layers: Sequence[Layer], trainable: bool = True, **common: Any):
         super().__init__(**common)
         owner = type(self).__name__
-        if not layers:
+        if not (layers or self.may_be_empty):
             raise checks.error(owner, "layers", "must hold at least one layer", list(layers))
         check_distinct(owner, layers)
-        self.depth = 1 + max(getattr(layer, "depth", 0) for layer in layers)
+        self.depth = 1 + max((getattr(layer, "depth", 0) for layer in layers), default=0)
         if self.depth > MAX_DEPTH:
             raise nested_too_deeply(owner)
         self.layers = tuple(layers)
-        if self.input_shape is None:
-            self.input_shape = self.layers[0].input_shape
+        if self.input_shape is None and layers:
+            self.input_shape = layers[0].input_shape
         if not trainable:
             self.trainable = False
 
@@ -219,6 +220,124 @@ class Container(Layer):
     def build(self, input_shape: Shape) -> None:
         """Build the layers inside, as one stack."""
         self._built(input_shape, build_layers(self.layers, input_shape, self.dtype))
+
+    def named_layers(self) -> Iterator[tuple[str, Layer]]:
+        """Yield every layer inside, at any depth, with its name: '3_Residual/0_Conv2D'."""
+        return named_layers(self.sublayers())
+
+    def get_layer(self, name: str | int | None = None, index: int | None = None) -> Layer:
+        """Return a layer by its name, its name in a file, or its index.
+
+        Parameters
+        ----------
+        name
+            The layer's `name`, its name in a file, as '3_Residual/0_Conv2D', or its index.
+        index
+            The index, from the end if it is negative.
+
+        Raises
+        ------
+        ValueError
+            If there is no such layer; the message gives the nearest name.
+        """
+        owner = type(self).__name__
+        if (name is None) == (index is None):
+            raise checks.error(owner, "name", "must be given, or else 'index'", name)
+        place: Any = name if index is None else index
+        if checks.is_integer(place):
+            count = len(self.layers)
+            if not -count <= place < count:
+                raise checks.error(owner, "index", f"must be below the {count} layers", place)
+            return self.layers[place]
+        found = dict(self.named_layers())
+        found |= {layer.name: layer for layer in found.values() if layer.name is not None}
+        if not isinstance(place, str) or place not in found:
+            raise checks.unknown(owner, "name", place, found)
+        return found[place]
+
+    def get_arrays(self) -> dict[str, Array]:
+        """Return all parameters and buffers inside by their names in a file; not copies.
+
+        They are '7_Dense_W', and '3_Residual/0_Conv2D_W' inside another layer.
+        """
+        return {
+            f"{name}_{key}": array
+            for name, layer in self.named_layers()
+            for arrays in (layer.params, layer.buffers)
+            for key, array in arrays.items()
+        }
+
+    def set_arrays(
+        self,
+        arrays: dict[str, Array],
+        where: str = "arrays",
+        strict: bool = True,
+        report: LoadReport | None = None,
+    ) -> LoadReport:
+        """Copy arrays into the parameters and buffers of the same names.
+
+        Parameters
+        ----------
+        arrays
+            Arrays by name, as `get_arrays` returns them; those of any device.
+        where
+            What the arrays come from, for messages.
+        strict
+            Whether a missing, an extra or a wrongly shaped array is an error; else what fits is
+            copied.
+        report
+            To be filled in; None makes one.
+
+        Returns
+        -------
+        LoadReport
+            What was copied, what was not, and why.
+
+        Raises
+        ------
+        ValueError
+            If `strict` and they do not match; nothing is changed then.
+        """
+        if not isinstance(arrays, dict) or not all(hasattr(a, "shape") for a in arrays.values()):
+            raise checks.error(type(self).__name__, "arrays", "must be {name: array}", arrays)
+        own = self.get_arrays()
+        report = match_arrays(own, arrays, where, strict, report)
+        for name in report.loaded:
+            to_device = cuda.to_cpu if cuda.get_array_module(own[name]) is np else cuda.to_gpu
+            own[name][...] = to_device(arrays[name].astype(own[name].dtype))
+        return report
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return what `get_arrays` returns."""
+        return self.get_arrays()
+
+    def load_state_dict(self, arrays: dict[str, Array], strict: bool = True) -> LoadReport:
+        """Copy arrays into the parameters and buffers of the same names; see `set_arrays`."""
+        return self.set_arrays(arrays, strict=strict)
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Return copies of all parameters and buffers, in the order of `get_arrays`."""
+        return [np.array(cuda.to_cpu(array)) for array in self.get_arrays().values()]
+
+    def set_weights(self, weights: Sequence[Array]) -> None:
+        """Copy arrays into all parameters and buffers, in the order of `get_weights`.
+
+        Raises
+        ------
+        ValueError
+            If the number of arrays, or the shape of one, differs; nothing is changed then.
+        """
+        names, arrays = list(self.get_arrays()), [cuda.as_array(array) for array in weights]
+        if len(arrays) != len(names):
+            rule = f"must hold {len(names)} arrays, as get_weights() does"
+            raise checks.error(type(self).__name__, "weights", rule, len(arrays))
+        self.set_arrays(dict(zip(names, arrays, strict=True)), "weights")
+
+    def count_params(self) -> int:
+        """Return the number of elements of all parameters inside; buffers are not counted."""
+        return sum(
+            int(param.size) for _, layer in self.named_layers() for param in layer.params.values()
+        )
 
     def forward_through(self, layers: Sequence[Layer], x: Array, training: bool | None) -> Array:
         """Return the output of some of the layers inside, one after the other."""
@@ -263,6 +382,9 @@ class Sequential(Container):
     ((None, 3), (5, 8))
     """
 
+    #: Not inherited: a subclass may compute something else than its layers do, one by one.
+    is_plain_stack = True
+
     def __init__(self, layers: Any, **common: Any):
         super().__init__(as_layers(layers, type(self).__name__), **common)
 
@@ -281,215 +403,3 @@ class Sequential(Container):
     def to_config(self) -> dict[str, Any]:
         """Return the class and the configurations of the layers."""
         return self._config(layers=[layer.to_config() for layer in self.layers])
-
-
-@register
-class Recompute(Sequential):
-    """A stack that runs its forward pass again in the backward pass, to keep less meanwhile.
-
-    Of a forward pass it keeps its input and nothing else; `backward` computes from that what the
-    layers inside need. A pass costs one more forward pass, and the gradients are the same bit
-    for bit, as dropout draws the same numbers again and the running statistics of batch
-    normalisation take in a batch once. Of n equal layers in segments of sqrt(n), each a
-    `Recompute`, about 2 sqrt(n) outputs are in memory in place of n.
-
-    A layer of your own may be inside if its `forward` depends on nothing but its input, `params`,
-    `buffers` and `rng`.
-
-    Chen, Xu, Zhang and Guestrin 2016, "Training deep nets with sublinear memory cost",
-    arXiv 1604.06174, section 4.1.
-
-    Parameters
-    ----------
-    layers
-        The layers, in order; models among them count as layers.
-    **common
-        `name`, `input_shape` and `trainable`, as every layer takes them.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from nn.layers import Dense, Tanh
-    >>> layers = [Dense(4), Tanh(), Dense(3)]
-    >>> plain, segment = Sequential(layers), Recompute(layers)
-    >>> x, grad = np.ones((2, 5)), np.ones((2, 3))
-    >>> y = plain.forward(x, training=True)
-    >>> expected = plain.backward(grad)
-    >>> np.array_equal(segment.forward(x, training=True), y)
-    True
-    >>> np.array_equal(segment.backward(grad), expected)
-    True
-    """
-
-    def forward(self, x: Array, training: bool | None = False) -> Array:
-        """Return the output of the last layer, and drop what the layers kept."""
-        x = self._check_input(x)
-        if training is None:
-            return forward_through(self.layers, x, None)
-        self._keep(training, x, training, self._generator_states())
-        y = forward_through(self.layers, x, training)
-        self._grad_shape = y.shape
-        self._forget_inside()
-        return y
-
-    def backward(self, grad: Array) -> Array:
-        """Run forward again, then return the gradient for the input of the first layer."""
-        self._forward_again(*self._recall_for(grad))
-        return backward_through(self.layers, grad)
-
-    def backward_params(self, grad: Array) -> None:
-        """Run forward again, then fill the gradients of the layers inside."""
-        self._forward_again(*self._recall_for(grad))
-        super().backward_params(grad)
-
-    def _forward_again(self, x: Array, training: bool, states: list[Any]) -> None:
-        """Run forward for what the layers keep, and leave generators and buffers as they are."""
-        now = self._generator_states()
-        buffers = [
-            (layer.buffers, name, array.copy())
-            for _, layer in named_layers(self.layers)
-            for name, array in layer.buffers.items()
-        ]
-        self._set_generators(states)
-        with unobserved():  # the first pass was reported
-            forward_through(self.layers, x, training)
-        self._set_generators(now)
-        for owner, name, array in buffers:
-            owner[name][...] = array
-
-    def _generator_states(self) -> list[Any]:
-        return [layer.rng.bit_generator.state for _, layer in named_layers(self.layers)]
-
-    def _set_generators(self, states: list[Any]) -> None:
-        for (_, layer), state in zip(named_layers(self.layers), states, strict=True):
-            layer.rng.bit_generator.state = state
-
-    def _forget_inside(self) -> None:
-        """Drop what the layers kept, but for that of an output activation, which the loss reads."""
-        last = output_activation(self.layers)
-        kept = None if last is None else last._kept
-        for layer in self.layers:
-            layer.forget()
-        if last is not None:
-            last._kept = kept
-
-
-@register
-class Residual(Container):
-    """y = F(x) + x: layers F learn what to add to their input.
-
-    He, Zhang, Ren and Sun 2016, "Deep residual learning for image recognition", arXiv 1512.03385,
-    section 3.2, equation 1; where F changes the shape, x goes through a projection W_s of its own,
-    y = F(x) + W_s x, equation 2. An activation after the sum is the next layer.
-
-    Parameters
-    ----------
-    layers
-        F: a layer, or a list of them.
-    shortcut
-        The layers that x goes through, one or a list. None is the identity where F keeps the
-        shape. Where it does not, None is a 1x1 convolution without bias, at the stride that
-        gives F's height and width, or a dense layer without bias for vectors.
-    **common
-        `name`, `input_shape` and `trainable`, as every layer takes them.
-
-    Attributes
-    ----------
-    main, shortcut : tuple of Layer
-        F, and the layers of the shortcut, none for the identity. `layers` holds both, F first.
-
-    Raises
-    ------
-    ValueError
-        Where the shortcut's shape is not F's, or no stride makes it so.
-
-    Examples
-    --------
-    >>> from nn.layers import Conv2D, ReLU
-    >>> block = Residual([Conv2D(16, 3, stride=2), ReLU(), Conv2D(16, 3)])
-    >>> block.build((None, 8, 32, 32))
-    >>> block.output_shape, block.shortcut[0].params["W"].shape
-    ((None, 16, 16, 16), (16, 8, 1, 1))
-    """
-
-    def __init__(self, layers: Any, shortcut: Any = None, **common: Any):
-        owner = type(self).__name__
-        self.main = tuple(as_layers(layers, owner))
-        self.shortcut = () if shortcut is None else tuple(as_layers(shortcut, owner, "shortcut"))
-        if not self.main:
-            raise checks.error(owner, "layers", "must hold at least one layer", layers)
-        self._given_shortcut = self.shortcut
-        super().__init__((*self.main, *self.shortcut), **common)
-
-    def build(self, input_shape: Shape) -> None:
-        """Build F and the shortcut, a projection where F changes the shape."""
-        output = build_layers(self.main, input_shape, self.dtype)
-        self.shortcut = self._given_shortcut
-        if not self.shortcut and output[1:] != input_shape[1:]:
-            self.shortcut = (self._projection(input_shape, output),)
-        self.layers = (*self.main, *self.shortcut)
-        short = build_layers(self.shortcut, input_shape, self.dtype)
-        if short[1:] != output[1:]:
-            raise ValueError(
-                f"[{type(self).__name__}] 'shortcut' must bring {input_shape} to the shape of the "
-                f"layers' output {output}, got {short}."
-            )
-        self._built(input_shape, output)
-
-    def _projection(self, given: Shape, wanted: Shape) -> Layer:
-        """Return the layer W_s from one shape to the other."""
-        units = int(wanted[1] or 0)
-        if len(given) == len(wanted) == 4:
-            down, right = _stride(given[2], wanted[2]), _stride(given[3], wanted[3])
-            if down and right:
-                return self._adopt(Conv2D(units, 1, (down, right), use_bias=False))
-        elif len(given) == len(wanted) == 2:
-            return self._adopt(Dense(units, use_bias=False))
-        raise ValueError(
-            f"[{type(self).__name__}] has no projection from {given} to its layers' output "
-            f"{wanted}: give a 'shortcut' that makes it, or layers that keep the shape."
-        )
-
-    def _adopt(self, projection: Layer) -> Layer:
-        projection.rng = self.rng.spawn(1)[0]
-        projection.trainable = self.trainable
-        return projection
-
-    def forward(self, x: Array, training: bool | None = False) -> Array:
-        """Return F(x) + x, or F(x) + W_s x."""
-        x = self._check_input(x)
-        y = forward_through(self.main, x, training)
-        short = forward_through(self.shortcut, x, training)  # x itself for the identity
-        return y + short  # a new array: F may have kept y, and x is not ours
-
-    def backward(self, grad: Array) -> Array:
-        """Return the sum of the gradients for x on both paths."""
-        dx = backward_through(self.main, grad)
-        return dx + backward_through(self.shortcut, grad)  # grad itself for the identity
-
-    def backward_params(self, grad: Array) -> None:
-        """Fill the gradients of the layers on both paths."""
-        for path in (self.main, self.shortcut):
-            backward_params_through(path, grad, lowest_trained(path))
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the class and the configurations of the layers."""
-        return self._config(
-            layers=[layer.to_config() for layer in self.main],
-            shortcut=[layer.to_config() for layer in self.shortcut] or None,
-        )
-
-
-def _stride(given: int | None, wanted: int | None) -> int | None:
-    """Return the smallest step that meets `given` rows `wanted` times; None where none does.
-
-    Examples
-    --------
-    >>> _stride(32, 16), _stride(7, 4), _stride(7, 5)
-    (2, 2, None)
-    """
-    given, wanted = int(given or 0), int(wanted or 0)
-    if min(given, wanted) < 1:
-        return None
-    step = -(-given // wanted)  # smaller ones meet more rows
-    return step if -(-given // step) == wanted else None

@@ -1,8 +1,104 @@
-"""One walk of the tree of layers."""
+"""One walk of the tree of layers, and what training needs of it, kept until the tree changes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
-from .base import Layer
+from .base import Array, Layer
+
+
+class Parameter(NamedTuple):
+    """A trained parameter: its name in a file, its layer, and its key in `layer.params`."""
+
+    name: str
+    layer: Layer
+    key: str
+
+
+class Plan:
+    """What a training step needs of a stack of layers, found in one walk.
+
+    Parameters
+    ----------
+    layers
+        The layers of the stack, in order.
+
+    Attributes
+    ----------
+    parameters : list of Parameter
+        All parameters that are trained.
+    names : list of str
+        Their names.
+    factors : list of float
+        What the learning rate of each is multiplied by.
+    lowest : int or None
+        Index of the first layer of the stack with parameters to train.
+
+    Examples
+    --------
+    >>> from nn.layers import Dense, Sequential, Tanh
+    >>> layers = [Tanh(), Dense(2, lr_factor=0.1), Sequential([Dense(3, trainable=False)])]
+    >>> shape = [layer.build((None, 2)) for layer in layers]
+    >>> plan = Plan(layers)
+    >>> plan.names, plan.factors, plan.lowest
+    (['1_Dense_W', '1_Dense_b'], [0.1, 0.1], 1)
+    >>> layers[1].trainable = False
+    >>> plan.is_current(layers), Plan(layers).lowest
+    (False, None)
+    """
+
+    def __init__(self, layers: Sequence[Layer]):
+        self._structure, self._layers = Layer._structure, list(layers)
+        self._trainable: list[Layer] = []
+        self.parameters: list[Parameter] = []
+        self.factors: list[float] = []
+        self.lowest: int | None = None
+        factors = {"": 1.0}  # of each layer, times those of the layers around it
+        for name, layer in named_layers(layers):
+            factors[name] = factors[name.rpartition("/")[0]] * layer.lr_factor
+            if layer.trainable:
+                self._add(name, layer, factors[name])
+        self._count = len(self.parameters)
+        self.names = [parameter.name for parameter in self.parameters]
+
+    def _add(self, name: str, layer: Layer, factor: float) -> None:
+        self._trainable.append(layer)
+        for key in layer.params:
+            self.parameters.append(Parameter(f"{name}_{key}", layer, key))
+            self.factors.append(factor)
+        if layer.params and self.lowest is None:
+            self.lowest = int(name.partition("_")[0])
+
+    def is_current(self, layers: Sequence[Layer]) -> bool:
+        """Return whether the plan is still that of these layers."""
+        if self._structure is not Layer._structure or self._layers != layers:
+            return False
+        count = 0
+        for layer in self._trainable:
+            count += len(layer.params)  # a user's layer may create parameters at any time
+        return count == self._count
+
+    def pairs(self) -> list[tuple[Array, Array]]:
+        """Return each trained parameter with its gradient, that of its penalty included."""
+        pairs = []
+        for _, layer, key in self.parameters:
+            if key not in layer.grads:
+                raise RuntimeError(
+                    f"[{type(layer).__name__}] has no gradient for '{key}': call backward() "
+                    "first, and let it fill grads."
+                )
+            param, grad = layer.params[key], layer.grads[key]
+            if key in layer.regularizers:
+                grad = grad + layer.regularizers[key].gradient(param)
+            pairs.append((param, grad))
+        return pairs
+
+    def penalty(self) -> float:
+        """Return the sum of the penalties on the parameters that are trained."""
+        total = 0.0
+        for layer in self._trainable:
+            if layer.regularizers or type(layer).penalty is not Layer.penalty:
+                total += layer.penalty()
+        return total
 
 
 def named_layers(layers: Iterable[Layer], path: str = "") -> Iterator[tuple[str, Layer]]:

@@ -1,0 +1,132 @@
+"""The residual block: layers that learn what to add to their input."""
+
+from typing import Any
+
+from .. import checks
+from .base import Array, Layer, Shape
+from .config import register
+from .containers import Container, as_layers, build_layers
+from .conv import Conv2D
+from .dense import Dense
+from .stack import backward_params_through, backward_through, forward_through, lowest_trained
+
+
+@register
+class Residual(Container):
+    """y = F(x) + x: layers F learn what to add to their input.
+
+    He, Zhang, Ren and Sun 2016, "Deep residual learning for image recognition", arXiv 1512.03385,
+    section 3.2, equation 1; where F changes the shape, x goes through a projection W_s of its own,
+    y = F(x) + W_s x, equation 2. An activation after the sum is the next layer.
+
+    Parameters
+    ----------
+    layers
+        F: a layer, or a list of them.
+    shortcut
+        The layers that x goes through, one or a list. None is the identity where F keeps the
+        shape. Where it does not, None is a 1x1 convolution without bias, at the stride that
+        gives F's height and width, or a dense layer without bias for vectors.
+    **common
+        `name`, `input_shape` and `trainable`, as every layer takes them.
+
+    Attributes
+    ----------
+    main, shortcut : tuple of Layer
+        F, and the layers of the shortcut, none for the identity. `layers` holds both, F first.
+
+    Raises
+    ------
+    ValueError
+        Where the shortcut's shape is not F's, or no stride makes it so.
+
+    Examples
+    --------
+    >>> from nn.layers import Conv2D, ReLU
+    >>> block = Residual([Conv2D(16, 3, stride=2), ReLU(), Conv2D(16, 3)])
+    >>> block.build((None, 8, 32, 32))
+    >>> block.output_shape, block.shortcut[0].params["W"].shape
+    ((None, 16, 16, 16), (16, 8, 1, 1))
+    """
+
+    def __init__(self, layers: Any, shortcut: Any = None, **common: Any):
+        owner = type(self).__name__
+        self.main = tuple(as_layers(layers, owner))
+        self.shortcut = () if shortcut is None else tuple(as_layers(shortcut, owner, "shortcut"))
+        if not self.main:
+            raise checks.error(owner, "layers", "must hold at least one layer", layers)
+        self._given_shortcut = self.shortcut
+        super().__init__((*self.main, *self.shortcut), **common)
+
+    def build(self, input_shape: Shape) -> None:
+        """Build F and the shortcut, a projection where F changes the shape."""
+        output = build_layers(self.main, input_shape, self.dtype)
+        self.shortcut = self._given_shortcut
+        if not self.shortcut and output[1:] != input_shape[1:]:
+            self.shortcut = (self._projection(input_shape, output),)
+        self.layers = (*self.main, *self.shortcut)
+        short = build_layers(self.shortcut, input_shape, self.dtype)
+        if short[1:] != output[1:]:
+            raise ValueError(
+                f"[{type(self).__name__}] 'shortcut' must bring {input_shape} to the shape of the "
+                f"layers' output {output}, got {short}."
+            )
+        self._built(input_shape, output)
+
+    def _projection(self, given: Shape, wanted: Shape) -> Layer:
+        """Return the layer W_s from one shape to the other."""
+        units = int(wanted[1] or 0)
+        if len(given) == len(wanted) == 4:
+            down, right = _stride(given[2], wanted[2]), _stride(given[3], wanted[3])
+            if down and right:
+                return self._adopt(Conv2D(units, 1, (down, right), use_bias=False))
+        elif len(given) == len(wanted) == 2:
+            return self._adopt(Dense(units, use_bias=False))
+        raise ValueError(
+            f"[{type(self).__name__}] has no projection from {given} to its layers' output "
+            f"{wanted}: give a 'shortcut' that makes it, or layers that keep the shape."
+        )
+
+    def _adopt(self, projection: Layer) -> Layer:
+        projection.rng = self.rng.spawn(1)[0]
+        projection.trainable = self.trainable
+        return projection
+
+    def forward(self, x: Array, training: bool | None = False) -> Array:
+        """Return F(x) + x, or F(x) + W_s x."""
+        x = self._check_input(x)
+        y = forward_through(self.main, x, training)
+        short = forward_through(self.shortcut, x, training)  # x itself for the identity
+        return y + short  # a new array: F may have kept y, and x is not ours
+
+    def backward(self, grad: Array) -> Array:
+        """Return the sum of the gradients for x on both paths."""
+        dx = backward_through(self.main, grad)
+        return dx + backward_through(self.shortcut, grad)  # grad itself for the identity
+
+    def backward_params(self, grad: Array) -> None:
+        """Fill the gradients of the layers on both paths."""
+        for path in (self.main, self.shortcut):
+            backward_params_through(path, grad, lowest_trained(path))
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the class and the configurations of the layers."""
+        return self._config(
+            layers=[layer.to_config() for layer in self.main],
+            shortcut=[layer.to_config() for layer in self.shortcut] or None,
+        )
+
+
+def _stride(given: int | None, wanted: int | None) -> int | None:
+    """Return the smallest step that meets `given` rows `wanted` times; None where none does.
+
+    Examples
+    --------
+    >>> _stride(32, 16), _stride(7, 4), _stride(7, 5)
+    (2, 2, None)
+    """
+    given, wanted = int(given or 0), int(wanted or 0)
+    if min(given, wanted) < 1:
+        return None
+    step = -(-given // wanted)  # smaller ones meet more rows
+    return step if -(-given // step) == wanted else None
