@@ -45,7 +45,7 @@ active_observers: contextvars.ContextVar[tuple[Observer, ...]] = contextvars.Con
 
 @contextlib.contextmanager
 def observe(
-    model: Any, on_output: Watcher | None = None, on_gradient: Watcher | None = None
+    stack: Any, on_output: Watcher | None = None, on_gradient: Watcher | None = None
 ) -> Iterator[None]:
     """Watch the layers of a model, at any depth, in a `with` block.
 
@@ -54,7 +54,7 @@ def observe(
 
     Parameters
     ----------
-    model
+    stack
         A model, or a container such as `Sequential`.
     on_output
         Called after each layer's `forward` with its output. A layer inside another comes before
@@ -83,7 +83,7 @@ def observe(
     >>> list(lengths)  # backward goes from the last layer to the first
     ['2_Dense', '1_ReLU', '0_Dense']
     """
-    observer = Observer(model, on_output, on_gradient)
+    observer = Observer(stack, on_output, on_gradient)
     active_observers.set((*active_observers.get(), observer))
     try:
         yield
