@@ -1,5 +1,6 @@
 """Download: from a server on this machine that fails in every way a server can; archives too."""
 
+import contextlib
 import dataclasses
 import errno
 import gzip
@@ -16,14 +17,15 @@ import threading
 import time
 import tracemalloc
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import ROOT, SAMPLE
 
 from nn import data
-from nn.data import download
-from nn.data.__main__ import main
+from nn.data import archive, download
+from nn.data.__main__ import _SETS, main
 from nn.data.sets import cifar as cifar10
 from nn.data.sets import mnist
 from nn.data.sets.mnist_sample import SAMPLE_FILES as NAMES
@@ -86,7 +88,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if fault == "encoded":  # as servers do that take a gzip file for a compressed page
             self.send_header("Content-Encoding", "gzip")
         rest = content[start:]
-        self.send_header("Content-Length", str(len(rest)))
+        if fault != "endless":
+            self.send_header("Content-Length", str(len(rest)))
         self.end_headers()
         if fault in ("wrong", "wrong and drop"):
             rest = bytes(len(rest))
@@ -94,6 +97,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             rest = rest[: len(rest) // 2]
         self.wfile.write(rest)
         self.server.sent += len(rest)
+        if fault == "endless":
+            with contextlib.suppress(OSError):  # until the client closes the connection
+                while self.server.sent < 50_000_000:
+                    self.wfile.write(rest)
+                    self.server.sent += len(rest)
         if fault == "hang":
             self.server.closing.wait(20)  # seconds
 
@@ -242,6 +250,15 @@ def test_the_look_up_of_a_name_does_not_delay_the_answer(tmp_path, monkeypatch):
         fetch(tmp_path, ["http://mirror.invalid/"], timeout=0.3)
     hold.set()
     assert time.monotonic() - start < 5
+
+
+def test_a_body_without_end_is_given_up(serve, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "_MAX_UNANNOUNCED", 1_000_000)
+    server = serve({SMALL: ["endless"]})
+    with pytest.raises(OSError, match="sends more than 1,000,000 bytes"):
+        fetch(tmp_path, [server.url], {SMALL: FILES[SMALL]}, retries=0)
+    assert not list(tmp_path.iterdir())
+    fetch(tmp_path, [server.url], {SMALL: FILES[SMALL]})  # the second time it ends
 
 
 def test_files_in_place_need_no_network(serve, tmp_path, dead_url):
@@ -448,24 +465,26 @@ def pack(path, members):
 
 def test_only_the_expected_files_come_out(tmp_path):
     others = [(DIRECTORY, None), ("set/readme.html", b"<html>"), ("other/a", b"no")]
+    others += [("set/../../out", b"no"), ("/tmp/out-of-nn", b"no")]
+    others += [(member("set/c", tarfile.SYMTYPE, linkname=".."), None)]
     path = pack(tmp_path / "set.tar.gz", [*others, *INSIDE.items()])
-    assert dict(download.read_archive(path, LIMITS)) == INSIDE
+    assert dict(archive.read_archive(path, LIMITS)) == INSIDE
     folder = tmp_path / "new" / "folder"
-    paths = download.unpack(path, folder, LIMITS)
+    paths = archive.unpack(path, folder, LIMITS)
     assert paths == [folder / "set" / "a", folder / "set" / "b"]
     assert [file.read_bytes() for file in paths] == list(INSIDE.values())
-    assert {file.name for file in folder.rglob("*")} == {"set", "a", "b"}
+    assert {file.name for file in tmp_path.rglob("*")} == {
+        *("set.tar.gz", "new", "folder", "set", "a", "b")
+    }
+    assert not Path("/tmp/out-of-nn").exists()
 
 
 HOSTILE_MEMBERS = {
     "a link": (member("set/a", tarfile.SYMTYPE, linkname="/etc/passwd"), "is no plain file"),
     "a hard link": (member("set/a", tarfile.LNKTYPE, linkname="b"), "is no plain file"),
-    "a link beside": (member("set/c", tarfile.SYMTYPE, linkname=".."), "is no plain file"),
     "a device": (member("set/a", tarfile.CHRTYPE), "is no plain file"),
     "a pipe": (member("set/a", tarfile.FIFOTYPE), "is no plain file"),
     "a folder of that name": (member("set/a", tarfile.DIRTYPE), "is no plain file"),
-    "a way out": (member("set/../../out"), "outside of its folder"),
-    "an absolute name": (member("/tmp/out"), "outside of its folder"),
 }
 
 
@@ -474,7 +493,7 @@ def test_refuses_hostile_archives_and_writes_nothing(tmp_path, kind):
     hostile, message = HOSTILE_MEMBERS[kind]
     path = pack(tmp_path / "set.tar.gz", [(hostile, None), *INSIDE.items()])
     with pytest.raises(FileFormatError, match=rf"\[read_archive\] '.*set.tar.gz' .*{message}"):
-        download.unpack(path, tmp_path / "new", LIMITS)
+        archive.unpack(path, tmp_path / "new", LIMITS)
     assert {file.name for file in tmp_path.rglob("*")} == {"set.tar.gz", "new"}
 
 
@@ -482,7 +501,7 @@ WRONG_MEMBERS = {
     "too large": ([("set/a", bytes(5001)), ("set/b", b"b")], "5,001 bytes, more than 5,000"),
     "twice": ([("set/a", b"a"), ("set/a", b"a"), ("set/b", b"b")], "'set/a' twice"),
     "missing": ([("set/a", b"a")], "lacks 'set/b'"),
-    "many": ([(f"set/{k}", b"") for k in range(101)], "more than 100 things"),
+    "many": ([(f"set/{k}", b"") for k in range(101)], "more than 100 files"),
     "none": ([], "lacks 'set/a'"),
 }
 
@@ -492,7 +511,7 @@ def test_refuses_archives_of_something_else(tmp_path, kind):
     members, message = WRONG_MEMBERS[kind]
     path = pack(tmp_path / "set.tar.gz", members)
     with pytest.raises(FileFormatError, match=message):
-        download.unpack(path, tmp_path / "new", LIMITS)
+        archive.unpack(path, tmp_path / "new", LIMITS)
     assert not list((tmp_path / "new").iterdir())
 
 
@@ -503,7 +522,7 @@ def test_an_archive_never_takes_more_memory_than_its_files_may(tmp_path):
     for hostile in (path, pack(tmp_path / "pax.tar.gz", [(long_name, bytes(100_000_000))])):
         tracemalloc.start()
         with pytest.raises(FileFormatError, match="far more than it should"):
-            list(download.read_archive(hostile, LIMITS))
+            list(archive.read_archive(hostile, LIMITS))
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 10e6  # bytes
@@ -513,7 +532,7 @@ def test_headers_on_headers_are_refused(tmp_path):
     name = [(member("././@LongLink", tarfile.GNUTYPE_LONGNAME), b"n\0")]
     path = pack(tmp_path / "set.tar.gz", name * 1000)
     with pytest.raises(FileFormatError, match=r"set\.tar\.gz"):
-        list(download.read_archive(path, LIMITS))
+        list(archive.read_archive(path, LIMITS))
 
 
 def test_refuses_damaged_archives_wherever_the_damage_is(tmp_path):
@@ -522,12 +541,12 @@ def test_refuses_damaged_archives_wherever_the_damage_is(tmp_path):
     for length in (0, 1, 10, 50, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:length])
         with pytest.raises(FileFormatError, match=r"set\.tar\.gz"):
-            pytest.fail(f"{length}: read {list(download.read_archive(path, LIMITS))}")
+            pytest.fail(f"{length}: read {list(archive.read_archive(path, LIMITS))}")
     for _ in range(300):
         place = draw.randrange(len(whole))
         path.write_bytes(whole[:place] + draw.randbytes(1) + whole[place + 1 :])
         try:
-            got = dict(download.read_archive(path, LIMITS))
+            got = dict(archive.read_archive(path, LIMITS))
         except FileFormatError:
             continue
         assert got == INSIDE  # the byte was the same, or gzip's header does not need it
@@ -542,13 +561,13 @@ def test_damage_far_behind_the_beginning_is_seen(tmp_path):
     for place in range(1000, len(whole) - 1000, len(whole) // 20):
         path.write_bytes(whole[:place] + b"\xff" * 20 + whole[place + 20 :])
         with pytest.raises(FileFormatError, match="is damaged"):
-            list(download.read_archive(path, limits))
+            list(archive.read_archive(path, limits))
     padded = gzip.compress(gzip.decompress(whole) + bytes(200_000))
     path.write_bytes(padded)
-    assert dict(download.read_archive(path, limits))["set/digits"] == digits
+    assert dict(archive.read_archive(path, limits))["set/digits"] == digits
     path.write_bytes(padded[:-8] + b"sums" + padded[-4:])
     with pytest.raises(FileFormatError, match="CRC check failed"):
-        list(download.read_archive(path, limits))
+        list(archive.read_archive(path, limits))
 
 
 def test_numbers_that_are_none_are_damage(tmp_path):
@@ -557,7 +576,7 @@ def test_numbers_that_are_none_are_damage(tmp_path):
     header = (member("x", tarfile.XHDTYPE), record)
     path = pack(tmp_path / "set.tar.gz", [header, *INSIDE.items()])
     with pytest.raises(FileFormatError, match="is damaged"):
-        list(download.read_archive(path, LIMITS))
+        list(archive.read_archive(path, LIMITS))
 
 
 def test_no_damage_inside_of_the_packing_does_harm(tmp_path):
@@ -569,7 +588,7 @@ def test_no_damage_inside_of_the_packing_does_harm(tmp_path):
             damaged[draw.randrange(512 * draw.choice([1, 2, 12]))] = draw.randrange(256)
         path.write_bytes(gzip.compress(bytes(damaged), 0))
         try:
-            got = dict(download.read_archive(path, LIMITS))
+            got = dict(archive.read_archive(path, LIMITS))
         except FileFormatError:
             continue
         assert set(got) == set(INSIDE)
@@ -759,7 +778,7 @@ def test_the_command_can_be_stopped(monkeypatch, capsys):
     def stopped(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nn.data.__main__.download_mnist", stopped)
+    monkeypatch.setitem(_SETS, "mnist", (stopped, ""))
     assert main(["mnist"]) == 1
     assert "Stopped" in capsys.readouterr().err
 
@@ -771,9 +790,10 @@ def test_the_command_has_a_folder_for_each_set(monkeypatch):
         folders.append(folder)
         return []
 
-    for name in ("mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100"):
-        monkeypatch.setattr(f"nn.data.__main__.download_{name}", fake)
-    for name in ("mnist", "fashion", "kmnist", "cifar10", "cifar100"):
+    assert list(_SETS) == ["mnist", "fashion", "kmnist", "cifar10", "cifar100"]
+    for name in _SETS:
+        monkeypatch.setitem(_SETS, name, (fake, ""))
+    for name in _SETS:
         assert main([name]) == 0
     assert folders == [
         *("mnist_dataset", "fashion_dataset", "kmnist_dataset"),

@@ -23,8 +23,9 @@ import numpy as np
 
 from ... import checks
 from ...checks import FileFormatError
+from ..archive import read_archive, unpack
 from ..dataset import Dataset
-from ..download import download_files, read_archive, unpack
+from ..download import download_files
 from .pickles import read_pickle
 
 _SHAPE = (3, 32, 32)
