@@ -14,9 +14,9 @@ from pathlib import Path
 
 sys.modules["numba"] = None  # so that nn does not find it
 
-import numpy as np
+import numpy as np  # noqa: E402
 
-import nn
+import nn  # noqa: E402
 
 ROOT = str(Path(nn.__file__).parent)
 

@@ -459,12 +459,16 @@ class Model(Trainer, Saving, Sequential):
         self._require_compiled("train_step")
         if not isinstance(metrics, list | None):
             raise checks.error("Model", "metrics", "must be a list of Metric objects", metrics)
-        self.use_training_weights()
-        x, y = self._inputs(x), cuda.to_device(y, self.device)
+        if self.set_aside is not None:
+            self.use_training_weights()
+        x, y = self._inputs(x), cuda.to_device(y, self._device)
+        if sample_weight is not None:
+            sample_weight = cuda.to_device(sample_weight, self._device)
         y_pred = self._forward(x, training=True)
-        # `fit` passes its metrics, and checks its data before the first batch.
+        # `fit` passes its metrics, and has checked the targets.
         is_checked = metrics is not None and self.progress is not None
-        loss = self._batch_loss(y_pred, y, sample_weight, is_checked) + self.penalty()
+        loss_of = self.wrapped_loss.compute if is_checked else self.wrapped_loss.forward
+        loss = loss_of(y_pred, y, sample_weight) + self._plan().penalty()
         if not math.isfinite(loss):
             raise FloatingPointError(
                 f"[Model] the loss is {loss}: {finite.first_not_finite(self, x)}"
@@ -513,22 +517,36 @@ class Model(Trainer, Saving, Sequential):
                 f"[Model] backward() expects a gradient 'grad' of the output's shape "
                 f"{self._forward_shape}, got {shape}."
             )
-        with self._debugging():
-            return backward_through(self.layers, grad)
+        if _DEBUG:
+            with observe(self, on_gradient=finite.FiniteCheck().gradient):
+                return backward_through(self.layers, grad)
+        return backward_through(self.layers, grad)
 
     def _inputs(self, x: Any) -> Array:
         """Return checked inputs in the model's dtype and on its device, building it if need be."""
+        is_plain = type(x) is np.ndarray and x.dtype == self.dtype and self.built
+        if not is_plain or x.shape[1:] != self.input_shape[1:]:  # type: ignore[index]
+            x = self._converted(x)
+        x = cuda.to_device(x, self._device)
+        validation.check_finite(x, "x")
+        return x
+
+    def _converted(self, x: Any) -> Array:
+        """Return inputs as an array of the model's dtype; images of bytes scaled to [0, 1]."""
         x = validation.check_inputs(x, self.input_shape)
         validation.check_scaled_once(x, self.input_scale)
         if not self.built:
             self.build((None, *x.shape[1:]))
-        with np.errstate(over="ignore"):  # too large for the dtype: infinite, and refused below
-            x = cuda.to_device(_scaled(x, self.dtype), self.device)
-        validation.check_finite(x, "x")
-        return x
+        if x.dtype == np.uint8:
+            return x.astype(self.dtype) / 255
+        with np.errstate(over="ignore"):  # what is too large is infinite then, and refused
+            return x.astype(self.dtype, copy=False)
 
     def _forward(self, x: Array, training: bool | None) -> Array:
-        with self._debugging():
+        if _DEBUG:
+            with observe(self, on_output=finite.FiniteCheck().output):
+                y = forward_through(self.layers, x, training)
+        else:
             y = forward_through(self.layers, x, training)
         if training is not None:  # else nothing was kept for backward
             self._forward_shape = y.shape
@@ -536,15 +554,11 @@ class Model(Trainer, Saving, Sequential):
 
     def backward_params(self, grad: Array) -> None:
         """Fill the gradients of all parameters that are trained."""
-        with self._debugging():
-            backward_params_through(self.layers, grad, self._plan().lowest)
-
-    def _debugging(self) -> contextlib.AbstractContextManager[None]:
-        """Check every output and gradient in a `with` block, with NN_DEBUG=1."""
-        if not _DEBUG:
-            return contextlib.nullcontext()
-        check = finite.FiniteCheck()
-        return observe(self, check.output, check.gradient)
+        lowest = self._plan().lowest
+        if _DEBUG:
+            with observe(self, on_gradient=finite.FiniteCheck().gradient):
+                return backward_params_through(self.layers, grad, lowest)
+        return backward_params_through(self.layers, grad, lowest)
 
     def get_params_and_grads(self) -> list[tuple[Array, Array]]:
         """Return (param, grad) pairs of all trainable layers, always in the same order.
@@ -564,18 +578,25 @@ class Model(Trainer, Saving, Sequential):
                 "[Model] averaged weights stand in the place of the weights in training: call "
                 "use_training_weights() before the batch."
             )
-        pairs = self._plan().pairs()
-        self._name_parameters()
+        plan, optimizer, pairs = self._plan(), self.wrapped_optimizer, []
+        for _, layer, key in plan.parameters:
+            if key not in layer.grads:
+                raise RuntimeError(
+                    f"[{type(layer).__name__}] has no gradient for '{key}': call backward() "
+                    "first, and let it fill grads."
+                )
+            param, grad = layer.params[key], layer.grads[key]
+            if key in layer.regularizers:
+                grad = grad + layer.regularizers[key].gradient(param)
+            pairs.append((param, grad))
+        is_named = self._named == (plan, optimizer)
+        if not is_named or (optimizer is not None and optimizer.param_names != plan.names):
+            self._name_parameters()
         return pairs
 
     def _name_parameters(self) -> None:
-        """Give the optimizer the names of the trained parameters and the factors of their rates.
-
-        It is done when the plan or the optimizer changes.
-        """
+        """Give the optimizer the names of the trained parameters and the factors of their rates."""
         plan, optimizer = self._plan(), self.wrapped_optimizer
-        if self._named == (plan, optimizer) and optimizer.param_names == plan.names:
-            return
         if optimizer is not None:
             optimizer.set_parameters(plan.names, plan.factors, self._token)
         else:
@@ -624,14 +645,6 @@ class Model(Trainer, Saving, Sequential):
             self._name_parameters()
             params = [layer.params[key] for _, layer, key in self._plan().parameters]
             self.wrapped_optimizer.step(self.accumulator.finish(params))
-
-    def _batch_loss(
-        self, y_pred: Array, y: Array, sample_weight: Array | None, is_checked: bool
-    ) -> float:
-        if sample_weight is not None:
-            sample_weight = cuda.to_device(sample_weight, self.device)
-        loss = self.wrapped_loss
-        return (loss.compute if is_checked else loss.forward)(y_pred, y, sample_weight)
 
     # ------------------------------------------------------------------- changing the layers
 
@@ -731,16 +744,20 @@ class Model(Trainer, Saving, Sequential):
     # ------------------------------------------------------------------ looking for mistakes
 
     def _check_gradients(self, pairs: list[tuple[Array, Array]]) -> None:
-        """Raise where a gradient is NaN or infinite, before it gets into the weights.
+        """Raise if a gradient is NaN or infinite, before the optimizer's step.
 
-        Looked at are the gradients of vectors, as biases are: sums over a layer's whole gradient,
-        so that what is not finite in it is not finite in them. All are looked at where there are
-        no vectors, and with NN_DEBUG=1.
+        Only the gradients of vectors, such as biases, are checked: they are sums over a layer's
+        whole gradient, so that they are not finite if it is not. All are checked if there are no
+        vectors, and with NN_DEBUG=1.
         """
-        grads = [grad for _, grad in pairs if grad.ndim == 1 and not _DEBUG]
-        grads = [grad.ravel() for grad in grads or [grad for _, grad in pairs]]
-        if finite.are_finite(grads):
-            return
+        vectors = []
+        for _, grad in pairs:
+            if grad.ndim == 1 and not _DEBUG:
+                vectors.append(grad)
+        vectors = vectors or [grad.ravel() for _, grad in pairs]
+        xp = cuda.get_array_module(*vectors[:1])
+        if not vectors or math.isfinite(float(abs(xp.concatenate(vectors)).max())):
+            return  # of the largest alone, as NaN counts as larger than all others
         parameters = self._plan().parameters
         for (_, grad), (name, _, key) in zip(reversed(pairs), reversed(parameters), strict=True):
             if not finite.all_finite(grad):
@@ -862,10 +879,3 @@ def _known_shape(first: Layer) -> Shape | None:
     if first.input_shape is None and first.built and first.built_shape is not None:
         return first.built_shape[1:]  # a layer out of another model
     return first.input_shape
-
-
-def _scaled(x: Array, dtype: str) -> Array:
-    """Return inputs in the model's dtype; uint8 images scaled to [0, 1]."""
-    if x.dtype == np.uint8:
-        return x.astype(dtype) / 255
-    return x.astype(dtype, copy=False)

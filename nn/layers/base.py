@@ -341,7 +341,9 @@ class Layer:
 
     def _recall_for(self, grad: Array) -> tuple:
         """Return what `_kept_for` returns, and drop it: its memory serves the layers below."""
-        kept = self._kept_for(grad)
+        kept = self._kept
+        if kept is None or getattr(grad, "shape", None) != self._grad_shape:
+            return self._kept_for(grad)  # which says what is wrong
         self._kept = None
         return kept
 

@@ -74,7 +74,7 @@ class ConvLayer(WeightedLayer):
         x = self._check_input(x)
         y = self.linear(x, self.params["W"], self.params.get("b"))
         self._keep(training, x)
-        return self._activate(y, training)
+        return y if self.activation is None else self._activate(self.activation, y, training)
 
     def linear(self, x: Array, w: Array, b: Array | None) -> Array:
         """Return the convolution of x with w, plus b."""
@@ -93,7 +93,8 @@ class ConvLayer(WeightedLayer):
     def _fill_grads(self, grad: Array) -> Array:
         """Fill the gradients of W and b; return the gradient before the activation."""
         (x,) = self._recall_for(grad)
-        grad = self._activation_grad(grad)
+        if self.activation is not None:
+            grad = self.activation.backward(grad)
         if self.trainable:
             w = self.params["W"]
             self.grads["W"] = kernels.conv2d_weight_grad(grad, x, w.shape, *self._geometry)
@@ -403,7 +404,8 @@ class Conv2DTranspose(ConvLayer):
     def _fill_grads(self, grad: Array) -> Array:
         """Fill the gradients of W and b; return the gradient before the activation."""
         (x,) = self._recall_for(grad)
-        grad = self._activation_grad(grad)
+        if self.activation is not None:
+            grad = self.activation.backward(grad)
         if self.trainable:
             w = self.params["W"]
             self.grads["W"] = kernels.conv2d_weight_grad(x, grad, w.shape, *self._geometry)

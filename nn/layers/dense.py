@@ -83,9 +83,11 @@ class Dense(WeightedLayer):
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return x W + b for x (N, features), as (N, units)."""
         x = self._check_input(x)
-        y = self.linear(x, self.params["W"], self.params.get("b"))
+        y = kernels.matmul(x, self.params["W"])
+        if self.use_bias:
+            y += self.params["b"]
         self._keep(training, x)
-        return self._activate(y, training)
+        return y if self.activation is None else self._activate(self.activation, y, training)
 
     def linear(self, x: Array, w: Array, b: Array | None) -> Array:
         """Return x w, plus b."""
@@ -106,7 +108,8 @@ class Dense(WeightedLayer):
     def _fill_grads(self, grad: Array) -> Array:
         """Fill the gradients, x^T grad and sum(grad); return the gradient before the activation."""
         (x,) = self._recall_for(grad)
-        grad = self._activation_grad(grad)
+        if self.activation is not None:
+            grad = self.activation.backward(grad)
         if self.trainable:
             self.grads.pop("W", None)  # the new one takes its memory
             self.grads["W"] = kernels.matmul(x.T, grad)

@@ -1,6 +1,5 @@
 """Where NaN and infinity appear first: in which layer, in its output, its weights or a gradient."""
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -96,15 +95,6 @@ def label_of(name: str) -> str:
         return f"layer {name}"
     index, _, kind = name.partition("_")
     return f"layer {index} ({kind})"
-
-
-def are_finite(arrays: Iterable[Array]) -> bool:
-    """Return whether all numbers of several vectors are finite."""
-    vectors = list(arrays)
-    if not vectors:
-        return True
-    joined = cuda.get_array_module(vectors[0]).concatenate(vectors)
-    return math.isfinite(float(abs(joined).max()))  # NaN is the largest
 
 
 def all_finite(array: Array) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from .base import Array, Layer
+from .base import Layer
 
 
 class Parameter(NamedTuple):
@@ -76,21 +76,6 @@ class Plan:
         for layer in self._trainable:
             count += len(layer.params)  # a user's layer may create parameters at any time
         return count == self._count
-
-    def pairs(self) -> list[tuple[Array, Array]]:
-        """Return each trained parameter with its gradient, that of its penalty included."""
-        pairs = []
-        for _, layer, key in self.parameters:
-            if key not in layer.grads:
-                raise RuntimeError(
-                    f"[{type(layer).__name__}] has no gradient for '{key}': call backward() "
-                    "first, and let it fill grads."
-                )
-            param, grad = layer.params[key], layer.grads[key]
-            if key in layer.regularizers:
-                grad = grad + layer.regularizers[key].gradient(param)
-            pairs.append((param, grad))
-        return pairs
 
     def penalty(self) -> float:
         """Return the sum of the penalties on the parameters that are trained."""

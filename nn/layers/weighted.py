@@ -94,14 +94,12 @@ class WeightedLayer(Layer):
         w = w * scale.reshape(along)  # (F,) -> (F, 1, 1, 1) for (F, C, KH, KW)
         return self.linear(x, w, self.params["b"] * scale + shift if self.use_bias else shift)
 
-    def _activate(self, z: Array, training: bool | None) -> Array:
-        if self.activation is None:
-            return z
-        y = self.activation.forward(z, training)
-        if self.activation.params:
+    def _activate(self, activation: Layer, z: Array, training: bool | None) -> Array:
+        y = activation.forward(z, training)
+        if activation.params:
             raise ValueError(
                 f"[{type(self).__name__}] 'activation' must have no parameters, got "
-                f"{self.activation!r}: add it as a layer of its own."
+                f"{activation!r}: add it as a layer of its own."
             )
         return y
 
@@ -110,9 +108,6 @@ class WeightedLayer(Layer):
         super().forget()
         if self.activation is not None:
             self.activation.forget()
-
-    def _activation_grad(self, grad: Array) -> Array:
-        return grad if self.activation is None else self.activation.backward(grad)
 
     def _fill_grads(self, grad: Array) -> Array:
         """Fill the gradients of W and b; return the gradient before the activation."""

@@ -243,7 +243,8 @@ class Trainer:
                 x = self._inputs(x)
                 y_pred = fold.run(self.layers, x, keep_logits=True)
                 targets = cuda.to_device(targets, self.device)
-                loss = self._batch_loss(y_pred, targets, weight[0] if weight else None, True)
+                weights = cuda.to_device(weight[0], self.device) if weight else None
+                loss = self.wrapped_loss.compute(y_pred, targets, weights)
                 if not (math.isfinite(loss) or allow_nan):
                     reason = finite.first_not_finite(self, x)
                     raise FloatingPointError(f"[Model] the loss of the data is {loss}: {reason}")
