@@ -30,7 +30,7 @@ def compiled() -> ModuleType | None:
     They are imported when the first kernel is called, so that `import nn` stays light.
     """
     try:
-        return importlib.import_module(".jit", __package__)
+        return importlib.import_module(".cpu.compiled", __package__)
     except ImportError:
         return None
 
@@ -38,8 +38,8 @@ def compiled() -> ModuleType | None:
 def rooms(x: Any) -> list[ModuleType]:
     """Return the modules that have kernels for arrays of x's kind, from the reference up."""
     if type(x) is np.ndarray:
-        jit = compiled()
-        return [reference, tuned, *([] if jit is None else [jit])]
+        module = compiled()
+        return [reference, tuned, *([] if module is None else [module])]
     return [reference] if cuda.get_array_module(x) is np else [reference, gpu]
 
 

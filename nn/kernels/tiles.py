@@ -111,21 +111,21 @@ def flip_convolution(
         spread = channels_first(xp.zeros((n, *size, f), dtype=grad.dtype))
         spread[:, :, :: stride[0], :: stride[1]] = grad
         grad = spread
-    around = [
-        (d * (k - 1) - before, length - m + before)
-        for d, k, (before, _), length, m in zip(
-            dilation, w.shape[2:], padding, x_shape[2:], size, strict=True
-        )
-    ]
-    for axis, (before, after) in enumerate(around):  # skip outputs that saw nothing but padding
-        kept = slice(max(0, -before), size[axis] - max(0, -after))
-        grad = grad[(slice(None), slice(None), *[slice(None)] * axis, kept)]
+    around = []
+    for axis in (0, 1):
+        reach, length = dilation[axis] * (w.shape[2 + axis] - 1), x_shape[2 + axis]
+        before, after = reach - padding[axis][0], length - size[axis] + padding[axis][0]
+        # Outputs that saw nothing but padding are cut off.
+        start, stop = max(0, -before), size[axis] - max(0, -after)
+        grad = grad[:, :, start:stop] if axis == 0 else grad[:, :, :, start:stop]
+        zeros = reach + length - grad.shape[2 + axis]
+        before = min(max(0, before), zeros)
+        around.append((before, zeros - before))
     _, c_per_group, kh, kw = w.shape
     # (F, C/G, KH, KW) -> (G, F/G, C/G, KH, KW) -> (G, C/G, F/G, KH, KW) -> (C, F/G, KH, KW)
     flipped = w[:, :, ::-1, ::-1].reshape(groups, f // groups, c_per_group, kh, kw)
     flipped = flipped.transpose(0, 2, 1, 3, 4).reshape(-1, f // groups, kh, kw)
-    (top, bottom), (left, right) = around
-    return grad, flipped, ((max(0, top), max(0, bottom)), (max(0, left), max(0, right)))
+    return grad, flipped, (around[0], around[1])
 
 
 def conv2d_weight_grad(

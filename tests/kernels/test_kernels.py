@@ -89,6 +89,14 @@ def test_convolution_of_many_channels(rng, w_shape, stride, padding, dilation, g
         loops.check_convolution(room, x, w, None, options, rng)
 
 
+@pytest.mark.parametrize("side", [(6, 0), (0, 6), (9, 9)])
+def test_convolution_with_strides_that_step_over_the_image(rng, side):
+    """Outputs that saw nothing but padding have no part in the gradients."""
+    x, w = rng.normal(size=(2, 3, 4, 1)), rng.normal(size=(5, 3, 2, 2))
+    for room in ROOMS:
+        loops.check_convolution(room, x, w, None, ((2, 7), ((1, 1), side), ONE, 1), rng)
+
+
 def test_products_of_matrices_that_numpy_must_look_at(rng):
     a, b = rng.normal(size=(3, 4)), rng.normal(size=(4, 3))
     assert tuned.matmul(a.astype("f4"), b).dtype == np.float64

@@ -164,7 +164,7 @@ def modules_of(package):
 GRAINS = [
     (module, name)
     for module in (tiles, *modules_of(tuned), *modules_of(COMPILED))
-    for name in ("_GRAIN", "PRODUCTS_PER_THREAD", "NUMBERS_PER_THREAD")
+    for name in ("_GRAIN", "GRAIN", "PRODUCTS_PER_THREAD", "NUMBERS_PER_THREAD")
     if hasattr(module, name)
 ]
 

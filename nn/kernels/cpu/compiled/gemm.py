@@ -9,10 +9,10 @@ itself serves as the matrix of patches, whose rows overlap (the idea of MEC, Cho
         padded[(row*stride + i) * width*C + column*stride*C + k] * w[i, k, filter]
 
 for i < KH and k < KW*C. The gradient of the kernel is another product of the same numbers,
-summed over columns and rows; the gradient of the input is a convolution with the kernel
-turned round. A band of rows at a time is copied between zeros, so that it stays in the cache.
+summed over columns and rows; the gradient of the input is a convolution with the flipped
+kernel. A band of rows at a time is copied between zeros, so that it stays in the cache.
 
-Dilated and grouped convolutions have other steps, and are left to `array`.
+Dilated and grouped convolutions have other steps, and run in `tiles`.
 """
 
 import functools
@@ -21,12 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from . import array, memory, threads
-from .array import Padding, Pair
-from .compiling import compile_kernel
+from ... import memory, threads
+from ...compiling import compile_kernel
+from ...geometry import Array, Padding, Pair
+from .. import tuned
 from .vectors import block_columns, block_rows, multiply_block
-
-Array = Any  # numpy.ndarray
 
 # Padded rows of an image that are worked on at a time, in bytes: they are to stay in the
 # second-level cache, with the kernel's weights beside them.
@@ -77,13 +76,13 @@ def _matmul(rows: int, vectors: int, lanes: int) -> Callable[..., Any]:
     width = vectors * lanes
 
     @compile_kernel
-    def matmul(a, a_steps, b, b_steps, c, sizes, share_columns, part, lo, hi):
+    def matmul(factors, c, sizes, share_columns, part, lo, hi):
         """Compute panels lo..hi of C, `width` columns each, or all columns of its rows lo..hi.
 
-        a, b and c are flat; `a_steps` and `b_steps` lead to the next row and column of A (m, k)
-        and B (k, n). Rows of C are whole panels long: the last may have columns beyond n.
+        `factors` are a and b, flat as c is, each with its steps to the next row and column of
+        A (m, k) and B (k, n). Rows of C are whole panels long: the last may have columns beyond n.
         """
-        m, k, n = sizes
+        (a, a_steps, b, b_steps), (m, k, n) = factors, sizes
         panels = (n + width - 1) // width
         first_row, last_row, first, last = lo, hi, 0, panels
         if share_columns:
@@ -124,9 +123,9 @@ def _apart(matrix: Array) -> Array:
 
 
 def matmul(a: Array, b: Array) -> Array:
-    """See `array.matmul`."""
+    """See `reference.matmul`."""
     if a.shape[1] != b.shape[0] or a.dtype != b.dtype or 0 in (*a.shape, *b.shape):
-        return array.matmul(a, b)
+        return tuned.matmul(a, b)
     (m, k), n = a.shape, b.shape[1]
     vectors, lanes = block_columns(n, a.dtype)
     panels = -(-n // (vectors * lanes))
@@ -136,7 +135,7 @@ def matmul(a: Array, b: Array) -> Array:
     rows = min(m if share_columns else m // parts, _ROWS)
     c = memory.empty((m, panels * vectors * lanes), a.dtype)
     threads.run(
-        _matmul(rows, vectors, lanes), total, *_flat(_apart(a)), *_flat(b), c.reshape(c.size),
+        _matmul(rows, vectors, lanes), total, (*_flat(_apart(a)), *_flat(b)), c.reshape(c.size),
         (m, k, n), share_columns, grain=_grain(work),
     )  # fmt: skip
     return c if c.shape[1] == n else np.ascontiguousarray(c[:, :n])
@@ -171,11 +170,12 @@ def _conv2d(columns: int, vectors: int, lanes: int) -> Callable[..., Any]:
     panel = vectors * lanes
 
     @compile_kernel
-    def conv2d(x, w, b, y, kernel, stride, before, band, part, lo, hi):
+    def conv2d(x, weights, y, window, part, lo, hi):
         """Convolve the samples lo..hi, `band` rows of outputs at a time.
 
         x is (N, H, W, C), w (KH*KW*C*F,), b (F,), y (N*OH, OW*F).
         """
+        (w, b), (kernel, stride, before, band) = weights, window
         c, f, run = x.shape[3], b.size, kernel[1] * x.shape[3]
         out_h, out_w = y.shape[0] // x.shape[0], y.shape[1] // f
         width = (out_w - 1) * stride[1] + kernel[1]
@@ -208,12 +208,13 @@ def _conv2d_weight_grad(taps: int, vectors: int, lanes: int) -> Callable[..., An
     panel = vectors * lanes
 
     @compile_kernel
-    def conv2d_weight_grad(x, grad, dw, kernel, stride, before, band, part, lo, hi):
+    def conv2d_weight_grad(x, grad, dw, window, part, lo, hi):
         """Sum the kernel's gradient over the samples lo..hi into dw[part], (KH*taps'*F,).
 
         x is (N, H, W, C), grad (N, OH, OW, F). A row of the kernel has KW*C taps, rounded up
-        to whole blocks: what is summed for the rest is never read.
+        to whole blocks: the sums of the rest are never read.
         """
+        kernel, stride, before, band = window
         c, (_, out_h, out_w, f) = x.shape[3], grad.shape
         width = (out_w - 1) * stride[1] + kernel[1]
         size = ((band - 1) * stride[0] + kernel[0]) * width * c
@@ -247,11 +248,17 @@ def is_dense(dilation: Pair, groups: int) -> bool:
     return dilation == (1, 1) and groups == 1
 
 
-def _band(out: Pair, kernel: Pair, stride: Pair, pixel_bytes: int) -> int:
-    """Return the rows of outputs that are computed at a time: what they read fits `_BAND_BYTES`."""
+def _window(
+    kernel: Pair, stride: Pair, padding: Padding, out: Pair, pixel_bytes: int
+) -> tuple[Pair, Pair, Pair, int]:
+    """Return the kernel's size, its stride, the padding before, and the rows of a band.
+
+    A band is what is computed at a time: its input fits `_BAND_BYTES`.
+    """
     row_bytes = ((out[1] - 1) * stride[1] + kernel[1]) * pixel_bytes
     rows = _BAND_BYTES // max(row_bytes, 1)
-    return min(out[0], max(1, (rows - kernel[0]) // stride[0] + 1))
+    band = min(out[0], max(1, (rows - kernel[0]) // stride[0] + 1))
+    return kernel, stride, (padding[0][0], padding[1][0]), band
 
 
 def conv2d(x: Array, w: Array, b: Array | None, stride: Pair, padding: Padding, out: Pair) -> Array:
@@ -264,11 +271,11 @@ def conv2d(x: Array, w: Array, b: Array | None, stride: Pair, padding: Padding, 
     if b is not None:
         bias[:f] = b
     y = memory.empty((x.shape[0], *out, matrix.shape[1]), x.dtype)
-    before, band = (padding[0][0], padding[1][0]), _band(out, (kh, kw), stride, c * x.itemsize)
+    window = _window((kh, kw), stride, padding, out, c * x.itemsize)
     if y.size:
         threads.run(
-            _conv2d(block_rows(out[1]), vectors, lanes), len(x), x, matrix.ravel(), bias,
-            y.reshape(len(x) * out[0], -1), (kh, kw), stride, before, band,
+            _conv2d(block_rows(out[1]), vectors, lanes), len(x), x, (matrix.ravel(), bias),
+            y.reshape(len(x) * out[0], -1), window,
             grain=_grain(y[:1].size * len(matrix)),
         )  # fmt: skip
     return y if y.shape[3] == f else np.ascontiguousarray(y[..., :f])
@@ -285,9 +292,9 @@ def conv2d_weight_grad(
     taps = block_rows(kw * c)
     all_taps = -(-kw * c // taps) * taps
     dw = np.empty((threads.NUM_THREADS, kh * all_taps * grad.shape[3]), dtype=grad.dtype)
-    before, band = (padding[0][0], padding[1][0]), _band((oh, ow), kernel, stride, c * x.itemsize)
+    window = _window(kernel, stride, padding, (oh, ow), c * x.itemsize)
     parts = threads.run(
-        _conv2d_weight_grad(taps, vectors, lanes), n, x, grad, dw, kernel, stride, before, band,
+        _conv2d_weight_grad(taps, vectors, lanes), n, x, grad, dw, window,
         grain=_grain(oh * ow * c * f * kh * kw),
     )  # fmt: skip
     # (parts, KH*taps*F) -> (KH, KW, C, F) -> (F, C, KH, KW)

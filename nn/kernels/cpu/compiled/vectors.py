@@ -1,4 +1,4 @@
-"""Loops on vectors: what the compiled kernels write in the instructions of LLVM.
+"""Loops on vectors: the parts of the compiled kernels that are written in LLVM's instructions.
 
 A processor computes at its full speed only on vectors of numbers in its registers. Numba leaves
 it to LLVM, the compiler under it, to find vectors in plain loops, which mostly goes well. The
@@ -21,7 +21,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-# What `transform_tile` multiplies by; `winograd` says why.
+# The matrices of `transform_tile`, which `winograd` sets.
 TRANSFORMS: list[tuple[tuple[float, ...], ...]] = []
 
 

@@ -21,13 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from . import memory, threads
-from .array import Padding, Pair
-from .compiling import compile_kernel
-from .products import copy_band
+from ... import memory, threads
+from ...compiling import compile_kernel
+from ...geometry import Array, Padding, Pair
+from .gemm import copy_band
 from .vectors import TRANSFORMS, block_columns, block_rows, multiply_block, transform_tile
-
-Array = Any  # numpy.ndarray
 
 # Polynomials of inputs and kernels are multiplied by their values at these points, and at
 # infinity. 0, 1, -1, 2 and -2 are customary; of these, whose powers stay closer to 1, a quarter of
@@ -108,11 +106,11 @@ def _kernels_transform(lanes: int, matrix: int) -> Callable[..., Any]:
 
 
 @compile_kernel
-def _transform_inputs(x, v, first, count, out, before, tiles, padded):
+def _transform_inputs(x, v, samples, out, before, tiles, padded):
     """Transform the tiles of some samples of x (N, H, W, C) into v (6, 6, tiles, C)."""
     c, width = x.shape[3], out[1] + 2
     tile = 0
-    for n in range(first, first + count):
+    for n in range(samples[0], samples[1]):
         copy_band(x[n], -before[0], out[0] + 2, before[1], padded, width)
         for top in range(0, out[0], 4):
             for left in range(0, out[1], 4):
@@ -129,16 +127,17 @@ def _conv2d(rows: int, vectors: int, lanes: int) -> Callable[..., Any]:
     panel = vectors * lanes
 
     @compile_kernel
-    def conv2d(x, u, b, y, before, samples, tiles, part, lo, hi):
+    def conv2d(x, weights, y, sizes, part, lo, hi):
         """Convolve the samples lo..hi of x with the kernels u (36*C*F,), `samples` at a time."""
+        (u, b), (samples, tiles, before) = weights, sizes
         c, (_, out_h, out_w, f) = x.shape[3], y.shape
         padded = np.empty((out_h + 2) * (out_w + 2) * c, dtype=x.dtype)
         v = np.empty(_PLANES * tiles * c, dtype=x.dtype)
         m = np.empty(_PLANES * tiles * f, dtype=x.dtype)
         zeros, flat_y = np.zeros(f, dtype=x.dtype), y.reshape(y.size)
         for first in range(lo, hi, samples):
-            count = min(samples, hi - first)
-            used = _transform_inputs(x, v, first, count, (out_h, out_w), before, tiles, padded)
+            last = min(first + samples, hi)
+            used = _transform_inputs(x, v, (first, last), (out_h, out_w), before, tiles, padded)
             used = max(used, rows)  # what is computed of unused tiles is never read
             for plane in range(_PLANES):
                 for filters in range(0, f, panel):
@@ -149,7 +148,7 @@ def _conv2d(rows: int, vectors: int, lanes: int) -> Callable[..., Any]:
                             (row * c, plane * c * f + filters, filters, row * f + filters),
                         )  # fmt: skip
             tile = 0
-            for n in range(first, first + count):
+            for n in range(first, last):
                 for top in range(0, out_h, 4):
                     for left in range(0, out_w, 4):
                         at = ((n * out_h + top) * out_w + left) * f
@@ -172,8 +171,9 @@ def _conv2d_weight_grad(rows: int, vectors: int, lanes: int) -> Callable[..., An
     panel = vectors * lanes
 
     @compile_kernel
-    def conv2d_weight_grad(x, grad, du, before, samples, tiles, part, lo, hi):
+    def conv2d_weight_grad(x, grad, du, sizes, part, lo, hi):
         """Sum the gradient of the transformed kernels over the samples into du[part] (36*C*F,)."""
+        samples, tiles, before = sizes
         c, (_, out_h, out_w, f) = x.shape[3], grad.shape
         padded = np.empty((out_h + 2) * (out_w + 2) * c, dtype=x.dtype)
         v = np.empty(_PLANES * tiles * c, dtype=x.dtype)
@@ -181,10 +181,10 @@ def _conv2d_weight_grad(rows: int, vectors: int, lanes: int) -> Callable[..., An
         own, flat_grad = du[part], grad.reshape(grad.size)
         own[:] = 0
         for first in range(lo, hi, samples):
-            count = min(samples, hi - first)
-            used = _transform_inputs(x, v, first, count, (out_h, out_w), before, tiles, padded)
+            last = min(first + samples, hi)
+            used = _transform_inputs(x, v, (first, last), (out_h, out_w), before, tiles, padded)
             tile = 0
-            for n in range(first, first + count):
+            for n in range(first, last):
                 for top in range(0, out_h, 4):
                     for left in range(0, out_w, 4):
                         at = ((n * out_h + top) * out_w + left) * f
@@ -220,7 +220,7 @@ def conv2d(x: Array, w: Array, b: Array | None, padding: Padding, out: Pair) -> 
     samples, tiles = _sizes(x, out)
     before = (padding[0][0], padding[1][0])
     kernel = _conv2d(block_rows(tiles), vectors, lanes)
-    threads.run(kernel, n, x, u, bias, y, before, samples, tiles, grain=samples)
+    threads.run(kernel, n, x, (u, bias), y, (samples, tiles, before), grain=samples)
     return y
 
 
@@ -232,7 +232,7 @@ def conv2d_weight_grad(grad: Array, x: Array, padding: Padding) -> Array:
     samples, tiles = _sizes(x, (out[0], out[1]))
     before = (padding[0][0], padding[1][0])
     kernel = _conv2d_weight_grad(_CHANNELS, vectors, lanes)
-    parts = threads.run(kernel, n, x, grad, du, before, samples, tiles, grain=samples)
+    parts = threads.run(kernel, n, x, grad, du, (samples, tiles, before), grain=samples)
     total, dw = du[0] if parts == 1 else du[:parts].sum(axis=0), np.empty(9 * c * f, dtype=x.dtype)
     back = _kernels_transform(lanes, _KERNEL_GRAD)
     threads.run(back, c, total, dw, (6, 3, c, f), grain=c // 4)

@@ -1,4 +1,4 @@
-"""The compiled kernels against the readable ones, and the threads that run them."""
+"""The compiled kernels: their special cases, and the threads that run them."""
 
 import os
 import subprocess
@@ -13,14 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_kernels import geometries, in_order
 
-import nn
-from nn import kernels
-from nn.kernels import array
+from nn.kernels import channels_last, reference, threads
 
-jit = pytest.importorskip("nn.kernels.jit", reason="needs Numba (the extra 'fast')")
-products = pytest.importorskip("nn.kernels.products")
-winograd = pytest.importorskip("nn.kernels.winograd")
-threads = pytest.importorskip("nn.kernels.threads")
+compiled = pytest.importorskip("nn.kernels.cpu.compiled", reason="needs Numba (the extra 'fast')")
+gemm = pytest.importorskip("nn.kernels.cpu.compiled.gemm")
+sharing = pytest.importorskip("nn.kernels.cpu.compiled.sharing")
+winograd = pytest.importorskip("nn.kernels.cpu.compiled.winograd")
 
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
 dtypes = st.sampled_from(["float32", "float64"])
@@ -54,21 +52,8 @@ def share_out_small_work(request, monkeypatch, two_workers):
     """Run each test in one part and in three, however small the arrays."""
     monkeypatch.setattr(threads, "NUM_THREADS", request.param)
     monkeypatch.setattr(threads, "_tasks", two_workers)
-    monkeypatch.setattr(jit, "_GRAIN", 0)
-    monkeypatch.setattr(products, "_GRAIN", 0)
-
-
-def test_every_compiled_function_has_a_readable_twin():
-    compiled = {
-        name
-        for name, value in vars(jit).items()
-        if getattr(value, "__module__", "") in (jit.__name__, products.__name__) and name[0] != "_"
-    }
-    assert compiled == {
-        name for name, value in vars(kernels).items() if getattr(value, "__wrapped__", None)
-    } - {"compiled"}
-    for name in compiled:
-        assert getattr(kernels, name).__doc__ == getattr(array, name).__doc__
+    monkeypatch.setattr(sharing, "GRAIN", 0)
+    monkeypatch.setattr(gemm, "_GRAIN", 0)
 
 
 @given(geometries(), st.booleans(), dtypes, st.sampled_from([1, 10**6]))
@@ -78,24 +63,24 @@ def test_convolution(geometry, bias, dtype, band_bytes):
     w = rng.normal(size=w_shape).astype(dtype)
     b = rng.normal(size=w_shape[0]).astype(dtype) if bias else None
     for options in ((stride, padding, dilation, groups), ((1, 1), padding, (1, 1), groups)):
-        before = products._BAND_BYTES
-        products._BAND_BYTES = band_bytes
+        before = gemm._BAND_BYTES
+        gemm._BAND_BYTES = band_bytes
         try:
-            y = jit.conv2d(x, w, b, *options)
-            agree(y, array.conv2d(x, w, b, *options), dtype)
+            y = compiled.conv2d(x, w, b, *options)
+            agree(y, reference.conv2d(x, w, b, *options), dtype)
             grad = in_order(rng.normal(size=y.shape).astype(dtype), "channels_last")
             agree(
-                jit.conv2d_input_grad(grad, w, x.shape, *options),
-                array.conv2d_input_grad(grad, w, x.shape, *options),
+                compiled.conv2d_input_grad(grad, w, x.shape, *options),
+                reference.conv2d_input_grad(grad, w, x.shape, *options),
                 dtype,
             )
             agree(
-                jit.conv2d_weight_grad(grad, x, w.shape, *options),
-                array.conv2d_weight_grad(grad, x, w.shape, *options),
+                compiled.conv2d_weight_grad(grad, x, w.shape, *options),
+                reference.conv2d_weight_grad(grad, x, w.shape, *options),
                 dtype,
             )
         finally:
-            products._BAND_BYTES = before
+            gemm._BAND_BYTES = before
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -106,12 +91,12 @@ def test_convolution_of_many_filters(filters, stride, dtype, rng):
     x = rng.normal(size=(2, 5, 13, 30)).astype(dtype)
     w = rng.normal(size=(filters, 5, 3, 2)).astype(dtype)
     options = {"stride": stride, "padding": ((1, 1), (0, 1))}
-    y = jit.conv2d(x, w, None, **options)
-    np.testing.assert_allclose(y, array.conv2d(x, w, None, **options), atol=TOLERANCE[dtype])
-    dx = jit.conv2d_input_grad(y, w, x.shape, **options)
-    dw = jit.conv2d_weight_grad(y, x, w.shape, **options)
-    expected_dx = array.conv2d_input_grad(y, w, x.shape, **options)
-    expected_dw = array.conv2d_weight_grad(y, x, w.shape, **options)
+    y = compiled.conv2d(x, w, None, **options)
+    np.testing.assert_allclose(y, reference.conv2d(x, w, None, **options), atol=TOLERANCE[dtype])
+    dx = compiled.conv2d_input_grad(y, w, x.shape, **options)
+    dw = compiled.conv2d_weight_grad(y, x, w.shape, **options)
+    expected_dx = reference.conv2d_input_grad(y, w, x.shape, **options)
+    expected_dw = reference.conv2d_weight_grad(y, x, w.shape, **options)
     for ours, theirs in ((dx, expected_dx), (dw, expected_dw)):
         bound = TOLERANCE[dtype] * np.abs(theirs).max()
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=bound)
@@ -123,34 +108,21 @@ def test_convolution_of_other_sizes(shape, dtype, rng):
     x = rng.normal(size=shape).astype(dtype)
     w = rng.normal(size=(16, shape[1], 3, 3)).astype(dtype)
     padding = ((1, 1), (1, 1))
-    y = jit.conv2d(x, w, None, padding=padding)
+    y = compiled.conv2d(x, w, None, padding=padding)
     tolerance = {"float32": 1e-5, "float64": 1e-12}[dtype] * max(
         1, np.abs(w).sum(axis=(1, 2, 3)).max()
     )
-    np.testing.assert_allclose(y, array.conv2d(x, w, None, padding=padding), atol=tolerance)
+    np.testing.assert_allclose(y, reference.conv2d(x, w, None, padding=padding), atol=tolerance)
     assert y.transpose(0, 2, 3, 1).flags.c_contiguous
-    dx = jit.conv2d_input_grad(y, w, x.shape, padding=padding)
-    dw = jit.conv2d_weight_grad(y, x, w.shape, padding=padding)
-    expected_dx = array.conv2d_input_grad(y, w, x.shape, padding=padding)
-    expected_dw = array.conv2d_weight_grad(y, x, w.shape, padding=padding)
+    dx = compiled.conv2d_input_grad(y, w, x.shape, padding=padding)
+    dw = compiled.conv2d_weight_grad(y, x, w.shape, padding=padding)
+    expected_dx = reference.conv2d_input_grad(y, w, x.shape, padding=padding)
+    expected_dw = reference.conv2d_weight_grad(y, x, w.shape, padding=padding)
     for ours, theirs in ((dx, expected_dx), (dw, expected_dw)):
         scale = np.abs(theirs).max(initial=1)
         np.testing.assert_allclose(
             ours, theirs, atol=1e-5 * scale if dtype == "float32" else 1e-12 * scale
         )
-
-
-def test_strides_that_step_over_the_image(rng):
-    x = rng.normal(size=(2, 3, 4, 1))
-    w = rng.normal(size=(5, 3, 2, 2))
-    options = {"stride": (2, 7), "padding": ((1, 1), (6, 0))}
-    y = jit.conv2d(x, w, None, **options)
-    np.testing.assert_allclose(y, array.conv2d(x, w, None, **options), atol=1e-12)
-    assert y.shape == (2, 5, 3, 1)
-    dw = jit.conv2d_weight_grad(y, x, w.shape, **options)
-    np.testing.assert_allclose(dw, array.conv2d_weight_grad(y, x, w.shape, **options), atol=1e-12)
-    dx = jit.conv2d_input_grad(y, w, x.shape, **options)
-    np.testing.assert_allclose(dx, array.conv2d_input_grad(y, w, x.shape, **options), atol=1e-12)
 
 
 @settings(max_examples=40)
@@ -172,22 +144,22 @@ def test_winograd(n, c, f, out, pads, order, bias, seed):
     x = in_order(rng.normal(size=(n, c, *size)).astype("float32"), order)
     w = rng.normal(size=(f, c, 3, 3)).astype("float32")
     b = rng.normal(size=f).astype("float32") if bias else None
-    assert winograd.suits(array.channels_last(x), f, (3, 3), (1, 1), out)
-    assert not winograd.suits(array.channels_last(x.astype("f8")), f, (3, 3), (1, 1), out)
-    y = jit.conv2d(x, w, b, padding=padding)
+    assert winograd.suits(channels_last(x), f, (3, 3), (1, 1), out)
+    assert not winograd.suits(channels_last(x.astype("f8")), f, (3, 3), (1, 1), out)
+    y = compiled.conv2d(x, w, b, padding=padding)
     assert y.dtype == "float32"
     assert y.shape == (n, f, *out)
     grad = in_order(rng.normal(size=y.shape).astype("float32"), order)
     exact = [a.astype("float64") for a in (x, w, grad)]
     for ours, theirs in (
-        (y, array.conv2d(exact[0], exact[1], b, padding=padding)),
+        (y, reference.conv2d(exact[0], exact[1], b, padding=padding)),
         (
-            jit.conv2d_input_grad(grad, w, x.shape, padding=padding),
-            array.conv2d_input_grad(exact[2], exact[1], x.shape, padding=padding),
+            compiled.conv2d_input_grad(grad, w, x.shape, padding=padding),
+            reference.conv2d_input_grad(exact[2], exact[1], x.shape, padding=padding),
         ),
         (
-            jit.conv2d_weight_grad(grad, x, w.shape, padding=padding),
-            array.conv2d_weight_grad(exact[2], exact[0], w.shape, padding=padding),
+            compiled.conv2d_weight_grad(grad, x, w.shape, padding=padding),
+            reference.conv2d_weight_grad(exact[2], exact[0], w.shape, padding=padding),
         ),
     ):
         assert ours.shape == theirs.shape
@@ -199,14 +171,14 @@ def test_winograd_is_right_to_the_last_digits_of_float64(rng, monkeypatch):
     monkeypatch.setattr(winograd, "DTYPES", ("float64",))
     x, grad = rng.normal(size=(5, 16, 12, 8)), rng.normal(size=(5, 32, 12, 8))
     w, b, padding = rng.normal(size=(32, 16, 3, 3)), rng.normal(size=32), ((1, 1), (1, 1))
-    assert winograd.suits(array.channels_last(x), 32, (3, 3), (1, 1), (12, 8))
+    assert winograd.suits(channels_last(x), 32, (3, 3), (1, 1), (12, 8))
     for name, arguments in (
         ("conv2d", (x, w, b)),
         ("conv2d_input_grad", (grad, w, x.shape)),
         ("conv2d_weight_grad", (grad, x, w.shape)),
     ):
-        found = getattr(jit, name)(*arguments, padding=padding)
-        expected = getattr(array, name)(*arguments, padding=padding)
+        found = getattr(compiled, name)(*arguments, padding=padding)
+        expected = getattr(reference, name)(*arguments, padding=padding)
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14 * np.abs(expected).max())
 
 
@@ -227,7 +199,7 @@ def test_winograd_is_left_where_it_does_not_fit(rng):
 def test_winograd_lets_nan_through(rng):
     x = rng.normal(size=(1, 16, 8, 8)).astype("float32")
     x[0, 3, 5, 5] = np.nan
-    y = jit.conv2d(x, np.ones((16, 16, 3, 3), dtype="float32"), None, padding=((1, 1), (1, 1)))
+    y = compiled.conv2d(x, np.ones((16, 16, 3, 3), dtype="float32"), None, padding=((1, 1), (1, 1)))
     assert np.isnan(y[0, :, 4:7, 4:7]).all()
 
 
@@ -242,7 +214,7 @@ def test_matrix_product(sizes, dtype, layout, seed):
     a = np.asfortranarray(a) if layout[0] else a
     b = np.asfortranarray(b) if layout[1] else b
     a = np.repeat(a, 2, axis=1)[:, ::2] if layout[2] else a
-    agree(jit.matmul(a, b), a @ b, dtype)
+    agree(compiled.matmul(a, b), a @ b, dtype)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -256,12 +228,12 @@ def test_matrix_product_of_other_sizes(sizes, transposed, dtype, rng):
     a = np.asfortranarray(a) if transposed[0] else a
     b = np.asfortranarray(b) if transposed[1] else b
     tolerance = {"float32": 1e-6, "float64": 1e-14}[dtype] * k
-    np.testing.assert_allclose(jit.matmul(a, b), exact, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(compiled.matmul(a, b), exact, rtol=0, atol=tolerance)
 
 
 def test_matrix_product_of_shapes_that_do_not_fit():
     with pytest.raises(ValueError, match="matmul"):
-        jit.matmul(np.ones((2, 3)), np.ones((4, 5)))
+        compiled.matmul(np.ones((2, 3)), np.ones((4, 5)))
 
 
 @given(geometries(pooling=True), dtypes, st.booleans(), st.booleans())
@@ -270,8 +242,8 @@ def test_max_pooling(geometry, dtype, keep_index, by_two):
     if by_two and min(x.shape[2:]) >= 2:
         pool, stride, padding = (2, 2), (2, 2), ((0, 0), (0, 0))
     x = np.round(x).astype(dtype)  # equal values: the first in reading order wins
-    y, index = jit.max_pool2d(x, pool, stride, padding, keep_index)
-    expected, expected_index = array.max_pool2d(x, pool, stride, padding, keep_index)
+    y, index = compiled.max_pool2d(x, pool, stride, padding, keep_index)
+    expected, expected_index = reference.max_pool2d(x, pool, stride, padding, keep_index)
     np.testing.assert_array_equal(y, expected)
     assert (index is None) == (expected_index is None)
     if index is None:
@@ -279,8 +251,8 @@ def test_max_pooling(geometry, dtype, keep_index, by_two):
     np.testing.assert_array_equal(index, expected_index)
     grad = rng.normal(size=y.shape).astype(dtype)
     agree(
-        jit.max_pool2d_grad(grad, index, x.shape, pool, stride, padding),
-        array.max_pool2d_grad(grad, index, x.shape, pool, stride, padding),
+        compiled.max_pool2d_grad(grad, index, x.shape, pool, stride, padding),
+        reference.max_pool2d_grad(grad, index, x.shape, pool, stride, padding),
         dtype,
     )
 
@@ -290,11 +262,11 @@ def test_max_pooling(geometry, dtype, keep_index, by_two):
 def test_max_pooling_by_two_of_many_channels(channels, dtype, rng):
     """The gradient is written for eight channels at a time, then for what remains."""
     x = in_order(rng.normal(size=(3, channels, 7, 8)).astype(dtype), "channels_last")
-    y, index = jit.max_pool2d(x, (2, 2), (2, 2), ((0, 0), (0, 0)))
+    y, index = compiled.max_pool2d(x, (2, 2), (2, 2), ((0, 0), (0, 0)))
     grad = rng.normal(size=y.shape).astype(dtype)
     geometry = (x.shape, (2, 2), (2, 2), ((0, 0), (0, 0)))
-    ours = jit.max_pool2d_grad(grad, index, *geometry)
-    np.testing.assert_array_equal(ours, array.max_pool2d_grad(grad, index, *geometry))
+    ours = compiled.max_pool2d_grad(grad, index, *geometry)
+    np.testing.assert_array_equal(ours, reference.max_pool2d_grad(grad, index, *geometry))
 
 
 @pytest.mark.parametrize("pool", [2, 3])
@@ -302,7 +274,7 @@ def test_max_pooling_lets_nan_through(pool):
     for cell in range(pool * pool):
         x = np.zeros((1, 1, pool, pool))
         x.ravel()[cell] = np.nan
-        y, _ = jit.max_pool2d(x, (pool, pool), (pool, pool), ((0, 0), (0, 0)))
+        y, _ = compiled.max_pool2d(x, (pool, pool), (pool, pool), ((0, 0), (0, 0)))
         assert np.isnan(y).all()
 
 
@@ -314,121 +286,38 @@ def test_batch_norm_and_sums(rows, columns, dtype, mean, seed):
     grad = rng.normal(size=x.shape).astype(dtype)
     gamma, beta = rng.normal(size=(2, columns)).astype(dtype)
     exact = x.astype("float64")
-    y, m, v = jit.batch_norm(x, gamma, beta, 1e-3)
-    expected, em, ev = array.batch_norm(exact, gamma, beta, 1e-3)
+    y, m, v = compiled.batch_norm(x, gamma, beta, 1e-3)
+    expected, em, ev = reference.batch_norm(exact, gamma, beta, 1e-3)
     loose = {"float32": 2e-3, "float64": 1e-10}[dtype]  # x itself has lost digits to its mean
     np.testing.assert_allclose(y, expected, rtol=loose, atol=loose)
     np.testing.assert_allclose(m, em, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(v, ev, rtol=1e-3, atol=1e-6)
-    ours = jit.batch_norm_grad(grad, x, gamma, m, v, 1e-3)
-    theirs = array.batch_norm_grad(grad.astype("float64"), exact, gamma, em, ev, 1e-3)
+    ours = compiled.batch_norm_grad(grad, x, gamma, m, v, 1e-3)
+    theirs = reference.batch_norm_grad(grad.astype("float64"), exact, gamma, em, ev, 1e-3)
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a, b, rtol=loose, atol=loose * max(1, np.abs(b).max()))
         assert a.dtype == dtype
     agree(
-        jit.batch_norm_inference(x, gamma, beta, m, v, 1e-3),
-        array.batch_norm_inference(x, gamma, beta, m, v, 1e-3),
+        compiled.batch_norm_inference(x, gamma, beta, m, v, 1e-3),
+        reference.batch_norm_inference(x, gamma, beta, m, v, 1e-3),
         "float64" if dtype == "float64" else "float32",
     ) if dtype == "float64" or abs(mean) < 1 else None
     np.testing.assert_allclose(
-        jit.column_sums(grad), grad.sum(axis=0, dtype="float64"), rtol=1e-5, atol=1e-5
+        compiled.column_sums(grad), grad.sum(axis=0, dtype="float64"), rtol=1e-5, atol=1e-5
     )
 
 
 def test_sums_of_nothing():
     empty = np.zeros((0, 3), dtype="float32")
-    assert jit.column_sums(empty).tolist() == [0, 0, 0]
+    assert compiled.column_sums(empty).tolist() == [0, 0, 0]
 
 
 def test_batch_norm_of_a_large_mean_keeps_its_digits(rng):
     x = (rng.normal(size=(50_000, 2)) + 1000).astype("float32")
-    _, mean, variance = jit.batch_norm(x, np.ones(2, "f4"), np.zeros(2, "f4"), 1e-5)
+    _, mean, variance = compiled.batch_norm(x, np.ones(2, "f4"), np.zeros(2, "f4"), 1e-5)
     exact = x.astype("float64")
     np.testing.assert_allclose(mean, exact.mean(axis=0), rtol=1e-6)
     np.testing.assert_allclose(variance, exact.var(axis=0), rtol=1e-5)
-
-
-@pytest.mark.parametrize("order", ["contiguous", "channels_last", "strided"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_relu(order, dtype, rng):
-    x = in_order(rng.normal(size=(2, 3, 4, 6)).astype(dtype), order)
-    grad = in_order(rng.normal(size=x.shape).astype(dtype), order)
-    y, mask = jit.relu(x)
-    expected, expected_mask = array.relu(x)
-    np.testing.assert_array_equal(y, expected)
-    np.testing.assert_array_equal(mask, expected_mask)
-    assert mask.dtype == bool
-    np.testing.assert_array_equal(jit.relu(x, keep_mask=False)[0], expected)
-    assert jit.relu(x, keep_mask=False)[1] is None
-    np.testing.assert_array_equal(jit.relu_grad(grad, mask), array.relu_grad(grad, mask))
-    np.testing.assert_array_equal(
-        jit.relu_grad(np.ascontiguousarray(grad), mask), array.relu_grad(grad, mask)
-    )
-    assert y.dtype == dtype
-    y, mask = jit.relu(np.full(3, np.nan))
-    assert np.isnan(y).all()
-    assert not mask.any()
-
-
-@pytest.mark.parametrize("order", ["contiguous", "channels_last", "strided"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_dropout(order, dtype, rng):
-    x = in_order(rng.normal(size=(2, 3, 4, 6)).astype(dtype), order)
-    kept = kernels.dropout_mask(x, 0.4, rng)
-    y = jit.dropout(x, kept, 0.4)
-    np.testing.assert_allclose(y, np.where(kept, x.astype("float64") / 0.6, 0), rtol=1e-6)
-    np.testing.assert_allclose(y, array.dropout(x, kept, 0.4), rtol=1e-6)
-    assert y.dtype == dtype
-    transposed = np.ascontiguousarray(kept)
-    np.testing.assert_array_equal(jit.dropout(x, transposed, 0.4), y)
-    x[0, 0, 0, 0] = np.nan
-    assert np.isnan(jit.dropout(x, kept, 0.4)[0, 0, 0, 0])
-
-
-@pytest.mark.parametrize("order", ["contiguous", "channels_last", "strided"])
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(
-    ("name", "slots", "scalars"),
-    [
-        ("sgd", 1, (0.1, 0.9, False)),
-        ("sgd", 1, (0.1, 0.9, True)),
-        ("adam", 2, (0.1, 0.9, 0.999, 1e-8, 1)),
-        ("adam", 2, (0.1, 0.9, 0.999, 1e-3, 50)),
-    ],
-)
-def test_updates_of_optimizers(name, slots, scalars, order, dtype, rng):
-    drawn = [rng.normal(size=(3, 2, 5, 5)).astype(dtype) for _ in range(2 + slots)]
-    drawn[2:] = [np.abs(slot) for slot in drawn[2:]]
-    ours, theirs = ([in_order(a.copy(), order) for a in drawn] for _ in range(2))
-    exact = [a.astype("float64") for a in drawn]
-    getattr(jit, name)(*ours, *scalars)
-    getattr(array, name)(*theirs, *scalars)
-    getattr(array, name)(*exact, *scalars)
-    tolerance = {"float32": 1e-6, "float64": 1e-14}[dtype]
-    for a, b, c in zip(ours, theirs, exact, strict=True):
-        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
-        np.testing.assert_allclose(a, c, rtol=tolerance, atol=tolerance)
-    np.testing.assert_array_equal(ours[1], drawn[1])  # the gradient stays as it is
-    # Arrays in several orders of memory:
-    mixed = [in_order(drawn[0].copy(), "channels_last"), *(a.copy() for a in drawn[1:])]
-    getattr(jit, name)(*mixed, *scalars)
-    np.testing.assert_allclose(mixed[0], exact[0], rtol=tolerance, atol=tolerance)
-
-
-@pytest.mark.parametrize("other", ["float64", ">f4", "float16"])
-def test_arrays_of_several_dtypes_go_to_the_readable_kernels(other, rng, monkeypatch):
-    """Machine code would take the bytes of one dtype for another's."""
-    x, w = rng.normal(size=(2, 3, 5, 5)), rng.normal(size=(4, 3, 3, 3))
-    expected = array.conv2d(x, w, None)
-    got = kernels.conv2d(x.astype("float32"), w.astype(other), None)
-    np.testing.assert_allclose(got, expected, rtol=2e-2, atol=2e-2)
-    got = kernels.conv2d(x.astype(other), w.astype("float32"), None)
-    np.testing.assert_allclose(got, expected, rtol=2e-2, atol=2e-2)
-    layer = nn.Dense(4)
-    layer.build((None, 3))
-    y = layer.forward(x[:, :, 0, 0].astype(other))
-    exact = x[:, :, 0, 0] @ layer.params["W"].astype("float64")
-    np.testing.assert_allclose(y, exact, rtol=2e-2, atol=2e-2)
 
 
 def test_a_waiting_worker_holds_no_arrays():
@@ -494,12 +383,12 @@ def test_blas_is_held_to_one_thread_inside_and_gets_its_number_back():
 def test_calls_from_many_threads_at_once(rng):
     x = rng.normal(size=(8, 4, 12, 12)).astype("float32")
     w = rng.normal(size=(8, 4, 3, 3)).astype("float32")
-    expected = jit.conv2d(x, w, None)
+    expected = compiled.conv2d(x, w, None)
     wrong = []
 
     def work():
         for _ in range(20):
-            if not np.array_equal(jit.conv2d(x, w, None), expected):
+            if not np.array_equal(compiled.conv2d(x, w, None), expected):
                 wrong.append(1)
 
     workers = [threading.Thread(target=work) for _ in range(8)]
@@ -537,7 +426,7 @@ def train():
 def test_training_after_a_fork():
     code = TRAIN + (
         "import os\n"
-        "nn.kernels.compiled()._GRAIN = 0  # so that small work is shared out too\n"
+        "nn.kernels.compiled().sharing.GRAIN = 0  # so that small work is shared out too\n"
         "before = train()\n"
         "child = os.fork()\n"
         "if child == 0:\n"
@@ -548,7 +437,7 @@ def test_training_after_a_fork():
     assert result.stdout == "0\n", result.stderr
 
 
-def test_without_numba_the_readable_kernels_train_alike():
+def test_without_numba_the_tuned_kernels_train_alike():
     with_numba = run_code(TRAIN + "print(train(), nn.kernels.compiled() is not None)")
     without = run_code(
         "import sys; sys.modules['numba'] = None\n"

@@ -1,0 +1,170 @@
+"""Convolutions: each by the way that is fastest for its shapes.
+
+Kernels of 3 x 3 with many channels go to `winograd`, other dense ones to `gemm`, depthwise ones
+are plain loops here. Dilated and grouped convolutions run in `tiles`.
+"""
+
+import numpy as np
+
+from ... import memory, threads, tiles
+from ...compiling import compile_kernel
+from ...geometry import (
+    NO_PADDING,
+    Array,
+    Padding,
+    Pair,
+    channels_first,
+    channels_last,
+    output_size,
+)
+from ...tiles import (
+    cells_of,
+    flip_convolution,
+    is_depthwise,
+    repeat_channels,
+    repeat_channels_grad,
+)
+from . import gemm, winograd
+from .sharing import grain_for
+
+
+def conv2d(
+    x: Array,
+    w: Array,
+    b: Array | None,
+    stride: Pair = (1, 1),
+    padding: Padding = NO_PADDING,
+    dilation: Pair = (1, 1),
+    groups: int = 1,
+) -> Array:
+    """See `reference.conv2d`."""
+    if is_depthwise(w.shape, groups):
+        return _depthwise(repeat_channels(x, len(w)), w, b, stride, padding, dilation)
+    if not gemm.is_dense(dilation, groups):
+        return tiles.conv2d(x, w, b, stride, padding, dilation, groups)
+    kernel = (w.shape[2], w.shape[3])
+    out = output_size(x.shape[2:], kernel, stride, padding)
+    x = channels_last(x)
+    if winograd.suits(x, len(w), kernel, stride, out):
+        return channels_first(winograd.conv2d(x, w, b, padding, out))
+    return channels_first(gemm.conv2d(x, w, b, stride, padding, out))
+
+
+def conv2d_input_grad(
+    grad: Array,
+    w: Array,
+    x_shape: tuple[int, ...],
+    stride: Pair = (1, 1),
+    padding: Padding = NO_PADDING,
+    dilation: Pair = (1, 1),
+    groups: int = 1,
+) -> Array:
+    """See `reference.conv2d_input_grad`."""
+    f = grad.shape[1]
+    if is_depthwise(w.shape, groups) and f > x_shape[1]:
+        repeated = (x_shape[0], f, *x_shape[2:])
+        dx = conv2d_input_grad(grad, w, repeated, stride, padding, dilation, groups=f)
+        return repeat_channels_grad(dx, x_shape[1])
+    spread, flipped, around = flip_convolution(grad, w, x_shape, stride, padding, dilation, groups)
+    return conv2d(spread, flipped, None, (1, 1), around, dilation, groups)
+
+
+def conv2d_weight_grad(
+    grad: Array,
+    x: Array,
+    w_shape: tuple[int, ...],
+    stride: Pair = (1, 1),
+    padding: Padding = NO_PADDING,
+    dilation: Pair = (1, 1),
+    groups: int = 1,
+) -> Array:
+    """See `reference.conv2d_weight_grad`."""
+    if is_depthwise(w_shape, groups):
+        x = repeat_channels(x, grad.shape[1])
+        return _depthwise_weight_grad(grad, x, w_shape, stride, padding, dilation)
+    if not gemm.is_dense(dilation, groups) or 0 in grad.shape:
+        return tiles.conv2d_weight_grad(grad, x, w_shape, stride, padding, dilation, groups)
+    kernel = (w_shape[2], w_shape[3])
+    grad, x = channels_last(grad), channels_last(x)
+    if winograd.suits(x, w_shape[0], kernel, stride, grad.shape[1:3]):
+        return winograd.conv2d_weight_grad(grad, x, padding)
+    return gemm.conv2d_weight_grad(grad, x, kernel, stride, padding)
+
+
+@compile_kernel
+def _depthwise_samples(x, weights, y, window, part, lo, hi):
+    """Convolve each channel of the samples lo..hi with its own kernel; padding is skipped."""
+    (cells, b), (stride, dilation, before) = weights, window
+    _, h, w, c = x.shape
+    for n in range(lo, hi):
+        for row in range(y.shape[1]):
+            for column in range(y.shape[2]):
+                pixel = y[n, row, column]
+                pixel[:] = b
+                for i in range(cells.shape[0]):
+                    down = row * stride[0] - before[0] + i * dilation[0]
+                    if down < 0 or down >= h:
+                        continue
+                    for j in range(cells.shape[1]):
+                        right = column * stride[1] - before[1] + j * dilation[1]
+                        if right < 0 or right >= w:
+                            continue
+                        cell, weights = x[n, down, right], cells[i, j]
+                        for k in range(c):
+                            pixel[k] += cell[k] * weights[k]
+
+
+@compile_kernel
+def _depthwise_sums(grad, x, sums, window, part, lo, hi):
+    """Sum grad times the input under each cell of the kernel over the samples lo..hi."""
+    stride, dilation, before = window
+    _, h, w, c = x.shape
+    sums[part] = 0
+    sample = np.empty(sums.shape[1:], dtype=x.dtype)
+    for n in range(lo, hi):
+        sample[:] = 0
+        for row in range(grad.shape[1]):
+            for column in range(grad.shape[2]):
+                pixel = grad[n, row, column]
+                for i in range(sample.shape[0]):
+                    down = row * stride[0] - before[0] + i * dilation[0]
+                    if down < 0 or down >= h:
+                        continue
+                    for j in range(sample.shape[1]):
+                        right = column * stride[1] - before[1] + j * dilation[1]
+                        if right < 0 or right >= w:
+                            continue
+                        cell, total = x[n, down, right], sample[i, j]
+                        for k in range(c):
+                            total[k] += cell[k] * pixel[k]
+        sums[part] += sample
+
+
+def _depthwise(
+    x: Array, w: Array, b: Array | None, stride: Pair, padding: Padding, dilation: Pair
+) -> Array:
+    """See `tiles._depthwise`."""
+    x, cells = channels_last(x), cells_of(w)
+    n, f = x.shape[0], len(w)
+    out = output_size(x.shape[1:3], w.shape[2:], stride, padding, dilation)
+    y = memory.empty((n, *out, f), x.dtype)
+    b = np.zeros(f, x.dtype) if b is None else b
+    grain = grain_for(w.shape[2] * w.shape[3] * y[:1].size)
+    window = (stride, dilation, (padding[0][0], padding[1][0]))
+    threads.run(_depthwise_samples, n, x, (cells, b), y, window, grain=grain)
+    return channels_first(y)
+
+
+def _depthwise_weight_grad(
+    grad: Array, x: Array, w_shape: tuple[int, ...], stride: Pair, padding: Padding, dilation: Pair
+) -> Array:
+    """See `tiles._depthwise_weight_grad`."""
+    grad, x = channels_last(grad), channels_last(x)
+    f, _, *kernel = w_shape
+    sums = np.empty((threads.NUM_THREADS, *kernel, f))
+    grain = grain_for(kernel[0] * kernel[1] * grad[:1].size)
+    window = (stride, dilation, (padding[0][0], padding[1][0]))
+    parts = threads.run(_depthwise_sums, len(x), grad, x, sums, window, grain=grain)
+    dcells = sums[:parts].sum(axis=0).astype(grad.dtype)
+    # (KH, KW, F) -> (F, KH, KW) -> (F, 1, KH, KW)
+    return np.ascontiguousarray(dcells.transpose(2, 0, 1)).reshape(w_shape)

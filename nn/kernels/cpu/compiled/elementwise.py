@@ -1,0 +1,204 @@
+"""Functions of each number alone, and the updates of optimizers: one pass over memory.
+
+Each takes its arrays as vectors in the order of memory, and slices its part first: an index that
+counts from 0 lets the compiler use vector instructions.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba.extending import overload
+
+from ... import memory, threads
+from ...compiling import compile_kernel
+from ...formulas import FORMULAS, RELU, Formula
+from ...geometry import Array
+from ...tracing import in_python, record
+from .. import tuned
+from ..tuned.elementwise import in_memory_order
+from . import sharing
+
+# Names of what a part of a formula is called with, and of the formula's parameters.
+_NAMES = {"function": ("x",), "mask": ("x",), "gradient": ("grad", "kept")}
+_PARAMETERS = ("p0", "p1", "p2", "p3")
+# Functions that NumPy computes in vectors and Numba one by one, and how many other operations of a
+# formula make up for one of them, as its temporary arrays cost NumPy time.
+_SLOW, _MAKE_UP = (np.exp, np.expm1, np.log1p, np.tanh), 20
+
+
+# -------------------------------------------------------------------------------- formulas
+
+
+def _evaluate(formula, part, values):
+    """Return a formula's function, gradient or mask of numbers. Numba compiles `_evaluation`."""
+    raise NotImplementedError
+
+
+@overload(_evaluate, prefer_literal=True, jit_options={"error_model": "numpy"})
+def _evaluation(formula, part, values):
+    """Return the function to compile in place of `_evaluate`, with constants of its dtype."""
+    names = _NAMES[part.literal_value]
+    names += _PARAMETERS[: len(values) - len(names)]
+    steps = record(getattr(FORMULAS[formula.literal_value], part.literal_value), *names)
+    lines = [f"({', '.join(names)},) = values", *in_python(steps), f"return {steps[-1].result}"]
+    source = "def evaluate(formula, part, values):\n    " + "\n    ".join(lines)
+    namespace = {"np": np, "T": getattr(np, values[0].name)}
+    exec(source, namespace)
+    return namespace["evaluate"]
+
+
+@functools.cache
+def _is_faster(formula: Formula, part: str, parameters: int) -> bool:
+    """Return whether the compiled loop of a formula's function or gradient is faster than NumPy."""
+    if FORMULAS.get(formula.name) is not formula:  # a formula of the user's
+        return False
+    steps = record(getattr(formula, part), *_NAMES[part], *_PARAMETERS[:parameters])
+    return len(steps) >= _MAKE_UP * sum(step.operation in _SLOW for step in steps)
+
+
+@functools.cache
+def _activation(formula: str, keep_mask: bool) -> Callable[..., Any]:
+    @compile_kernel
+    def activate(x, y, mask, numbers, part, lo, hi):
+        x, y, mask = x[lo:hi], y[lo:hi], mask[lo:hi]
+        for k in range(x.size):
+            y[k] = _evaluate(formula, "function", (x[k], *numbers))
+            if keep_mask:
+                mask[k] = _evaluate(formula, "mask", (x[k],))
+
+    return activate
+
+
+@functools.cache
+def _activation_grad(formula: str) -> Callable[..., Any]:
+    @compile_kernel
+    def activate_grad(grad, kept, dx, numbers, part, lo, hi):
+        grad, kept, dx = grad[lo:hi], kept[lo:hi], dx[lo:hi]
+        for k in range(grad.size):
+            dx[k] = _evaluate(formula, "gradient", (grad[k], grad.dtype.type(kept[k]), *numbers))
+
+    return activate_grad
+
+
+def activate(
+    x: Array, formula: Formula, parameters: tuple[float, ...] = (), keep: bool = True
+) -> tuple[Array, Array | None]:
+    """See `reference.activate`."""
+    if not _is_faster(formula, "function", len(parameters)):
+        return tuned.activate(x, formula, parameters, keep)
+    keep_mask = keep and formula.mask is not None
+    y = memory.empty_like(x)  # in the same order of memory
+    mask = memory.empty_like(x, bool) if keep_mask else y
+    flat = in_memory_order(x, y, mask)
+    if flat is None:
+        return tuned.activate(x, formula, parameters, keep)
+    numbers = tuple([x.dtype.type(value) for value in parameters])
+    kernel = _activation(formula.name, keep_mask)
+    threads.run(kernel, x.size, *flat, numbers, grain=sharing.GRAIN)
+    return y, {"x": x, "y": y, "mask": mask}[formula.keeps] if keep else None
+
+
+def activate_grad(
+    grad: Array, kept: Array, formula: Formula, parameters: tuple[float, ...] = ()
+) -> Array:
+    """See `reference.activate_grad`."""
+    if not _is_faster(formula, "gradient", len(parameters)):
+        return tuned.activate_grad(grad, kept, formula, parameters)
+    dx = memory.empty_like(grad)
+    flat = in_memory_order(grad, kept, dx)
+    if flat is None:
+        return tuned.activate_grad(grad, kept, formula, parameters)
+    numbers = tuple([grad.dtype.type(value) for value in parameters])
+    threads.run(_activation_grad(formula.name), grad.size, *flat, numbers, grain=sharing.GRAIN)
+    return dx
+
+
+def relu(x: Array, keep_mask: bool = True) -> tuple[Array, Array | None]:
+    """See `reference.relu`."""
+    return activate(x, RELU, (), keep_mask)
+
+
+def relu_grad(grad: Array, mask: Array) -> Array:
+    """See `reference.relu_grad`."""
+    return activate_grad(grad, mask, RELU)
+
+
+# ------------------------------------------------------------------- dropout and optimizers
+
+
+@compile_kernel
+def _dropout(x, kept, y, scale, part, lo, hi):
+    zero = x.dtype.type(0)
+    x, kept, y = x[lo:hi], kept[lo:hi], y[lo:hi]
+    for k in range(x.size):
+        y[k] = x[k] * (scale if kept[k] else zero)
+
+
+@compile_kernel
+def _sgd(param, grad, velocity, rates, part, lo, hi):
+    lr, momentum, nesterov = rates
+    param, grad, velocity = param[lo:hi], grad[lo:hi], velocity[lo:hi]
+    for k in range(param.size):
+        velocity[k] = momentum * velocity[k] - lr * grad[k]
+        if nesterov:
+            param[k] += momentum * velocity[k] - lr * grad[k]
+        else:
+            param[k] += velocity[k]
+
+
+@compile_kernel
+def _adam(arrays, numbers, part, lo, hi):
+    beta1, rest1, beta2, rest2, root, eps, rate = numbers
+    param, grad, m, v = arrays
+    param, grad, m, v = param[lo:hi], grad[lo:hi], m[lo:hi], v[lo:hi]
+    for k in range(param.size):
+        m[k] = beta1 * m[k] + rest1 * grad[k]
+        v[k] = beta2 * v[k] + rest2 * (grad[k] * grad[k])
+        param[k] -= rate * m[k] / (root * np.sqrt(v[k]) + eps)
+
+
+def dropout(x: Array, kept: Array, rate: float) -> Array:
+    """See `reference.dropout`."""
+    y = memory.empty_like(x)
+    flat = in_memory_order(x, kept, y)
+    if flat is None:
+        return tuned.dropout(x, kept, rate)
+    threads.run(_dropout, x.size, *flat, x.dtype.type(1 / (1 - rate)), grain=sharing.GRAIN)
+    return y
+
+
+def sgd(
+    param: Array, grad: Array, velocity: Array, lr: float, momentum: float, nesterov: bool
+) -> None:
+    """See `reference.sgd`."""
+    flat = in_memory_order(param, grad, velocity)
+    if flat is None:
+        tuned.sgd(param, grad, velocity, lr, momentum, nesterov)
+        return
+    rates = (param.dtype.type(lr), param.dtype.type(momentum), nesterov)
+    threads.run(_sgd, param.size, *flat, rates, grain=sharing.GRAIN)
+
+
+def adam(
+    param: Array,
+    grad: Array,
+    m: Array,
+    v: Array,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    t: int,
+) -> None:
+    """See `reference.adam`."""
+    flat = in_memory_order(param, grad, m, v)
+    if flat is None:
+        tuned.adam(param, grad, m, v, lr, beta1, beta2, eps, t)
+        return
+    root, rate = 1 / math.sqrt(1 - beta2**t), lr / (1 - beta1**t)
+    scalars = (beta1, 1 - beta1, beta2, 1 - beta2, root, eps, rate)
+    numbers = tuple([param.dtype.type(value) for value in scalars])
+    threads.run(_adam, param.size, tuple(flat), numbers, grain=sharing.GRAIN)

@@ -1,0 +1,10 @@
+"""How much work of the compiled kernels is worth another thread."""
+
+# Numbers to read and write below which a second thread costs more than it saves: it takes 10 to 50
+# microseconds to start.
+GRAIN = 1 << 15
+
+
+def grain_for(size: int) -> int:
+    """Return how many samples of `size` numbers are worth a thread."""
+    return 1 + GRAIN // max(size, 1)
