@@ -12,7 +12,7 @@ digits, and so training takes other ways to places that should be as good. The l
 table counts the test images that the second kind puts into another class than the first: some 10%
 in float32, and by that chance alone two accuracies differ by 0.4 points. In float64, at a rate low
 enough for training not to be chaotic, rounding stays as small as it began, and the two are one and
-the same training. The compiled kernels use Winograd's way in it too, as otherwise in float32 alone.
+the same training. The compiled kernels use Winograd's algorithm in it too, as otherwise in float32 alone.
 """
 
 import argparse
@@ -30,7 +30,7 @@ DATA = {"mnist": "mnist", "cifar": "cifar10"}  # the options with their folders
 
 def work(task):
     if task["dtype"] == "float64" and task["variant"] == "nn":
-        from nn.kernels import winograd
+        from nn.kernels.cpu.compiled import winograd
 
         winograd.DTYPES = ("float64",)  # so that it tests all that float32 runs
     train, test, model, recipe = {"mnist": mnist, "cifar": cifar}[task["network"]](task)
