@@ -22,6 +22,26 @@ MODULES: dict[str, str] = {
     "nn.trace": "nn.inspect.trace",
 }
 
+#: Layers, as Keras and older NumPy libraries call them.
+LAYERS: dict[str, str] = {
+    "Affine": "Dense",
+    "AveragePooling2D": "AvgPool2D",
+    "BatchNormalization": "BatchNorm",
+    "GlobalAveragePooling2D": "GlobalAvgPool2D",
+    "GlobalMaxPooling2D": "GlobalMaxPool2D",
+    "GroupNormalization": "GroupNorm",
+    "LayerNormalization": "LayerNorm",
+    "MaxPooling": "MaxPool2D",
+    "MaxPooling2D": "MaxPool2D",
+    "Pooling2D": "MaxPool2D",
+    "Swish": "SiLU",
+    "UpSampling2D": "UpSample2D",
+    "ZeroPadding2D": "ZeroPad2D",
+}
+
+#: Activations by other names.
+ACTIVATIONS: dict[str, str] = {"swish": "silu"}
+
 #: Losses, as Keras and the literature call them.
 LOSSES: dict[str, str] = {
     "sparse_categorical_crossentropy": "categorical_crossentropy",

@@ -8,7 +8,7 @@ import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +17,6 @@ from ..layers import Layer
 from ..layers.observe import observe
 from ..layers.plan import named_layers
 from ..layers.stack import backward_params_through, lowest_trained
-
-if TYPE_CHECKING:
-    from ..model import Model
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 
@@ -58,7 +55,7 @@ class LayerTrace:
     weight_grad_norm: float | None = None
 
 
-def measure(model: "Model", x: Any, y: Any = None) -> list[LayerTrace]:
+def measure(model: Any, x: Any, y: Any = None) -> list[LayerTrace]:
     """Return what each layer does with a batch, the layers inside others included.
 
     It works on a copy of the model: running averages, gradients and generators stay as they are.

@@ -4,6 +4,7 @@ A layer's `backward` mirrors its `forward` line for line, and the arithmetic of 
 in `nn.kernels`.
 """
 
+from .. import compat
 from .activations import (
     ELU,
     GELU,
@@ -20,43 +21,37 @@ from .activations import (
     Softmax,
     Softplus,
     Softsign,
-    Swish,
     Tanh,
 )
 from .base import Layer
 from .config import NAME2ACTIVATION, NAME2LAYER, layer_from_config, register
 from .containers import Sequential
 from .conv import Conv2D, Conv2DTranspose, DepthwiseConv2D
-from .dense import Affine, Dense
+from .dense import Dense
 from .dropout import Dropout, GaussianNoise, SpatialDropout2D
 from .normalization import (
     BatchNorm,
     BatchNorm1D,
     BatchNorm2D,
-    BatchNormalization,
     GroupNorm,
-    GroupNormalization,
     LayerNorm,
-    LayerNormalization,
 )
 from .pooling import (
-    AveragePooling2D,
     AvgPool2D,
-    GlobalAveragePooling2D,
     GlobalAvgPool2D,
     GlobalMaxPool2D,
-    GlobalMaxPooling2D,
     MaxPool2D,
-    MaxPooling,
-    MaxPooling2D,
-    Pooling2D,
 )
 from .preprocessing import Rescale, Standardize
 from .recompute import Recompute
 from .reshaping import Flatten, Reshape
 from .residual import Residual
-from .resizing import UpSample2D, UpSampling2D, ZeroPad2D, ZeroPadding2D
+from .resizing import UpSample2D, ZeroPad2D
 from .weight_norm import WeightNorm
+
+NAME2ACTIVATION.add_aliases(compat.ACTIVATIONS)
+NAME2LAYER.add_aliases(compat.LAYERS)
+globals().update({alias: NAME2LAYER[alias] for alias in compat.LAYERS})
 
 __all__ = [
     "ELU",
@@ -65,13 +60,10 @@ __all__ = [
     "NAME2LAYER",
     "SELU",
     "Activation",
-    "Affine",
-    "AveragePooling2D",
     "AvgPool2D",
     "BatchNorm",
     "BatchNorm1D",
     "BatchNorm2D",
-    "BatchNormalization",
     "Conv2D",
     "Conv2DTranspose",
     "Dense",
@@ -80,22 +72,15 @@ __all__ = [
     "Exponential",
     "Flatten",
     "GaussianNoise",
-    "GlobalAveragePooling2D",
     "GlobalAvgPool2D",
     "GlobalMaxPool2D",
-    "GlobalMaxPooling2D",
     "GroupNorm",
-    "GroupNormalization",
     "HardSigmoid",
     "Layer",
     "LayerNorm",
-    "LayerNormalization",
     "LeakyReLU",
     "MaxPool2D",
-    "MaxPooling",
-    "MaxPooling2D",
     "Mish",
-    "Pooling2D",
     "ReLU",
     "ReLU6",
     "Recompute",
@@ -110,13 +95,11 @@ __all__ = [
     "Softsign",
     "SpatialDropout2D",
     "Standardize",
-    "Swish",
     "Tanh",
     "UpSample2D",
-    "UpSampling2D",
     "WeightNorm",
     "ZeroPad2D",
-    "ZeroPadding2D",
     "layer_from_config",
     "register",
+    *compat.LAYERS,
 ]

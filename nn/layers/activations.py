@@ -9,7 +9,7 @@ from typing import Any
 from .. import checks, cuda, kernels
 from ..kernels import formulas
 from .base import Array, Layer, Shape
-from .config import NAME2ACTIVATION, NAME2LAYER, activation_config, get_activation, register
+from .config import NAME2ACTIVATION, activation_config, get_activation, register
 
 
 class ElementwiseLayer(Layer):
@@ -290,9 +290,6 @@ class Softmax(ElementwiseLayer):
         return logits_grad / cuda.get_array_module(y).maximum(y, formulas.SMALLEST_SLOPE)
 
 
-Swish = SiLU
-NAME2LAYER["Swish"] = SiLU
-
 NAME2ACTIVATION.update(
     relu=ReLU,
     relu6=ReLU6,
@@ -301,7 +298,6 @@ NAME2ACTIVATION.update(
     selu=SELU,
     gelu=GELU,
     silu=SiLU,
-    swish=SiLU,
     mish=Mish,
     softplus=Softplus,
     sigmoid=Sigmoid,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import checks
+from ..registry import Registry
 from .base import COMMON, Layer
 
 #: Layers inside layers inside layers: no deeper than this.
@@ -15,10 +16,10 @@ MAX_DEPTH = 100
 MAX_LAYERS = 10_000
 
 #: Every layer class by the names under which models are saved and loaded.
-NAME2LAYER: dict[str, type[Layer]] = {}
+NAME2LAYER: Registry[type[Layer]] = Registry("Model", "class")
 
 #: Every activation class by the names that `activation=` and `Activation` take.
-NAME2ACTIVATION: dict[str, Callable[[], Layer]] = {}
+NAME2ACTIVATION: Registry[Callable[[], Layer]] = Registry("Activation", "activation")
 
 
 def register(cls: type[Layer]) -> type[Layer]:

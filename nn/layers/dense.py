@@ -4,7 +4,7 @@ from typing import Any
 
 from .. import checks, initializers, kernels, regularizers
 from .base import Array, Layer, Shape
-from .config import NAME2LAYER, register
+from .config import register
 from .weighted import WeightedLayer
 
 
@@ -120,7 +120,3 @@ class Dense(WeightedLayer):
     def to_config(self) -> dict[str, Any]:
         """Return the layer's class and arguments."""
         return self._weighted_config(units=self.units)
-
-
-Affine = Dense
-NAME2LAYER["Affine"] = Dense

@@ -13,7 +13,7 @@ import numpy as np
 from .. import checks, cuda, kernels
 from .base import Array, Layer, Shape
 from .budget import take_elements
-from .config import NAME2LAYER, register
+from .config import register
 
 
 @register
@@ -318,9 +318,3 @@ class GroupNorm(SampleNorm):
 def _pixels(x: Array) -> Array:
     """Return (N, C, ...) as (N, P, C), P positions with their channels side by side."""
     return kernels.to_rows(x).reshape(len(x), math.prod(x.shape[2:]), x.shape[1])
-
-
-BatchNormalization, LayerNormalization, GroupNormalization = BatchNorm, LayerNorm, GroupNorm
-NAME2LAYER.update(
-    BatchNormalization=BatchNorm, LayerNormalization=LayerNorm, GroupNormalization=GroupNorm
-)

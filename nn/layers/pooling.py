@@ -4,7 +4,7 @@ from typing import Any
 
 from .. import checks, cuda, kernels
 from .base import Array, Layer, Shape
-from .config import NAME2LAYER, register
+from .config import register
 from .conv import check_padding
 
 
@@ -178,16 +178,3 @@ class GlobalMaxPool2D(GlobalPool):
         won = xp.arange(h * w)[:, xp.newaxis] == index  # (N, H*W, C)
         dx = won * grad[:, xp.newaxis]  # (N, 1, C) -> (N, H*W, C)
         return kernels.channels_first(dx.reshape(n, h, w, c))
-
-
-MaxPooling2D = Pooling2D = MaxPooling = MaxPool2D
-AveragePooling2D, GlobalAveragePooling2D = AvgPool2D, GlobalAvgPool2D
-GlobalMaxPooling2D = GlobalMaxPool2D
-NAME2LAYER.update(
-    MaxPooling2D=MaxPool2D,
-    Pooling2D=MaxPool2D,
-    MaxPooling=MaxPool2D,
-    AveragePooling2D=AvgPool2D,
-    GlobalAveragePooling2D=GlobalAvgPool2D,
-    GlobalMaxPooling2D=GlobalMaxPool2D,
-)

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from .. import checks, cuda
-from ..data import Dataset
 from .activations import ElementwiseLayer
 from .base import Array, Layer, Shape
 from .budget import take_elements
@@ -159,22 +158,23 @@ class Standardize(ElementwiseLayer):
         Parameters
         ----------
         data
-            A `Dataset`, which may be larger than memory, or an array (N, C, ...): the inputs
-            of this layer. uint8 images count as scaled to [0, 1], as everywhere.
+            An array (N, C, ...), the inputs of this layer, or an object with such an array as its
+            attribute `x`, as a `Dataset` has it; it may be larger than memory. uint8 images count
+            as scaled to [0, 1], as everywhere.
 
         Raises
         ------
         ValueError
             For data of another shape than the layer was built for, or that are not finite.
         """
-        dataset = data if isinstance(data, Dataset) else Dataset(data)
-        self._check_shape(dataset.x.shape)
-        if self.built and dataset.x.shape[1] != len(self.buffers["mean"]):
+        x = data.x if hasattr(data, "x") else checks.real_array("Standardize", "data", data)
+        self._check_shape(x.shape)
+        if self.built and x.shape[1] != len(self.buffers["mean"]):
             raise ValueError(
                 f"[Standardize] was built for inputs of shape {self.built_shape}, "
-                f"got data {dataset.x.shape}."
+                f"got data {x.shape}."
             )
-        self.adapt_to_batches(_batches(dataset))
+        self.adapt_to_batches(_batches(x))
 
     def adapt_to_batches(self, batches: Iterable[Array]) -> None:
         """Measure mean and std on batches of floats (N, C, ...); see `adapt`."""
@@ -272,19 +272,22 @@ def adapt_first(layers: Sequence[Layer], data: Any) -> None:
     chain = flat(layers)
     start = next((k for k, layer in enumerate(chain) if type(layer) is not Rescale), len(chain))
     for path, layer in waiting:
-        if layer not in chain[start : start + 1] or not isinstance(data, Dataset):
+        if layer not in chain[start : start + 1] or not hasattr(data, "x"):
             raise RuntimeError(
                 f"[Standardize] layer {path} has no mean and std, and fit() measures them only "
                 "for a model's first layer, on a Dataset or arrays: call its adapt() before."
             )
         layer.adapt_to_batches(
-            forward_through(chain[:start], x, training=None) for x in _batches(data)
+            forward_through(chain[:start], x, training=None) for x in _batches(data.x)
         )
 
 
-def _batches(dataset: Dataset) -> Iterator[Array]:
-    for x, *_ in dataset.batches(_SAMPLES_AT_ONCE, shuffle=False, dtype="float64"):
-        yield x
+def _batches(x: Any) -> Iterator[np.ndarray]:
+    """Yield batches of an array as float64, bytes scaled to [0, 1]."""
+    scale = 255 if x.dtype == np.uint8 else 1
+    for start in range(0, len(x), _SAMPLES_AT_ONCE):
+        rows = np.asarray(cuda.to_cpu(x[start : start + _SAMPLES_AT_ONCE]))
+        yield rows.astype(np.float64) / scale
 
 
 def _to_axis_1(values: Array, x: Array) -> Array:

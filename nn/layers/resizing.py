@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import checks, kernels
 from .base import Array, Layer, Shape
-from .config import NAME2LAYER, register
+from .config import register
 
 _IMAGES = "images are (N, C, H, W); add Reshape((C, H, W)) before it."
 
@@ -163,7 +163,3 @@ def _margins(padding: Any) -> kernels.Padding:
         return rows, columns
     height, width = checks.pair("ZeroPad2D", "padding", padding, minimum=0)
     return (height, height), (width, width)
-
-
-UpSampling2D, ZeroPadding2D = UpSample2D, ZeroPad2D
-NAME2LAYER.update(UpSampling2D=UpSample2D, ZeroPadding2D=ZeroPad2D)
