@@ -1,16 +1,25 @@
-"""Large arrays from memory that was used before.
+"""A caching allocator: large arrays from memory that was used before.
 
-A fresh large array costs more than filling it: the operating system hands out its pages one
-by one, each zeroed first. Training makes arrays of the same sizes at every step, so memory that
-nobody uses any more is kept and given out again, as the caching allocators of PyTorch and CuPy
-do it: in blocks, which are cut into pieces, one for an array. A piece is never given out while
-anything still refers to it, a view included.
+A fresh large array costs more than filling it: the operating system provides its pages one by
+one, each zeroed first. Training allocates arrays of the same sizes at every step, so memory that
+is no longer used is cached and reused, as in the caching allocators of PyTorch and CuPy. It comes
+in buffers; a buffer that is larger than needed is split in two, and the two are merged again when
+both are idle.
+
+The allocator takes no lock and keeps no counts. A buffer is idle while it is a key of `_idle`.
+`dict.pop` removes it, for one caller only, and it comes back when the array that was made of it,
+and every view of that array, is gone: all of them refer to one `_Owner`, and the weak reference
+to the owner calls `dict.setdefault`. Each of these steps is a single call into C, so there is no
+moment between two instructions at which a buffer is both idle and in use. An exception (Ctrl-C at
+any instruction, a signal handler or a finalizer that allocates, a fork) can only lose a buffer
+that has been removed, and a lost buffer is freed like any other object. The weak reference runs
+no Python code, so it cannot swallow a KeyboardInterrupt as `__del__` would.
 """
 
+import functools
 import math
-import os
-import sys
-import threading
+import weakref
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -19,68 +28,39 @@ from .. import cuda
 
 # Smaller arrays come from the C library quickly enough.
 _SMALLEST = 1 << 16
-# Idle memory beyond what is in use that is kept for later, in bytes.
+# Idle memory that is kept when more memory is requested from the system, in bytes.
 _KEPT = 1 << 26
-_CACHE_LINE = 64  # pieces begin at a multiple of it, in bytes
+_CACHE_LINE = 64  # sizes of buffers are multiples of it, in bytes
 
 
-class _Piece:
-    """Bytes of a block, from `start` on."""
+class _Buffer:
+    """Memory for one array at a time; `parent` is the buffer that it is a part of, if any."""
 
-    def __init__(self, start: int, content: np.ndarray):
-        self.start, self.content, self.end = start, content, start + content.size
+    __slots__ = ("__weakref__", "interface", "memory", "parent", "sibling", "size")
 
-    def references(self) -> int:
-        return sys.getrefcount(self.content)
+    def __init__(self, memory: np.ndarray, parent: "_Buffer | None" = None):
+        self.memory: np.ndarray | None = memory
+        self.size = memory.size
+        self.interface = memory.__array_interface__
+        self.parent = parent
+        self.sibling: weakref.ref[_Buffer] | None = None  # the other part of the parent
 
-
-# What a piece counts that nobody uses; it depends on Python.
-_IDLE = _Piece(0, np.empty(1, dtype=np.uint8)).references()
-
-
-class _Block:
-    """Memory from the system, and the pieces that it was cut into, in order."""
-
-    def __init__(self, size: int):
-        self.memory = np.empty(size, dtype=np.uint8)
-        self.pieces: list[_Piece] = []
-
-    def in_use(self) -> int:
-        used = (piece for piece in self.pieces if piece.references() != _IDLE)
-        return sum(piece.content.size for piece in used)
-
-    def gaps(self) -> list[tuple[int, int]]:
-        """Return (size, start) of what lies free between the pieces in use."""
-        found, start = [], 0
-        for piece in self.pieces:
-            if piece.references() != _IDLE:
-                found.append((piece.start - start, start))
-                start = -(-piece.end // _CACHE_LINE) * _CACHE_LINE
-        return [*found, (self.memory.size - start, start)]
-
-    def cut(self, start: int, size: int) -> _Piece:
-        """Return a new piece, in the place of the idle ones there."""
-        for piece in [p for p in self.pieces if p.start < start + size and start < p.end]:
-            self.discard(piece)
-        # Through a memoryview of its own, so that views of the piece refer to it, not to the block.
-        piece = _Piece(start, np.frombuffer(self.memory.data[start : start + size], np.uint8))
-        self.pieces.append(piece)
-        self.pieces.sort(key=lambda piece: piece.start)
-        _pieces.setdefault(size, []).append(piece)
-        return piece
-
-    def discard(self, piece: _Piece) -> None:
-        """Forget a piece that nobody uses; its bytes can go into others."""
-        self.pieces.remove(piece)
-        same_size = _pieces[piece.content.size]
-        same_size.remove(piece)
-        if not same_size:
-            del _pieces[piece.content.size]
+    def halves(self) -> list["_Buffer"]:
+        """Return this part of its parent and the other one, if that still exists."""
+        sibling = self.sibling() if self.sibling is not None else None
+        return [self] if sibling is None else [self, sibling]
 
 
-_lock = threading.Lock()
-_blocks: list[_Block] = []
-_pieces: dict[int, list[_Piece]] = {}  # those of all blocks, by size
+class _Owner:
+    """The base of an array and of all its views: it dies with the last of them."""
+
+    __slots__ = ("__array_interface__", "__weakref__", "buffer", "on_death")
+    __array_interface__: dict[str, Any]
+    buffer: _Buffer
+    on_death: weakref.ref
+
+
+_idle: dict[_Buffer, Any] = {}  # the oldest first; the values mean nothing
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
@@ -95,35 +75,7 @@ def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     size = math.prod(shape) * dtype.itemsize
     if size < _SMALLEST:
         return np.empty(shape, dtype)
-    with _lock:
-        return _idle_piece(size).content.view(dtype).reshape(shape)
-
-
-def _idle_piece(size: int) -> _Piece:
-    """Return a piece that nobody uses: one of this size, or cut anew from where it fits best."""
-    for piece in _pieces.get(size, ()):
-        if piece.references() == _IDLE:
-            return piece
-    fitting = [(gap, start, block) for block in _blocks for gap, start in block.gaps()]
-    fitting = [found for found in fitting if found[0] >= size]
-    if fitting:
-        _, start, block = min(fitting, key=lambda found: found[0])
-        return block.cut(start, size)
-    _drop_idle_blocks()
-    _blocks.append(_Block(size))
-    return _blocks[-1].cut(0, size)
-
-
-def _drop_idle_blocks() -> None:
-    """Give idle blocks back to the system, where they are more than what is in use."""
-    in_use = {block: block.in_use() for block in _blocks}
-    idle = [block for block in _blocks if not in_use[block]]
-    if sum(block.memory.size for block in idle) <= sum(in_use.values()) + _KEPT:
-        return
-    for block in idle:
-        for piece in list(block.pieces):
-            block.discard(piece)
-        _blocks.remove(block)
+    return np.ndarray(shape, dtype, _use(_find(-(-size // _CACHE_LINE) * _CACHE_LINE)))
 
 
 def empty_like(x: np.ndarray, dtype: Any = None) -> np.ndarray:
@@ -139,11 +91,68 @@ def empty_like(x: np.ndarray, dtype: Any = None) -> np.ndarray:
     return empty(tuple(x.shape[axis] for axis in axes), dtype).transpose(back)
 
 
-def _forget_lock() -> None:
-    """After a fork, nobody in the child holds the lock."""
-    global _lock
-    _lock = threading.Lock()
+def _use(buffer: _Buffer) -> np.ndarray:
+    """Return the buffer as an array of bytes; the buffer is idle once nothing refers to it."""
+    owner = _Owner()
+    owner.buffer = buffer
+    owner.__array_interface__ = buffer.interface
+    owner.on_death = weakref.ref(owner, functools.partial(_idle.setdefault, buffer))
+    return np.asarray(owner)
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_lock)
+def _find(size: int) -> _Buffer:
+    """Return a buffer of at least this size that belongs to the caller alone."""
+    buffer = _take(size)
+    if buffer is None:
+        _merge()
+        buffer = _take(size)
+    if buffer is None:
+        _free_excess()
+        return _Buffer(np.empty(size, np.uint8))
+    return buffer if buffer.size - size < _SMALLEST else _split(buffer, size)
+
+
+def _take(size: int) -> _Buffer | None:
+    """Remove the smallest idle buffer of at least this size, and return it."""
+    while True:
+        # Of buffers of the same size the latest: its content may still be in the processor's cache.
+        fitting = [buffer for buffer in reversed(list(_idle)) if buffer.size >= size]
+        if not fitting:
+            return None
+        buffer = min(fitting, key=attrgetter("size"))
+        if _idle.pop(buffer, None) is not None:  # else another thread has taken it
+            return buffer
+
+
+def _split(buffer: _Buffer, size: int) -> _Buffer:
+    """Return a buffer of this size, the first part of another; the second part becomes idle."""
+    memory = _use(buffer)  # until both parts are freed
+    first, second = _Buffer(memory[:size], buffer), _Buffer(memory[size:], buffer)
+    first.sibling, second.sibling = weakref.ref(second), weakref.ref(first)
+    _idle[second] = True
+    return first
+
+
+def _merge() -> None:
+    """Free the parts of a buffer when both are idle; the buffer itself then becomes idle."""
+    part: _Buffer | None
+    for part in list(_idle):
+        while part is not None and part.parent is not None:
+            halves = part.halves()
+            if not all(half in _idle for half in halves):
+                break
+            for half in halves:
+                if _idle.pop(half, None) is not None:
+                    half.memory = None  # the list above still refers to the buffer
+            part = part.parent
+
+
+def _free_excess() -> None:
+    """Return idle memory beyond `_KEPT` to the system, the largest buffers first."""
+    whole = [buffer for buffer in list(_idle) if buffer.parent is None]
+    whole.sort(key=attrgetter("size"))
+    total = sum(buffer.size for buffer in whole)
+    while total > _KEPT:
+        largest = whole.pop()
+        total -= largest.size
+        _idle.pop(largest, None)

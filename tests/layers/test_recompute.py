@@ -238,8 +238,7 @@ def peak_of_a_step(recompute, monkeypatch):
     x = np.random.default_rng(0).normal(size=(16, 8, 32, 32)).astype("float32")
     y = np.arange(16) % 4
     model.train_step(x, y)  # what is made once is made now
-    monkeypatch.setattr(memory, "_blocks", [])  # from now on all memory is asked for anew
-    monkeypatch.setattr(memory, "_pieces", {})
+    monkeypatch.setattr(memory, "_idle", {})  # from now on all memory is asked for anew
     tracemalloc.start()
     model.train_step(x, y)
     peak = tracemalloc.get_traced_memory()[1]
