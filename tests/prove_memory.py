@@ -203,14 +203,16 @@ def in_thread(work):
 
 
 def allocate_in_between(call=lambda work: work(), step=1):
-    """At each instruction allocate, keep some arrays and free others; return how many."""
+    """At each instruction allocate, all idle memory or other sizes; return how many there were."""
     number, arrays = 0, Arrays()
 
     def work():
+        if random.random() < 0.5:  # take all that is idle
+            for size in sorted(buffer.size for buffer in list(memory._idle)):
+                arrays.add(memory.empty((size,), np.uint8))
+            return
         arrays.add(memory.empty((random.randint(UNIT, 9 * UNIT),), np.uint8))
         arrays.add(allocate_everywhere())
-        if len(arrays.held) > 8:
-            del arrays.held[random.choice(list(arrays.held))]
 
     def run():
         arrays.add(allocate_everywhere())
@@ -218,8 +220,8 @@ def allocate_in_between(call=lambda work: work(), step=1):
 
     while at_instruction(number, lambda: call(work), run):
         arrays.check()
-        while len(arrays.held) > 8:
-            del arrays.held[next(iter(arrays.held))]
+        arrays.held.clear()
+        memory._idle.clear()  # else what is taken grows from time to time
         number += step
     return number
 

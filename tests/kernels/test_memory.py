@@ -101,6 +101,13 @@ def test_the_smallest_buffer_that_fits_is_used():
     assert [address(x) for x in held] == places
 
 
+def test_of_buffers_of_one_size_the_latest_is_used():
+    first, last = memory.empty((70_000,), "uint8"), memory.empty((70_000,), "uint8")
+    place = address(last)
+    del first, last
+    assert address(memory.empty((70_000,), "uint8")) == place
+
+
 def test_small_arrays_that_are_held_do_not_keep_large_buffers_from_use():
     """As with predictions that a user collects, each computed by way of large arrays."""
     results, places = [], set()
@@ -198,7 +205,7 @@ def test_an_exception_loses_no_memory_for_good():
 def test_an_allocation_between_any_two_instructions():
     """As by a signal handler, a finalizer or another thread."""
     with prove_memory.small_limit():
-        assert prove_memory.allocate_in_between(step=5) > 1000
+        assert prove_memory.allocate_in_between(step=2) > 1000
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -209,7 +216,7 @@ def test_a_fork_between_two_instructions():
 
 
 def test_finalizers_that_allocate_or_keep_the_array(capsys):
-    prove_memory.prove_garbage(argparse.Namespace(cycles=200))
+    prove_memory.prove_garbage(argparse.Namespace(cycles=100))
 
 
 def test_threads_that_free_the_arrays_of_others(capsys):
