@@ -45,10 +45,10 @@ class _Buffer:
         self.parent = parent
         self.sibling: weakref.ref[_Buffer] | None = None  # the other part of the parent
 
-    def halves(self) -> list["_Buffer"]:
+    def halves(self) -> set["_Buffer"]:
         """Return this part of its parent and the other one, if that still exists."""
         sibling = self.sibling() if self.sibling is not None else None
-        return [self] if sibling is None else [self, sibling]
+        return {self} if sibling is None else {self, sibling}
 
 
 class _Owner:
@@ -139,7 +139,7 @@ def _merge() -> None:
     for part in list(_idle):
         while part is not None and part.parent is not None:
             halves = part.halves()
-            if not all(half in _idle for half in halves):
+            if not _idle.keys() >= halves:
                 break
             for half in halves:
                 if _idle.pop(half, None) is not None:
