@@ -4,6 +4,8 @@ import functools
 import importlib.util
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import hypothesis
@@ -90,6 +92,19 @@ def to_device(device):
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a disk of 600 kB."""
+    as_root = hasattr(os, "geteuid") and os.geteuid() == 0
+    if not as_root or not sys.platform.startswith("linux"):
+        pytest.skip("mounts a disk")
+    command = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(tmp_path)]
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("no disk can be mounted here")
+    yield tmp_path
+    subprocess.run(["umount", str(tmp_path)], check=True)
 
 
 @pytest.fixture(scope="session")

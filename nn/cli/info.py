@@ -80,9 +80,11 @@ def _kernels() -> dict[str, str]:
     if importlib.util.find_spec("numba") is None:
         return {"used": "NumPy", "why": "Numba is not installed (the extra 'fast')"}
     try:
-        import numba  # noqa: F401
+        from numba.core import config
     except ImportError as error:
         return {"used": "NumPy", "why": f"Numba cannot be imported: {error}"}
+    if config.DISABLE_JIT:  # type: ignore[attr-defined]
+        return {"used": "NumPy", "why": "NUMBA_DISABLE_JIT is set"}
     return {"used": "NumPy", "why": "the compiled kernels cannot be imported"}
 
 

@@ -148,18 +148,6 @@ def test_a_file_that_grows_too_large(saved, small_files, suffix):
     assert h5py.h5f.get_obj_count(h5py.h5f.OBJ_ALL, kinds) == 0
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A folder on a disk of 600 kB."""
-    if not AS_ROOT or not sys.platform.startswith("linux"):
-        pytest.skip("mounts a disk")
-    command = ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(tmp_path)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("no disk can be mounted here")
-    yield tmp_path
-    subprocess.run(["umount", str(tmp_path)], check=True)
-
-
 @pytest.mark.parametrize("suffix", ["hdf5", "npz"])
 def test_a_full_disk(small_disk, suffix):
     path = small_disk / f"model.{suffix}"

@@ -1,0 +1,195 @@
+"""The cache of machine code: whatever happens to it, kernels run and are those of the sources."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_jit import TRAIN, run_code
+
+pytest.importorskip("numba", reason="needs Numba (the extra 'fast')")
+import numba
+
+from nn import commands
+from nn.kernels import compiling
+from nn.kernels.compiling import compile_kernel
+
+
+def double(x):
+    for k in range(x.size):
+        x[k] += x[k]
+
+
+def negate(x):
+    for k in range(x.size):
+        x[k] = -x[k]
+
+
+def hits(function=double, factor=2):
+    """Call a function as a new process would; return how often it came from the cache."""
+    kernel = compile_kernel(function)
+    x = np.arange(5.0)
+    kernel(x)
+    np.testing.assert_array_equal(x, np.arange(5.0) * factor)
+    return sum(kernel.stats.cache_hits.values())
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty folder for machine code."""
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def files(cache):
+    return [path for path in cache.rglob("*") if path.is_file()]
+
+
+def test_code_is_kept_and_used_again(cache):
+    assert hits() == 0
+    assert len(files(cache)) == 1
+    assert hits() == 1
+
+
+def flip(position):
+    def change(content):
+        at = int(position * (len(content) - 1))
+        return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+    return change
+
+
+DAMAGE = {
+    "emptied": lambda content: b"",
+    "first byte only": lambda content: content[:1],
+    "cut in half": lambda content: content[: len(content) // 2],
+    "last byte missing": lambda content: content[:-1],
+    "a byte more": lambda content: content + b"\0",
+    "zeros": lambda content: bytes(len(content)),
+    "a bit of the checksum": flip(0),
+    "a bit of the code": flip(0.5),
+    "the last bit": flip(1),
+    "text": lambda content: b"no code at all\n" * 100,
+}
+
+
+@pytest.mark.parametrize("change", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_file_is_compiled_anew_and_replaced(cache, change):
+    hits()
+    for path in files(cache):
+        path.write_bytes(change(path.read_bytes()))
+    assert hits() == 0
+    assert hits() == 1
+
+
+def test_files_that_are_gone_or_in_the_way(cache):
+    hits()
+    (path,) = files(cache)
+    path.unlink()
+    assert (hits(), hits()) == (0, 1)
+    shutil.rmtree(cache)
+    assert (hits(), hits()) == (0, 1)
+    path.unlink()
+    path.mkdir()  # which can be neither read nor replaced
+    assert (hits(), hits()) == (0, 0)
+    assert list(cache.rglob("*.tmp.*")) == []
+
+
+def test_the_code_of_another_kernel_is_not_run(cache):
+    hits()
+    (path,) = files(cache)
+    hits(negate, -1)
+    (other,) = set(files(cache)) - {path}
+    shutil.copy(other, path)
+    assert (hits(), hits()) == (0, 1)
+
+
+def test_a_full_disk(small_disk, monkeypatch):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(small_disk / "cache"))
+    kernel = compile_kernel(double)  # the folder for its code is there
+    filler = small_disk / "filler"
+    with filler.open("wb", buffering=0) as stream, pytest.raises(OSError, match="No space"):
+        while True:
+            stream.write(bytes(4096))
+    x = np.ones(3)
+    kernel(x)
+    assert list(x) == [2, 2, 2]
+    assert (hits(), files(small_disk)) == (0, [filler])
+    filler.write_bytes(bytes(100_000))
+    assert (hits(), hits()) == (0, 1)
+
+
+def test_a_disk_that_becomes_read_only(small_disk, monkeypatch):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(small_disk / "cache"))
+    hits()
+    kept, new = compile_kernel(double), compile_kernel(negate)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    for kernel, result, found in ((kept, 2, 1), (new, -1, 0)):
+        x = np.ones(1)
+        kernel(x)
+        assert (x[0], sum(kernel.stats.cache_hits.values())) == (result, found)
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A copy of the kernels' sources, which count as those that run; a function to import it."""
+    folder = Path(shutil.copytree(Path(compiling.__file__).parent, tmp_path / "kernels"))
+    monkeypatch.setattr(compiling, "__file__", str(folder / "compiling.py"))
+    compiling._sources.cache_clear()
+    yield folder, compiling._sources.cache_clear
+    compiling._sources.cache_clear()
+
+
+def test_code_of_other_sources_is_not_used(cache, checkout):
+    folder, import_again = checkout
+    hits()
+    with (folder / "vectors.py").open("a") as stream:
+        stream.write("# changed\n")
+    assert hits() == 1  # of the sources that this process imported
+    import_again()
+    assert (hits(), hits()) == (0, 1)
+    (folder / "vectors.py").rename(folder / "other.py")
+    import_again()
+    assert (hits(), hits()) == (0, 1)
+    assert len(files(cache)) == 1  # that of the old sources was replaced
+
+
+def test_without_sources_nothing_is_kept(cache, checkout):
+    folder, import_again = checkout
+    shutil.rmtree(folder)
+    import_again()
+    assert (hits(), hits(), files(cache)) == (0, 0, [])
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_two_machines_or_versions_share_a_folder(cache, monkeypatch, number):
+    hits()
+    other = list(compiling._platform())
+    other[number] += "!"
+    with monkeypatch.context() as patch:
+        patch.setattr(compiling, "_platform", lambda: tuple(other))
+        assert (hits(), hits()) == (0, 1)
+    assert hits() == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_the_first_compilation_on_a_full_disk_says_nothing(tmp_path):
+    code = TRAIN + "import sys; sys.stderr = open('/dev/full', 'w'); print(train() > 0)"
+    result = run_code(code + "; sys.stderr = None", NUMBA_CACHE_DIR=str(tmp_path))
+    assert result.stdout == "True\n", result.stderr
+
+
+def test_numba_disable_jit():
+    code = TRAIN + "print(train(), nn.kernels.compiled())"
+    loss, compiled = run_code(code, NUMBA_DISABLE_JIT="1").stdout.split()
+    expected = run_code(TRAIN + "print(train())").stdout
+    assert compiled == "None"
+    assert float(loss) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_info_names_numba_disable_jit(monkeypatch):
+    monkeypatch.setattr("nn.kernels.compiled", lambda: None)
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
+    kernels = commands.info.about_machine()["kernels"]
+    assert kernels == {"used": "NumPy", "why": "NUMBA_DISABLE_JIT is set"}
