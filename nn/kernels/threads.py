@@ -1,28 +1,74 @@
 """Threads for the compiled kernels: one call, its range shared out over the cores.
 
-A compiled kernel lets go of Python's global lock and works on a part `lo..hi` of its range;
-`run` gives each core one part. The parts depend only on the number of threads, so results
-repeat bit for bit. Parts that call BLAS do so each on its own, so BLAS is held to one thread
-for that time and given its own number back afterwards.
+A compiled kernel releases Python's global lock and works on a part `lo..hi` of its range; `run`
+makes one part for each core. The parts depend only on the number of threads, so results repeat
+bit for bit. Parts that call BLAS do so each on its own, so BLAS is held to one thread for that
+time and given its own number back afterwards.
+
+A part belongs to the thread that claims it first: a worker thread, or the caller, which takes
+those that no worker has begun when its own is done. So a caller waits only for parts that run
+already, never for a worker that is gone, busy or not started. There is no lock here: all state
+changes by single operations on lists and dictionaries, which are atomic in Python. So `run` may
+be called by a signal handler or `__del__` in the middle of another `run`, and an exception may
+come at any line: `_finish` can always be called again.
 """
 
+import contextlib
 import functools
 import importlib
+import math
 import os
+import sys
 import threading
 from collections.abc import Callable
-from queue import SimpleQueue
+from pathlib import Path
+from queue import Empty, SimpleQueue
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 
+def _limit(group: Path) -> float:
+    """Return how many cores' time a control group of Linux leaves its processes."""
+    try:
+        quota, period = (group / "cpu.max").read_text().split()
+    except (OSError, ValueError):  # no such group, or one of the first version
+        try:
+            quota, period = ((group / f"cpu.cfs_{n}_us").read_text() for n in ("quota", "period"))
+        except OSError:
+            return math.inf
+    return int(quota) / int(period) if quota.strip().isdigit() else math.inf  # "max" or -1
+
+
+def _quota(root: Path = Path("/")) -> float:
+    """Return how many cores' time this process gets, in a container for example; or infinity.
+
+    The limits of the control groups around its own count too. In a container the group may have
+    the name that it has outside, where only the topmost folder exists.
+    """
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:  # not on Linux
+        return math.inf
+    fields = [line.split(":", 2) for line in lines]  # hierarchy, controllers, path
+    own = [path for _, names, path in fields if names == "" or "cpu" in names.split(",")]
+    tops = [root / "sys/fs/cgroup", root / "sys/fs/cgroup/cpu"]
+    groups = [top / path.lstrip("/") for top in tops for path in own] + tops
+    return min(_limit(place) for group in groups for place in (group, *group.parents))
+
+
 def _cores() -> int:
-    """Return how many cores this process may use."""
+    """Return how many cores this process may use.
+
+    Of a quota of 2.5 cores 2 are used: a third thread would use up the time early, and all
+    threads would be stopped until the next period. What is left serves the threads of the data.
+    """
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return max(1, math.floor(min(cores, _quota())))
 
 
 def _wanted() -> int:
@@ -34,12 +80,38 @@ def _wanted() -> int:
 #: Threads that a kernel is shared out over.
 NUM_THREADS = _wanted()
 
-_lock = threading.Lock()
-_tasks: SimpleQueue | None = None  # of (kernel, arguments, where to say that it is done)
+_PATIENCE = 0.1  # seconds until a caller looks whether the worker that it waits for is alive
+
+_tasks: SimpleQueue = SimpleQueue()  # of calls, once for each part that a worker may claim
 _posted = np.zeros(1, dtype=np.int64)  # changes when there are new tasks
-_running = 0  # calls under way that hold BLAS to one thread
+_workers: dict[int, threading.Thread] = {}
+_running: list["_Call"] = []  # those that hold BLAS to one thread, see `_release_blas`
 _blas: list[Any] = []  # threadpoolctl's controllers of the BLAS libraries
-_own_numbers: list[int] = []  # and their numbers of threads when nobody holds them
+
+
+class _Call:
+    """A kernel that is being run: who runs which part, and how it ended."""
+
+    def __init__(self, kernel: Callable[..., Any], arguments: Any, total: int, count: int):
+        self.kernel, self.arguments = kernel, arguments
+        self.bounds = [total * k // count for k in range(count + 1)]
+        self.owners: dict[int, threading.Thread | None] = {}  # of each part; None is the caller
+        self.ended: dict[int, BaseException | None] = {}  # the workers' parts, with the error
+        self.reports: SimpleQueue = SimpleQueue()  # wakes the caller when a part has ended
+        self.marks = np.zeros(count, dtype=np.int64)  # the same for a caller that is awake
+        self.lowered: list[tuple[Any, int]] = []  # BLAS libraries, their own numbers of threads
+        self.over = False
+
+    def claim(self, owner: threading.Thread | None) -> int | None:
+        """Give a part that nobody has begun to a thread; return it, or None if there is none."""
+        first = 0 if owner is None else 1  # part 0 is the caller's
+        for part in range(first, len(self.marks)):
+            if part not in self.owners and self.owners.setdefault(part, owner) is owner:
+                return part
+        return None
+
+    def run_part(self, part: int) -> None:
+        self.kernel(*self.arguments, part, self.bounds[part], self.bounds[part + 1])
 
 
 def parts(total: int, grain: int) -> int:
@@ -71,108 +143,179 @@ def run(
     if count == 1 and not blas:
         kernel(*arguments, 0, 0, total)
         return 1
-    bounds = [total * k // count for k in range(count + 1)]
-    done, marks = SimpleQueue[BaseException | None](), np.zeros(count, dtype=np.int64)
-    if blas:
-        _hold_blas()
+    call = _Call(kernel, arguments, total, count)
     try:
-        for part in range(1, count):
-            work = (*arguments, part, bounds[part], bounds[part + 1])
-            _workers().put((kernel, work, done, marks, part))
-        _posted[0] += 1
-        kernel(*arguments, 0, bounds[0], bounds[1])
-        waiting = _waiting()
-        if waiting is not None:
-            waiting.await_marks(marks)
-        errors = [done.get() for _ in range(1, count)]
-    finally:
-        if blas:
-            _release_blas()
-    for error in errors:
+        try:
+            if blas:
+                _hold_blas(call)
+            if count > 1 and _has_workers():
+                for _ in range(1, count):
+                    _tasks.put(call)
+                _posted[0] += 1
+            while (part := call.claim(None)) is not None:
+                call.run_part(part)
+                call.marks[part] = 1
+        finally:
+            _finish(call)
+    except BaseException:
+        _finish(call)  # once more, if the first was interrupted
+        raise
+    for error in call.ended.values():
         if error is not None:
             raise error
     return count
 
 
+def _finish(call: _Call) -> None:
+    """End a call: no part is begun any more, those begun have ended, and BLAS is released."""
+    while call.claim(None) is not None:  # after an error in the caller's thread
+        pass
+    spin_wait = _spin_wait() if any(call.owners.values()) else None
+    if spin_wait is not None:
+        spin_wait.await_marks(call.marks)
+    for part, owner in sorted(call.owners.items()):
+        while owner is not None and part not in call.ended:
+            try:
+                call.reports.get(timeout=_PATIENCE)
+            except Empty:
+                gone = sys.is_finalizing() or not owner.is_alive()
+                if gone and part not in call.ended:
+                    call.ended[part] = RuntimeError(f"thread '{owner.name}' ended within a kernel")
+    call.arguments = ()  # `_tasks` may still hold the call, but no arrays
+    if _running:
+        _release_blas(call)
+
+
+# --------------------------------------------------------------------------------- workers
+
+
 @functools.cache
-def _waiting() -> ModuleType | None:
-    """Return the module of that name, or None without Numba: threads then sleep when they wait."""
+def _spin_wait() -> ModuleType | None:
+    """Return the module `waiting`, compiled; or None, without Numba: threads then sleep at once."""
     try:
-        return importlib.import_module(".waiting", __package__)
-    except ImportError:
+        waiting = importlib.import_module(".waiting", __package__)
+        waiting.await_marks(_posted)
+        waiting.mark_and_await(np.zeros(1, dtype=np.int64), 0, _posted, _posted[0], False)
+    except Exception:  # no kernel needs it
         return None
+    return waiting
 
 
-def _workers() -> SimpleQueue:
-    """Return the queue that the worker threads take their tasks from, started at the first use."""
-    global _tasks
-    if _tasks is None:
-        with _lock:
-            if _tasks is None:
-                queue: SimpleQueue = SimpleQueue()
-                for number in range(1, NUM_THREADS):
-                    name = f"nn.kernels-{number}"
-                    threading.Thread(target=_work, args=(queue,), name=name, daemon=True).start()
-                _tasks = queue
-    return _tasks
+def _has_workers() -> bool:
+    """Return whether there are threads to share work with; start those that are missing.
+
+    There are none while the interpreter ends, and this thread must not wait for any while it
+    holds the lock of Numba's compiler, as a signal handler may: they could wait for that lock.
+    """
+    if sys.is_finalizing():
+        return False
+    spin_wait = _spin_wait()
+    if spin_wait is not None and spin_wait.is_compiling():
+        return False
+    if len(_workers) < NUM_THREADS - 1:
+        for number in range(1, NUM_THREADS):
+            if number not in _workers and not _start_worker(number):
+                break
+    return bool(_workers)
 
 
-def _work(tasks: SimpleQueue) -> None:
-    """Do tasks for ever. The mark says that one is done and that this thread holds no lock."""
-    marks, part = np.zeros(1, dtype=np.int64), 0
-    while True:
-        waiting = _waiting()
-        if waiting is not None:
-            seen = _posted[0]
-            waiting.mark_and_await(marks, part, _posted, seen, tasks.empty())
-        kernel, arguments, done, marks, part = tasks.get()
+def _start_worker(number: int) -> bool:
+    """Start a worker thread, unless another caller does; return whether the system allows it."""
+    name = f"nn.kernels-{number}"
+    worker = threading.Thread(target=_work, args=(_tasks, number), name=name, daemon=True)
+    if _workers.setdefault(number, worker) is worker:
         try:
-            kernel(*arguments)
-        except BaseException as error:  # for the caller's thread to raise
-            done.put(error)
-        else:
-            done.put(None)
-        del kernel, arguments, done  # while it waits, the thread is to hold no arrays
+            worker.start()
+        except RuntimeError:
+            return False
+        finally:
+            if worker.ident is None:  # it was not started
+                _workers.pop(number, None)
+    return True
 
 
-def _hold_blas() -> None:
-    """Hold BLAS to one thread, if this is the first of the calls under way."""
-    global _running
-    with _lock:
-        if not _blas:
-            _find_blas()
-        _running += 1
-        if _running == 1:
-            _own_numbers[:] = [library.num_threads for library in _blas]
-            for library in _blas:
-                library.set_num_threads(1)
+def _work(tasks: SimpleQueue, number: int) -> None:
+    """Run parts of the calls posted, for ever."""
+    worker = threading.current_thread()
+    spin_wait, marks, part = _spin_wait(), np.zeros(1, dtype=np.int64), 0
+    try:
+        while True:
+            if spin_wait is not None:  # the mark says that this thread holds no lock any more
+                seen = _posted[0]
+                spin_wait.mark_and_await(marks, part, _posted, seen, tasks.empty())
+            marks, part = _run_a_part(tasks.get(), worker)
+    finally:
+        _workers.pop(number, None)
 
 
-def _release_blas() -> None:
-    """Give BLAS its own number of threads back, if this was the last of the calls under way."""
-    global _running
-    with _lock:
-        _running -= 1
-        if _running == 0:
-            for library, number in zip(_blas, _own_numbers, strict=True):
+def _run_a_part(call: _Call, worker: threading.Thread) -> tuple[np.ndarray, int]:
+    """Run a part of a call, if one is left; return which mark is to be set for it.
+
+    It is a function so that the thread holds no arrays while it waits.
+    """
+    part = call.claim(worker)
+    if part is None:
+        return call.marks, 0  # which nobody reads: part 0 is the caller's
+    try:
+        call.run_part(part)
+        call.ended[part] = None
+    except BaseException as error:  # for the caller's thread to raise
+        call.ended[part] = error
+    call.reports.put(None)
+    return call.marks, part
+
+
+# ------------------------------------------------------------------------------------ BLAS
+
+
+def _hold_blas(call: _Call) -> None:
+    """Hold BLAS to one thread; the call that changes a number notes it."""
+    if not _blas:
+        _blas[:] = _find_blas()
+    _running.append(call)
+    for library in _blas:
+        number = library.num_threads
+        if number != 1:
+            call.lowered.append((library, number))
+            library.set_num_threads(1)
+
+
+def _release_blas(call: _Call) -> None:
+    """Give BLAS its own number of threads back, if no call that is running needs one thread.
+
+    A call that noted a number stays in `_running` until then, so that no number is lost.
+    """
+    call.over = True
+    calls = list(_running)
+    if all(other.over for other in calls):
+        for other in calls:
+            for library, number in other.lowered:
                 library.set_num_threads(number)
+    else:
+        calls = [] if call.lowered else [call]
+    for other in calls:
+        with contextlib.suppress(ValueError):  # another thread removed it
+            _running.remove(other)
 
 
-def _find_blas() -> None:
-    """Note the BLAS libraries of this process: NumPy's, and any other that is loaded by now."""
-    from threadpoolctl import ThreadpoolController
-
-    found = ThreadpoolController().select(user_api="blas").lib_controllers
-    _blas.extend(found)
+def _find_blas() -> list[Any]:
+    """Return the BLAS libraries of this process: NumPy's, and any other that is loaded by now."""
+    try:
+        from threadpoolctl import ThreadpoolController
+    except ImportError:  # while the interpreter ends
+        return []
+    return ThreadpoolController().select(user_api="blas").lib_controllers
 
 
 def _forget_threads() -> None:
     """After a fork the child has none of the threads and nobody's calls."""
-    global _tasks, _running, _lock
-    if _running:
-        for library, number in zip(_blas, _own_numbers, strict=True):
-            library.set_num_threads(number)
-    _tasks, _running, _lock = None, 0, threading.Lock()
+    global _tasks
+    _tasks = SimpleQueue()
+    _workers.clear()
+    for call in list(_running):
+        call.over = True
+    for call in list(_running):
+        _release_blas(call)
 
 
 if hasattr(os, "register_at_fork"):

@@ -9,6 +9,7 @@ not hold Python's global lock.
 from typing import Any
 
 from numba import types
+from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 
 from .compiling import compile_kernel
@@ -61,3 +62,8 @@ def mark_and_await(marks, part, counter, seen, look):
             for _ in range(_PAUSE):
                 _load(counter, 0)
             return
+
+
+def is_compiling() -> bool:
+    """Return whether this thread holds the lock of Numba's compiler, which other threads need."""
+    return global_compiler_lock.is_locked()

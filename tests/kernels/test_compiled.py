@@ -38,22 +38,25 @@ def agree(ours, theirs, dtype):
         np.testing.assert_allclose(ours, theirs, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
 
 
-@pytest.fixture(scope="module")
-def two_workers():
-    """Worker threads for three parts, whatever the number of cores."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(threads, "NUM_THREADS", 3)
-        patch.setattr(threads, "_tasks", None)
-        yield threads._workers()
-
-
 @pytest.fixture(autouse=True, params=[1, 3])
-def share_out_small_work(request, monkeypatch, two_workers):
+def share_out_small_work(request, monkeypatch):
     """Run each test in one part and in three, however small the arrays."""
     monkeypatch.setattr(threads, "NUM_THREADS", request.param)
-    monkeypatch.setattr(threads, "_tasks", two_workers)
-    monkeypatch.setattr(sharing, "GRAIN", 0)
-    monkeypatch.setattr(gemm, "_GRAIN", 0)
+    monkeypatch.setattr(jit, "_GRAIN", 0)
+    monkeypatch.setattr(products, "_GRAIN", 0)
+
+
+def test_every_compiled_function_has_a_readable_twin():
+    compiled = {
+        name
+        for name, value in vars(jit).items()
+        if getattr(value, "__module__", "") in (jit.__name__, products.__name__) and name[0] != "_"
+    }
+    assert compiled == {
+        name for name, value in vars(kernels).items() if getattr(value, "__wrapped__", None)
+    } - {"compiled"}
+    for name in compiled:
+        assert getattr(kernels, name).__doc__ == getattr(array, name).__doc__
 
 
 @given(geometries(), st.booleans(), dtypes, st.sampled_from([1, 10**6]))
@@ -360,7 +363,7 @@ def test_an_error_in_a_part_reaches_the_caller_and_blas_is_released():
 
     with pytest.raises(RuntimeError, match="mine"):
         threads.run(kernel, 10, blas=True)
-    assert threads._running == 0
+    assert threads._running == []
 
 
 def test_blas_is_held_to_one_thread_inside_and_gets_its_number_back():
@@ -397,7 +400,7 @@ def test_calls_from_many_threads_at_once(rng):
     for worker in workers:
         worker.join()
     assert wrong == []
-    assert threads._running == 0
+    assert threads._running == []
 
 
 def run_code(code, **environment):
