@@ -80,10 +80,10 @@ def _kernels() -> dict[str, str]:
     if importlib.util.find_spec("numba") is None:
         return {"used": "NumPy", "why": "Numba is not installed (the extra 'fast')"}
     try:
-        from numba.core import config
+        import numba
     except ImportError as error:
         return {"used": "NumPy", "why": f"Numba cannot be imported: {error}"}
-    if config.DISABLE_JIT:  # type: ignore[attr-defined]
+    if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
         return {"used": "NumPy", "why": "NUMBA_DISABLE_JIT is set"}
     return {"used": "NumPy", "why": "the compiled kernels cannot be imported"}
 
