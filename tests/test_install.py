@@ -1,4 +1,4 @@
-"""A clone that is named nn is installed, and a script in the folder that holds the clone uses it."""
+"""A clone named nn is installed, and a script in its parent folder uses it."""
 
 import os
 import shutil

@@ -48,7 +48,7 @@ def _sources() -> bytes:
 
     A kernel contains the functions of other files that it calls, so each depends on all files.
     """
-    paths = sorted(Path(__file__).parent.glob("*.py*"))
+    paths = sorted(Path(__file__).parent.rglob("*.py*"))
     if not paths:
         raise OSError("nn was imported from an archive: its source files cannot be read")
     digest = hashlib.sha256()

@@ -51,7 +51,7 @@ def test_shapes_and_parameters_of_every_layer():
 
 
 def test_layers_that_recompute_are_measured_in_their_first_pass():
-    x, y = data()
+    x, _ = data()
     plain = nn.Model([nn.Dense(5, input_shape=(4,)), nn.Tanh(), nn.Dense(3)], seed=0)
     frugal = nn.Model([nn.Recompute(copy.deepcopy(plain.layers[:2])), nn.Dense(3)], seed=0)
     arrays = frugal.get_arrays().values(), plain.get_arrays().values()

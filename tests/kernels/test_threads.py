@@ -188,6 +188,8 @@ def test_within_a_compilation_no_thread_is_waited_for():
     lock = pytest.importorskip("numba.core.compiler_lock").global_compiler_lock
 
     def kernel(part, lo, hi):
+        if part == 0:
+            time.sleep(0.2)  # so that workers would begin the others
         with lock:
             done.append(part)
 

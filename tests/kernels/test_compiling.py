@@ -11,7 +11,7 @@ from test_jit import TRAIN, run_code
 pytest.importorskip("numba", reason="needs Numba (the extra 'fast')")
 import numba
 
-from nn import commands
+from nn import cli
 from nn.kernels import compiling
 from nn.kernels.compiling import compile_kernel
 
@@ -191,5 +191,5 @@ def test_numba_disable_jit():
 def test_info_names_numba_disable_jit(monkeypatch):
     monkeypatch.setattr("nn.kernels.compiled", lambda: None)
     monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
-    kernels = commands.info.about_machine()["kernels"]
+    kernels = cli.info.about_machine()["kernels"]
     assert kernels == {"used": "NumPy", "why": "NUMBA_DISABLE_JIT is set"}
