@@ -12,7 +12,8 @@ digits, and so training takes other ways to places that should be as good. The l
 table counts the test images that the second kind puts into another class than the first: some 10%
 in float32, and by that chance alone two accuracies differ by 0.4 points. In float64, at a rate low
 enough for training not to be chaotic, rounding stays as small as it began, and the two are one and
-the same training. The compiled kernels use Winograd's algorithm in it too, as otherwise in float32 alone.
+the same training. The compiled kernels use Winograd's algorithm in it too, as otherwise only in
+float32.
 """
 
 import argparse

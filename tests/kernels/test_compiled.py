@@ -42,21 +42,8 @@ def agree(ours, theirs, dtype):
 def share_out_small_work(request, monkeypatch):
     """Run each test in one part and in three, however small the arrays."""
     monkeypatch.setattr(threads, "NUM_THREADS", request.param)
-    monkeypatch.setattr(jit, "_GRAIN", 0)
-    monkeypatch.setattr(products, "_GRAIN", 0)
-
-
-def test_every_compiled_function_has_a_readable_twin():
-    compiled = {
-        name
-        for name, value in vars(jit).items()
-        if getattr(value, "__module__", "") in (jit.__name__, products.__name__) and name[0] != "_"
-    }
-    assert compiled == {
-        name for name, value in vars(kernels).items() if getattr(value, "__wrapped__", None)
-    } - {"compiled"}
-    for name in compiled:
-        assert getattr(kernels, name).__doc__ == getattr(array, name).__doc__
+    monkeypatch.setattr(sharing, "GRAIN", 0)
+    monkeypatch.setattr(gemm, "_GRAIN", 0)
 
 
 @given(geometries(), st.booleans(), dtypes, st.sampled_from([1, 10**6]))

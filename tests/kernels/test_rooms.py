@@ -148,7 +148,6 @@ def in_parts(monkeypatch):
 
     def share(count):
         monkeypatch.setattr(threads, "NUM_THREADS", count)
-        monkeypatch.setattr(threads, "_tasks", None)
         for module, name in GRAINS:
             monkeypatch.setattr(module, name, 0)
         monkeypatch.setattr(tiles, "_TILE_BYTES_CPU", 1)
