@@ -24,6 +24,7 @@ The exit status is 1 if any check fails.
 
 import argparse
 import contextlib
+import faulthandler
 import gc
 import itertools
 import os
@@ -33,6 +34,7 @@ import subprocess
 import sys
 import threading
 import time
+import timeit
 import tracemalloc
 import weakref
 from pathlib import Path
@@ -345,10 +347,8 @@ def prove_predict(options):
     for rows, size in sizes:
         model.predict(x[:rows], batch_size=size)  # loads all kernels: Numba's imports may not fail
     arrays, start = Arrays(), time.monotonic()
-    before = time.perf_counter()
-    for _ in range(10):
-        model.predict(x, batch_size=32)
-    signals = Signals(longest=(time.perf_counter() - before) / 10)
+    once = timeit.repeat(lambda: model.predict(x, batch_size=32), number=1, repeat=20)
+    signals = Signals(longest=min(once))
     calls = 0
     while signals.sent < options.signals:
         rows, size = random.choice(sizes)
@@ -498,6 +498,7 @@ def main():
     options = parser.parse_args()
     if options.here:
         random.seed(options.seed)
+        faulthandler.dump_traceback_later(0.95 * options.limit, exit=True)  # says where it hangs
         CHECKS[options.here](options)
         return
     failed = []
