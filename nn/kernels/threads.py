@@ -222,7 +222,7 @@ def _has_workers() -> bool:
 def _start_worker(number: int) -> bool:
     """Start a worker thread, unless another caller does; return whether the system allows it."""
     name = f"nn.kernels-{number}"
-    worker = threading.Thread(target=_work, args=(_tasks, number), name=name, daemon=True)
+    worker = threading.Thread(target=_work, args=(_tasks, _workers, number), name=name, daemon=True)
     if _workers.setdefault(number, worker) is worker:
         try:
             worker.start()
@@ -234,18 +234,18 @@ def _start_worker(number: int) -> bool:
     return True
 
 
-def _work(tasks: SimpleQueue, number: int) -> None:
-    """Run parts of the calls posted, for ever."""
-    worker = threading.current_thread()
-    spin_wait, marks, part = _spin_wait(), np.zeros(1, dtype=np.int64), 0
+def _work(tasks: SimpleQueue, workers: dict[int, threading.Thread], number: int) -> None:
+    """Run parts of the calls posted, for ever. A thread that dies leaves its place to another."""
     try:
+        worker = threading.current_thread()
+        spin_wait, marks, part = _spin_wait(), np.zeros(1, dtype=np.int64), 0
         while True:
             if spin_wait is not None:  # the mark says that this thread holds no lock any more
                 seen = _posted[0]
                 spin_wait.mark_and_await(marks, part, _posted, seen, tasks.empty())
             marks, part = _run_a_part(tasks.get(), worker)
     finally:
-        _workers.pop(number, None)
+        workers.pop(number, None)
 
 
 def _run_a_part(call: _Call, worker: threading.Thread) -> tuple[np.ndarray, int]:
