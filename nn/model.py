@@ -461,12 +461,12 @@ class Model(Trainer, Saving, Sequential):
             raise checks.error("Model", "metrics", "must be a list of Metric objects", metrics)
         if self.set_aside is not None:
             self.use_training_weights()
-        x, y = self._inputs(x), cuda.to_device(y, self._device)
+        is_checked = self.progress is not None and self.progress.has_checked(x, y)
+        x = cuda.to_device(x, self._device) if is_checked else self._inputs(x)
+        y = cuda.to_device(y, self._device)
         if sample_weight is not None:
             sample_weight = cuda.to_device(sample_weight, self._device)
         y_pred = self._forward(x, training=True)
-        # `fit` passes its metrics, and has checked the targets.
-        is_checked = metrics is not None and self.progress is not None
         loss_of = self.wrapped_loss.compute if is_checked else self.wrapped_loss.forward
         loss = loss_of(y_pred, y, sample_weight) + self._plan().penalty()
         if not math.isfinite(loss):
@@ -523,24 +523,27 @@ class Model(Trainer, Saving, Sequential):
         return backward_through(self.layers, grad)
 
     def _inputs(self, x: Any) -> Array:
-        """Return checked inputs in the model's dtype and on its device, building it if need be."""
+        """Return checked inputs in the model's dtype and on its device; build it if it is not."""
         is_plain = type(x) is np.ndarray and x.dtype == self.dtype and self.built
         if not is_plain or x.shape[1:] != self.input_shape[1:]:  # type: ignore[index]
-            x = self._converted(x)
-        x = cuda.to_device(x, self._device)
-        validation.check_finite(x, "x")
-        return x
+            x = self._check_inputs(validation.check_inputs(x, self.input_shape))
+        return self._cast(x)
 
-    def _converted(self, x: Any) -> Array:
-        """Return inputs as an array of the model's dtype; images of bytes scaled to [0, 1]."""
-        x = validation.check_inputs(x, self.input_shape)
+    def _check_inputs(self, x: Any) -> Any:
+        """Return inputs of the right shape after checking their type; build the model for them."""
         validation.check_scaled_once(x, self.input_scale)
         if not self.built:
             self.build((None, *x.shape[1:]))
-        if x.dtype == np.uint8:
-            return x.astype(self.dtype) / 255
-        with np.errstate(over="ignore"):  # what is too large is infinite then, and refused
-            return x.astype(self.dtype, copy=False)
+        return x
+
+    def _cast(self, x: Array) -> Array:
+        """Return inputs in the model's dtype and on its device; they must be finite."""
+        if x.dtype == np.uint8:  # images of bytes
+            x = x.astype(self.dtype) / 255
+        with np.errstate(over="ignore"):  # numbers that are too large become infinite
+            x = cuda.to_device(x.astype(self.dtype, copy=False), self._device)
+        validation.check_finite(x, "x")
+        return x
 
     def _forward(self, x: Array, training: bool | None) -> Array:
         if _DEBUG:

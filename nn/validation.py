@@ -68,13 +68,20 @@ def _shape_hint(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> str:
     return "."
 
 
-def check_finite(array: Array, argument: str) -> None:
-    """Raise where an array holds NaN or infinite values; the message names the first row."""
+def check_finite(array: Array, argument: str, dtype: str | None = None) -> None:
+    """Raise if an array holds NaN or infinite values; the message names the first row.
+
+    With a `dtype` numbers that are too large for it count as infinite.
+    """
     if array.dtype.kind != "f":
         return
+    is_cast = dtype is not None and np.dtype(dtype).itemsize < array.dtype.itemsize
     step = max(1, _NUMBERS_AT_ONCE // max(math.prod(array.shape[1:]), 1))
     for start in range(0, len(array), step):
         rows = array[start : start + step]
+        if is_cast:
+            with np.errstate(over="ignore"):
+                rows = rows.astype(dtype)
         finite = cuda.get_array_module(rows).isfinite(rows)
         if not finite.all():
             bad_rows = ~finite.reshape(len(finite), -1).all(axis=1)

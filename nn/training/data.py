@@ -119,7 +119,7 @@ class DataAdapter:
         else:
             validation.check_shape(data.x, model.input_shape)
         validation.check_scaled_once(data.x, model.input_scale)
-        validation.check_finite(data.x, "x")
+        validation.check_finite(data.x, "x", model.dtype)
         if data.y is None:
             raise ValueError(
                 f"[Model] '{argument}' must have targets, got none: pass x and y, or a Dataset "
@@ -145,7 +145,7 @@ class DataAdapter:
         """Raise if a batch of a stream does not fit the model; return the weights to use."""
         validation.check_shape(x, self.model.input_shape)
         validation.check_scaled_once(x, self.model.input_scale)
-        validation.check_finite(x, "x")
+        validation.check_finite(x, "x", self.model.dtype)
         if y is None:
             raise ValueError("[Model] a batch must have targets: (x, y) or (x, y, sample_weight).")
         self._check_targets(x, y)
@@ -171,6 +171,8 @@ class DataAdapter:
         def check(x: Array, y: None, weights: None) -> None:
             validation.check_shape(x, model.input_shape)
             validation.check_scaled_once(x, model.input_scale)
+            if not model.built:
+                model.build((None, *x.shape[1:]))
 
         return Stream(x, "x", check=check, with_targets=False)
 

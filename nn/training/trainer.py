@@ -240,9 +240,8 @@ class Trainer:
         with contextlib.closing(batches):
             measured = self._fresh_metrics(data.y)
             for x, targets, *weight in batches:
-                x = self._inputs(x)
+                x, targets = (cuda.to_device(array, self.device) for array in (x, targets))
                 y_pred = fold.run(self.layers, x, keep_logits=True)
-                targets = cuda.to_device(targets, self.device)
                 weights = cuda.to_device(weight[0], self.device) if weight else None
                 loss = self.wrapped_loss.compute(y_pred, targets, weights)
                 if not (math.isfinite(loss) or allow_nan):
@@ -297,14 +296,15 @@ class Trainer:
             validation.check_shape(x, self.input_shape)
         else:
             x = validation.check_inputs(x, self.input_shape)
+        x = self._check_inputs(x)
         back = cuda.to_cpu if cuda.get_array_module(x) is np else cuda.to_gpu
         starts = range(0, max(len(x), 1), batch_size)[:steps]
         outputs = [back(self._predict(x[k : k + batch_size])) for k in starts]
         return cuda.get_array_module(outputs[0]).concatenate(outputs)
 
     def _predict(self: Any, x: Array) -> Array:
-        """Return the output for a batch, which is finite."""
-        x = self._inputs(x)
+        """Return the output for a batch of the right shape; both must be finite."""
+        x = self._cast(x)
         return self._check_output(x, fold.run(self.layers, x))
 
     def predict_classes(self: Any, x: Any, batch_size: int = 256, names: bool = False) -> Array:
