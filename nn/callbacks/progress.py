@@ -175,8 +175,9 @@ class _TerminalBar:
 
         self.title, self.total = title, total
         count = total if math.isfinite(total) else None
+        begin = f"{title}: 0 images" if count is None else f"{title}: 0% 0/{total:,.0f}"
         # tqdm draws nothing in a terminal that gives its size as 0 x 0, hence a height.
-        self._bar = tqdm(total=count, ncols=_columns(), nrows=24, bar_format="{desc}", desc=title)
+        self._bar = tqdm(total=count, ncols=_columns(), nrows=24, bar_format="{desc}", desc=begin)
 
     def show(
         self, images: int, total: float, figures: dict[str, str], speed: str, remark: str
