@@ -187,7 +187,7 @@ class Saving:
         """
         content = model_file.read(checks.path("Model", "path", path))
         if content.architecture is None:
-            content.architecture = model_file.read_layers_beside(path)
+            content.architecture = model_file.read_layers_json(path)
         with training_state.refusing_nonsense(path):
             with budget_for(content.arrays):
                 layers = training_state.layers_of(content, path)

@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import checks, cuda, validation
 from ..data import Dataset
-from ..data.stream import Stream, are_inputs, are_pairs, hands_out_batches
+from ..data.stream import Stream, are_inputs, are_pairs, yields_batches
 from ..layers.preprocessing import adapt_first
 
 Array = Any  # numpy.ndarray or cupy.ndarray
@@ -85,7 +85,7 @@ class DataAdapter:
     def _validation(self, val: Any, argument: str) -> Source:
         if isinstance(val, tuple | list) and len(val) == 2 and not are_pairs(val):
             return self._dataset(val[0], val[1], argument)
-        if isinstance(val, Dataset) or hands_out_batches(val):
+        if isinstance(val, Dataset) or yields_batches(val):
             return self._source(val, None, argument)
         rule = "must be a Dataset or a pair (x, y), or make batches"
         raise checks.error("Model", argument, rule, type(val))
@@ -99,7 +99,7 @@ class DataAdapter:
                 f"{data.__name__}(...)."
             )
         listed = isinstance(data, list | tuple) and not are_pairs(data)  # samples, if y is given
-        if not hands_out_batches(data) or (listed and y is not None):
+        if not yields_batches(data) or (listed and y is not None):
             return self._dataset(data, y, argument)
         if y is not None:
             raise ValueError(
@@ -161,7 +161,7 @@ class DataAdapter:
     def inputs(self, x: Any) -> Stream | None:
         """Return inputs of `predict` as a `Stream` if they come in batches, else None."""
         model = self.model
-        if not hands_out_batches(x):
+        if not yields_batches(x):
             return None
         if isinstance(x, list | tuple) and not (
             model.input_shape is not None and are_inputs(x, len(model.input_shape))
