@@ -238,7 +238,7 @@ class Window:
         self._show_hints()
         self.status.configure(text=f"The training failed: {reason}")
 
-    # hints and closing ---------------------------------------------------------------------------------
+    # hints and closing ------------------------------------------------------------------------
 
     def _show_hints(self):
         """Update the hint on the empty sheet and the status line."""

@@ -307,7 +307,7 @@ def test_cifar10_train_says_how_to_get_curves(train_cifar10, tmp_path, monkeypat
     for name in ("matplotlib", "matplotlib.figure"):
         monkeypatch.setitem(sys.modules, name, None)
     printed = train_cifar10("--model", "cifar", "--epochs", 1)
-    assert "No curves are drawn without matplotlib: python -m pip install matplotlib" in printed
+    assert "The curves need matplotlib: python -m pip install matplotlib" in printed
     assert "Best model:" in printed
     assert not (tmp_path / "model.png").exists()
 
@@ -370,7 +370,7 @@ def test_image_folder_train_learns_and_names_images(photos, example, tmp_path, c
     assert script.main([str(o) for o in (*options, "--predict", *asked)]) == 0
     printed = capsys.readouterr().out
     assert "28 images to train and 7 to validate." in printed
-    assert "Rare classes count as much" in printed
+    assert "Class weights balance" in printed
     assert "Validation accuracy of the best epoch: 100.00%" in printed
     assert re.search(r"03\.png: ruby \(\d+%\)$", printed, re.MULTILINE)
     assert re.search(r"00\.png: opal \(\d+%\)$", printed, re.MULTILINE)
