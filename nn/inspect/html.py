@@ -21,7 +21,7 @@ _CLASSES = 20  # listed, at most
 _IMAGES = 10
 _IMAGE_SIDE = 64  # CSS pixels of the longer side
 _LARGEST_SIDE = 128  # pixels; larger images are subsampled
-# Blue and vermilion can be told apart by everyone, on light and dark pages; validation is dashed.
+# Blue and vermilion suit colour-blind readers, on light and dark pages; validation is dashed.
 _TRAINING, _VALIDATION = 'stroke="#2F86C1"', 'stroke="#D55E00" stroke-dasharray="6 3"'
 _WIDTH, _HEIGHT = 260, 120  # of the area within the axes
 _LEFT, _TOP, _RIGHT, _BOTTOM = 52, 24, 12, 34  # margins
