@@ -88,7 +88,7 @@ def test_a_place_for_the_result_is_asked_for_before_the_training(example, tmp_pa
     with pytest.raises(SystemExit, match="cannot be written"):
         check_place(tmp_path)
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
-    with pytest.raises(SystemExit, match="choose another place"):
+    with pytest.raises(SystemExit, match="choose another path"):
         check_place("m.hdf5")
 
 
