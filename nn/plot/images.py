@@ -373,7 +373,7 @@ def _to_explain(
     return x, classes, tiles, [base.name_of(k, model.class_names) for k in classes]
 
 
-def _first_convolution(owner: str, model: "Model") -> Layer:
+def _first_convolution(owner: str, model: Any) -> Layer:
     for _, layer in named_layers(model.layers):
         if explain.is_convolution(layer):
             return layer
