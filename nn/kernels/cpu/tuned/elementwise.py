@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from ... import memory, reference, threads
 from ...formulas import RELU, Formula
 from ...geometry import Array
-from ...tracing import record
+from ...tracing import PARAMETERS, record
 
 # Numbers of a piece: with the temporary arrays of a formula they fit the second-level cache.
 _PIECE = 1 << 13
@@ -38,9 +39,11 @@ def _compute(
 
     Returns None if the arrays differ in their order of memory.
     """
-    steps = record(function, *arrays, *(f"p{k}" for k in range(len(parameters))))
+    steps = record(function, *arrays, *PARAMETERS[: len(parameters)])
     if len(steps) == 1:  # one of NumPy's own passes over memory
-        operands = [arrays[k] if isinstance(k, str) else k for k in steps[0].operands]
+        operands: list[Any] = []
+        for operand in steps[0].operands:
+            operands.append(arrays[operand] if isinstance(operand, str) else operand)
         return steps[0].operation(*operands, out=out)
     flat = in_memory_order(*arrays.values(), out)
     if flat is None:
