@@ -63,7 +63,7 @@ class Dense(WeightedLayer):
     ):
         super().__init__(use_bias, activation, kernel_initializer, kernel_regularizer, **common)
         self.units = checks.positive_int("Dense", "units", units)
-        #: Set by the model where the next activation is like ReLU.
+        #: Set by the model if the next activation is like ReLU.
         self.feeds_relu = False
 
     def default_initializer(self) -> str:

@@ -1,7 +1,7 @@
 """Matrix products and convolutions, compiled: loops around the block of `vectors`.
 
 There are no patches. In a padded channels-last image the KW*C numbers under one row of the
-kernel lie side by side, and the next output's begin stride*C numbers later. So the image
+kernel are adjacent, and the next output's begin stride*C numbers later. So the image
 itself serves as the matrix of patches, whose rows overlap (the idea of MEC, Cho and Brand
 2017, arXiv 1706.06873), and a convolution is a matrix product with unusual steps:
 
@@ -27,15 +27,15 @@ from ...geometry import Array, Padding, Pair
 from .. import tuned
 from .vectors import block_columns, block_rows, multiply_block
 
-# Padded rows of an image that are worked on at a time, in bytes: they are to stay in the
-# second-level cache, with the kernel's weights beside them.
+# Bytes of the padded rows of an image that are processed at a time: they have to stay in the
+# second-level cache, together with the kernel's weights.
 _BAND_BYTES = 1 << 17
 # Bytes after which rows compete for the same places of a first-level cache, and numbers between
 # the rows of a copy that do not.
 _SAME_PLACE, _GAP = 1 << 10, 16
 # Rows of a block of a matrix product; the same for all, so that there is less to compile.
 _ROWS = 8
-# Multiplications that are worth a second thread, which costs 10 to 50 microseconds (`waiting`).
+# Multiplications that are worth a second thread, which costs 10 to 50 microseconds.
 _GRAIN = 1 << 20
 
 
@@ -244,7 +244,7 @@ def _conv2d_weight_grad(taps: int, vectors: int, lanes: int) -> Callable[..., An
 
 
 def is_dense(dilation: Pair, groups: int) -> bool:
-    """Tell whether a convolution has a quick form: every cell and every channel under a kernel."""
+    """Return whether a kernel covers adjacent pixels and all channels, as `conv2d` requires."""
     return dilation == (1, 1) and groups == 1
 
 
