@@ -282,9 +282,9 @@ class Conv2DTranspose(ConvLayer):
     """Transposed convolution: a learned upsampling.
 
     Its forward pass computes what a `Conv2D` of the same kernel computes for gradients in its
-    backward pass, and its backward pass is that convolution (Dumoulin and Visin 2016, arXiv 1603.07285,
-    section 4). Each pixel adds the kernel, scaled by its value, to the output, `stride` apart from
-    the next. Also called fractionally-strided convolution.
+    backward pass, and its backward pass is that convolution (Dumoulin and Visin 2016, arXiv
+    1603.07285, section 4). Each pixel adds the kernel, scaled by its value, to the output, `stride`
+    apart from the next. Also called fractionally-strided convolution.
 
     Parameters
     ----------

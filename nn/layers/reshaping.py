@@ -69,9 +69,8 @@ class Reshape(Layer):
         grad = grad.reshape(shape)
         if len(shape) != 4:
             return grad
-        return kernels.channels_first(
-            kernels.channels_last(grad)
-        )  # the memory layout of the layers before
+        # In the memory layout of the layers before
+        return kernels.channels_first(kernels.channels_last(grad))
 
     def to_config(self) -> dict[str, Any]:
         """Return the layer's class and arguments."""

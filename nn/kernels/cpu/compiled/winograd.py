@@ -1,8 +1,8 @@
 """Convolution with kernels of 3 x 3, compiled, with a quarter of the multiplications.
 
-Winograd's algorithm for 4 x 4 outputs at a time (Lavin and Gray 2015, arXiv 1509.09308, section 4.3):
-a tile X of 6 x 6 inputs, the kernel W and the outputs Y are transformed, so that the convolution
-is 36 products of single numbers, B^t X B by G W G^t, instead of 144:
+Winograd's algorithm for 4 x 4 outputs at a time (Lavin and Gray 2015, arXiv 1509.09308, section
+4.3): a tile X of 6 x 6 inputs, the kernel W and the outputs Y are transformed, so that the
+convolution is 36 products of single numbers, B^t X B by G W G^t, instead of 144:
 
     Y = A^t [(G W G^t) * (B^t X B)] A
 
@@ -28,8 +28,8 @@ from .gemm import copy_band
 from .vectors import TRANSFORMS, block_columns, block_rows, multiply_block, transform_tile
 
 # Polynomials of inputs and kernels are multiplied by their values at these points, and at
-# infinity. 0, 1, -1, 2 and -2 are customary; with these, whose powers stay closer to 1, the error is
-# a quarter (Barabasz et al. 2018, arXiv 1803.10986, look for such points).
+# infinity. 0, 1, -1, 2 and -2 are customary; with these, whose powers stay closer to 1, the error
+# is a quarter (Barabasz et al. 2018, arXiv 1803.10986, search for such points).
 _POINTS = (Fraction(0), Fraction(5, 8), Fraction(-5, 8), Fraction(3, 2), Fraction(-3, 2))
 _OUTPUTS, _TAPS = 4, 3
 
