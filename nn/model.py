@@ -10,7 +10,7 @@ import difflib
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -20,19 +20,16 @@ from .files import model_file
 from .files.saving import Saving
 from .inspect import summary as overview
 from .inspect import trace
-from .layers import Layer, Rescale, Sequential, Sigmoid, finite
-from .layers.base import Array, Shape
-from .layers.budget import budget_for
-from .layers.containers import as_layer, build_layers, flat, output_activation
+from .layers import Layer, Sequential, Sigmoid, finite
+from .layers.base import Array
+from .layers.building import Building
+from .layers.containers import output_activation
 from .layers.observe import observe
-from .layers.plan import Plan, named_layers
+from .layers.plan import Plan
 from .layers.stack import (
     backward_params_through,
     backward_through,
-    check_distinct,
     forward_through,
-    move_to_device,
-    set_generator,
 )
 from .metrics import Metric
 from .training.progress import Progress, measure
@@ -55,7 +52,7 @@ _COMPILE_ARGUMENTS = (
 )
 
 
-class Model(Trainer, Saving, Sequential):
+class Model(Trainer, Saving, Building, Sequential):
     """A stack of layers that is trained as one.
 
     Parameters
@@ -186,133 +183,18 @@ class Model(Trainer, Saving, Sequential):
         self._optimizer = optimizer
         self.wrapped_optimizer: Any = None if optimizer is None else optim.wrap(optimizer)
 
-    # ------------------------------------------------------------------------------ building
-
-    def add(self, layer: Layer) -> None:
-        """Append a layer or a model; it is built at once where the input's shape is known.
-
-        Raises
-        ------
-        TypeError
-            For something that is not a layer object.
-        ValueError
-            For a layer that is in the model already, or does not fit the one before.
-        """
-        self._append([layer])
-        try:
-            self._build_if_known()
-        except Exception:
-            self.layers.pop()
-            raise
-
-    def _append(self, entries: Iterable[Layer]) -> None:
-        added = []
-        for entry in entries:
-            if isinstance(entry, Model) and entry.built and entry.dtype != self.dtype:
-                raise ValueError(
-                    f"[Model] 'layers' holds a model that is built in {entry.dtype}, got it in a "
-                    f"model of dtype {self.dtype}: make both with the same dtype."
-                )
-            added.append(as_layer(entry, "Model"))
-        check_distinct("Model", added, self.layers)
-        for layer in added:
-            set_generator(layer, self.rng.spawn(1)[0])
-        self.layers += added
-
-    def as_layer(self) -> Sequential:
-        """Return the model's layers as one layer, for use in another model.
-
-        They are the same objects, with the parameters that they have. The loss and the
-        optimizer stay behind, and layers added later are not in it.
-        """
-        self.use_training_weights()
-        shape = None if self.input_shape is None else self.input_shape[1:]
-        return Sequential(self.layers, name=self.name, input_shape=shape)
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the configuration of the model's layers as one layer."""
-        return self.as_layer().to_config()
-
     @property
     def class_names(self) -> list[str] | None:
-        """Names of the classes, in the order of the labels; None where there are none."""
+        """Names of the classes, in the order of the labels; None if there are none."""
         return self._class_names
 
     @class_names.setter
     def class_names(self, names: Sequence[str] | None) -> None:
         self._class_names = validation.check_class_names(names, self.output_shape)
 
-    @property
-    def input_scale(self) -> float | None:
-        """What a `Rescale` at the model's beginning multiplies by; None without one."""
-        first = next(iter(flat(self.layers[:1])), None)
-        return first.scale if isinstance(first, Rescale) else None
-
-    @property
-    def generators(self) -> list[np.random.Generator]:
-        """Every generator of random numbers that the model draws from."""
-        return [self.rng, self._data_rng, *(layer.rng for _, layer in named_layers(self.layers))]
-
-    def _build_if_known(self) -> None:
-        """Build the layers that are not, where the input's shape is known."""
-        if self.input_shape is None:
-            shape = _known_shape(self.layers[0]) if self.layers else None
-            if shape is not None:
-                self.build((None, *shape))
-            return
-        self._build_layers(self.input_shape)
-
-    def build(self, input_shape: Sequence[int | None]) -> None:
-        """Create all parameters for inputs of a shape.
-
-        Parameters
-        ----------
-        input_shape
-            With the batch axis, as in (1, 5) or (None, 3, 32, 32).
-
-        Raises
-        ------
-        ValueError
-            For a model without layers, a shape that a layer cannot take (the message names
-            the layer), or a model that is built for another shape.
-        """
-        if not self.layers:
-            raise ValueError(
-                "[Model] has no layers: add() some before build(), fit() or predict()."
-            )
-        shape = tuple(input_shape) if isinstance(input_shape, Iterable) else ()
-        if len(shape) < 2 or not all(
-            n is not None and checks.is_integer(n) and n >= 1 for n in shape[1:]
-        ):
-            raise checks.error(
-                "Model",
-                "input_shape",
-                "must be positive sizes after a batch axis, as in (None, 3, 32, 32)",
-                input_shape,
-            )
-        shape = (None, *(int(n) for n in shape[1:] if n is not None))
-        if self.input_shape is not None and shape != self.input_shape:
-            raise ValueError(f"[Model] is built for inputs {self.input_shape}, got {shape}.")
-        unbuilt = [layer for _, layer in named_layers(self.layers) if not layer.built]
-        try:
-            # An architecture of its own beside a file's arrays is not to ask for more than they do.
-            arrays, _, strict, *_ = self._pending or (None, None, False)
-            with budget_for(arrays) if arrays and strict else contextlib.nullcontext():
-                self._build_layers(shape)
-            if self._pending is not None:
-                self.set_arrays(*self._pending)
-        except Exception:
-            for layer in unbuilt:  # so that the next shape finds them as they were
-                layer.built, layer.built_shape = False, None
-            raise
-        self.input_shape = shape  # type: ignore[assignment]
-        self.built, self._pending = True, None
-
-    def _build_layers(self, shape: Shape) -> None:
-        unbuilt = [layer for layer in self.layers if not layer.built]
-        self.output_shape = build_layers(self.layers, shape, self.dtype)
-        for layer in unbuilt:
-            move_to_device(layer, self.device)
+    def _drop_other_class_names(self) -> None:
+        """Drop the names of the classes if the output has another number of them."""
+        self.class_names = validation.fitting_class_names(self.class_names, self.output_shape)
 
     # ----------------------------------------------------------------------------- compiling
 
@@ -649,41 +531,6 @@ class Model(Trainer, Saving, Sequential):
             params = [layer.params[key] for _, layer, key in self._plan().parameters]
             self.wrapped_optimizer.step(self.accumulator.finish(params))
 
-    # ------------------------------------------------------------------- changing the layers
-
-    def pop(self) -> Layer:
-        """Remove the last layer and return it, as for a new head on trained layers.
-
-        Its state in the optimizer goes with it. The loss stays as it was compiled.
-
-        Raises
-        ------
-        ValueError
-            For a model without layers.
-
-        Examples
-        --------
-        >>> from nn.layers import Dense, ReLU
-        >>> model = Model([Dense(8, input_shape=(2,)), ReLU(), Dense(10)], seed=0)
-        >>> model.pop()
-        Dense(units=10, use_bias=True)
-        >>> model.add(Dense(3))
-        >>> model.output_shape
-        (None, 3)
-        """
-        if not self.layers:
-            raise ValueError("[Model] has no layers: there is none to pop().")
-        layer = self.layers[-1]
-        self._forget_last_layer()
-        self.layers.pop()
-        if not self.layers:
-            self.input_shape, self.output_shape, self.built = None, None, False
-        elif self.built:
-            self.output_shape = self.layers[-1].output_shape
-        # Names of another number of classes were those of the layer.
-        self.class_names = validation.fitting_class_names(self.class_names, self.output_shape)
-        return layer
-
     # ---------------------------------------------------------------------- averaged weights
 
     @contextlib.contextmanager
@@ -809,33 +656,6 @@ class Model(Trainer, Saving, Sequential):
 
         return html.of_summary(overview.look(self))
 
-    @property
-    def device(self) -> str:
-        """'gpu' or 'cpu': where the parameters are, or will be."""
-        return self._device
-
-    def to_gpu(self) -> Self:
-        """Move the parameters to the GPU and return the model.
-
-        Raises
-        ------
-        RuntimeError
-            Where there is none.
-        """
-        cuda.to_gpu(np.zeros(1))  # raises before anything is moved
-        return self._move("gpu")
-
-    def to_cpu(self) -> Self:
-        """Move the parameters to the CPU and return the model."""
-        return self._move("cpu")
-
-    def _move(self, device: str) -> Self:
-        self._device = device
-        for layer in self.layers:
-            move_to_device(layer, device)
-        self.accumulator.sums = [cuda.to_device(total, device) for total in self.accumulator.sums]
-        return self
-
     def trace(self, x: Any, y: Any = None) -> None:
         """Print what each layer does with one batch: shapes, times, memory and gradients.
 
@@ -875,10 +695,3 @@ def _as_metrics(chosen: Any) -> list[Metric]:
                 "Model", "metrics", "must have names of their own in the history", name
             )
     return made
-
-
-def _known_shape(first: Layer) -> Shape | None:
-    """Return the shape of a sample that a first layer is made or built for, or None."""
-    if first.input_shape is None and first.built and first.built_shape is not None:
-        return first.built_shape[1:]  # a layer out of another model
-    return first.input_shape

@@ -99,7 +99,7 @@ class Layer:
         if name is not None and not isinstance(name, str):
             raise checks.error(owner, "name", "must be a text or None", name)
         self.name = name
-        self.input_shape = (
+        self.input_shape: Shape | None = (
             None if input_shape is None else checks.shape(owner, "input_shape", input_shape)
         )
         self.trainable = trainable
