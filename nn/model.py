@@ -223,20 +223,21 @@ class Model(Trainer, Saving, Building, Sequential):
         lr
             Learning rate, a number or a function step -> rate; `learning_rate` is the same.
         metrics
-            Names or functions (y_true, y_pred) -> float. 'accuracy' is left out where the
-            targets are not classes.
+            Names or functions (y_true, y_pred) -> float, which are called once with all rows.
+            'accuracy' is left out if the targets are not classes.
         weight_decay, clip_norm, clip_value
             See `Optimizer.configure`.
         ema_decay
             Keep running averages of the weights, for `averaged_weights`; see
             `Optimizer.configure`.
         gradient_accumulation_steps
-            Batches whose gradients make one step of the optimizer, as one batch of all their
-            samples would (see `nn.optim.Accumulator`). In `fit` each epoch's last step takes in
-            the batches that are left. Schedules count steps of the optimizer, callbacks count
-            batches. A loop written by hand with `optimizer.step` makes a step a batch.
+            The number of batches whose gradients are added up for one step of the optimizer, as
+            of one batch of all their samples (see `nn.optim.Accumulator`). In `fit` the last step
+            of an epoch uses the batches that are left. Schedules count steps of the optimizer,
+            callbacks count batches. A loop written by hand with `optimizer.step` makes a step for
+            each batch.
         **optimizer_arguments
-            `momentum`, `beta1`, `eps` ... for the optimizer. None leaves its own setting.
+            `momentum`, `beta1`, `eps` ... of the optimizer. None leaves its own value.
 
         Raises
         ------
@@ -271,7 +272,7 @@ class Model(Trainer, Saving, Building, Sequential):
         self._connect_loss()
 
     def _connect_loss(self) -> None:
-        """Let a cross-entropy see the logits where the model ends in its own activation."""
+        """Let a cross-entropy use the logits if the model ends in the activation it belongs to."""
         pair = None if self.wrapped_loss is None else self.wrapped_loss.paired_activation
         if pair is not None:
             last = output_activation(self.layers)
@@ -286,7 +287,7 @@ class Model(Trainer, Saving, Building, Sequential):
 
     @property
     def threshold(self) -> float:
-        """Return the output above which a single unit says yes: 0 for logits, else 0.5."""
+        """The output above which a single unit decides for class 1: 0 for logits, else 0.5."""
         is_logit = self.loss is None or isinstance(self.loss, losses.BinaryCrossentropy)
         return 0.0 if is_logit and not isinstance(output_activation(self.layers), Sigmoid) else 0.5
 
@@ -520,10 +521,10 @@ class Model(Trainer, Saving, Building, Sequential):
             raise
 
     def finish_step(self) -> None:
-        """Take the optimizer's step with the batches that have come, where any wait for it.
+        """Make the optimizer's step with the batches since the last one, if there are any.
 
         With `gradient_accumulation_steps` `fit` calls it at the end of an epoch, and a loop of
-        `train_step` may; the mean is over the samples that have come.
+        `train_step` may; the gradient is the mean over the samples of these batches.
         """
         if self.accumulator.batches:
             self.use_training_weights()
@@ -535,17 +536,17 @@ class Model(Trainer, Saving, Building, Sequential):
 
     @contextlib.contextmanager
     def averaged_weights(self) -> Iterator["Model"]:
-        """Put averaged weights in the weights' place, for a `with` block.
+        """Replace the weights by their averages in a `with` block.
 
-        They are the running averages of `compile(ema_decay=...)`. What is computed in the block
-        is computed with them, and what is saved in it is loaded with them; where the file holds
-        the state of training, training goes on from its own weights all the same. Frozen layers
-        and buffers, as the running statistics of batch normalisation, stay as they are.
+        These are the running averages of `compile(ema_decay=...)`. The model computes with them in
+        the block, and a file that is saved in it holds them; if it holds the state of training
+        too, training goes on from its own weights all the same. Frozen layers and buffers, such
+        as the running statistics of batch normalisation, stay as they are.
 
         Raises
         ------
         RuntimeError
-            Where the optimizer keeps no averages.
+            If the optimizer keeps no averages.
 
         Examples
         --------
@@ -576,9 +577,9 @@ class Model(Trainer, Saving, Building, Sequential):
             self.set_aside = None
 
     def use_averaged_weights(self) -> None:
-        """Put averaged weights in the weights' place until training goes on.
+        """Replace the weights by their averages until training goes on.
 
-        See `averaged_weights`. `fit` and `train_step` begin with `use_training_weights`.
+        See `averaged_weights`. `fit` and `train_step` start with `use_training_weights`.
         """
         if self.wrapped_optimizer is None or self.wrapped_optimizer.ema_decay is None:
             raise RuntimeError(
@@ -682,7 +683,7 @@ class Model(Trainer, Saving, Building, Sequential):
 
 
 def _as_metrics(chosen: Any) -> list[Metric]:
-    """Return metric objects for `compile`'s metrics; one may stand without a list."""
+    """Return metric objects for `compile`'s metrics: a list, or a single one."""
     if isinstance(chosen, str | Metric) or callable(chosen):
         chosen = [chosen]
     if not isinstance(chosen, Iterable | None):

@@ -86,7 +86,9 @@ def test_gradients_that_wait_are_not_applied_to_another_layer(tmp_path):
     model.layers[0].trainable = False
     model.save(tmp_path / "model.hdf5")  # without them
     assert nn.Model.load(tmp_path / "model.hdf5").accumulator.batches == 0
-    with pytest.raises(RuntimeError, match="2 parameters are trained, and the gradients of 4 are added up"):
+    with pytest.raises(
+        RuntimeError, match="2 parameters are trained, and the gradients of 4 are added up"
+    ):
         model.finish_step()
     assert model.accumulator.batches == 2
 
