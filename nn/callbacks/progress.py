@@ -30,7 +30,7 @@ class ProgressBar(Callback):
     Parameters
     ----------
     verbose
-        1 draws a bar on standard error where that is a terminal, or in a notebook, and writes lines
+        1 draws a bar on standard error if that is a terminal, or in a notebook, and writes lines
         to standard output elsewhere; 2 writes a line an epoch and no more.
     """
 
@@ -119,7 +119,7 @@ def _percent(images: int, total: float) -> str:
 
 
 def _display(verbose: int) -> Any:
-    """Return the class of the display for the place where the program runs."""
+    """Return the class of the display: for a terminal, a notebook, or a file."""
     if verbose != 1:
         return _EpochLines
     if sys.stderr is not None and sys.stderr.isatty():
@@ -176,7 +176,7 @@ class _TerminalBar:
         self.title, self.total = title, total
         count = total if math.isfinite(total) else None
         begin = f"{title}: 0 images" if count is None else f"{title}: 0% 0/{total:,.0f}"
-        # tqdm draws nothing in a terminal that gives its size as 0 x 0, hence a height.
+        # tqdm draws nothing in a terminal of unknown size, 0 x 0, hence a height.
         self._bar = tqdm(total=count, ncols=_columns(), nrows=24, bar_format="{desc}", desc=begin)
 
     def show(

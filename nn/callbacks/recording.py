@@ -105,7 +105,7 @@ class CSVLogger(Callback):
             )
 
     def _write_rows(self, rows: list[list[Any]]) -> None:
-        """Write rows at the end of the file: all of them or, where it takes no more, none."""
+        """Append rows to the file: all of them or, if the disk is full, none."""
         size = None
         try:
             with self.path.open("a", newline="", encoding="utf-8") as file:

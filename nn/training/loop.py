@@ -151,7 +151,7 @@ class Fit:
     # --------------------------------------------------------------------- the training
 
     def run(self) -> None:
-        """Train: from the beginning, or from where the file `resume` was saved."""
+        """Train, from the beginning or from the state in the file `resume`."""
         model = self.model
         with self._in_progress() as progress, contextlib.ExitStack() as sources:
             sources.callback(close, self.train, self.val)
@@ -294,7 +294,7 @@ class Fit:
             f"{finished} finished epoch{'s' * (finished != 1)} are kept."
         )
 
-    # --------------------------------------------------------------------- where it starts
+    # --------------------------------------------------------------------- how it starts
 
     @contextlib.contextmanager
     def _in_progress(self) -> Iterator[Progress]:

@@ -109,10 +109,10 @@ class Trainer:
         class_weight
             {class: weight}, multiplied into the loss of each sample of the class.
         sample_weight
-            (n,), multiplied into the loss of each sample. A source gives it with each batch.
+            (n,), multiplied into the loss of each sample. A source returns it with each batch.
         initial_epoch
-            Number of the first epoch. A source of batches is not wound forward: its first epoch
-            is the next that it gives.
+            Number of the first epoch. A source of batches is not read ahead: its first epoch
+            is the next one.
         resume
             A file of `save` to go on from: weights, optimizer state, history and generators are
             read from it, and `initial_epoch` is the epoch that it had reached. Pass the same
@@ -148,7 +148,7 @@ class Trainer:
             For data or arguments that do not fit, before the first step; for a source's later
             batches when they come, with epoch and batch in the message.
         RuntimeError
-            If a source ends within `steps_per_epoch`, or gives nothing in a later epoch. As
+            If a source ends within `steps_per_epoch`, or has no batches in a later epoch. As
             after every error, model and history keep what was learned before, `on_train_end` of
             the callbacks has been called, and a generator is closed; the same holds if training
             ends early. Exceptions of the source itself get a note of epoch and batch.

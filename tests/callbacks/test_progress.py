@@ -240,7 +240,7 @@ def test_an_interruption_leaves_the_line_and_begins_a_new_one(terminal, clock):
     assert screen(window.close(), 40) == [f"{HALF} loss=0.2500 acc=0.8750", ""]
 
 
-def test_names_in_any_script_and_with_anything_in_them(terminal, clock):
+def test_names_in_any_script_and_with_control_characters(terminal, clock):
     window = terminal(80)
     bar = begin()
     figures = {"loss": 0.25, "精度": 0.5, "{bar}": 1.0, "\x1b[2J\n": math.nan}

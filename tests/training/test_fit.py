@@ -109,7 +109,7 @@ def test_labels_that_a_step_of_a_subclass_changes_are_checked():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_what_an_augmentation_breaks_is_refused(value):
+def test_nan_from_an_augmentation_is_refused(value):
     with pytest.raises(ValueError, match="'x' must be finite"):
         model().fit(X, Y, augment=lambda x, rng: x + value, verbose=0)
 
