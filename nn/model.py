@@ -18,8 +18,8 @@ from . import callbacks as cb
 from . import checks, cuda, losses, metrics, optim, random, validation
 from .files import model_file
 from .files.saving import Saving
-from .inspect import summary as overview
 from .inspect import trace
+from .inspect.summary import model_code, summarize
 from .layers import Layer, Sequential, Sigmoid, finite
 from .layers.base import Array
 from .layers.building import Building
@@ -646,16 +646,16 @@ class Model(Trainer, Saving, Building, Sequential):
         Layers inside others are indented. The outputs per sample are those of all layers together,
         which is about what training keeps for each sample of a batch.
         """
-        return str(overview.look(self))
+        return str(summarize(self))
 
     def __repr__(self) -> str:
-        return overview.code(self)
+        return model_code(self)
 
     def _repr_html_(self) -> str:
         """Return the summary as a table, which notebooks show."""
         from .inspect import html
 
-        return html.of_summary(overview.look(self))
+        return html.of_summary(summarize(self))
 
     def trace(self, x: Any, y: Any = None) -> None:
         """Print what each layer does with one batch: shapes, times, memory and gradients.
