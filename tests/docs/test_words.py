@@ -33,24 +33,26 @@ WORDS = {
 }
 #: Uses that are right: the file, and the text that a pattern finds there.
 ALLOWED: dict[str, set[str]] = {}
+#: Files whose text has not been revised yet.
 LATER = {
     *("docs/architecture.md", "docs/files.md", "docs/howto/data.md", "docs/schedules.md"),
-    "docs/speed.md",
+    *("docs/speed.md", "nn/checks.py", "nn/cuda.py", "nn/model.py", "nn/text.py"),
+    *("nn/validation.py", "nn/data/images/source.py", "nn/files/atomic.py"),
+    *("nn/metrics/classification.py", "nn/optim/accumulator.py"),
 }
+LATER_ROOMS = ("nn/kernels/", "nn/layers/")
 
 
 def public_files():
     """Return the files whose text users read, by their names in the project."""
     found = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
     for folder, pattern in (
-        *((f"nn/{room}", "*.py") for room in ("cli", "inspect", "naive", "plot")),
-        ("docs", "*.md"),
-        ("examples", "*.py"),
-        ("notebooks", "*.*"),
+        *(("nn", "*.py"), ("docs", "*.md"), ("examples", "*.py")),
+        *(("notebooks", "*.py"), ("notebooks", "*.md")),
     ):
         found += sorted((ROOT / folder).rglob(pattern))
-    names = {path.relative_to(ROOT).as_posix(): path for path in found if path.suffix != ".ipynb"}
-    return {name: path for name, path in names.items() if name not in LATER}
+    names = {path.relative_to(ROOT).as_posix(): path for path in found}
+    return {n: p for n, p in names.items() if n not in LATER and not n.startswith(LATER_ROOMS)}
 
 
 FILES = public_files()
