@@ -1,6 +1,6 @@
 """The summary and the `repr` of a model.
 
-`summarize` counts the parameters, their memory and the memory of the layers' outputs for one sample.
+`summarize` counts the parameters, their memory and the memory of layer outputs for one sample.
 `Model.summary`, the HTML table of notebooks and the command line use it.
 """
 
