@@ -30,8 +30,6 @@ from ..checks import FileFormatError
 from ..layers.state import LoadReport, match_arrays
 from . import hdf5, npz
 from .atomic import write_atomic
-from .hdf5 import write as _write_hdf5
-from .npz import write as _write_npz
 
 __all__ = [
     "MAX_TEXT",
@@ -99,7 +97,7 @@ def write(path: str | os.PathLike, content: ModelFile) -> None:
             datasets[name] = _to_text(name, value)
     for name, array in content.optimizer_arrays.items():
         datasets[_OPTIMIZER + name] = array
-    save = _write_npz if path.suffix.lower() == ".npz" else _write_hdf5
+    save = npz.write if path.suffix.lower() == ".npz" else hdf5.write
     write_atomic(path, lambda stream: save(stream, datasets), "io")
 
 
@@ -130,6 +128,8 @@ def read(path: str | os.PathLike) -> ModelFile:
             raise FileFormatError(f"[io] '{path}' is neither an HDF5 nor an NPZ file.")
         try:
             datasets = reader(stream, size, _STRINGS)
+        except MemoryError:
+            raise  # the file may be good
         except Exception as error:  # a damaged file can make the libraries fail in any way
             reason = str(error) or type(error).__name__
             raise FileFormatError(

@@ -696,7 +696,7 @@ def test_a_source_that_ends_within_an_epoch_keeps_what_was_learned():
 
 def test_a_second_epoch_without_batches_says_why():
     generator = iter(pairs())
-    with pytest.raises(RuntimeError, match=r"gave no batches in epoch 2, .* can be read repeatedly"):
+    with pytest.raises(RuntimeError, match=r"no batches in epoch 2, .* can be read repeatedly"):
         make().fit(lambda: generator, epochs=2, verbose=0)
     with pytest.raises(ValueError, match="a generator that has been read"):
         make().fit(generator, verbose=0)

@@ -59,6 +59,8 @@ def load_npz(
     with path.open("rb") as stream:
         try:
             arrays = _read_npz(stream, max_bytes)
+        except MemoryError:
+            raise  # the file may be good
         except Exception as error:  # a damaged file can make the library fail in any way
             reason = str(error) or type(error).__name__
             raise checks.FileFormatError(f"[load_npz] '{path}': {reason}.") from error
