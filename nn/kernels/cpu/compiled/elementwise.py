@@ -18,7 +18,7 @@ from ...formulas import FORMULAS, RELU, Formula
 from ...geometry import Array
 from ...tracing import PARAMETERS, in_python, record
 from .. import tuned
-from ..tuned.elementwise import in_memory_order
+from ..tuned.elementwise import flat_views
 from . import sharing
 
 # Names of the arrays that a part of a formula is called with.
@@ -91,7 +91,7 @@ def activate(
     keep_mask = keep and formula.mask is not None
     y = memory.empty_like(x)  # in the same order of memory
     mask = memory.empty_like(x, bool) if keep_mask else y
-    flat = in_memory_order(x, y, mask)
+    flat = flat_views(x, y, mask)
     if flat is None:
         return tuned.activate(x, formula, parameters, keep)
     numbers = tuple([x.dtype.type(value) for value in parameters])
@@ -107,7 +107,7 @@ def activate_grad(
     if not _is_faster(formula, "gradient", len(parameters)):
         return tuned.activate_grad(grad, kept, formula, parameters)
     dx = memory.empty_like(grad)
-    flat = in_memory_order(grad, kept, dx)
+    flat = flat_views(grad, kept, dx)
     if flat is None:
         return tuned.activate_grad(grad, kept, formula, parameters)
     numbers = tuple([grad.dtype.type(value) for value in parameters])
@@ -162,7 +162,7 @@ def _adam(arrays, numbers, part, lo, hi):
 def dropout(x: Array, kept: Array, rate: float) -> Array:
     """See `reference.dropout`."""
     y = memory.empty_like(x)
-    flat = in_memory_order(x, kept, y)
+    flat = flat_views(x, kept, y)
     if flat is None:
         return tuned.dropout(x, kept, rate)
     threads.run(_dropout, x.size, *flat, x.dtype.type(1 / (1 - rate)), grain=sharing.GRAIN)
@@ -173,7 +173,7 @@ def sgd(
     param: Array, grad: Array, velocity: Array, lr: float, momentum: float, nesterov: bool
 ) -> None:
     """See `reference.sgd`."""
-    flat = in_memory_order(param, grad, velocity)
+    flat = flat_views(param, grad, velocity)
     if flat is None:
         tuned.sgd(param, grad, velocity, lr, momentum, nesterov)
         return
@@ -193,7 +193,7 @@ def adam(
     t: int,
 ) -> None:
     """See `reference.adam`."""
-    flat = in_memory_order(param, grad, m, v)
+    flat = flat_views(param, grad, m, v)
     if flat is None:
         tuned.adam(param, grad, m, v, lr, beta1, beta2, eps, t)
         return

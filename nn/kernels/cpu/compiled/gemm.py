@@ -44,7 +44,7 @@ def _grain(work: int) -> int:
     return 1 + _GRAIN // max(work, 1)
 
 
-def _widened(matrix: Array, width: int) -> Array:
+def _whole_panels(matrix: Array, width: int) -> Array:
     """Return a matrix row by row in memory, columns of zeros added up to a multiple of width."""
     missing = -matrix.shape[1] % width
     if missing:
@@ -110,7 +110,7 @@ def _flat(matrix: Array) -> tuple[Array, Pair]:
     return matrix.ravel(order="K"), (row // matrix.itemsize, column // matrix.itemsize)
 
 
-def _apart(matrix: Array) -> Array:
+def _with_gaps(matrix: Array) -> Array:
     """Return a matrix whose rows do not begin a large power of two apart in memory.
 
     Those of a block would all compete for the same few places of the cache.
@@ -135,7 +135,7 @@ def matmul(a: Array, b: Array) -> Array:
     rows = min(m if share_columns else m // parts, _ROWS)
     c = memory.empty((m, panels * vectors * lanes), a.dtype)
     threads.run(
-        _matmul(rows, vectors, lanes), total, (*_flat(_apart(a)), *_flat(b)), c.reshape(c.size),
+        _matmul(rows, vectors, lanes), total, (*_flat(_with_gaps(a)), *_flat(b)), c.reshape(c.size),
         (m, k, n), share_columns, grain=_grain(work),
     )  # fmt: skip
     return c if c.shape[1] == n else np.ascontiguousarray(c[:, :n])
@@ -266,7 +266,7 @@ def conv2d(x: Array, w: Array, b: Array | None, stride: Pair, padding: Padding, 
     f, c, kh, kw = w.shape
     vectors, lanes = block_columns(f, x.dtype)
     # (F, C, KH, KW) -> (KH, KW, C, F) -> (KH*KW*C, F), and zeros to whole blocks
-    matrix = _widened(w.transpose(2, 3, 1, 0).reshape(-1, f), vectors * lanes)
+    matrix = _whole_panels(w.transpose(2, 3, 1, 0).reshape(-1, f), vectors * lanes)
     bias = np.zeros(matrix.shape[1], dtype=x.dtype)
     if b is not None:
         bias[:f] = b
@@ -288,7 +288,7 @@ def conv2d_weight_grad(
     (kh, kw), c = kernel, x.shape[3]
     n, oh, ow, f = grad.shape
     vectors, lanes = block_columns(f, x.dtype)
-    grad = _widened(grad.reshape(-1, f), vectors * lanes).reshape(n, oh, ow, -1)
+    grad = _whole_panels(grad.reshape(-1, f), vectors * lanes).reshape(n, oh, ow, -1)
     taps = block_rows(kw * c)
     all_taps = -(-kw * c // taps) * taps
     dw = np.empty((threads.NUM_THREADS, kh * all_taps * grad.shape[3]), dtype=grad.dtype)

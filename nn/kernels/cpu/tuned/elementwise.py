@@ -17,7 +17,7 @@ _PIECE = 1 << 13
 _GRAIN = 1 << 22
 
 
-def in_memory_order(*arrays: Array) -> list[Array] | None:
+def flat_views(*arrays: Array) -> list[Array] | None:
     """Return arrays as vectors that are views of them, all in the same order of memory.
 
     None if they differ in their order of memory, or one has gaps, as x[::2].
@@ -45,7 +45,7 @@ def _compute(
         for operand in steps[0].operands:
             operands.append(arrays[operand] if isinstance(operand, str) else operand)
         return steps[0].operation(*operands, out=out)
-    flat = in_memory_order(*arrays.values(), out)
+    flat = flat_views(*arrays.values(), out)
     if flat is None:
         return None
     *inputs, result = flat
