@@ -47,7 +47,6 @@ LATER = {
     "nn/layers/preprocessing.py",
     "nn/layers/residual.py",
     "nn/model.py",
-    "docs/architecture.md",
 }
 
 
