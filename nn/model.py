@@ -339,7 +339,8 @@ class Model(Trainer, Saving, Building, Sequential):
             Where the loss or its gradient is NaN or infinite; the message names the layer. The
             weights are as they were before.
         """
-        self._require_compiled("train_step")
+        if self.wrapped_loss is None or self.wrapped_optimizer is None or not self.layers:
+            self._require_compiled("train_step")
         if not isinstance(metrics, list | None):
             raise checks.error("Model", "metrics", "must be a list of Metric objects", metrics)
         if self.set_aside is not None:
@@ -359,7 +360,8 @@ class Model(Trainer, Saving, Building, Sequential):
         self.backward_params(self.wrapped_loss.backward())
         pairs = self.get_params_and_grads()
         self._check_gradients(pairs)
-        summed = self.accumulator.add(pairs, len(x))
+        accumulates = self.accumulator.steps > 1 or self.accumulator.batches > 0
+        summed = self.accumulator.add(pairs, len(x)) if accumulates else pairs
         if summed is not None:  # else it waits for more batches
             self.wrapped_optimizer.step(summed)
         measured = self._fresh_metrics(y) if metrics is None else metrics

@@ -189,20 +189,25 @@ def test_debug_mode_names_gradients_and_weights():
         "m.compile('mse', 'sgd', metrics=[])\n"
         "x = np.ones((2, 2))\n"
         "dense = m.layers[{layer}]\n"
-        "fill_grads = dense._fill_grads\n"
+        "backward = dense.{method}\n"
         "def spoilt(grad):\n"
-        "    out = fill_grads(grad)\n"
+        "    out = backward(grad)\n"
         "    dense.grads['W'][0, 0] = np.inf\n"
         "    return out\n"
         "{ruin}\n"
         "m.train_step(x, x)"
     )
     for layer, ruin, expected in (
-        (1, "dense._fill_grads = spoilt", "the gradient of 'W' in layer 1 (Dense) is not finite"),
-        (0, "dense._fill_grads = spoilt", "the gradient of 'W' in layer 0 (Dense) is not finite"),
+        (1, "dense.backward = spoilt", "the gradient of 'W' in layer 1 (Dense) is not finite"),
+        (
+            0,
+            "dense.backward_params = spoilt",
+            "the gradient of 'W' in layer 0 (Dense) is not finite",
+        ),
         (0, "dense.params['W'][0, 0] = -np.inf", "layer 0 (Dense) is not finite"),
     ):
-        script = code.format(layer=layer, ruin=ruin)
+        method = "backward" if layer else "backward_params"
+        script = code.format(layer=layer, ruin=ruin, method=method)
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "-c", script],
             env={**os.environ, "NN_DEBUG": "1"},

@@ -190,11 +190,11 @@ class Layer:
         """
         raise NotImplementedError(f"[{type(self).__name__}] needs a backward(grad) method.")
 
-    def backward_params(self, grad: Array) -> None:
+    def backward_params(self, grad: Array) -> Any:
         """Fill `grads` without computing the gradient for the input.
 
-        A model calls it for its lowest layer with parameters to train. This one calls `backward`;
-        layers that can save work override it.
+        A model calls it for its lowest layer with parameters to train, and ignores what it
+        returns. This one calls `backward`; layers that can save work override it.
 
         Parameters
         ----------

@@ -72,7 +72,7 @@ class ConvLayer(WeightedLayer):
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return the convolution of x (N, C, H, W), as (N, F, OH, OW)."""
         x = self._check_input(x)
-        y = self.linear(x, self.params["W"], self.params.get("b"))
+        y = kernels.conv2d(x, self.params["W"], self.params.get("b"), *self._geometry)
         self._keep(training, x)
         return y if self.activation is None else self._activate(self.activation, y, training)
 
@@ -82,20 +82,16 @@ class ConvLayer(WeightedLayer):
 
     def backward(self, grad: Array) -> Array:
         """Fill the gradients of W and b; return the input's."""
-        grad = self._fill_grads(grad)
+        grad = ConvLayer.backward_params(self, grad)
         shape = (len(grad), *(self.built_shape or ())[1:])
         return kernels.conv2d_input_grad(grad, self.params["W"], shape, *self._geometry)
 
-    def backward_params(self, grad: Array) -> None:
-        """Fill the gradients of W and b alone."""
-        self._fill_grads(grad)
-
-    def _fill_grads(self, grad: Array) -> Array:
+    def backward_params(self, grad: Array) -> Array:
         """Fill the gradients of W and b; return the gradient before the activation."""
         (x,) = self._recall_for(grad)
         if self.activation is not None:
             grad = self.activation.backward(grad)
-        if self.trainable:
+        if self._trainable:
             w = self.params["W"]
             self.grads["W"] = kernels.conv2d_weight_grad(grad, x, w.shape, *self._geometry)
             if self.use_bias:
@@ -384,6 +380,13 @@ class Conv2DTranspose(ConvLayer):
             return max(height, size[0] * self.stride[0]), max(width, size[1] * self.stride[1])
         return height, width
 
+    def forward(self, x: Array, training: bool | None = False) -> Array:
+        """Return the transposed convolution of x (N, C, H, W), as (N, F, OH, OW)."""
+        x = self._check_input(x)
+        y = self.linear(x, self.params["W"], self.params.get("b"))
+        self._keep(training, x)
+        return y if self.activation is None else self._activate(self.activation, y, training)
+
     def linear(self, x: Array, w: Array, b: Array | None) -> Array:
         """Return the input gradient of a convolution with w whose output gradient is x, plus b."""
         shape = (x.shape[0], self.filters, *self._output_size(x.shape[2:]))
@@ -394,19 +397,15 @@ class Conv2DTranspose(ConvLayer):
 
     def backward(self, grad: Array) -> Array:
         """Fill the gradients of W and b; return the input's, the convolution of the output's."""
-        grad = self._fill_grads(grad)
+        grad = Conv2DTranspose.backward_params(self, grad)
         return kernels.conv2d(grad, self.params["W"], None, *self._geometry)
 
-    def backward_params(self, grad: Array) -> None:
-        """Fill the gradients of W and b alone."""
-        self._fill_grads(grad)
-
-    def _fill_grads(self, grad: Array) -> Array:
+    def backward_params(self, grad: Array) -> Array:
         """Fill the gradients of W and b; return the gradient before the activation."""
         (x,) = self._recall_for(grad)
         if self.activation is not None:
             grad = self.activation.backward(grad)
-        if self.trainable:
+        if self._trainable:
             w = self.params["W"]
             self.grads["W"] = kernels.conv2d_weight_grad(x, grad, w.shape, *self._geometry)
             if self.use_bias:

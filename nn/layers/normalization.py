@@ -81,7 +81,7 @@ class BatchNorm(Layer):
         x = self._check_input(x)
         rows = kernels.to_rows(x)  # (N, C, ...) -> (M, C)
         gamma, beta = self.params["gamma"], self.params["beta"]
-        if training and self.trainable:
+        if training and self._trainable:
             y, mean, var = kernels.batch_norm(rows, gamma, beta, self.eps)
             self._update_running(mean, var, len(rows))
             self._keep(training, True, rows, mean, var, x.shape)
@@ -116,7 +116,7 @@ class BatchNorm(Layer):
             dgamma = kernels.column_sums(grad * ((rows - mean) * inv_std))
             dbeta = kernels.column_sums(grad)
             dx = grad * (gamma * inv_std)
-        if self.trainable:
+        if self._trainable:
             self.grads["gamma"], self.grads["beta"] = dgamma, dbeta
         return kernels.from_rows(dx, shape)
 
@@ -180,7 +180,7 @@ class SampleNorm(Layer):
         """Fill the gradients of gamma and beta; return the input's."""
         x_hat, inv_std, shape = self._recall_for(grad)
         grad = _pixels(grad)
-        if self.trainable:
+        if self._trainable:
             self.grads["gamma"] = self._summed(grad * x_hat)
             self.grads["beta"] = self._summed(grad)
         grad = grad * self._by_pixel(self.params["gamma"], shape)
