@@ -7,6 +7,7 @@ Two environment variables are read once, at import: `NN_DISABLE_CUDA=1` uses the
 looking for a GPU, `NN_FORCE_CUDA=1` warns if there is no GPU.
 """
 
+import operator
 import os
 import platform
 import warnings
@@ -82,7 +83,8 @@ def memory_order(array: Any) -> tuple[list[int], list[int]]:
     >>> memory_order(np.zeros((2, 3, 4)).transpose(1, 2, 0))
     ([2, 0, 1], [1, 2, 0])
     """
-    axes = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
+    strides = tuple(map(operator.neg, array.strides))
+    axes = sorted(range(array.ndim), key=strides.__getitem__)
     return axes, sorted(range(array.ndim), key=axes.__getitem__)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks, compat, cuda
-from .arrays import Array, Pairs, as_pairs, check_pairs, placed
+from .arrays import Array, Pairs, as_pairs, check_pairs, factor_error, placed
 from .hooks import Averages, ClipNorm, ClipValue, Decay, Hook
 
 LearningRate = float | Callable[[int], float]
@@ -445,11 +445,3 @@ class Optimizer:
 
 
 compat.accept_aliases(Optimizer, compat.OPTIMIZER_ARGUMENTS)
-
-
-def factor_error(owner: str, lr_factors: dict[str, float], way_out: str = "") -> ValueError:
-    """Return the error for factors of the learning rate that would be ignored."""
-    name, factor = next(iter(lr_factors.items()))
-    way_out = way_out or "write update() instead of a step() of your own"
-    rule = f"for {name!r} needs an optimizer that multiplies its rate by it: {way_out}"
-    return checks.error(owner, "lr_factor", rule, factor)
