@@ -1,9 +1,9 @@
-"""What mkdocs does to a page before it becomes HTML: three things that keep pages short and whole.
+"""Hooks of mkdocs, which transform a page before it is converted to HTML.
 
-- A fence ```` ```math ```` holds LaTeX. It becomes MathML, which browsers draw without a script;
-  GitHub draws the same fence by itself.
-- `<!-- include: FILE -->` stands for a file of the project that lies outside docs/.
-- A link to such a file leads to the page that includes it.
+- A fence ```` ```math ```` holds LaTeX. It is converted to MathML, which browsers render without a
+  script; GitHub renders the same fence.
+- `<!-- include: FILE -->` includes a file from outside docs/.
+- A link to such a file becomes a link to the page that includes it.
 
 `mkdocs.yml` names this file. It needs latex2mathml, of the extra `docs`.
 """

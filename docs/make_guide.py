@@ -1,8 +1,8 @@
-"""Draw the images of docs/guide/, with nn.plot and a few drawings beside it.
+"""Draw the figures of docs/guide/.
 
     python docs/make_guide.py
 
-It needs matplotlib (the extra `plot`), takes some ten seconds, and writes into docs/images/.
+It needs matplotlib (the extra `plot`), takes about ten seconds, and writes into docs/images/.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Draw the images of docs/plots.md, on networks that are trained for it.
+"""Draw the figures of docs/plots.md, with networks trained for it.
 
     python docs/make_plots.py
 
-The digits are those of mnist_dataset/, so that nothing is downloaded. It takes a minute or two, and
-writes into docs/images/. The animation there is made by examples/decision_boundary.py.
+It uses the digits of mnist_dataset/, takes a minute or two, and writes into docs/images/. The
+animation there is made by examples/decision_boundary.py.
 """
 
 import argparse
@@ -22,8 +22,8 @@ import decision_boundary  # noqa: E402
 import nn  # noqa: E402
 
 
-def learned_digits(train: nn.Dataset, test: nn.Dataset, epochs: int) -> dict[str, nn.Model]:
-    """Return two networks that have learned the digits, by different optimizers."""
+def digit_models(train: nn.Dataset, test: nn.Dataset, epochs: int) -> dict[str, nn.Model]:
+    """Return two networks trained on the digits with different optimizers."""
     models = {}
     for optimizer, lr in (("adam", 2e-3), ("sgd", 0.1)):
         model = nn.zoo.small_cnn(seed=0)
@@ -34,8 +34,8 @@ def learned_digits(train: nn.Dataset, test: nn.Dataset, epochs: int) -> dict[str
     return models
 
 
-def learned_spirals(epochs: int) -> tuple[nn.Model, np.ndarray, np.ndarray]:
-    """Return a network that has learned three spirals, and their points."""
+def spiral_model(epochs: int) -> tuple[nn.Model, np.ndarray, np.ndarray]:
+    """Return a network trained on three spirals, and the points."""
     x, y = decision_boundary.make_spirals(300, arms=3, seed=0)
     model = decision_boundary.make_model(classes=3, seed=0)
     model.fit(x, y, epochs=epochs, verbose=0)
@@ -61,9 +61,9 @@ def new_network() -> nn.Model:
 def figures(epochs: int, spiral_epochs: int) -> dict[str, Any]:
     """Return every figure by the name of its file."""
     train, test = nn.data.load_mnist_sample(ROOT / "mnist_dataset")
-    models = learned_digits(train, test, epochs)
+    models = digit_models(train, test, epochs)
     model = models["adam"]
-    spirals, points, arms = learned_spirals(spiral_epochs)
+    spirals, points, arms = spiral_model(spiral_epochs)
     x, y = test.arrays()
     new = new_network()
     chosen = np.array([np.flatnonzero(y == digit)[1] for digit in (2, 3, 5, 7, 8)])

@@ -3,7 +3,7 @@
     python docs/make_schedules.py
     python docs/make_schedules.py --out sheet.png
 
-It needs matplotlib (the extra `plot`). Under each curve stands the call that makes it.
+It needs matplotlib (the extra `plot`). Below each curve is the call that creates the schedule.
 """
 
 import argparse
@@ -72,7 +72,7 @@ PANELS: tuple[tuple[str, str, schedules.Schedule, list[tuple]], ...] = (
 
 
 def draw(axes: Any, name: str, call: str, schedule: schedules.Schedule, notes: list) -> None:
-    """Draw one curve with its name, the call that makes it, and a remark or two."""
+    """Draw one curve with its name, the call that creates it, and remarks."""
     steps = range(STEPS)
     axes.plot(steps, [schedule(step) for step in steps], color=BLUE, linewidth=2)
     axes.set_title(name, loc="left", fontsize=13, fontweight="bold", pad=8)

@@ -1,13 +1,13 @@
-"""An autoencoder draws digits from a quarter of their numbers, and can take noise off them.
+"""Train a convolutional autoencoder that compresses digits to a quarter, or removes noise.
 
     python examples/autoencoder.py
     python examples/autoencoder.py --noise 0.5 --epochs 10
     python examples/autoencoder.py --filters 16 8 --loss mse
 
-The encoder makes a small code of an image, the decoder an image of the code; the targets are the
-images themselves. With `--noise` the network is shown noisy images, with new noise in every
-epoch, and learns to draw the clean ones. The mean square error on the test digits is compared with
-that of drawing the mean of all training digits, whatever the image.
+The encoder maps an image to a small code, the decoder the code to an image; the targets are the
+images themselves. With `--noise` the inputs are noisy images, with new noise in every epoch, and
+the targets the clean ones. The mean squared error on the test digits is compared with that of
+always predicting the mean of the training digits.
 
 Vincent, Larochelle, Bengio and Manzagol 2008, "Extracting and composing robust features with
 denoising autoencoders".
@@ -36,27 +36,31 @@ SHOWN = 10  # digits in the image
 def parse_arguments(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--filters", type=whole, nargs="+", default=[16, 4], help="of each stage, two at most"
+        "--filters",
+        type=whole,
+        nargs="+",
+        default=[16, 4],
+        help="filters of each stage, at most two",
     )
     parser.add_argument("--loss", choices=["bce", "mse"], default="bce")
     parser.add_argument(
-        "--noise", type=at_least_0, default=0.0, help="deviation of what is added to the images"
+        "--noise", type=at_least_0, default=0.0, help="standard deviation of the noise"
     )
     parser.add_argument("--epochs", type=whole, default=5)
     parser.add_argument("--batch-size", type=whole, default=32)
-    parser.add_argument("--lr", type=positive, default=3e-3, help="highest learning rate of Adam")
+    parser.add_argument("--lr", type=positive, default=3e-3, help="maximum learning rate of Adam")
     parser.add_argument(
         "--model-file", type=file_to_write, default=Path("autoencoder_model.hdf5"), help="to save"
     )
     add_common(parser, "autoencoder.png")
     options = parser.parse_args(arguments)
     if len(options.filters) > 2:
-        parser.error("--filters takes two stages at most: 28 pixels can be halved twice")
+        parser.error("--filters allows at most two stages: 28 pixels can be halved twice")
     return options
 
 
 def add_noise(x, noise, rng):
-    """Return images with normal noise, kept within [0, 1]."""
+    """Return images with normal noise, clipped to [0, 1]."""
     return np.clip(x + noise * rng.normal(size=x.shape), 0, 1).astype(x.dtype)
 
 
@@ -65,7 +69,7 @@ def mean_square(images, targets):
 
 
 def fit(model, x, options):
-    """Train the model to draw what it is shown, or what lies under the noise."""
+    """Train the model to reconstruct the images, from noisy images with --noise."""
     noise = options.noise
     try:
         history = model.fit(
@@ -80,11 +84,11 @@ def fit(model, x, options):
     except FloatingPointError as error:
         raise SystemExit(str(error)) from error
     if not history:
-        raise SystemExit("Stopped within the first epoch: there is nothing to show.")
+        raise SystemExit("Stopped in the first epoch, without a result.")
 
 
 def draw(rows, path):
-    """Draw rows of digits, each under its name."""
+    """Draw labelled rows of digits."""
     figure = new_figure(SHOWN, 1.15 * len(rows))
     if figure is None:
         return
@@ -97,7 +101,7 @@ def draw(rows, path):
 
 
 def one_of_each(labels):
-    """Return the row of the first image of each digit."""
+    """Return the index of the first image of each digit."""
     return [int(np.flatnonzero(labels == digit)[0]) for digit in range(SHOWN)]
 
 
@@ -105,7 +109,7 @@ def main(arguments=None):
     options = parse_arguments(arguments)
     train, test = load_digits(options.data_dir)
     (x, _), (x_test, labels) = train.arrays(), test.arrays()
-    seen = add_noise(x_test, options.noise, np.random.default_rng(options.seed))
+    inputs = add_noise(x_test, options.noise, np.random.default_rng(options.seed))
 
     model = nn.zoo.conv_autoencoder(filters=options.filters, seed=options.seed)
     print(model.summary())
@@ -114,19 +118,19 @@ def main(arguments=None):
     model.compile(loss=options.loss, optimizer="adam", lr=options.lr, metrics=["mse"])
     fit(model, x, options)
 
-    drawn = model.predict(seen)
-    print("Mean square error on the test digits:")
-    print(f"  {'the mean of all training digits':34} {mean_square(x.mean(axis=0), x_test):.4f}")
+    outputs = model.predict(inputs)
+    print("Mean squared error on the test digits:")
+    print(f"  {'mean of all training digits':34} {mean_square(x.mean(axis=0), x_test):.4f}")
     if options.noise:
-        print(f"  {'the noisy images as they are':34} {mean_square(seen, x_test):.4f}")
-    print(f"  {'the autoencoder':34} {mean_square(drawn, x_test):.4f}")
+        print(f"  {'noisy images':34} {mean_square(inputs, x_test):.4f}")
+    print(f"  {'autoencoder':34} {mean_square(outputs, x_test):.4f}")
     try:
         model.save(options.model_file)
     except OSError as error:
         raise SystemExit(f"The model cannot be saved: {error}") from error
     print(f"Model: {options.model_file}")
     shown = one_of_each(labels)
-    rows = {"input": seen[shown], "output": drawn[shown]}
+    rows = {"input": inputs[shown], "output": outputs[shown]}
     if options.noise:
         rows["clean"] = x_test[shown]
     draw(rows, options.out)

@@ -1,14 +1,14 @@
-"""Train a network on CIFAR-10, colour images of ten kinds of animals and vehicles.
+"""Train a network on CIFAR-10, colour images of animals and vehicles in ten classes.
 
     python examples/cifar10_train.py
     python examples/cifar10_train.py --model resnet20 --data-dir path/to/cifar10
     python examples/cifar10_train.py --model cifar --optimizer adamw --epochs 30 --augment
 
-Each network comes with a recipe; options replace parts of it. A tenth of the training images
-is held out, and the weights of the epoch that does best on them are kept in `--out`. The test
-images are looked at once, at the end. After each epoch, all that is needed to train on goes
-into a second file, `..._last.hdf5`: `--resume` it, with the same other options, and training
-ends as if it had never been interrupted.
+Each network has a training recipe, parts of which can be changed by options. A tenth of the
+training images is held out for validation, and the weights of the best epoch are saved in `--out`.
+The test images are used once, at the end. After each epoch the state of training is saved in a
+second file, `..._last.hdf5`: with `--resume` and otherwise the same options, training continues
+with the same result as without interruption.
 """
 
 import argparse
@@ -53,7 +53,7 @@ RECIPES = {
         "augment": True,
     },
 }
-MOMENTUM = {"sgd": {"momentum": 0.9, "nesterov": True}}  # what else an optimizer is given
+MOMENTUM = {"sgd": {"momentum": 0.9, "nesterov": True}}  # other arguments of an optimizer
 AUGMENT = Compose([RandomFlip(), RandomCrop(32, padding=4)])
 VALIDATION_SHARE = 0.1
 
@@ -70,16 +70,16 @@ class Counter(Callback):
 def parse_arguments(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-dir", default="cifar10_dataset", help="folder of CIFAR-10")
-    parser.add_argument("--no-download", action="store_true", help="use what is there already")
+    parser.add_argument("--no-download", action="store_true", help="use only existing files")
     parser.add_argument("--model", choices=RECIPES, default="vgg6")
     parser.add_argument("--out", default="cifar10_model.hdf5", help="file for the best model")
-    parser.add_argument("--resume", metavar="FILE", help="go on from a '..._last' file")
+    parser.add_argument("--resume", metavar="FILE", help="continue from a '..._last' file")
     parser.add_argument("--seed", type=int, default=0)
-    recipe = parser.add_argument_group("in place of the recipe's own")
-    recipe.add_argument("--epochs", type=int, help="in all, resumed ones included")
+    recipe = parser.add_argument_group("changes to the recipe")
+    recipe.add_argument("--epochs", type=int, help="total number, including resumed epochs")
     recipe.add_argument("--batch-size", type=int)
     recipe.add_argument("--optimizer", choices=["sgd", "rmsprop", "adam", "adamw", "nadam"])
-    recipe.add_argument("--lr", type=float, help="learning rate, the highest of the schedule")
+    recipe.add_argument("--lr", type=float, help="maximum learning rate")
     recipe.add_argument(
         "--schedule", choices=["constant", "plateau", "exponential", "cosine", "one_cycle"]
     )
@@ -91,10 +91,10 @@ def parse_arguments(arguments=None):
 
 
 def choose_recipe(options):
-    """Return the recipe of the model with the options that were given in it."""
+    """Return the recipe of the model, changed by the given options."""
     recipe = dict(RECIPES[options.model])
     if options.optimizer not in (None, recipe["optimizer"]):
-        recipe["lr"] = None  # one optimizer's rate is no good for another: take its default
+        recipe["lr"] = None  # the default of the other optimizer
     for name in recipe:
         if getattr(options, name) is not None:
             recipe[name] = getattr(options, name)
@@ -102,7 +102,7 @@ def choose_recipe(options):
 
 
 def load_data(options):
-    """Return images to train on, to validate on and to test on."""
+    """Return the training, validation and test images."""
     try:
         train, test = load_cifar10(options.data_dir, download=not options.no_download)
     except (OSError, ValueError) as error:
@@ -123,7 +123,7 @@ def compile_model(model, recipe):
 
 
 def fit(model, train, val, recipe, best, last, resume):
-    """Train the model; return the history, the seconds and the images of this run."""
+    """Train the model; return the history, the duration and the number of images."""
     counter = Counter()
     started = time.perf_counter()
     history = model.fit(
@@ -152,7 +152,9 @@ def main(arguments=None):
     last = best.with_stem(f"{best.stem}_last")
     for path in (Path(options.resume), best) if options.resume else ():
         if not path.is_file():
-            raise SystemExit(f"--resume needs its file and --out's best so far: no '{path}'.")
+            raise SystemExit(
+                f"--resume needs its file and the file of --out: there is no '{path}'."
+            )
 
     train, val, test = load_data(options)
     model = compile_model(MODELS[options.model](seed=options.seed), recipe)
@@ -161,7 +163,7 @@ def main(arguments=None):
     print(f"{len(train):,} images to train, {len(val):,} to validate, {len(test):,} to test")
     history, seconds, images = fit(model, train, val, recipe, best, last, options.resume)
     if not history:
-        raise SystemExit("Stopped within the first epoch: there is nothing to test.")
+        raise SystemExit("Stopped in the first epoch, without a model to test.")
 
     epoch = int(np.argmax(history["val_acc"]))
     print(f"Best epoch: {epoch + 1}, validation accuracy {history['val_acc'][epoch]:.2%}")
@@ -171,9 +173,9 @@ def main(arguments=None):
     print_class_accuracies(test.y, predicted, test.class_names)
     print_confusions(test.y, predicted, test.class_names)
     save_curves(history, best.with_suffix(".png"))
-    print(f"Best model: {best}; the last epoch, to train on: {last}")
-    print(f"Training: {seconds:.0f} s, {images / seconds:,.0f} images/s with the validation")
-    print(f"All: {time.perf_counter() - started:.0f} s")
+    print(f"Best model: {best}; last epoch, for --resume: {last}")
+    print(f"Training: {seconds:.0f} s, {images / seconds:,.0f} images/s including validation")
+    print(f"Total: {time.perf_counter() - started:.0f} s")
     return 0
 
 

@@ -1,12 +1,12 @@
-"""A race of all optimizers: the same network, the same first weights, the same order of digits.
+"""Compare all optimizers: same network, same initial weights, same order of the digits.
 
     python examples/compare_optimizers.py
     python examples/compare_optimizers.py --search --epochs 10
     python examples/compare_optimizers.py --optimizers sgd adam --model small_cnn
 
-Each runs at a rate that suits it. Rates of different rules cannot be compared, so that one rate for
-all would decide the race: `--search` tries five around each, and takes the one with the lowest loss
-on the training digits. The test digits are looked at afterwards.
+Each optimizer uses a suitable learning rate, as the same rate for all would not be a fair
+comparison. `--search` tries five rates for each and uses the one with the lowest training loss.
+The test digits are used only afterwards.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from lesson import add_common, check_finished, load_digits, new_figure, positive
 import nn
 
 MODELS = {"mlp": nn.zoo.mlp, "small_cnn": nn.zoo.small_cnn, "lenet5": nn.zoo.lenet5}
-RATES = {  # for these networks; an optimizer that is not here runs at its own default
+RATES = {  # for these networks; other optimizers use their default
     "sgd": 0.1,
     "sgdmomentum": 0.03,
     "nesterov": 0.03,
@@ -29,7 +29,7 @@ RATES = {  # for these networks; an optimizer that is not here runs at its own d
     "adamw": 3e-3,
     "nadam": 3e-3,
 }
-GRID = (0.1, 0.3, 1.0, 3.0, 10.0)  # what `--search` multiplies the rate by
+GRID = (0.1, 0.3, 1.0, 3.0, 10.0)  # factors of the rate for `--search`
 
 
 def parse_arguments(arguments=None):
@@ -40,7 +40,7 @@ def parse_arguments(arguments=None):
         choices=sorted(nn.optim.NAME2OPTIMIZER),
         metavar="NAME",
         default=list(nn.optim.NAME2OPTIMIZER),
-        help=f"which of {', '.join(nn.optim.NAME2OPTIMIZER)}; all where it is left out",
+        help=f"which of {', '.join(nn.optim.NAME2OPTIMIZER)}; default: all",
     )
     parser.add_argument("--model", choices=MODELS, default="mlp", help="network of nn.zoo")
     parser.add_argument("--epochs", type=whole, default=5)
@@ -52,7 +52,7 @@ def parse_arguments(arguments=None):
 
 
 def run(name, lr, train, options):
-    """Train once; return the model, the loss of each epoch (infinite: diverged) and the seconds."""
+    """Return a trained model, its losses by epoch (infinite: diverged) and the seconds."""
     model = MODELS[options.model](seed=options.seed)
     model.compile(loss="cce", optimizer=name, lr=lr)
     started = time.perf_counter()
@@ -66,21 +66,21 @@ def run(name, lr, train, options):
     return model, losses, time.perf_counter() - started
 
 
-def race(name, train, test, options):
-    """Return the figures of one optimizer at its rate, or at the best of a grid."""
-    usual = options.lr or RATES.get(name) or nn.optim.get(name).lr
+def evaluate(name, train, test, options):
+    """Return the results of one optimizer with its rate, or with the best of several."""
+    base_rate = options.lr or RATES.get(name) or nn.optim.get(name).lr
     best = None
     for factor in GRID if options.search else (1.0,):
-        model, losses, seconds = run(name, usual * factor, train, options)
+        model, losses, seconds = run(name, base_rate * factor, train, options)
         ended = model.evaluate(train)["loss"] if math.isfinite(losses[-1]) else math.inf
         if best is None or ended < best["loss"]:
-            best = {"lr": usual * factor, "loss": ended, "losses": losses, "seconds": seconds}
+            best = {"lr": base_rate * factor, "loss": ended, "losses": losses, "seconds": seconds}
             best["acc"] = model.evaluate(test)["acc"] if math.isfinite(ended) else math.nan
     return best
 
 
 def print_table(results):
-    """Print the optimizers, the one with the lowest loss first."""
+    """Print the results, sorted by loss."""
     width = max(len("optimizer"), *map(len, results))
     print(f"  {'optimizer':{width}}       rate   training loss   test accuracy   seconds")
     for name in sorted(results, key=lambda name: results[name]["loss"]):
@@ -97,12 +97,12 @@ def draw(results, path):
         return
     axes = figure.subplots()
     for number, (name, row) in enumerate(results.items()):
-        line = "-" if number < 10 else "--"  # the colours begin anew after ten
+        line = "-" if number < 10 else "--"  # the colours repeat after ten
         epochs = range(1, len(row["losses"]) + 1)
         axes.plot(epochs, row["losses"], line, marker=".", label=f"{name}, {row['lr']:.2g}")
     if any(np.isfinite(row["losses"]).any() for row in results.values()):
         axes.set_yscale("log")
-    axes.set(xlabel="epoch", ylabel="loss on the training digits")
+    axes.set(xlabel="epoch", ylabel="training loss")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3, which="both")
     axes.legend(title="optimizer, rate", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
@@ -112,10 +112,10 @@ def draw(results, path):
 def main(arguments=None):
     options = parse_arguments(arguments)
     train, test = load_digits(options.data_dir)
-    run("sgd", 1e-3, nn.Dataset(train.x[:64], train.y[:64]), options)  # compiles, untimed
-    print(f"Each trains {options.model} for {options.epochs} epochs, from the same start:")
+    run("sgd", 1e-3, nn.Dataset(train.x[:64], train.y[:64]), options)  # compiles the kernels
+    print(f"Each trains {options.model} for {options.epochs} epochs from the same initial weights:")
     names = list(dict.fromkeys(options.optimizers))
-    results = {name: race(name, train, test, options) for name in names}
+    results = {name: evaluate(name, train, test, options) for name in names}
     print_table(results)
     draw(results, options.out)
     return 0

@@ -1,12 +1,12 @@
-"""A layer, a loss and an optimizer of your own: checked, trained with, saved and loaded.
+"""A custom layer, loss and optimizer: checked, used for training, saved and loaded.
 
     python examples/custom_layer_loss_optimizer.py
     python examples/custom_layer_loss_optimizer.py --outliers 0.3 --epochs 200 --seed 1
 
-The layer is a Swish whose slope is learned, the loss one that outliers hardly pull at, and the
-optimizer steps by the signs of its momentum. Each `backward` is compared with slopes that are
-measured, the optimizer with two steps worked out by hand. Together they fit a curve through points
-of which some are far off; the same network under the mean square error shows what the loss is for.
+The layer is a Swish with a learned slope, the loss is robust to outliers, and the optimizer uses
+the sign of its momentum. Each `backward` is compared with numerical gradients, the optimizer with
+two steps computed by hand. Together they fit a curve to points with outliers; the same network
+with the mean squared error shows the effect of the loss.
 """
 
 import argparse
@@ -28,23 +28,23 @@ from lesson import (
 import nn
 from nn.inspect.gradcheck import numerical_gradient, relative_error
 
-TOLERANCE = 1e-6  # of a measured gradient, relative
+TOLERANCE = 1e-6  # relative error of a gradient
 
 
-# ------------------------------------------------------------------------------ your own
+# --------------------------------------------------------------------- custom classes
 
 
 @nn.register
 class LearnedSwish(nn.Layer):
-    """y = x * sigmoid(beta * x), with a beta for each feature that is learned.
+    """y = x * sigmoid(beta * x), with a learned beta for each feature.
 
     Ramachandran, Zoph and Le 2017, "Searching for activation functions", arXiv 1710.05941, section
-    4. With beta = 0 it is a straight line, x / 2; with a large one it is ReLU.
+    4. For beta = 0 it is linear, x / 2; for a large beta it approaches ReLU.
     """
 
     def __init__(self, beta=1.0, **common):
         super().__init__(**common)
-        self.beta = beta  # what every feature begins with
+        self.beta = beta  # the initial value for every feature
 
     def build(self, input_shape):
         self.params["beta"] = np.full(input_shape[1], self.beta, dtype=self.dtype)
@@ -65,7 +65,7 @@ class LearnedSwish(nn.Layer):
 
 
 class Cauchy(nn.losses.Loss):
-    """log(1 + (d / scale)^2) for d = y_pred - y_true: far points pull less, not more.
+    """log(1 + (d / scale)^2) for d = y_pred - y_true: outliers have small gradients.
 
     Barron 2019, "A general and adaptive robust loss function", arXiv 1701.03077, the case alpha = 0
     with c = scale / sqrt(2).
@@ -93,7 +93,7 @@ class Signum(nn.optim.Optimizer):
     non-convex problems", arXiv 1802.04434, algorithm 2.
     """
 
-    slot_names = ("m",)  # kept for each parameter, and saved with the model
+    slot_names = ("m",)  # state for each parameter, saved with the model
 
     def __init__(self, lr=1e-3, momentum=0.9):
         super().__init__(lr)
@@ -106,7 +106,7 @@ class Signum(nn.optim.Optimizer):
         param -= self.lr * np.sign(m)
 
 
-nn.losses.NAME2LOSS["cauchy"] = Cauchy  # by these names `compile` and `load` find them
+nn.losses.NAME2LOSS["cauchy"] = Cauchy  # the names for `compile` and `load`
 nn.optim.NAME2OPTIMIZER["signum"] = Signum
 
 
@@ -114,20 +114,20 @@ nn.optim.NAME2OPTIMIZER["signum"] = Signum
 
 
 def check_layer(rng):
-    """Return the largest error of the layer's gradients, relative to them."""
+    """Return the largest relative error of the layer's gradients."""
     return max(nn.check_gradients(LearnedSwish(beta=0.7), rng.normal(size=(6, 5))).values())
 
 
 def check_loss(rng):
-    """Return the error of the loss' gradient."""
+    """Return the relative error of the gradient of the loss."""
     loss, y_pred, y_true = Cauchy(), rng.normal(size=(6, 2)), rng.normal(size=(6, 2))
-    measured = numerical_gradient(lambda: loss.forward(y_pred, y_true), y_pred)
+    expected = numerical_gradient(lambda: loss.forward(y_pred, y_true), y_pred)
     loss.forward(y_pred, y_true)
-    return relative_error(loss.backward(), measured)
+    return relative_error(loss.backward(), expected)
 
 
 def check_optimizer():
-    """Return how far two steps are from those worked out by hand."""
+    """Return the difference of two steps from those computed by hand."""
     param, optimizer = np.array([1.0, 1.0]), Signum(lr=0.1, momentum=0.5)
     for grad in ([1.0, -1.0], [-3.0, -1.0]):  # m is [0.5, -0.5], then [-1.25, -0.75]
         optimizer.step([(param, np.array(grad))])
@@ -162,7 +162,7 @@ def parse_arguments(arguments=None):
     parser.add_argument("--out", type=image, default=Path("custom.png"), help="file for the image")
     options = parser.parse_args(arguments)
     if options.outliers > 1:
-        parser.error("--outliers is a share, 1 at most")
+        parser.error("--outliers is a fraction, at most 1")
     return options
 
 
@@ -171,7 +171,7 @@ def curve(x):
 
 
 def make_points(options, rng):
-    """Return points (n, 1) near the curve, but for a share of them."""
+    """Return points (n, 1) near the curve, with a fraction of outliers."""
     x = rng.uniform(-2, 2, (options.samples, 1))
     y = curve(x) + 0.1 * rng.normal(size=x.shape)
     far = rng.random(len(x)) < options.outliers
@@ -180,7 +180,7 @@ def make_points(options, rng):
 
 
 def train(loss, x, y, options):
-    """Return a network with the layer, trained by the optimizer under a loss."""
+    """Return a network with the layer, trained with the optimizer and a loss."""
     layers = [nn.Dense(32, input_shape=(1,)), LearnedSwish(), nn.Dense(32), LearnedSwish()]
     model = nn.Model([*layers, nn.Dense(1)], seed=options.seed)
     model.compile(loss=loss, optimizer="signum", lr=options.lr)
@@ -192,14 +192,14 @@ def train(loss, x, y, options):
     return model
 
 
-def goes_on_the_same(model, x, y, options):
-    """Save the model, load it, train both for another epoch; tell whether the weights agree."""
+def continues_identically(model, x, y, options):
+    """Save and load the model, train both for another epoch, and compare their weights."""
     path, epochs = options.model_file, options.epochs + 1
     try:
         model.save(path)
     except OSError as error:
         raise SystemExit(f"The model cannot be saved: {error}") from error
-    loaded = nn.Model.load(path)  # with your loss, your optimizer and its state
+    loaded = nn.Model.load(path)  # with the custom loss, and the optimizer with its state
     if not np.array_equal(model.predict(x), loaded.predict(x)):
         return False
     for trained in (model, loaded):
@@ -215,7 +215,7 @@ def draw(x, y, models, path):
     axes = figure.subplots()
     axes.plot(x, y, ".", color="0.7", label="points")
     line = np.linspace(-2, 2, 200, dtype="float32")[:, np.newaxis]  # (200,) -> (200, 1)
-    axes.plot(line, curve(line), "k--", label="the curve")
+    axes.plot(line, curve(line), "k--", label="curve")
     for name, model in models.items():
         axes.plot(line, model.predict(line), linewidth=2, label=f"network, {name}")
     axes.grid(alpha=0.3)
@@ -232,16 +232,18 @@ def main(arguments=None):
     x, y = make_points(options, rng)
     line = np.linspace(-2, 2, 200, dtype="float32")[:, np.newaxis]  # (200,) -> (200, 1)
     models = {loss: train(loss, x, y, options) for loss in ("cauchy", "mse")}
-    print(f"Distance from the curve, {options.outliers:.0%} of the points being far off it:")
+    print(f"Mean distance from the curve, with {options.outliers:.0%} outliers:")
     for loss, model in models.items():
         distance = np.abs(model.predict(line) - curve(line)).mean()
-        print(f"  trained under {loss:7} {distance:.3f}")
+        print(f"  trained with {loss:7} {distance:.3f}")
     beta = models["cauchy"].layers[1].params["beta"]
-    print(f"beta has moved from 1 to between {beta.min():.2f} and {beta.max():.2f}.")
+    print(f"The learned beta is between {beta.min():.2f} and {beta.max():.2f}.")
     draw(x, y, models, options.out)
 
-    same = goes_on_the_same(models["cauchy"], x, y, options)
-    print(f"Saved to {options.model_file}. Loaded again, it goes on training the same: {same}.")
+    same = continues_identically(models["cauchy"], x, y, options)
+    print(
+        f"Saved to {options.model_file}. Loaded again, it continues training identically: {same}."
+    )
     return 0 if same else 1
 
 

@@ -1,12 +1,11 @@
-"""Watch a small network learn where one class ends and the next begins.
+"""Animate the decision boundary of a small network during training.
 
     python examples/decision_boundary.py
     python examples/decision_boundary.py --data spirals --arms 3 --out spirals.gif
     python examples/decision_boundary.py --live
 
-Points of the plane in two moons, or in spirals, are all that it learns. After each epoch its
-decision for every point of the plane is drawn, and the images are joined to an animated GIF, or
-shown in a window as it learns with `--live`.
+The data are points in two moons or in spirals. After each epoch the decision regions are drawn, and
+the images are combined into an animated GIF, or shown in a window with `--live`.
 """
 
 import argparse
@@ -18,23 +17,23 @@ import nn
 from nn.callbacks import LambdaCallback
 
 INCHES, DPI = (4.8, 4.0), 75
-COLOURS = 128  # in an image of the GIF: fewer make it smaller
+COLOURS = 128  # in an image of the GIF, which is smaller with fewer
 RESOLUTION = 80  # points of the plane along each axis
 SEED = 0
 
 
 def make_moons(n, noise=0.15, seed=SEED):
-    """Return points of two half circles that reach into one another, and which they are of."""
+    """Return points on two interleaving half circles, and their labels."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % 2
     angle = rng.uniform(0, np.pi, n)
     x = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    x[y == 1] = [1, 0.5] - x[y == 1]  # the other one upside down, its tip in the middle
+    x[y == 1] = [1, 0.5] - x[y == 1]  # the other one flipped and shifted
     return (x + rng.normal(0, noise, x.shape)).astype("float32"), y
 
 
 def make_spirals(n, arms=3, noise=0.04, seed=SEED):
-    """Return points of spirals that wind around the origin, and which they are of."""
+    """Return points on spirals around the origin, and their labels."""
     rng = np.random.default_rng(seed)
     y = np.arange(n) % arms
     radius = rng.uniform(0.1, 1, n)
@@ -51,7 +50,7 @@ def make_model(classes, seed=SEED):
 
 
 class Film:
-    """Draws the boundary after each epoch, into the images of a film or into a window."""
+    """Draws the decision boundary after each epoch, into images or a window."""
 
     def __init__(self, model, x, y, window=None):
         self.model, self.x, self.y, self.window = model, x, y, window
@@ -74,25 +73,25 @@ class Film:
             self.window.pause(0.01)
 
     def image(self):
-        """Return what is drawn as an image of Pillow, which comes with matplotlib."""
+        """Return the figure as a Pillow image; matplotlib depends on Pillow."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from PIL import Image
 
         canvas = FigureCanvasAgg(self.figure)
         canvas.draw()
         image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-        # This method keeps the points' colours, however few pixels they have.
+        # FASTOCTREE keeps the colours of the points, which have few pixels.
         return image.quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
 
     def save(self, path, fps):
         first, *others = self.images
-        ends = 1000 / fps
-        lengths = [ends] * len(others) + [2000]  # the last one stays for a while
-        first.save(path, save_all=True, append_images=others, duration=lengths, loop=0)
+        duration = 1000 / fps
+        durations = [duration] * len(others) + [2000]  # the last one is shown longer
+        first.save(path, save_all=True, append_images=others, duration=durations, loop=0)
 
 
 def open_window():
-    """Return pyplot where it can open windows."""
+    """Return pyplot if it can open windows, else exit."""
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
@@ -102,15 +101,15 @@ def open_window():
 
     try:
         figure = pyplot.figure()
-    except ImportError:  # a toolkit was asked for that is not there, or has no screen
+    except ImportError:  # the selected toolkit is missing, or there is no display
         toolkit = None
     else:
-        toolkit = figure.canvas.required_interactive_framework  # None for files alone
+        toolkit = figure.canvas.required_interactive_framework  # None for file output only
         pyplot.close(figure)
     if toolkit is None:
         raise SystemExit(
-            "--live needs a screen and a toolkit for windows (Tk, Qt, GTK), and matplotlib found "
-            "none: leave --live out to write a GIF."
+            "--live needs a display and a GUI toolkit (Tk, Qt, GTK), and matplotlib found none: "
+            "omit --live to write a GIF."
         )
     return pyplot
 
@@ -118,16 +117,18 @@ def open_window():
 def parse_arguments(arguments):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", choices=("moons", "spirals"), default="spirals")
-    parser.add_argument("--arms", type=int, default=3, help="how many spirals, 2 to 8")
+    parser.add_argument("--arms", type=int, default=3, help="number of spirals, 2 to 8")
     parser.add_argument("--samples", type=int, default=300)
     parser.add_argument("--epochs", type=int, default=60)
-    parser.add_argument("--fps", type=float, default=8, help="epochs shown a second")
+    parser.add_argument("--fps", type=float, default=8, help="epochs shown per second")
     parser.add_argument("--out", type=Path, default="decision_boundary.gif", help="file to write")
-    parser.add_argument("--live", action="store_true", help="show a window, and write no file")
+    parser.add_argument(
+        "--live", action="store_true", help="show a window instead of writing a file"
+    )
     parser.add_argument("--seed", type=int, default=SEED)
     options = parser.parse_args(arguments)
     if not 2 <= options.arms <= 8:
-        parser.error("--arms must be 2 to 8: there are colours for so many")
+        parser.error("--arms must be 2 to 8, the number of colours")
     for name in ("samples", "epochs", "fps"):
         if getattr(options, name) <= 0:
             parser.error(f"--{name} must be positive")
@@ -154,7 +155,7 @@ def main(arguments=None):
         callbacks=LambdaCallback(on_epoch_end=film.draw),
         verbose=2 if options.live else 0,
     )
-    print(f"Accuracy on the points it learned from: {model.evaluate(x, y)['acc']:.1%}")
+    print(f"Training accuracy: {model.evaluate(x, y)['acc']:.1%}")
     if window is not None:
         window.show()  # until it is closed
         return 0

@@ -1,10 +1,10 @@
-"""Train a convolutional network to tell kinds of clothing apart: Fashion-MNIST.
+"""Train a convolutional network on Fashion-MNIST, images of ten kinds of clothing.
 
     python examples/fashion_train.py
     python examples/fashion_train.py --small --epochs 8 --data-dir path/to/fashion-mnist
 
-The set has the format of MNIST, down to the names of the files, and takes its place in
-`mnist_train.py`: all that differs is the folder, and who fills it.
+The data set has the format and file names of MNIST, so this script reuses `mnist_train.py` with
+another function that loads the data.
 """
 
 from mnist_train import main

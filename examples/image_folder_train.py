@@ -1,12 +1,12 @@
-"""Train a network on images of your own, and let it name some.
+"""Train a network on your own images, and predict the classes of some.
 
     python examples/image_folder_train.py photos
     python examples/image_folder_train.py photos --size 64 --epochs 30 --predict new/1.jpg new/2.jpg
 
-`photos` is a folder with a sub-folder for each class, named as the class is, with the images in
-it. They are scaled to `--size` once, into a file in that folder, so that the next run starts at
-once. A fifth of each class is held out to measure the accuracy on, and the weights of the epoch
-that does best on it are kept in `--out`, together with the names of the classes.
+`photos` is a folder with one sub-folder of images for each class, named like the class. The images
+are scaled to `--size` once and cached in a file in that folder. A fifth of each class is held out
+for validation, and the weights of the best epoch are saved in `--out`, together with the class
+names.
 """
 
 import argparse
@@ -21,8 +21,8 @@ from nn.data import class_weights, load_image, load_image_folder
 from nn.data.augment import Compose, RandomBrightness, RandomCrop, RandomFlip
 
 VALIDATION_SHARE = 0.2
-UNBALANCED = 1.5  # where the largest class has so many times the images of the smallest
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")  # of the images to name
+UNBALANCED = 1.5  # ratio of the sizes of the largest and smallest class
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")  # of image files
 
 
 def parse_arguments(arguments=None):
@@ -31,16 +31,18 @@ def parse_arguments(arguments=None):
     parser.add_argument("--size", type=int, default=128, help="pixels, 16 or more")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--lr", type=float, default=1e-3, help="highest learning rate of Adam")
+    parser.add_argument("--lr", type=float, default=1e-3, help="maximum learning rate of Adam")
     parser.add_argument(
         "--augment",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="mirror, shift and brighten the images; not for what must not be mirrored",
+        help="flip, shift and brighten the images; not if flipped images are wrong",
     )
     parser.add_argument("--out", type=Path, default="image_model.hdf5", help="file for the model")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--predict", nargs="+", type=Path, metavar="FILE", help="images to name")
+    parser.add_argument(
+        "--predict", nargs="+", type=Path, metavar="FILE", help="images to classify"
+    )
     options = parser.parse_args(arguments)
     if options.size < 16:
         parser.error("--size must be 16 or more: the network halves the images four times")
@@ -56,7 +58,7 @@ def make_model(size, classes, lr, seed):
 
 
 def balance(labels):
-    """Return weights for classes of very different sizes, None for others."""
+    """Return class weights if the class sizes are very different, else None."""
     counts = np.bincount(labels)
     return class_weights(labels) if counts.max() > UNBALANCED * counts.min() else None
 
@@ -67,7 +69,7 @@ def augmentation(size):
 
 
 def images_of_each_class(folder, class_names, rng, classes=5):
-    """Return an image of some classes each, drawn at random."""
+    """Yield a random image of each of some random classes."""
     for name in rng.permutation(class_names)[:classes]:
         found = sorted(p for p in (folder / name).rglob("*") if p.suffix.lower() in SUFFIXES)
         if found:
@@ -102,7 +104,7 @@ def main(arguments=None):
     print(model.summary())
     print(f"{len(train):,} images to train and {len(val):,} to validate.")
     if weights:
-        print("Rare classes count as much as frequent ones: their images have larger weights.")
+        print("Class weights balance rare and frequent classes.")
 
     history = model.fit(
         train,
@@ -115,7 +117,7 @@ def main(arguments=None):
         callbacks=ModelCheckpoint(options.out),
     )
     if not history:
-        raise SystemExit("Stopped within the first epoch: there is no model yet.")
+        raise SystemExit("Stopped in the first epoch, without a model.")
 
     model = nn.Model.load(options.out)  # the best epoch's
     predicted = model.predict_classes(val)

@@ -1,4 +1,4 @@
-"""What the lessons share: digits, options that are checked, and images where matplotlib is."""
+"""Helpers of the examples: checked options, digits, and figures if matplotlib is installed."""
 
 import argparse
 from pathlib import Path
@@ -13,7 +13,7 @@ IMAGES = (".pdf", ".png", ".svg")
 
 
 def whole(text, least=1):
-    """Return an option as an integer of at least `least`."""
+    """Convert an option to an integer of at least `least`."""
     try:
         number = int(text)
     except ValueError:
@@ -26,7 +26,7 @@ def whole(text, least=1):
 
 
 def at_least_0(text):
-    """Return an option as a finite number of at least 0."""
+    """Convert an option to a finite number of at least 0."""
     try:
         number = float(text)
     except ValueError:
@@ -37,7 +37,7 @@ def at_least_0(text):
 
 
 def positive(text):
-    """Return an option as a finite number above 0."""
+    """Convert an option to a finite number above 0."""
     number = at_least_0(text)
     if number == 0:
         raise argparse.ArgumentTypeError(f"must be a number above 0, got '{text}'")
@@ -45,12 +45,12 @@ def positive(text):
 
 
 def seed(text):
-    """Return an option as an integer of at least 0."""
+    """Convert an option to an integer of at least 0."""
     return whole(text, least=0)
 
 
 def file_to_write(text):
-    """Return an option as the path of a file, in a folder that is there."""
+    """Convert an option to the path of a file in an existing folder."""
     path = Path(text)
     if path.is_dir():
         raise argparse.ArgumentTypeError(f"'{path}' is a folder: name a file")
@@ -60,7 +60,7 @@ def file_to_write(text):
 
 
 def image(text):
-    """Return an option as the path of an image to draw."""
+    """Convert an option to the path of an image file."""
     path = file_to_write(text)
     if path.suffix.lower() not in IMAGES:
         raise argparse.ArgumentTypeError(f"'{path}' must end in {', '.join(IMAGES)}")
@@ -68,18 +68,18 @@ def image(text):
 
 
 def add_common(parser, out):
-    """Add the options that every lesson on digits has."""
+    """Add the options that all examples on digits have."""
     parser.add_argument(
-        "--data-dir", metavar="DIR", help="folder of the full MNIST, in place of the sample"
+        "--data-dir", metavar="DIR", help="folder of the full MNIST, instead of the sample"
     )
-    parser.add_argument("--seed", type=seed, default=0, help="of all that is drawn at random")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of all random numbers")
     parser.add_argument(
         "--out", type=image, default=Path(out), help="file for the image: .png, .pdf or .svg"
     )
 
 
 def check_finished(history, epochs):
-    """End the lesson where Ctrl-C has ended a training, which `fit` does not make an error."""
+    """Exit if Ctrl-C has ended the training, for which `fit` raises no error."""
     if len(history.get("loss", ())) < epochs:
         raise SystemExit("Stopped.")
 
@@ -88,7 +88,7 @@ def check_finished(history, epochs):
 
 
 def load_digits(folder):
-    """Return digits to train on and to test on: the shipped sample, or those of a folder."""
+    """Return training and test digits: the included sample, or those of a folder."""
     try:
         if folder is None:
             name, (train, test) = "the sample of MNIST", load_mnist_sample(SAMPLE_DIR)
@@ -108,7 +108,7 @@ def new_figure(width, height):
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        print("No image is drawn without matplotlib: python -m pip install matplotlib")
+        print("The image needs matplotlib: python -m pip install matplotlib")
         return None
     return Figure(figsize=(width, height), layout="constrained")
 

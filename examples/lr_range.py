@@ -1,12 +1,12 @@
-"""Find a learning rate by trying them all, then train with it.
+"""Find a learning rate by the range test, then train with it.
 
     python examples/lr_range.py
     python examples/lr_range.py --model mlp --optimizer sgd --epochs 8
 
-`nn.find_lr` trains a copy of the model for a hundred steps while the rate grows from one to the
-next. The loss stays, falls, and rises: the rate at which it falls most steeply is the suggestion.
-Three trainings with the one-cycle schedule, up to a tenth of it, up to it, and up to ten times as
-much, show what it is worth: it is a safe choice, and one cycle may bear more.
+`nn.find_lr` trains a copy of the model for a hundred steps with increasing learning rates, and
+suggests the rate at which the loss decreases fastest. Then the model is trained with the one-cycle
+schedule and maximum rates of a tenth of the suggestion, the suggestion, and ten times as much: the
+suggestion is a safe choice, and one cycle may allow higher rates.
 """
 
 import argparse
@@ -25,8 +25,8 @@ def parse_arguments(arguments=None):
     parser.add_argument("--optimizer", choices=sorted(nn.optim.NAME2OPTIMIZER), default="adam")
     parser.add_argument("--lr-min", type=positive, default=1e-6, help="first rate of the test")
     parser.add_argument("--lr-max", type=positive, default=10.0, help="last rate of the test")
-    parser.add_argument("--steps", type=whole, default=100, help="rates to try, at least 3")
-    parser.add_argument("--epochs", type=whole, default=4, help="of each training afterwards")
+    parser.add_argument("--steps", type=whole, default=100, help="number of rates, at least 3")
+    parser.add_argument("--epochs", type=whole, default=4, help="epochs of each training")
     parser.add_argument("--batch-size", type=whole, default=64)
     add_common(parser, "lr_range.png")
     options = parser.parse_args(arguments)
@@ -44,7 +44,7 @@ def make_model(options, lr=None):
 
 
 def print_curve(curve, rows=16):
-    """Print some rates with their losses, as numbers and as bars."""
+    """Print some rates with their losses and bars."""
     print("        rate     loss")
     highest = curve.smoothed.max()
     for k in range(0, len(curve.lrs), max(len(curve.lrs) // rows, 1)):
@@ -61,14 +61,14 @@ def draw(curve, path):
     axes.plot(curve.lrs, curve.smoothed, label="smoothed")
     axes.axvline(curve.suggestion, color="C1", label=f"suggestion: {curve.suggestion:.1e}")
     axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
-    axes.set_ylim(0, 1.5 * curve.smoothed[0])  # what explodes leaves the image
+    axes.set_ylim(0, 1.5 * curve.smoothed[0])  # hides the divergence
     axes.grid(alpha=0.3)
     axes.legend()
     save_figure(figure, path)
 
 
 def train_at(lr, train, test, options):
-    """Print what the one-cycle schedule reaches with this as its highest rate."""
+    """Print the results of the one-cycle schedule with a maximum rate."""
     model = make_model(options, lr)
     try:
         history = model.fit(
@@ -100,11 +100,11 @@ def main(arguments=None):
     print(f"Learning-rate range test, {options.model} with {options.optimizer}:")
     print_curve(curve)
     if curve.suggestion is None:
-        raise SystemExit("The loss never falls between these rates: try others.")
+        raise SystemExit("The loss does not decrease for these rates: try others.")
     print(f"Suggested learning rate: {curve.suggestion:.2e}")
     draw(curve, options.out)
     print(f"One cycle of {options.epochs} epochs:")
-    print("  highest rate   training loss   test accuracy")
+    print("  maximum rate   training loss   test accuracy")
     for factor in (0.1, 1, 10):
         train_at(factor * curve.suggestion, train, test, options)
     return 0

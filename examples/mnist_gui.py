@@ -1,12 +1,12 @@
-"""Draw a digit with the mouse or a pen, and watch a network read it as you draw.
+"""Draw a digit with the mouse or a pen, and see a network's prediction while you draw.
 
     python examples/mnist_gui.py
     python examples/mnist_gui.py --model mnist_model.hdf5
 
-Any saved network for MNIST will do, such as that of `mnist_train.py`. Where there is none, the
-window offers to train one on the digits of mnist_dataset/, which takes less than a minute, or
-with `--data-dir` on the full MNIST in a folder, which takes some. Needs Pillow and Tk, which most
-Pythons come with (Debian has it in the package python3-tk).
+Works with any saved network for MNIST, such as that of `mnist_train.py`. If there is none, the
+window offers to train one on the digits of mnist_dataset/ in less than a minute, or with
+`--data-dir` on the full MNIST in some minutes. Needs Pillow and Tk, which is part of most Python
+installations (the package python3-tk on Debian).
 
 Keys: Ctrl+Z undoes, Escape clears, Ctrl+O opens an image of a digit.
 """
@@ -28,8 +28,8 @@ try:
     from tkinter import filedialog, font, ttk
 except ImportError as error:
     raise SystemExit(
-        "This example needs Tk for its window, and this Python is without: install it, on "
-        "Debian and Ubuntu the package python3-tk."
+        "This example needs Tk, which this Python lacks: install it (on Debian and Ubuntu the "
+        "package python3-tk)."
     ) from error
 else:
     from mnist_widgets import BAR, BEST, DESK, FAINT, INK, PANEL, TROUGH, Maps, Result, Sheet
@@ -38,7 +38,7 @@ MARGIN = 12  # pixels
 
 
 class Window:
-    """The whole: joins sheet, result and buttons with the sketch, the recogniser and the teacher.
+    """The window, which connects the widgets with the sketch, the recogniser and the trainer.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class Window:
         self.recogniser, self.teacher = recogniser, teacher
         self.sketch = Sketch()
         self.latencies = deque(maxlen=1000)
-        self._since = None  # when the change that waits to be recognised came
+        self._since = None  # time of the first change that was not recognised yet
         self._watching = None
         self._dress()
         self._build()
@@ -59,7 +59,7 @@ class Window:
         root.bind("<Control-z>", lambda event: self.undo())
         root.bind("<Control-o>", lambda event: self.open())
         root.bind("<Escape>", lambda event: self.clear())
-        self._say_what_is_possible()
+        self._show_hints()
 
     def _dress(self):
         """Set colours and fonts."""
@@ -81,7 +81,7 @@ class Window:
         style.configure("Answer.TLabel", font=(ordinary.actual("family"), 40, "bold"))
 
     def _build(self):
-        """Put everything in its place; the sheet takes all the room that is left."""
+        """Lay out the widgets; the sheet takes the remaining space."""
         bar = self._toolbar()
         self.result = Result(self.root)
         desk = tk.Frame(self.root, background=DESK)
@@ -121,7 +121,7 @@ class Window:
         self.maps_button.pack(side="right")
         return bar
 
-    # what the buttons do ----------------------------------------------------------------------
+    # actions --------------------------------------------------------------------------------
 
     def undo(self):
         self.sketch.undo()
@@ -134,8 +134,10 @@ class Window:
         self._changed()
 
     def open(self, path=None):
-        """Show an image from a file, and what digit it is."""
-        path = path or filedialog.askopenfilename(parent=self.root, title="An image of a digit")
+        """Show an image from a file and recognise it."""
+        path = path or filedialog.askopenfilename(
+            parent=self.root, title="Open an image of a digit"
+        )
         if not path:
             return
         try:
@@ -159,13 +161,13 @@ class Window:
     # recognising ------------------------------------------------------------------------------
 
     def _changed(self):
-        """Recognise the sketch as soon as there is nothing else to do, however many changes."""
+        """Recognise the sketch once when idle, after any number of changes."""
         if self._since is None:
             self.root.after_idle(self._recognise)
         self._since = time.perf_counter()
 
     def _resized(self):
-        if self.wants_maps.get():  # there may be room for larger ones
+        if self.wants_maps.get():  # larger ones may fit now
             self._changed()
 
     def _recognise(self):
@@ -174,7 +176,7 @@ class Window:
             return
         if self.sketch.is_empty:
             self.result.show(None, None)
-            self._say_what_is_possible()
+            self._show_hints()
             self._show_maps(np.zeros((28, 28), np.float32))
             return
         seen = self.recogniser.look(self.sketch.raster())
@@ -183,8 +185,8 @@ class Window:
         self._show_maps(seen)
         self.root.update_idletasks()
         self.latencies.append(time.perf_counter() - since)
-        took = f"Read in {self.latencies[-1] * 1000:.0f} ms"
-        text = "Nothing to be seen in it" if empty else took
+        took = f"Recognised in {self.latencies[-1] * 1000:.0f} ms"
+        text = "No digit found" if empty else took
         self.status.configure(text=text)
 
     def _show_maps(self, seen):
@@ -195,18 +197,18 @@ class Window:
     # training ---------------------------------------------------------------------------------
 
     def train(self):
-        """Train a network, unless one is being trained, and go on answering the user."""
+        """Start training a network in the background, unless one is being trained."""
         if self.teacher is None or self.teacher.is_at_work:
             return
         self.train_button.grid_remove()
         self.progress.grid(row=0, column=1)
-        self.sheet.hint = "You may draw already:\nwhat it is comes when the network has learned."
+        self.sheet.hint = "You can draw already.\nThe prediction appears after the training."
         self.sheet.redraw()
         self.teacher.start()
         self._watch()
 
     def _watch(self):
-        """Tell what the teacher has to tell, ten times a second until it is done."""
+        """Show the progress of the training ten times a second until it is done."""
         self._watching = None
         while not self.teacher.news.empty():
             kind, what = self.teacher.news.get()
@@ -227,19 +229,19 @@ class Window:
             text += f"; saved to {self.path}"
         except OSError as error:
             text += f"; it could not be saved: {error}"
-        self._say_what_is_possible()
+        self._show_hints()
         self._since = time.perf_counter()
         self._recognise()
         self.status.configure(text=text)
 
-    def _failed(self, why):
-        self._say_what_is_possible()
-        self.status.configure(text=f"No network was trained: {why}")
+    def _failed(self, reason):
+        self._show_hints()
+        self.status.configure(text=f"The training failed: {reason}")
 
-    # the rest ---------------------------------------------------------------------------------
+    # hints and closing ------------------------------------------------------------------------
 
-    def _say_what_is_possible(self):
-        """Write the hint on the empty sheet and into the status line."""
+    def _show_hints(self):
+        """Update the hint on the empty sheet and the status line."""
         if self.recogniser is not None:
             self.sheet.hint = "Draw a digit here"
             self.status.configure(text=f"Network: {self.path.name}")
@@ -249,13 +251,13 @@ class Window:
             self.sheet.hint = "There is no network yet."
             self.status.configure(text=f"There is no file {self.path.name}")
             if self.teacher is not None:
-                self.sheet.hint += f"\nTrain one: it takes {self.teacher.takes}."
+                self.sheet.hint += f"\nTraining one takes {self.teacher.takes}."
                 self.train_button.grid(row=0, column=1)
         if self.sketch.is_empty:
             self.sheet.redraw()
 
     def close(self):
-        """Close the window; a training ends after the batch that it is in."""
+        """Close the window; training ends after the current batch."""
         if self._watching is not None:
             self.root.after_cancel(self._watching)
             self._watching = None
@@ -273,12 +275,14 @@ def parse_arguments(arguments):
     parser.add_argument(
         "--model",
         default="mnist_gui_model.hdf5",
-        help="file of a network for MNIST; where there is none, one is trained and saved to it",
+        help="file of a network for MNIST; if missing, a network can be trained and saved to it",
     )
     parser.add_argument(
-        "--data-dir", metavar="DIR", help="folder of the full MNIST to train on, not the sample"
+        "--data-dir",
+        metavar="DIR",
+        help="folder of the full MNIST for training, instead of the sample",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the training")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the training")
     return parser.parse_args(arguments)
 
 
@@ -293,8 +297,8 @@ def main(arguments=None):
     try:
         root = tk.Tk()
     except tk.TclError as error:
-        raise SystemExit(f"There is no screen for the window: {error}") from error
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Tk would not hear of Ctrl-C in the terminal
+        raise SystemExit(f"No display for the window: {error}") from error
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # so that Ctrl-C works in the terminal
     Window(root, options.model, recogniser, Teacher(options.data_dir, options.seed))
     root.mainloop()
     return 0

@@ -1,7 +1,7 @@
-"""What the window of `mnist_gui.py` does, without the window: the sketch, the reader, the teacher.
+"""The logic of `mnist_gui.py` without the GUI: sketch, recogniser and trainer.
 
-`Sketch` keeps what was drawn, `Recogniser` says which digit it is, and `Teacher` trains a network
-in a thread of its own. None of them knows of Tk.
+`Sketch` holds the strokes, `Recogniser` predicts the digit, and `Teacher` trains a network in a
+background thread. They do not depend on Tk.
 """
 
 import math
@@ -23,7 +23,7 @@ from nn.data import (
 )
 from nn.layers.containers import flat
 
-SIDE = 280  # pixels of the sketch, whatever the size of the window
+SIDE = 280  # pixels of the sketch, for any size of the window
 
 
 # --------------------------------------------------------------------------------- the sketch
@@ -31,16 +31,16 @@ SIDE = 280  # pixels of the sketch, whatever the size of the window
 
 @dataclass
 class Stroke:
-    """A line that was drawn without lifting the pen: its points (x, y) in pixels of the sketch."""
+    """A line drawn without lifting the pen: its points (x, y) in pixels of the sketch."""
 
     thickness: float
     points: list
 
 
 class Sketch:
-    """What was drawn, in steps that can be undone: strokes, images from files, a new sheet.
+    """A drawing as a list of steps that can be undone: strokes, images from files, new sheets.
 
-    An image lies on a sheet of its own; a stroke after it begins the next one.
+    An image has its own sheet; a stroke after it starts a new one.
     """
 
     NEW_SHEET = "new sheet"
@@ -49,11 +49,11 @@ class Sketch:
         self.steps = []
         self.ink = np.zeros((SIDE, SIDE), dtype=np.float32)  # 0 for paper, 1 for ink
 
-    # what is on the sheet -----------------------------------------------------------------
+    # contents -----------------------------------------------------------------------------
 
     @property
     def image(self):
-        """The image from a file that is shown, (H, W) floats in [0, 1], or None."""
+        """The image from a file, (H, W) floats in [0, 1], or None."""
         last = self.steps[-1] if self.steps else None
         return last if isinstance(last, np.ndarray) else None
 
@@ -70,36 +70,36 @@ class Sketch:
         return self.image is None and not self.strokes
 
     def raster(self):
-        """Return what there is to recognise: the image, or the ink as (280, 280) floats."""
+        """Return the image, or the ink as (280, 280) floats."""
         return self.ink if self.image is None else self.image
 
     # drawing ------------------------------------------------------------------------------
 
     def begin(self, x, y, thickness):
-        """Put the pen down."""
+        """Start a stroke."""
         if not self.strokes:
             self.ink[...] = 0
         self.steps.append(Stroke(thickness, [(x, y)]))
         add_line(self.ink, (x, y), (x, y), thickness)
 
     def extend(self, x, y):
-        """Move the pen that is down."""
+        """Extend the current stroke."""
         stroke = self.steps[-1]
         add_line(self.ink, stroke.points[-1], (x, y), stroke.thickness)
         stroke.points.append((x, y))
 
     def show(self, image):
-        """Lay an image on the sheet, grey values (H, W) in [0, 1], whatever its size."""
+        """Show an image of grey values (H, W) in [0, 1], of any size."""
         self.steps.append(image)
 
     def clear(self):
-        """Take a new sheet; `undo` brings the old one back."""
+        """Start a new sheet; `undo` restores the old one."""
         if not self.is_empty:
             self.steps.append(self.NEW_SHEET)
         self.ink[...] = 0
 
     def undo(self):
-        """Take the last step back; nothing where there is none."""
+        """Undo the last step, if there is one."""
         if self.steps:
             self.steps.pop()
         self.ink[...] = 0
@@ -110,10 +110,9 @@ class Sketch:
 
 
 def add_line(ink, start, end, thickness):
-    """Draw a line with round ends into `ink`, its edges smooth (antialiased).
+    """Draw an antialiased line with round ends into `ink`.
 
-    A pixel is covered by as much of it as is within half the thickness of the line, which the
-    distance of its centre tells.
+    The coverage of a pixel is computed from the distance of its centre to the line.
     """
     radius = max(thickness, 1) / 2
     (x0, y0), (x1, y1) = start, end
@@ -126,7 +125,7 @@ def add_line(ink, start, end, thickness):
     dx, dy = x1 - x0, y1 - y0
     length = dx * dx + dy * dy
     along = ((x - x0) * dx + (y - y0) * dy) / length if length else 0.0
-    along = np.clip(along, 0, 1)  # the nearest point of the line, as a share of its length
+    along = np.clip(along, 0, 1)  # position of the nearest point, as a fraction of the length
     distance = np.hypot(x - x0 - along * dx, y - y0 - along * dy)
     np.maximum(patch, np.clip(radius + 0.5 - distance, 0, 1), out=patch)
 
@@ -135,12 +134,12 @@ def add_line(ink, start, end, thickness):
 
 
 class Recogniser:
-    """Says which digit an image shows, by any network with ten outputs for 28 x 28 pixels.
+    """Predicts the digit of an image with any network with ten outputs for 28 x 28 pixels.
 
     Attributes
     ----------
     has_maps : bool
-        Whether the network has a convolution to look into.
+        Whether the network has a convolution, whose feature maps can be shown.
     """
 
     def __init__(self, model):
@@ -149,14 +148,14 @@ class Recogniser:
             raise ValueError(f"the network is for inputs of {shape[1:]}, not of 28 x 28 pixels")
         self.model, self.shape = model, shape[1:]
         blank = self.look(np.zeros((1, 1), np.float32))  # raises without Pillow
-        scores = model.predict(blank.reshape(1, *self.shape))  # and is ready for the first stroke
+        scores = model.predict(blank.reshape(1, *self.shape))  # also compiles the kernels
         if scores.shape != (1, 10):
             raise ValueError(f"the network has outputs of {scores.shape[1:]}, not ten classes")
         self.front = self._up_to_first_convolution()
         self.has_maps = self.front is not None
 
     def _up_to_first_convolution(self):
-        """Return the first layers as a model, or None; it shares its weights with the whole."""
+        """Return the layers up to the first convolution as a model with shared weights, or None."""
         chain = flat(self.model.layers)
         for index, layer in enumerate(chain):
             if nn.explain.is_convolution(layer):
@@ -164,37 +163,37 @@ class Recogniser:
         return None
 
     def look(self, image):
-        """Return an image as the network sees it, (28, 28) floats in [0, 1]."""
+        """Return an image as the input of the network, (28, 28) floats in [0, 1]."""
         return normalize_digit(image)
 
     def probabilities(self, seen):
-        """Return the ten probabilities (10,) for an image that `look` has returned."""
+        """Return the probabilities (10,) for an image returned by `look`."""
         scores = self.model.predict(seen.reshape(1, *self.shape))[0].astype(np.float64)
         last = flat(self.model.layers)[-1]
         last = getattr(last, "activation", None) or last
         if isinstance(last, nn.Softmax):
             return scores
-        if isinstance(last, nn.Sigmoid):  # ten answers of their own
+        if isinstance(last, nn.Sigmoid):  # ten independent probabilities
             return scores / max(scores.sum(), 1e-12)
         powers = np.exp(scores - scores.max())
         return powers / powers.sum()
 
     def feature_maps(self, seen):
-        """Return what the filters of the first convolution make of it, (F, H, W)."""
+        """Return the feature maps (F, H, W) of the first convolution."""
         return self.front.predict(seen.reshape(1, *self.shape))[0]
 
 
-# -------------------------------------------------------------------------------- the teacher
+# -------------------------------------------------------------------------------- the trainer
 
 
-class Stopped(Exception):  # noqa: N818 - nothing is wrong
-    """The training was told to end."""
+class Stopped(Exception):  # noqa: N818 - not an error
+    """Ends the training when `stop` was called."""
 
 
 class Teacher:
-    """Trains a network in a thread; what it has to tell waits in `news`.
+    """Trains a network in a thread and puts messages into the queue `news`.
 
-    News are pairs: ("progress", (share done, text)), ("done", model) and ("failed", text).
+    Messages are pairs: ("progress", (fraction, text)), ("done", model) and ("failed", text).
     """
 
     BATCH = 64
@@ -217,7 +216,7 @@ class Teacher:
         return self._thread is not None and self._thread.is_alive()
 
     def stop(self, timeout=None):
-        """End the training after the batch that it is in, and wait until it has ended."""
+        """End the training after the current batch and wait until it has ended."""
         self._ending.set()
         if self.is_at_work:
             self._thread.join(timeout)
@@ -227,16 +226,16 @@ class Teacher:
             self.news.put(("done", self.train()))
         except Stopped:
             pass
-        except Exception as error:  # the window tells it; a thread's traceback nobody reads
+        except Exception as error:  # reported in the window, as the thread has no console
             self.news.put(("failed", str(error)))
 
     def train(self):
-        """Return a network that has learned to read the user's digits.
+        """Return a network trained to recognise the user's digits.
 
-        It sees MNIST's digits as `normalize_digit` will hand it the user's, turned, slanted and
-        bent a little, for people draw less evenly with a mouse than they write.
+        It is trained on MNIST's digits after `normalize_digit`, like the user's, with random
+        rotation, shear and distortion, as drawing with a mouse is less even than handwriting.
         """
-        self._tell(0, "reading the digits")
+        self._report(0, "loading the digits")
         train, test = self._digits()
         model = nn.zoo.mnist_cnn(seed=self.seed)
         model.compile("categorical_crossentropy", "adam", lr=2e-3)
@@ -244,7 +243,7 @@ class Teacher:
 
         def after_batch(batch, logs):
             done = (len(model.history.get("loss", ())) + (batch + 1) / steps) / self.epochs
-            self._tell(done, f"training: accuracy {logs['acc']:.1%}")
+            self._report(done, f"training: accuracy {logs['acc']:.1%}")
 
         model.fit(
             train,
@@ -256,11 +255,11 @@ class Teacher:
             verbose=0,
         )
         accuracy = model.evaluate(test)["acc"]
-        self._tell(1, f"{accuracy:.1%} of {len(test):,} other digits right")
+        self._report(1, f"accuracy {accuracy:.1%} on {len(test):,} test digits")
         return model
 
     def _digits(self):
-        """Return digits to learn from and to test on, as `normalize_digit` makes them."""
+        """Return training and test digits after `normalize_digit`."""
         if self.data_dir is None:
             sets = load_mnist_sample(SAMPLE_DIR)
         else:
@@ -270,14 +269,14 @@ class Teacher:
     def _normalized(self, data):
         images = np.empty(data.x.shape, np.float32)
         for start in range(0, len(data), 250):
-            self._tell(0, f"reading the digits: {start:,} of {len(data):,}")
+            self._report(0, f"loading the digits: {start:,} of {len(data):,}")
             images[start : start + 250] = normalize_digits(data.x[start : start + 250])
         return Dataset(images, data.y, class_names=data.class_names)
 
-    def _tell(self, share, text):
+    def _report(self, fraction, text):
         if self._ending.is_set():
             raise Stopped
-        self.news.put(("progress", (share, text)))
+        self.news.put(("progress", (fraction, text)))
 
 
 CHANGES = augment.Compose(

@@ -1,11 +1,10 @@
-"""Train a convolutional network to read handwritten digits, save it and use it.
+"""Train a convolutional network on MNIST, save it and load it again.
 
     python examples/mnist_train.py
     python examples/mnist_train.py --small --epochs 8 --data-dir path/to/mnist
 
-Takes the full MNIST where it is, else downloads it, else uses the small sample that is
-shipped in mnist_dataset/, and says which. `fashion_train.py` beside it does the same with
-images of clothing.
+Uses the full MNIST if it is present or can be downloaded, otherwise the sample in
+mnist_dataset/, and prints which. `fashion_train.py` does the same for images of clothing.
 """
 
 import argparse
@@ -27,13 +26,13 @@ def load_digits(folder, download):
 def parse_arguments(arguments, folder, out):
     parser = argparse.ArgumentParser(description="Train a network on images of 28 x 28 pixels.")
     parser.add_argument("--data-dir", default=folder, help="folder with the four files of the set")
-    parser.add_argument("--no-download", action="store_true", help="use what is there already")
+    parser.add_argument("--no-download", action="store_true", help="use only existing files")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--lr", type=float, default=1e-3, help="learning rate of Adam")
     parser.add_argument("--out", default=out, help="file for the trained model")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--small", action="store_true", help="a smaller, quicker network")
+    parser.add_argument("--small", action="store_true", help="a smaller, faster network")
     return parser.parse_args(arguments)
 
 
@@ -42,7 +41,7 @@ def main(arguments=None, load=load_digits, folder=SAMPLE_DIR, out="mnist_model.h
     check_place(options.out)
     try:
         train, test, source = load(options.data_dir, not options.no_download)
-    except (OSError, ValueError) as error:  # nothing there, or something else
+    except (OSError, ValueError) as error:  # missing or invalid files
         raise SystemExit(str(error)) from error
     print(f"Data: {source}")
 
@@ -66,7 +65,7 @@ def main(arguments=None, load=load_digits, folder=SAMPLE_DIR, out="mnist_model.h
     loaded = nn.Model.load(options.out)
     same = np.array_equal(model.predict(test), loaded.predict(test))
     print(f"Saved to {options.out}. Loaded again, it predicts the same: {same}.")
-    if history:  # none where Ctrl-C came within the first epoch
+    if history:  # empty if interrupted in the first epoch
         save_curves(history, Path(options.out).with_suffix(".png"))
     return 0 if same else 1
 

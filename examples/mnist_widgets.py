@@ -1,7 +1,4 @@
-"""The parts of the window of `mnist_gui.py`: the sheet to draw on, the result, the feature maps.
-
-Each shows what it is given, in the size that it is given, and knows nothing of the others.
-"""
+"""The widgets of `mnist_gui.py`: the sheet to draw on, the result, the feature maps."""
 
 import tkinter as tk
 from tkinter import ttk
@@ -11,11 +8,11 @@ from mnist_sketch import SIDE
 
 PAPER, DESK, INK = "#ffffff", "#eef1f5", "#16202e"
 FAINT, TROUGH, BAR, BEST = "#5d6b7c", "#dde4ec", "#a9bccf", "#0072b2"
-PANEL = 250  # pixels, the width of what is right of the sheet
+PANEL = 250  # width in pixels of the panel right of the sheet
 
 
 def photo(image, zoom=1):
-    """Return an image (H, W) of floats in [0, 1] as one of Tk, each pixel `zoom` pixels wide."""
+    """Return an image (H, W) of floats in [0, 1] as a Tk image, enlarged by `zoom`."""
     bytes_ = (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
     bytes_ = bytes_.repeat(zoom, axis=0).repeat(zoom, axis=1)
     height, width = bytes_.shape
@@ -26,7 +23,7 @@ def photo(image, zoom=1):
 
 
 class Sheet(tk.Canvas):
-    """The paper: shows a sketch at the size that the window has room for, and takes the pen.
+    """The canvas: shows a sketch as large as fits and handles the mouse.
 
     `changed` is called after each change of the sketch.
     """
@@ -38,8 +35,8 @@ class Sheet(tk.Canvas):
         self.sketch, self.changed = sketch, changed
         self.thickness = 18.0  # in pixels of the sketch
         self.hint = ""
-        self._drawing = None  # the line that is being drawn, a number of Tk
-        self._shown = None  # Tk forgets images that nobody holds
+        self._drawing = None  # Tk's number of the current line
+        self._shown = None  # a reference, as Tk does not keep images alive
         parent.bind("<Configure>", self._fit)
         self.bind("<ButtonPress-1>", self._begin)
         self.bind("<B1-Motion>", self._extend)
@@ -47,18 +44,18 @@ class Sheet(tk.Canvas):
 
     @property
     def scale_(self):
-        """Pixels of the window for one of the sketch."""
+        """Pixels of the window per pixel of the sketch."""
         return max(self.winfo_width() - 2, 1) / SIDE
 
     def _fit(self, event):
-        """Take the largest square that the frame around the sheet has room for."""
+        """Resize to the largest square that fits into the frame."""
         side = max(1, min(event.width, event.height))
         self.place(
             x=event.width // 2, y=event.height // 2, anchor="center", width=side, height=side
         )
         self.after_idle(self.redraw)
 
-    # the pen --------------------------------------------------------------------------------
+    # mouse ----------------------------------------------------------------------------------
 
     def _place(self, event):
         return (event.x - 1) / self.scale_, (event.y - 1) / self.scale_
@@ -80,10 +77,10 @@ class Sheet(tk.Canvas):
     def _end(self, event):
         self._drawing = None
 
-    # showing --------------------------------------------------------------------------------
+    # drawing --------------------------------------------------------------------------------
 
     def redraw(self):
-        """Draw the whole sketch, after a change of size or a step back."""
+        """Draw the whole sketch, after resizing or undo."""
         self._drawing = None
         self.delete("all")
         if self.sketch.is_empty:
@@ -100,12 +97,12 @@ class Sheet(tk.Canvas):
         return self.create_line(line, width=width, fill=INK, capstyle="round", joinstyle="round")
 
     def _line(self, stroke):
-        """Return the points of a stroke as Tk has them; a dot is a line to where it begins."""
+        """Return the points of a stroke for Tk; a dot is a line of length 0."""
         points = stroke.points if len(stroke.points) > 1 else stroke.points * 2
         return [1 + value * self.scale_ for point in points for value in point]
 
     def _show(self, image):
-        """Show an image as large as the sheet, in the middle."""
+        """Show an image scaled to the sheet and centred."""
         side = self.winfo_width() - 2
         scale = side / max(image.shape)
         rows, cols = (
@@ -120,7 +117,7 @@ class Sheet(tk.Canvas):
 
 
 class Result(ttk.Frame):
-    """What the network says: its answer, the ten probabilities, and what it has seen."""
+    """The predicted digit, the ten probabilities, and the input of the network."""
 
     def __init__(self, parent):
         super().__init__(parent, width=PANEL)
@@ -129,14 +126,14 @@ class Result(ttk.Frame):
         self.bars = tk.Canvas(
             self, background=DESK, highlightthickness=0, width=PANEL, height=10 * 15
         )
-        caption = ttk.Label(self, text="What the network sees", style="Faint.TLabel")
+        caption = ttk.Label(self, text="Input of the network", style="Faint.TLabel")
         self.seen = ttk.Label(self)
         self.answer.pack(fill="x")
         self.top_three.pack(fill="x")
         self.seen.pack(side="bottom")
         caption.pack(side="bottom", pady=(0, 4))
         self.bars.pack(fill="both", expand=True, pady=8)
-        self.pack_propagate(False)  # the window gives it its height, and it fills that
+        self.pack_propagate(False)  # keep the height of the window
         self.image, self.probabilities = None, None
         self.zoom = 4
         self.bars.bind("<Configure>", lambda event: self._draw_bars())
@@ -144,7 +141,7 @@ class Result(ttk.Frame):
         self.show(None, None)
 
     def _fit(self, event):
-        """Show what the network sees as large as the height has room for."""
+        """Show the input of the network as large as fits."""
         zoom = min(max((event.height - 330) // 28, 4), 8)
         if zoom != self.zoom:
             self.zoom = zoom
@@ -152,11 +149,11 @@ class Result(ttk.Frame):
 
     def _show_image(self):
         image = np.zeros((28, 28)) if self.image is None else self.image
-        self._photo = photo(image, self.zoom)  # Tk forgets images that nobody holds
+        self._photo = photo(image, self.zoom)  # a reference, as Tk does not keep images alive
         self.seen.configure(image=self._photo)
 
     def show(self, seen, probabilities):
-        """Show the image (28, 28) and the probabilities (10,); None for nothing to show."""
+        """Show the image (28, 28) and the probabilities (10,); None clears them."""
         self.image, self.probabilities = seen, probabilities
         self._show_image()
         if probabilities is None:
@@ -191,15 +188,15 @@ class Result(ttk.Frame):
 
 
 def share(value):
-    """Return a probability as text, one that is nearly 0 or 1 without a lie."""
+    """Return a probability as text, not rounded to 100%."""
     return f"{value:.1%}" if value < 0.9995 else ">99.9%"
 
 
 class Maps(ttk.Label):
-    """The feature maps of the first convolution side by side, one for each filter."""
+    """The feature maps of the first convolution in a grid."""
 
     def show(self, maps, width):
-        """Show maps (F, H, W) in a row or two, or more where the width asks for it."""
+        """Show maps (F, H, W) in one or two rows, or more if the width requires it."""
         low, high = float(maps.min()), float(maps.max())
         tiles = (maps - low) / ((high - low) or 1)
         cell = maps.shape[2] + 2  # with a gap

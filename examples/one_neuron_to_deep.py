@@ -3,10 +3,10 @@
     python examples/one_neuron_to_deep.py
     python examples/one_neuron_to_deep.py --data spirals --units 16 --depth 4 --steps 3000
 
-First a single neuron is trained by hand, in a few lines of NumPy, and beside it the same neuron of
-nn from the same start: the weights agree. Then networks with no, one, two ... hidden layers learn
-sets of points by gradient descent over all of them at once, and are tested on new points. One
-neuron draws a straight line, which is no help with `xor` and `circles`; a hidden layer bends it.
+First a single neuron is trained in a few lines of NumPy, and with nn from the same initial weights:
+the results agree. Then networks with zero, one, two ... hidden layers are trained by gradient
+descent on all points of a data set, and tested on new points. One neuron has a linear decision
+boundary, which cannot separate `xor` and `circles`; networks with hidden layers can.
 """
 
 import argparse
@@ -37,17 +37,19 @@ DATA = {"xor": make_xor, "circles": make_circles, "moons": make_moons, "spirals"
 
 def parse_arguments(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA), help="sets to learn")
-    parser.add_argument("--samples", type=whole, default=300, help="points in each set")
-    parser.add_argument("--noise", type=at_least_0, help="of the points; each set has its own")
+    parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA), help="data sets")
+    parser.add_argument("--samples", type=whole, default=300, help="points in each data set")
+    parser.add_argument(
+        "--noise", type=at_least_0, help="of the points; by default that of the data set"
+    )
     parser.add_argument("--units", type=whole, default=8, help="of each hidden layer")
-    parser.add_argument("--depth", type=whole, default=3, help="most hidden layers")
+    parser.add_argument("--depth", type=whole, default=3, help="largest number of hidden layers")
     parser.add_argument(
         "--activation", choices=["tanh", "sigmoid", "relu", "linear"], default="tanh"
     )
-    parser.add_argument("--steps", type=whole, default=1000, help="of gradient descent")
+    parser.add_argument("--steps", type=whole, default=1000, help="steps of gradient descent")
     parser.add_argument("--lr", type=positive, default=0.5, help="learning rate")
-    parser.add_argument("--seed", type=seed, default=0, help="of points and first weights")
+    parser.add_argument("--seed", type=seed, default=0, help="seed of points and initial weights")
     parser.add_argument(
         "--out", type=image, default=Path("one_neuron_to_deep.png"), help="file for the image"
     )
@@ -57,7 +59,7 @@ def parse_arguments(arguments=None):
     return options
 
 
-# ------------------------------------------------------------------------ one neuron, by hand
+# ------------------------------------------------------------------------- one neuron in NumPy
 
 
 def train_by_hand(x, y, w, b, lr, steps):
@@ -72,12 +74,12 @@ def train_by_hand(x, y, w, b, lr, steps):
         losses.append(-np.mean(y * np.log(p) + (1 - y) * np.log(1 - p)))
         dz = (p - y) / len(y)  # backward, by the chain rule
         dw, db = x.T @ dz, dz.sum()
-        w, b = w - lr * dw, b - lr * db  # the step down the slope
+        w, b = w - lr * dw, b - lr * db  # gradient descent
     return w, b, losses
 
 
 def compare_with_hand(data, options, steps=100):
-    """Train the same neuron by hand and with nn; return the largest difference of the weights."""
+    """Train a neuron by hand and with nn; return the largest difference of the weights."""
     model = nn.zoo.logistic_regression(seed=options.seed)
     model.compile(loss="bce", optimizer="sgd", lr=options.lr)
     params = model.layers[0].params
@@ -86,7 +88,7 @@ def compare_with_hand(data, options, steps=100):
     history = model.fit(data, epochs=steps, batch_size=len(data), shuffle=False, verbose=0)
     check_finished(history, steps)
     difference = max(np.abs(params["W"][:, 0] - w).max(), abs(params["b"][0] - b))
-    print(f"One neuron, {steps} steps of gradient descent from the same start:")
+    print(f"One neuron, {steps} steps of gradient descent from the same initial weights:")
     print(f"  {'':8} {'w1':>11} {'w2':>11} {'b':>11} {'loss':>11}")
     for name, values in {
         "by hand": (*w, b, losses[-1]),
@@ -97,11 +99,11 @@ def compare_with_hand(data, options, steps=100):
     return difference
 
 
-# ----------------------------------------------------------------------- deeper and deeper
+# -------------------------------------------------------------------------- deeper networks
 
 
 def train(data, hidden_layers, options):
-    """Return a network of that many hidden layers, trained on all points at every step."""
+    """Return a network with a number of hidden layers, trained on all points in each step."""
     if hidden_layers == 0:
         model = nn.zoo.logistic_regression(seed=options.seed)
     else:
@@ -116,14 +118,14 @@ def train(data, hidden_layers, options):
     model.compile(loss="bce", optimizer="sgd", lr=options.lr)
     try:
         history = model.fit(data, epochs=options.steps, batch_size=len(data), verbose=0)
-    except FloatingPointError as error:  # steps so long that the weights grow without end
+    except FloatingPointError as error:  # the training diverged
         raise SystemExit(str(error)) from error
     check_finished(history, options.steps)
     return model
 
 
 def draw(models, data, accuracies, path):
-    """Draw the points, and where each network says which class: a row a set, a column a depth."""
+    """Draw points and decision regions: a row for each data set, a column for each depth."""
     rows, columns = len(models), len(next(iter(models.values())))
     figure = new_figure(2.4 * columns, 2.5 * rows)
     if figure is None:
@@ -133,8 +135,10 @@ def draw(models, data, accuracies, path):
         across, up = np.meshgrid(np.linspace(left, right, 120), np.linspace(bottom, top, 120))
         grid = np.stack([across.ravel(), up.ravel()], axis=1)  # (120, 120) twice -> (14400, 2)
         for depth, (axes, model) in enumerate(zip(line, models[name], strict=True)):
-            said = model.predict_classes(grid).reshape(across.shape)
-            axes.contourf(across, up, said, levels=[-0.5, 0.5, 1.5], colors=["#cfe0f5", "#fbdcc0"])
+            classes = model.predict_classes(grid).reshape(across.shape)
+            axes.contourf(
+                across, up, classes, levels=[-0.5, 0.5, 1.5], colors=["#cfe0f5", "#fbdcc0"]
+            )
             axes.scatter(*data[name].x.T, c=np.array(["#1f5fa8", "#d2691e"])[data[name].y], s=4)
             axes.set_title(f"{name}, {title(depth)}: {accuracies[name][depth]:.0%}", fontsize=8)
             axes.set(xticks=[], yticks=[], xlim=(left, right), ylim=(bottom, top))

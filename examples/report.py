@@ -1,7 +1,4 @@
-"""What the examples show at their end: which classes are hard, and the curves of the training.
-
-And what they ask at their beginning: whether there is a place for the result.
-"""
+"""Helpers of the examples: confusions, accuracy by class, learning curves, checks of --out."""
 
 import os
 from pathlib import Path
@@ -13,32 +10,32 @@ from nn.metrics import confusion_matrix
 
 
 def check_place(path):
-    """End the program where a file cannot be written later, after the training."""
+    """Exit before the training if the output file could not be written after it."""
     folder = Path(path).resolve().parent
     if not folder.is_dir():
-        raise SystemExit(f"--out {path}: there is no folder '{folder}'; make it first.")
+        raise SystemExit(f"--out {path}: there is no folder '{folder}'; create it first.")
     if Path(path).is_dir() or not os.access(folder, os.W_OK):
-        raise SystemExit(f"--out {path}: cannot be written there; choose another place.")
+        raise SystemExit(f"--out {path}: the file cannot be written; choose another path.")
 
 
 def print_confusions(labels, predicted, class_names, rows=5):
-    """Print the pairs of classes that are most often taken for one another."""
+    """Print the pairs of classes that are confused most often."""
     counts = confusion_matrix(labels, predicted, num_classes=len(class_names))
     np.fill_diagonal(counts, 0)
     if not counts.any():
         return
-    width = max(len("taken for"), *map(len, class_names))
+    width = max(len("predicted"), *map(len, class_names))
     print("Most confused classes:")
-    print(f"  {'is':>{width}}   {'taken for':>{width}}   times")
+    print(f"  {'true':>{width}}   {'predicted':>{width}}   times")
     for flat in np.argsort(counts, axis=None)[::-1][:rows]:
-        true, taken = np.unravel_index(flat, counts.shape)
-        if counts[true, taken]:
-            names = f"{class_names[true]:>{width}}   {class_names[taken]:>{width}}"
-            print(f"  {names}   {counts[true, taken]:>5}")
+        true, guess = np.unravel_index(flat, counts.shape)
+        if counts[true, guess]:
+            names = f"{class_names[true]:>{width}}   {class_names[guess]:>{width}}"
+            print(f"  {names}   {counts[true, guess]:>5}")
 
 
 def print_class_accuracies(labels, predicted, class_names):
-    """Print the share of each class that was recognised."""
+    """Print the accuracy of each class."""
     counts = confusion_matrix(labels, predicted, num_classes=len(class_names))
     right, total = np.diag(counts), counts.sum(axis=1)
     width = max(len("class"), *map(len, class_names))
@@ -49,11 +46,11 @@ def print_class_accuracies(labels, predicted, class_names):
 
 
 def save_curves(history, path):
-    """Draw loss, accuracy and learning rate over the epochs into a PNG file."""
+    """Save the learning curves as a PNG file."""
     try:
         figure = nn.plot.learning_curves(history)
     except ImportError:
-        print("No curves are drawn without matplotlib: python -m pip install matplotlib")
+        print("The curves need matplotlib: python -m pip install matplotlib")
         return
     figure.savefig(path, dpi=120)
     print(f"Curves: {path}")

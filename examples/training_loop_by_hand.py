@@ -1,10 +1,11 @@
-"""The loop of `fit`, written out: forward, loss, backward, step. The weights agree bit for bit.
+"""The training loop of `fit` written out: forward, loss, backward, step.
 
     python examples/training_loop_by_hand.py
     python examples/training_loop_by_hand.py --optimizer sgd --lr 0.1 --epochs 5 --no-shuffle
 
-Two models with the same seed have the same first weights, and draw the same orders of the digits.
-One is trained by hand, the other by `fit`. Then their weights are compared, number by number.
+Two models with the same seed have the same initial weights and the same random order of the digits.
+One is trained by hand, the other by `fit`. Then their weights are compared; they are equal bit for
+bit.
 """
 
 import argparse
@@ -20,20 +21,22 @@ MODELS = {"small_cnn": nn.zoo.small_cnn, "mlp": nn.zoo.mlp, "lenet5": nn.zoo.len
 def parse_arguments(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--data-dir", metavar="DIR", help="folder of the full MNIST, in place of the sample"
+        "--data-dir", metavar="DIR", help="folder of the full MNIST, instead of the sample"
     )
     parser.add_argument("--model", choices=MODELS, default="small_cnn", help="network of nn.zoo")
     parser.add_argument("--optimizer", choices=sorted(nn.optim.NAME2OPTIMIZER), default="adam")
-    parser.add_argument("--lr", type=positive, help="learning rate; the optimizer has its own")
+    parser.add_argument("--lr", type=positive, help="learning rate; default: that of the optimizer")
     parser.add_argument("--epochs", type=whole, default=3)
     parser.add_argument("--batch-size", type=whole, default=64)
     parser.add_argument(
         "--shuffle",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="draw a new order of the digits for each epoch",
+        help="shuffle the digits in each epoch",
     )
-    parser.add_argument("--seed", type=seed, default=0, help="of first weights and orders")
+    parser.add_argument(
+        "--seed", type=seed, default=0, help="seed of initial weights and shuffling"
+    )
     return parser.parse_args(arguments)
 
 
@@ -44,8 +47,8 @@ def make_model(options):
 
 
 def train_by_hand(model, train, options):
-    """Train the model; return loss and accuracy of each epoch, as `fit` does."""
-    order = model.generators[1]  # the one that `fit` draws the order of the data from
+    """Train the model; return the loss and accuracy of each epoch like `fit`."""
+    order = model.generators[1]  # the one that `fit` uses for shuffling
     history = {"loss": [], "acc": []}
     for _ in range(options.epochs):
         loss, right = 0.0, 0
@@ -61,7 +64,7 @@ def train_by_hand(model, train, options):
 
 
 def differing_arrays(model, other):
-    """Return the names of the arrays in which two models differ, be it by one bit."""
+    """Return the names of the arrays in which two models differ."""
     mine, theirs = model.get_arrays(), other.get_arrays()
     return [name for name, array in mine.items() if not np.array_equal(array, theirs[name])]
 

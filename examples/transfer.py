@@ -1,19 +1,19 @@
-"""What a network has learned from the digits 0 to 4 helps it to learn 5 to 9 from a few images.
+"""Transfer learning: features learned on the digits 0 to 4 help to classify 5 to 9.
 
     python examples/transfer.py
     python examples/transfer.py --shots 1 2 5 --draws 10 --epochs 60
 
-A network learns to tell 0 to 4 apart, and is saved. Then others learn 5 to 9 from a few images of
-each, the same ones for all:
+A network is trained on the digits 0 to 4 and saved. Then four networks are trained on the same few
+images of the digits 5 to 9:
 
-  scratch     the convolutions and a new last layer, none of which has seen anything
-  frozen      the saved convolutions, which stay as they are, and a new last layer
-  tuned       the same, but the convolutions are trained too, at a tenth of the rate
-  all frozen  the saved network as it is, but for its last layer: its layer of 64 units as well
+  scratch     the convolutions and a new last layer, with random initial weights
+  frozen      the saved convolutions, not trained, and a new last layer
+  tuned       the same, but the convolutions are trained at a tenth of the learning rate
+  all frozen  the saved network, including its layer of 64 units, with a new last layer
 
-The first layers have learned to see strokes, of which all digits are made; the layer of 64 units
-tells 0 to 4 apart, and has forgotten the rest. How layers go from general to special: Yosinski,
-Clune, Bengio and Lipson 2014, "How transferable are features in deep neural networks?"
+The features of the first layers are useful for all digits, while those of the layer of 64 units are
+specific to 0 to 4. See Yosinski, Clune, Bengio and Lipson 2014, "How transferable are features in
+deep neural networks?"
 """
 
 import argparse
@@ -34,8 +34,8 @@ import nn
 
 OLD, NEW = range(5), range(5, 10)
 CLASSES = 10  # outputs of the new last layer; that of the saved network has 5
-HEAD = 3  # layers of small_cnn behind its convolutions: Dense, ReLU, Dense
-SLOWER = 0.1  # rate of the layers that have learned, in parts of the last layer's
+HEAD = 3  # layers of small_cnn after its convolutions: Dense, ReLU, Dense
+SLOWER = 0.1  # factor of the learning rate for the pretrained layers
 
 
 def parse_arguments(arguments=None):
@@ -45,13 +45,20 @@ def parse_arguments(arguments=None):
         type=whole,
         nargs="+",
         default=[1, 2, 5, 10, 20],
-        help="images of each new digit to learn from, a row of the table each",
+        help="numbers of training images of each new digit",
     )
-    parser.add_argument("--draws", type=whole, default=5, help="times that they are drawn anew")
-    parser.add_argument("--epochs", type=whole, default=40, help="with the few images")
-    parser.add_argument("--first-epochs", type=whole, default=5, help="with the digits 0 to 4")
     parser.add_argument(
-        "--model-file", type=file_to_write, default=Path("transfer_model.hdf5"), help="for 0 to 4"
+        "--draws", type=whole, default=5, help="number of random selections of these images"
+    )
+    parser.add_argument("--epochs", type=whole, default=40, help="epochs with the few images")
+    parser.add_argument(
+        "--first-epochs", type=whole, default=5, help="epochs with the digits 0 to 4"
+    )
+    parser.add_argument(
+        "--model-file",
+        type=file_to_write,
+        default=Path("transfer_model.hdf5"),
+        help="model for 0 to 4",
     )
     add_common(parser, "transfer.png")
     return parser.parse_args(arguments)
@@ -64,7 +71,7 @@ def only(data, digits):
 
 
 def few(data, shots, rng):
-    """Return so many images of each class, drawn at random."""
+    """Return `shots` random images of each class."""
     rows = [rng.permutation(np.flatnonzero(data.y == label))[:shots] for label in np.unique(data.y)]
     rows = np.concatenate(rows)
     return nn.Dataset(data.x[rows], data.y[rows])
@@ -74,7 +81,7 @@ def few(data, shots, rng):
 
 
 def with_new_head(model, layers):
-    """Return the model with a new last layer in place of so many layers at its end."""
+    """Replace the last `layers` layers of the model by a new last layer."""
     for _ in range(layers):
         model.pop()
     model.add(nn.Dense(CLASSES))
@@ -82,7 +89,7 @@ def with_new_head(model, layers):
 
 
 def frozen(model):
-    """Return the model with all its layers but the last kept as they are."""
+    """Freeze all layers of the model but the last."""
     for layer in model.layers[:-1]:
         layer.trainable = False
     return model
@@ -94,7 +101,7 @@ def from_scratch(path, seed):
 
 def with_saved_convolutions(path, seed):
     model = from_scratch(path, seed)
-    model.load_weights(path, strict=False)  # what fits: the report of it is printed by `main`
+    model.load_weights(path, strict=False)  # loads what matches; `main` prints the report
     return model
 
 
@@ -113,7 +120,7 @@ def with_all_frozen(path, seed):
     return frozen(with_new_head(nn.Model.load(path), 1))
 
 
-WAYS = {
+METHODS = {
     "scratch": from_scratch,
     "frozen": with_frozen_convolutions,
     "tuned": fine_tuned,
@@ -121,16 +128,16 @@ WAYS = {
 }
 
 
-def learn(way, train, test, options, seed):
-    """Return the accuracy on the test digits of one network after it has seen a few images."""
-    model = WAYS[way](options.model_file, seed)
+def learn(method, train, test, options, seed):
+    """Return the test accuracy of one network after training on a few images."""
+    model = METHODS[method](options.model_file, seed)
     model.compile(loss="cce", optimizer="adam", lr=3e-3)
     history = model.fit(train, epochs=options.epochs, batch_size=10, verbose=0)
     check_finished(history, options.epochs)
     return model.evaluate(test)["acc"]
 
 
-# --------------------------------------------------------------------------------- the lesson
+# -------------------------------------------------------------------------------- experiments
 
 
 def learn_first_digits(train, test, options):
@@ -140,7 +147,7 @@ def learn_first_digits(train, test, options):
     train, test = only(train, OLD), only(test, OLD)
     history = model.fit(train, epochs=options.first_epochs, batch_size=64, verbose=0)
     check_finished(history, options.first_epochs)
-    print(f"Digits 0 to 4, {len(train):,} images: {model.evaluate(test)['acc']:.1%} right")
+    print(f"Digits 0 to 4, {len(train):,} images: test accuracy {model.evaluate(test)['acc']:.1%}")
     try:
         model.save(options.model_file)
     except OSError as error:
@@ -148,17 +155,17 @@ def learn_first_digits(train, test, options):
 
 
 def draw(table, path):
-    """Draw the mean of each way over the number of images, and the draws themselves."""
+    """Draw the accuracies and their mean over the number of images for each method."""
     figure = new_figure(7, 4.5)
     if figure is None:
         return
     axes = figure.subplots()
     shots = sorted(table)
-    for number, way in enumerate(WAYS):
+    for number, method in enumerate(METHODS):
         colour = f"C{number}"
-        axes.plot(shots, [table[k][way].mean() for k in shots], "o-", color=colour, label=way)
+        axes.plot(shots, [table[k][method].mean() for k in shots], "o-", color=colour, label=method)
         for k in shots:
-            axes.plot([k] * len(table[k][way]), table[k][way], ".", color=colour, alpha=0.4)
+            axes.plot([k] * len(table[k][method]), table[k][method], ".", color=colour, alpha=0.4)
     axes.set_xscale("log")
     axes.set_xticks(shots, [str(k) for k in shots])
     axes.set_xticks([], minor=True)
@@ -173,22 +180,24 @@ def main(arguments=None):
     train, test = load_digits(options.data_dir)
     learn_first_digits(train, test, options)
     network = from_scratch(options.model_file, options.seed)
-    print(network.load_weights(options.model_file, strict=False))  # what fits, and what does not
+    print(
+        network.load_weights(options.model_file, strict=False)
+    )  # what was loaded and what was not
 
     train, test = only(train, NEW), only(test, NEW)
     rng = np.random.default_rng(options.seed)
     print(f"Digits 5 to 9, accuracy on {len(test):,} images, mean of {options.draws} draws:")
-    print("  images of each", *(f"{way:>10}" for way in WAYS))
+    print("  images of each", *(f"{method:>10}" for method in METHODS))
     table = {}
     for shots in dict.fromkeys(options.shots):
-        found = {way: [] for way in WAYS}
+        found = {method: [] for method in METHODS}
         for draw_number in range(options.draws):
             seen = few(train, shots, rng)
-            for way in WAYS:
-                accuracy = learn(way, seen, test, options, options.seed + draw_number)
-                found[way].append(accuracy)
-        table[shots] = {way: np.array(found[way]) for way in WAYS}
-        means = (f"{table[shots][way].mean():10.1%}" for way in WAYS)
+            for method in METHODS:
+                accuracy = learn(method, seen, test, options, options.seed + draw_number)
+                found[method].append(accuracy)
+        table[shots] = {method: np.array(found[method]) for method in METHODS}
+        means = (f"{table[shots][method].mean():10.1%}" for method in METHODS)
         print(f"  {shots:16}", *means, flush=True)
     draw(table, options.out)
     return 0

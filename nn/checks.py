@@ -49,12 +49,12 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
 
 
 def is_integer(value: Any) -> bool:
-    """Tell whether `value` is a whole number by type; True and False are not."""
+    """Return whether `value` is a whole number by type; True and False are not."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def is_number(value: Any) -> bool:
-    """Tell whether `value` is a real number by type; True and False are not."""
+    """Return whether `value` is a real number by type; True and False are not."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
@@ -87,7 +87,7 @@ def non_negative(owner: str, argument: str, value: Any) -> float:
 
 
 def fraction(owner: str, argument: str, value: Any, *, include_one: bool = False) -> float:
-    """Return `value` as a float in [0, 1), or in [0, 1] where `include_one`."""
+    """Return `value` as a float in [0, 1), or in [0, 1] if `include_one`."""
     if not is_number(value) or not (0 <= value < 1 or (include_one and value == 1)):
         bracket = "]" if include_one else ")"
         raise error(owner, argument, f"must be a number in [0, 1{bracket}", value)
@@ -116,7 +116,7 @@ def pair(owner: str, argument: str, value: Any, minimum: int = 1) -> tuple[int, 
 
 
 def boolean(owner: str, argument: str, value: Any) -> bool:
-    """Return True or False, or 1 or 0, as a bool; a text, as 'no', is none."""
+    """Return True or False, or 1 or 0, as a bool; a string such as 'no' is an error."""
     if isinstance(value, bool | np.bool_) or (is_integer(value) and value in (0, 1)):
         return bool(value)
     raise error(owner, argument, "must be True or False", value)
@@ -145,7 +145,7 @@ def path(owner: str, argument: str, value: Any) -> str | os.PathLike:
 
 
 def takes(function: Any, count: int) -> bool:
-    """Tell whether something can be called with so many arguments; a class is not meant.
+    """Return whether a function can be called with `count` arguments; False for a class.
 
     Examples
     --------
@@ -158,7 +158,7 @@ def takes(function: Any, count: int) -> bool:
         inspect.signature(function).bind(*range(count))
     except TypeError:
         return False
-    except ValueError:  # a function in C that does not say
+    except ValueError:  # a function in C without a signature
         return True
     return True
 
@@ -169,14 +169,14 @@ def array(owner: str, argument: str, value: Any) -> Any:
     Raises
     ------
     ValueError
-        For lists of different lengths, and for arrays with masked values, which NumPy would hand
-        on as if they were not masked.
+        For lists of different lengths, and for arrays with masked values, whose masks NumPy's
+        functions would ignore.
     """
     if np.ma.is_masked(value):
         rule = "must hold no masked values: fill them in, or leave their rows out"
         raise ValueError(f"[{owner}] '{argument}' {rule}, got {type(value).__name__}.")
     if isinstance(value, np.memmap):
-        return value  # which stays one
+        return value  # np.asarray would make it an ndarray
     try:
         return cuda.as_array(value)
     except ValueError as reason:
@@ -194,19 +194,16 @@ def real_array(owner: str, argument: str, value: Any) -> Any:
     ValueError
         As `array` does.
     TypeError
-        For texts, dates, complex numbers, or anything else.
+        For strings, dates, complex numbers, or anything else.
     """
     made = array(owner, argument, value)
     if made.dtype.kind not in "fiub":
-        came = f"an array of dtype {made.dtype}"
+        got = f"an array of dtype {made.dtype}"
         if argument == "y" and made.dtype.kind in "UST":
-            came += ": give each class a number, np.unique(y, return_inverse=True)[1] does it"
-        raise TypeError(f"[{owner}] '{argument}' must hold real numbers, got {came}.")
+            got += ": give each class a number, with np.unique(y, return_inverse=True)[1]"
+        raise TypeError(f"[{owner}] '{argument}' must hold real numbers, got {got}.")
     return made
 
 
 class FileFormatError(ValueError):
-    """A file that is damaged, of another kind, or not what its place demands.
-
-    Or one that cannot be written, as it would not be such a file.
-    """
+    """A file that is damaged or of another kind, or a model that cannot be written to one."""

@@ -1,7 +1,7 @@
-"""Names that other libraries use, and earlier module names, for what has another name in nn.
+"""Names of other libraries, and earlier module names, that nn accepts for its own.
 
-These tables are the one place for such names: a registry adds its aliases from here
-(`nn.registry`), and an optimizer translates the names of its arguments (`renamed`).
+All such names are in these tables: registries (`nn.registry`) add their aliases from here, and
+optimizers translate the names of their arguments (`renamed`).
 """
 
 import functools

@@ -1,14 +1,13 @@
-"""The one importer of CuPy: which device an array lives on, and how to move it.
+"""The device of an array, and how to move it. This is the only module that imports CuPy.
 
-Every other module asks `get_array_module(x)` for the library that made `x` and
-calls that, so one line of code serves both devices. Nothing else in `nn` imports
-CuPy, and no layer branches on the device.
+Other modules call the functions of `get_array_module(x)`, the library that made `x`, so that one
+line of code works on both devices. No layer branches on the device.
 
-Two environment variables are read once, at import: `NN_DISABLE_CUDA=1` keeps to the
-CPU without looking for a GPU, `NN_FORCE_CUDA=1` asks for the GPU and warns where
-there is none.
+Two environment variables are read once, at import: `NN_DISABLE_CUDA=1` uses the CPU without
+looking for a GPU, `NN_FORCE_CUDA=1` warns if there is no GPU.
 """
 
+import operator
 import os
 import platform
 import warnings
@@ -20,7 +19,7 @@ import numpy as np
 
 
 def _find_cupy() -> tuple[ModuleType | None, str]:
-    """Return CuPy where a GPU answers, else None and the reason."""
+    """Return CuPy if it finds a GPU, else None and the reason."""
     if os.environ.get("NN_DISABLE_CUDA") == "1":
         return None, "NN_DISABLE_CUDA=1 is set"
     try:
@@ -37,10 +36,10 @@ def _find_cupy() -> tuple[ModuleType | None, str]:
 
 _cupy, _why_not = _find_cupy()
 
-#: True where CuPy is installed and a GPU answers.
+#: True if CuPy is installed and finds a GPU.
 CUDA_AVAILABLE: bool = _cupy is not None
 
-#: True where models are placed on the GPU when they are built.
+#: True if models are placed on the GPU when they are built.
 USE_CUDA: bool = CUDA_AVAILABLE
 
 if os.environ.get("NN_FORCE_CUDA") == "1" and not CUDA_AVAILABLE:
@@ -57,7 +56,7 @@ def get_array_module(*arrays: Any) -> ModuleType:
     Parameters
     ----------
     *arrays
-        Arrays of any shape; other values count as living on the CPU.
+        Arrays of any shape; other values count as being on the CPU.
 
     Examples
     --------
@@ -76,7 +75,7 @@ def as_array(values: Any) -> Any:
 
 
 def memory_order(array: Any) -> tuple[list[int], list[int]]:
-    """Return the axes from the slowest to the fastest in memory, and the way back from there.
+    """Return the axes from the slowest to the fastest in memory, and the inverse permutation.
 
     Examples
     --------
@@ -84,7 +83,8 @@ def memory_order(array: Any) -> tuple[list[int], list[int]]:
     >>> memory_order(np.zeros((2, 3, 4)).transpose(1, 2, 0))
     ([2, 0, 1], [1, 2, 0])
     """
-    axes = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
+    strides = tuple(map(operator.neg, array.strides))
+    axes = sorted(range(array.ndim), key=strides.__getitem__)
     return axes, sorted(range(array.ndim), key=axes.__getitem__)
 
 
@@ -94,7 +94,7 @@ def to_gpu(array: Any) -> Any:
     Raises
     ------
     RuntimeError
-        Where there is no GPU to move it to; the message says why.
+        If there is no GPU; the message says why.
     """
     if _cupy is None:
         raise RuntimeError(
@@ -103,7 +103,7 @@ def to_gpu(array: Any) -> Any:
         )
     if get_array_module(array) is _cupy:
         return array
-    return _in_order_of_memory(np.asarray(array), _cupy.asarray)
+    return _copied(np.asarray(array), _cupy.asarray)
 
 
 def to_cpu(array: Any) -> np.ndarray:
@@ -116,7 +116,7 @@ def to_cpu(array: Any) -> np.ndarray:
     array([1., 1.])
     """
     if _cupy is not None and isinstance(array, _cupy.ndarray):
-        return _in_order_of_memory(array, _cupy.asnumpy)
+        return _copied(array, _cupy.asnumpy)
     return np.asarray(array)
 
 
@@ -132,8 +132,8 @@ def to_device(array: Any, device: str) -> Any:
     return to_gpu(array) if device == "gpu" else to_cpu(array)
 
 
-def _in_order_of_memory(array: Any, copy: Callable[[Any], Any]) -> Any:
-    """Copy an array as a C-ordered one, which is all that CuPy copies as it lies in memory."""
+def _copied(array: Any, copy: Callable[[Any], Any]) -> Any:
+    """Copy an array in C order, the only one that CuPy keeps, and return it in its own order."""
     axes, back = memory_order(array)
     return copy(array.transpose(axes)).transpose(back)
 

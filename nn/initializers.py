@@ -1,8 +1,8 @@
-"""The first values of the weights: functions (shape, rng) -> float64 array.
+"""The initial values of the weights: functions (shape, rng) -> float64 array.
 
 A layer draws its weights on the CPU and casts them to its own dtype and device, so that a
-seed gives the same start on all of them. What differs between the rules is the spread,
-chosen so that signals neither die nor explode on their way through many layers.
+seed gives the same values on all of them. The rules differ in their variance, which is chosen so
+that signals neither vanish nor explode in a network of many layers.
 """
 
 import math
@@ -16,7 +16,7 @@ Initializer = Callable[[tuple[int, ...], np.random.Generator], np.ndarray]
 
 
 def fan_in_and_out(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Return how many inputs feed one output of a weight array, and how many outputs one input.
+    """Return the number of inputs of each output of a weight array, and of outputs of each input.
 
     Parameters
     ----------
@@ -37,12 +37,12 @@ def fan_in_and_out(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def zeros(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Return zeros; nothing is drawn."""
+    """Return zeros."""
     return np.zeros(shape)
 
 
 def ones(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Return ones; nothing is drawn."""
+    """Return ones."""
     return np.ones(shape)
 
 
@@ -58,7 +58,7 @@ def _uniform(shape: tuple[int, ...], rng: np.random.Generator, variance: float) 
 def he_normal(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """Draw from a normal of variance 2 / fan_in.
 
-    ReLU halves a signal's power, the 2 restores it (He et al. 2015, "Delving deep into
+    The 2 makes up for ReLU, which halves a signal's power (He et al. 2015, "Delving deep into
     rectifiers", arXiv 1502.01852, equation 10).
 
     Examples

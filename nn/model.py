@@ -10,7 +10,7 @@ import difflib
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -18,21 +18,18 @@ from . import callbacks as cb
 from . import checks, cuda, losses, metrics, optim, random, validation
 from .files import model_file
 from .files.saving import Saving
-from .inspect import summary as overview
 from .inspect import trace
-from .layers import Layer, Rescale, Sequential, Sigmoid, finite
-from .layers.base import Array, Shape
-from .layers.budget import budget_for
-from .layers.containers import as_layer, build_layers, flat, output_activation
+from .inspect.summary import model_code, summarize
+from .layers import Layer, Sequential, Sigmoid, finite
+from .layers.base import Array
+from .layers.building import Building
+from .layers.containers import output_activation
 from .layers.observe import observe
-from .layers.plan import Plan, named_layers
+from .layers.plan import Plan
 from .layers.stack import (
     backward_params_through,
     backward_through,
-    check_distinct,
     forward_through,
-    move_to_device,
-    set_generator,
 )
 from .metrics import Metric
 from .training.progress import Progress, measure
@@ -55,7 +52,7 @@ _COMPILE_ARGUMENTS = (
 )
 
 
-class Model(Trainer, Saving, Sequential):
+class Model(Trainer, Saving, Building, Sequential):
     """A stack of layers that is trained as one.
 
     Parameters
@@ -186,133 +183,18 @@ class Model(Trainer, Saving, Sequential):
         self._optimizer = optimizer
         self.wrapped_optimizer: Any = None if optimizer is None else optim.wrap(optimizer)
 
-    # ------------------------------------------------------------------------------ building
-
-    def add(self, layer: Layer) -> None:
-        """Append a layer or a model; it is built at once where the input's shape is known.
-
-        Raises
-        ------
-        TypeError
-            For something that is not a layer object.
-        ValueError
-            For a layer that is in the model already, or does not fit the one before.
-        """
-        self._append([layer])
-        try:
-            self._build_if_known()
-        except Exception:
-            self.layers.pop()
-            raise
-
-    def _append(self, entries: Iterable[Layer]) -> None:
-        added = []
-        for entry in entries:
-            if isinstance(entry, Model) and entry.built and entry.dtype != self.dtype:
-                raise ValueError(
-                    f"[Model] 'layers' holds a model that is built in {entry.dtype}, got it in a "
-                    f"model of dtype {self.dtype}: make both with the same dtype."
-                )
-            added.append(as_layer(entry, "Model"))
-        check_distinct("Model", added, self.layers)
-        for layer in added:
-            set_generator(layer, self.rng.spawn(1)[0])
-        self.layers += added
-
-    def as_layer(self) -> Sequential:
-        """Return the model's layers as one layer, for use in another model.
-
-        They are the same objects, with the parameters that they have. The loss and the
-        optimizer stay behind, and layers added later are not in it.
-        """
-        self.use_training_weights()
-        shape = None if self.input_shape is None else self.input_shape[1:]
-        return Sequential(self.layers, name=self.name, input_shape=shape)
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the configuration of the model's layers as one layer."""
-        return self.as_layer().to_config()
-
     @property
     def class_names(self) -> list[str] | None:
-        """Names of the classes, in the order of the labels; None where there are none."""
+        """Names of the classes, in the order of the labels; None if there are none."""
         return self._class_names
 
     @class_names.setter
     def class_names(self, names: Sequence[str] | None) -> None:
         self._class_names = validation.check_class_names(names, self.output_shape)
 
-    @property
-    def input_scale(self) -> float | None:
-        """What a `Rescale` at the model's beginning multiplies by; None without one."""
-        first = next(iter(flat(self.layers[:1])), None)
-        return first.scale if isinstance(first, Rescale) else None
-
-    @property
-    def generators(self) -> list[np.random.Generator]:
-        """Every generator of random numbers that the model draws from."""
-        return [self.rng, self._data_rng, *(layer.rng for _, layer in named_layers(self.layers))]
-
-    def _build_if_known(self) -> None:
-        """Build the layers that are not, where the input's shape is known."""
-        if self.input_shape is None:
-            shape = _known_shape(self.layers[0]) if self.layers else None
-            if shape is not None:
-                self.build((None, *shape))
-            return
-        self._build_layers(self.input_shape)
-
-    def build(self, input_shape: Sequence[int | None]) -> None:
-        """Create all parameters for inputs of a shape.
-
-        Parameters
-        ----------
-        input_shape
-            With the batch axis, as in (1, 5) or (None, 3, 32, 32).
-
-        Raises
-        ------
-        ValueError
-            For a model without layers, a shape that a layer cannot take (the message names
-            the layer), or a model that is built for another shape.
-        """
-        if not self.layers:
-            raise ValueError(
-                "[Model] has no layers: add() some before build(), fit() or predict()."
-            )
-        shape = tuple(input_shape) if isinstance(input_shape, Iterable) else ()
-        if len(shape) < 2 or not all(
-            n is not None and checks.is_integer(n) and n >= 1 for n in shape[1:]
-        ):
-            raise checks.error(
-                "Model",
-                "input_shape",
-                "must be positive sizes after a batch axis, as in (None, 3, 32, 32)",
-                input_shape,
-            )
-        shape = (None, *(int(n) for n in shape[1:] if n is not None))
-        if self.input_shape is not None and shape != self.input_shape:
-            raise ValueError(f"[Model] is built for inputs {self.input_shape}, got {shape}.")
-        unbuilt = [layer for _, layer in named_layers(self.layers) if not layer.built]
-        try:
-            # An architecture of its own beside a file's arrays is not to ask for more than they do.
-            arrays, _, strict, *_ = self._pending or (None, None, False)
-            with budget_for(arrays) if arrays and strict else contextlib.nullcontext():
-                self._build_layers(shape)
-            if self._pending is not None:
-                self.set_arrays(*self._pending)
-        except Exception:
-            for layer in unbuilt:  # so that the next shape finds them as they were
-                layer.built, layer.built_shape = False, None
-            raise
-        self.input_shape = shape  # type: ignore[assignment]
-        self.built, self._pending = True, None
-
-    def _build_layers(self, shape: Shape) -> None:
-        unbuilt = [layer for layer in self.layers if not layer.built]
-        self.output_shape = build_layers(self.layers, shape, self.dtype)
-        for layer in unbuilt:
-            move_to_device(layer, self.device)
+    def _drop_other_class_names(self) -> None:
+        """Drop the names of the classes if the output has another number of them."""
+        self.class_names = validation.fitting_class_names(self.class_names, self.output_shape)
 
     # ----------------------------------------------------------------------------- compiling
 
@@ -341,20 +223,21 @@ class Model(Trainer, Saving, Sequential):
         lr
             Learning rate, a number or a function step -> rate; `learning_rate` is the same.
         metrics
-            Names or functions (y_true, y_pred) -> float. 'accuracy' is left out where the
-            targets are not classes.
+            Names or functions (y_true, y_pred) -> float, which are called once with all rows.
+            'accuracy' is left out if the targets are not classes.
         weight_decay, clip_norm, clip_value
             See `Optimizer.configure`.
         ema_decay
             Keep running averages of the weights, for `averaged_weights`; see
             `Optimizer.configure`.
         gradient_accumulation_steps
-            Batches whose gradients make one step of the optimizer, as one batch of all their
-            samples would (see `nn.optim.Accumulator`). In `fit` each epoch's last step takes in
-            the batches that are left. Schedules count steps of the optimizer, callbacks count
-            batches. A loop written by hand with `optimizer.step` makes a step a batch.
+            The number of batches whose gradients are added up for one step of the optimizer, as
+            of one batch of all their samples (see `nn.optim.Accumulator`). In `fit` the last step
+            of an epoch uses the batches that are left. Schedules count steps of the optimizer,
+            callbacks count batches. A loop written by hand with `optimizer.step` makes a step for
+            each batch.
         **optimizer_arguments
-            `momentum`, `beta1`, `eps` ... for the optimizer. None leaves its own setting.
+            `momentum`, `beta1`, `eps` ... of the optimizer. None leaves its own value.
 
         Raises
         ------
@@ -389,7 +272,7 @@ class Model(Trainer, Saving, Sequential):
         self._connect_loss()
 
     def _connect_loss(self) -> None:
-        """Let a cross-entropy see the logits where the model ends in its own activation."""
+        """Let a cross-entropy use the logits if the model ends in the activation it belongs to."""
         pair = None if self.wrapped_loss is None else self.wrapped_loss.paired_activation
         if pair is not None:
             last = output_activation(self.layers)
@@ -404,7 +287,7 @@ class Model(Trainer, Saving, Sequential):
 
     @property
     def threshold(self) -> float:
-        """Return the output above which a single unit says yes: 0 for logits, else 0.5."""
+        """The output above which a single unit decides for class 1: 0 for logits, else 0.5."""
         is_logit = self.loss is None or isinstance(self.loss, losses.BinaryCrossentropy)
         return 0.0 if is_logit and not isinstance(output_activation(self.layers), Sigmoid) else 0.5
 
@@ -456,17 +339,18 @@ class Model(Trainer, Saving, Sequential):
             Where the loss or its gradient is NaN or infinite; the message names the layer. The
             weights are as they were before.
         """
-        self._require_compiled("train_step")
+        if self.wrapped_loss is None or self.wrapped_optimizer is None or not self.layers:
+            self._require_compiled("train_step")
         if not isinstance(metrics, list | None):
             raise checks.error("Model", "metrics", "must be a list of Metric objects", metrics)
         if self.set_aside is not None:
             self.use_training_weights()
-        x, y = self._inputs(x), cuda.to_device(y, self._device)
+        is_checked = self.progress is not None and self.progress.has_checked(x, y)
+        x = cuda.to_device(x, self._device) if is_checked else self._inputs(x)
+        y = cuda.to_device(y, self._device)
         if sample_weight is not None:
             sample_weight = cuda.to_device(sample_weight, self._device)
         y_pred = self._forward(x, training=True)
-        # `fit` passes its metrics, and has checked the targets.
-        is_checked = metrics is not None and self.progress is not None
         loss_of = self.wrapped_loss.compute if is_checked else self.wrapped_loss.forward
         loss = loss_of(y_pred, y, sample_weight) + self._plan().penalty()
         if not math.isfinite(loss):
@@ -476,7 +360,8 @@ class Model(Trainer, Saving, Sequential):
         self.backward_params(self.wrapped_loss.backward())
         pairs = self.get_params_and_grads()
         self._check_gradients(pairs)
-        summed = self.accumulator.add(pairs, len(x))
+        accumulates = self.accumulator.steps > 1 or self.accumulator.batches > 0
+        summed = self.accumulator.add(pairs, len(x)) if accumulates else pairs
         if summed is not None:  # else it waits for more batches
             self.wrapped_optimizer.step(summed)
         measured = self._fresh_metrics(y) if metrics is None else metrics
@@ -523,24 +408,27 @@ class Model(Trainer, Saving, Sequential):
         return backward_through(self.layers, grad)
 
     def _inputs(self, x: Any) -> Array:
-        """Return checked inputs in the model's dtype and on its device, building it if need be."""
+        """Return checked inputs in the model's dtype and on its device; build it if it is not."""
         is_plain = type(x) is np.ndarray and x.dtype == self.dtype and self.built
         if not is_plain or x.shape[1:] != self.input_shape[1:]:  # type: ignore[index]
-            x = self._converted(x)
-        x = cuda.to_device(x, self._device)
-        validation.check_finite(x, "x")
-        return x
+            x = self._check_inputs(validation.check_inputs(x, self.input_shape))
+        return self._cast(x)
 
-    def _converted(self, x: Any) -> Array:
-        """Return inputs as an array of the model's dtype; images of bytes scaled to [0, 1]."""
-        x = validation.check_inputs(x, self.input_shape)
+    def _check_inputs(self, x: Any) -> Any:
+        """Return inputs of the right shape after checking their type; build the model for them."""
         validation.check_scaled_once(x, self.input_scale)
         if not self.built:
             self.build((None, *x.shape[1:]))
-        if x.dtype == np.uint8:
-            return x.astype(self.dtype) / 255
-        with np.errstate(over="ignore"):  # what is too large is infinite then, and refused
-            return x.astype(self.dtype, copy=False)
+        return x
+
+    def _cast(self, x: Array) -> Array:
+        """Return inputs in the model's dtype and on its device; they must be finite."""
+        if x.dtype == np.uint8:  # images of bytes
+            x = x.astype(self.dtype) / 255
+        with np.errstate(over="ignore"):  # numbers that are too large become infinite
+            x = cuda.to_device(x.astype(self.dtype, copy=False), self._device)
+        validation.check_finite(x, "x")
+        return x
 
     def _forward(self, x: Array, training: bool | None) -> Array:
         if _DEBUG:
@@ -635,10 +523,10 @@ class Model(Trainer, Saving, Sequential):
             raise
 
     def finish_step(self) -> None:
-        """Take the optimizer's step with the batches that have come, where any wait for it.
+        """Make the optimizer's step with the batches since the last one, if there are any.
 
         With `gradient_accumulation_steps` `fit` calls it at the end of an epoch, and a loop of
-        `train_step` may; the mean is over the samples that have come.
+        `train_step` may; the gradient is the mean over the samples of these batches.
         """
         if self.accumulator.batches:
             self.use_training_weights()
@@ -646,56 +534,21 @@ class Model(Trainer, Saving, Sequential):
             params = [layer.params[key] for _, layer, key in self._plan().parameters]
             self.wrapped_optimizer.step(self.accumulator.finish(params))
 
-    # ------------------------------------------------------------------- changing the layers
-
-    def pop(self) -> Layer:
-        """Remove the last layer and return it, as for a new head on trained layers.
-
-        Its state in the optimizer goes with it. The loss stays as it was compiled.
-
-        Raises
-        ------
-        ValueError
-            For a model without layers.
-
-        Examples
-        --------
-        >>> from nn.layers import Dense, ReLU
-        >>> model = Model([Dense(8, input_shape=(2,)), ReLU(), Dense(10)], seed=0)
-        >>> model.pop()
-        Dense(units=10, use_bias=True)
-        >>> model.add(Dense(3))
-        >>> model.output_shape
-        (None, 3)
-        """
-        if not self.layers:
-            raise ValueError("[Model] has no layers: there is none to pop().")
-        layer = self.layers[-1]
-        self._forget_last_layer()
-        self.layers.pop()
-        if not self.layers:
-            self.input_shape, self.output_shape, self.built = None, None, False
-        elif self.built:
-            self.output_shape = self.layers[-1].output_shape
-        # Names of another number of classes were those of the layer.
-        self.class_names = validation.fitting_class_names(self.class_names, self.output_shape)
-        return layer
-
     # ---------------------------------------------------------------------- averaged weights
 
     @contextlib.contextmanager
     def averaged_weights(self) -> Iterator["Model"]:
-        """Put averaged weights in the weights' place, for a `with` block.
+        """Replace the weights by their averages in a `with` block.
 
-        They are the running averages of `compile(ema_decay=...)`. What is computed in the block
-        is computed with them, and what is saved in it is loaded with them; where the file holds
-        the state of training, training goes on from its own weights all the same. Frozen layers
-        and buffers, as the running statistics of batch normalisation, stay as they are.
+        These are the running averages of `compile(ema_decay=...)`. The model computes with them in
+        the block, and a file that is saved in it holds them; if it holds the state of training
+        too, training goes on from its own weights all the same. Frozen layers and buffers, such
+        as the running statistics of batch normalisation, stay as they are.
 
         Raises
         ------
         RuntimeError
-            Where the optimizer keeps no averages.
+            If the optimizer keeps no averages.
 
         Examples
         --------
@@ -726,9 +579,9 @@ class Model(Trainer, Saving, Sequential):
             self.set_aside = None
 
     def use_averaged_weights(self) -> None:
-        """Put averaged weights in the weights' place until training goes on.
+        """Replace the weights by their averages until training goes on.
 
-        See `averaged_weights`. `fit` and `train_step` begin with `use_training_weights`.
+        See `averaged_weights`. `fit` and `train_step` start with `use_training_weights`.
         """
         if self.wrapped_optimizer is None or self.wrapped_optimizer.ema_decay is None:
             raise RuntimeError(
@@ -795,43 +648,16 @@ class Model(Trainer, Saving, Sequential):
         Layers inside others are indented. The outputs per sample are those of all layers together,
         which is about what training keeps for each sample of a batch.
         """
-        return str(overview.look(self))
+        return str(summarize(self))
 
     def __repr__(self) -> str:
-        return overview.code(self)
+        return model_code(self)
 
     def _repr_html_(self) -> str:
         """Return the summary as a table, which notebooks show."""
         from .inspect import html
 
-        return html.of_summary(overview.look(self))
-
-    @property
-    def device(self) -> str:
-        """'gpu' or 'cpu': where the parameters are, or will be."""
-        return self._device
-
-    def to_gpu(self) -> Self:
-        """Move the parameters to the GPU and return the model.
-
-        Raises
-        ------
-        RuntimeError
-            Where there is none.
-        """
-        cuda.to_gpu(np.zeros(1))  # raises before anything is moved
-        return self._move("gpu")
-
-    def to_cpu(self) -> Self:
-        """Move the parameters to the CPU and return the model."""
-        return self._move("cpu")
-
-    def _move(self, device: str) -> Self:
-        self._device = device
-        for layer in self.layers:
-            move_to_device(layer, device)
-        self.accumulator.sums = [cuda.to_device(total, device) for total in self.accumulator.sums]
-        return self
+        return html.of_summary(summarize(self))
 
     def trace(self, x: Any, y: Any = None) -> None:
         """Print what each layer does with one batch: shapes, times, memory and gradients.
@@ -859,7 +685,7 @@ class Model(Trainer, Saving, Sequential):
 
 
 def _as_metrics(chosen: Any) -> list[Metric]:
-    """Return metric objects for `compile`'s metrics; one may stand without a list."""
+    """Return metric objects for `compile`'s metrics: a list, or a single one."""
     if isinstance(chosen, str | Metric) or callable(chosen):
         chosen = [chosen]
     if not isinstance(chosen, Iterable | None):
@@ -872,10 +698,3 @@ def _as_metrics(chosen: Any) -> list[Metric]:
                 "Model", "metrics", "must have names of their own in the history", name
             )
     return made
-
-
-def _known_shape(first: Layer) -> Shape | None:
-    """Return the shape of a sample that a first layer is made or built for, or None."""
-    if first.input_shape is None and first.built and first.built_shape is not None:
-        return first.built_shape[1:]  # a layer out of another model
-    return first.input_shape

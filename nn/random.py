@@ -1,8 +1,8 @@
-"""Where every random number of the library comes from.
+"""The generators of all random numbers.
 
-Each model owns one `numpy.random.Generator` and spawns children of it for its layers
-and for the order of its data. `nn.seed(n)` fixes the root that models without a seed of
-their own, and layers used without a model, are spawned from.
+Each model has one `numpy.random.Generator` and spawns children of it for its layers
+and for the order of its data. `nn.seed(n)` sets the root generator, from which those of models
+without a seed of their own, and of layers used without a model, are spawned.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ _root = np.random.default_rng()
 
 
 def seed(n: int) -> None:
-    """Fix the randomness of everything made after this call.
+    """Set the seed of everything created after this call.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def seed(n: int) -> None:
     Raises
     ------
     ValueError
-        Where `n` is not an integer of at least 0.
+        If `n` is not an integer of at least 0.
 
     Examples
     --------
@@ -41,7 +41,7 @@ def seed(n: int) -> None:
 
 @contextlib.contextmanager
 def leaving_the_root() -> Iterator[None]:
-    """Let what is made in a `with` block take nothing from the root that `nn.seed` fixed.
+    """Leave the root generator of `nn.seed` unchanged by a `with` block.
 
     Examples
     --------
@@ -61,7 +61,7 @@ def leaving_the_root() -> Iterator[None]:
 
 
 def new_generator(seed: int | None = None) -> np.random.Generator:
-    """Return a generator for `seed`, or the next child of the root that `nn.seed` fixed."""
+    """Return a generator for `seed`, or the next child of the root of `nn.seed`."""
     if seed is None:
         return _root.spawn(1)[0]
     return np.random.default_rng(checks.non_negative_int("Model", "seed", seed))

@@ -1,4 +1,4 @@
-"""Names and what they stand for: one mechanism for layers, losses, optimizers and their like."""
+"""Tables of names: one mechanism for layers, losses, optimizers and the like."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -11,7 +11,7 @@ T = TypeVar("T")
 class Registry(dict[str, T]):
     """A dictionary from names to classes or functions whose errors name the nearest entry.
 
-    A name is found as it is written, or in lower case. Entries are added as to any dictionary.
+    A name is found as it is written, or in lower case. Entries are added as in any dictionary.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ mean 'tuple'?
         name
             A name, as it is written here or in another case.
         owner, argument
-            What the error names in place of the registry's own.
+            What the error names, if not the registry's own.
 
         Raises
         ------
@@ -70,7 +70,7 @@ mean 'tuple'?
         raise checks.unknown(owner or self.owner, argument or self.argument, name, self)
 
     def knows(self, entry: Any) -> bool:
-        """Return whether `entry` is what its own `__name__` finds in `find_class`.
+        """Return whether `find_class` finds this class or function by its `__name__`.
 
         Examples
         --------
@@ -87,7 +87,7 @@ mean 'tuple'?
         Raises
         ------
         ValueError
-            For something else than such a dictionary, and for an unknown class.
+            For anything but such a dictionary, and for an unknown class.
         """
         owner = owner or self.owner
         if not isinstance(config, dict) or "class" not in config:

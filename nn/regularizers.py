@@ -1,14 +1,14 @@
-"""Penalties on large weights, which keep a network from fitting its training data too closely.
+"""Penalties on large weights, against overfitting.
 
 A layer takes one as `kernel_regularizer`. The model adds the penalties of its layers to the
-loss that it reports (`Model.penalty`), and their gradients to those of the loss where it hands
-them to the optimizer (`Model.get_params_and_grads`), so that they are clipped and accumulated
-with them. Layers know nothing of it: their `grads` are those of the loss alone.
+loss that it reports (`Model.penalty`), and their gradients to those of the loss in
+`Model.get_params_and_grads`, so that they are clipped and accumulated with them. The `grads` of a
+layer are those of the loss alone.
 
-It differs from an optimizer's `weight_decay`, which is no part of the loss and one number for
-all weights. Under plain SGD `L2(l2)` and `weight_decay = 2 * l2` make the same steps.
+An optimizer's `weight_decay`, in contrast, is not part of the loss, and one number for all weights.
+Under plain SGD `L2(l2)` and `weight_decay = 2 * l2` make the same steps.
 
-`get` turns a name into a penalty, `from_config` restores one from `to_config`.
+`get` returns a penalty by its name, `from_config` restores one from `to_config`.
 """
 
 from collections.abc import Callable
@@ -25,8 +25,8 @@ Array = Any  # a numpy or a cupy ndarray
 class Regularizer:
     """Base of all penalties; subclass it to write your own.
 
-    A subclass needs `penalty` and `gradient`. One that is to be saved returns its `__init__`
-    arguments from `to_config` and is known by its name:
+    A subclass needs `penalty` and `gradient`. To be saved and loaded, it also returns its
+    `__init__` arguments from `to_config` and is registered under its name:
     `nn.regularizers.NAME2REGULARIZER['Huge'] = Huge`.
 
     Examples
@@ -42,7 +42,7 @@ class Regularizer:
     """
 
     def penalty(self, w: Array) -> float:
-        """Return what weights, an array of any shape, add to the loss."""
+        """Return the penalty of weights, an array of any shape."""
         raise NotImplementedError(f"[{type(self).__name__}] needs a penalty(w) method.")
 
     def gradient(self, w: Array) -> Array:
@@ -59,7 +59,7 @@ class Regularizer:
 
 
 class L1(Regularizer):
-    """`l1 * sum(abs(w))`: it drives weights to 0 that bring too little.
+    """`l1 * sum(abs(w))`: it drives unimportant weights to 0.
 
     Its gradient is `l1 * sign(w)`, 0 at 0.
 
@@ -69,7 +69,7 @@ class L1(Regularizer):
     Parameters
     ----------
     l1
-        What the sum is multiplied by, at least 0.
+        Factor of the sum, at least 0.
 
     Examples
     --------
@@ -92,14 +92,14 @@ class L1(Regularizer):
 class L2(Regularizer):
     """`l2 * sum(w**2)`: it keeps all weights small. Its gradient is `2 * l2 * w`.
 
-    As in Keras; a factor of 1/2 that others write is in `l2`.
+    As in Keras: there is no factor of 1/2.
 
     Krogh and Hertz, "A Simple Weight Decay Can Improve Generalization", NIPS 1991.
 
     Parameters
     ----------
     l2
-        What the sum is multiplied by, at least 0.
+        Factor of the sum, at least 0.
 
     Examples
     --------
@@ -128,7 +128,7 @@ class L1L2(Regularizer):
     Parameters
     ----------
     l1, l2
-        As for `L1` and `L2`; 0 leaves one out.
+        As for `L1` and `L2`; 0 switches one off.
 
     Examples
     --------
@@ -170,14 +170,14 @@ def get(
     Parameters
     ----------
     regularizer
-        'l1', 'l2' or 'l1_l2', with factors of 0.01, what `to_config` returned, or an object.
+        'l1', 'l2' or 'l1_l2', with factors of 0.01, the result of `to_config`, or an object.
     owner, argument
-        What an error names.
+        The class and the argument that an error names.
 
     Raises
     ------
     ValueError
-        For an unknown name or class, or something that is no penalty.
+        For an unknown name or class, or an object that is no penalty.
 
     Examples
     --------

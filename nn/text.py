@@ -1,8 +1,7 @@
-"""Text for people: columns that stay in line, whatever is written in them.
+"""Text for people: aligned tables, sizes in bytes and times.
 
-It is at the bottom, beside `checks`: the summary of a model, the progress of `fit` and the command
-line write with it. A character may take two columns of a terminal (Chinese, Japanese) or none (an
-accent that stands on the one before), so that `len` does not say how wide a text is.
+A character may take two columns of a terminal (Chinese, Japanese) or none (a combining accent), so
+that `len` is not the width of a text.
 """
 
 import unicodedata
@@ -12,25 +11,20 @@ _UNITS = ("KB", "MB", "GB", "TB")
 
 
 def width(text: str) -> int:
-    """Return how many columns of a terminal a text takes.
-
-    By Unicode's annex 11, "East Asian width": a wide character takes two, a combining mark none.
+    """Return how many columns of a terminal a text takes, as tqdm counts them.
 
     Examples
     --------
     >>> width("pool"), width("層"), width("e\u0301")
     (4, 2, 1)
     """
-    if text.isascii():
-        return len(text)
-    return sum(
-        0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF")
-        for c in text
-    )
+    from tqdm.utils import disp_len
+
+    return disp_len(unicodedata.normalize("NFC", text))  # one character for a letter and its accent
 
 
 def printable(text: str) -> str:
-    r"""Return a text with what does not print, a line's end or a control code, spelled out.
+    r"""Return a text in which newlines and other control characters are escaped.
 
     Examples
     --------
@@ -41,7 +35,7 @@ def printable(text: str) -> str:
 
 
 def cut(text: str, columns: int) -> str:
-    """Return the beginning of a text that fits into some columns.
+    """Return the beginning of a text that fits into a number of columns.
 
     Examples
     --------
@@ -54,14 +48,14 @@ def cut(text: str, columns: int) -> str:
 
 
 def table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
-    """Return rows of cells as lines with columns two blanks apart.
+    """Return rows of cells as lines, with two spaces between the columns.
 
     Parameters
     ----------
     rows
         Texts, as many in each row.
     right
-        Numbers of the columns that stand at the right of their width, as figures do.
+        Numbers of the columns that are aligned to the right, as numbers are.
 
     Examples
     --------
@@ -81,7 +75,7 @@ def table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[st
 
 
 def size(count: int) -> str:
-    """Return a number of bytes for people, in units of 1,024.
+    """Return a number of bytes in the largest fitting unit of 1,024.
 
     Examples
     --------
@@ -95,13 +89,13 @@ def size(count: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time as minutes and seconds, with the hours where there are any.
+    """Return a time as minutes and seconds, with hours if there are any.
 
     Examples
     --------
     >>> duration(7.6), duration(3725)
     ('00:08', '1:02:05')
     """
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
+    from tqdm import tqdm
+
+    return tqdm.format_interval(round(seconds))

@@ -1,7 +1,7 @@
-"""One place that looks at what users hand in: inputs, labels and weights of samples.
+"""The checks of users' data: inputs, labels and weights of samples.
 
-`fit`, `evaluate`, `predict` and `train_step` all check through these functions, before any
-number is computed, on either device alike.
+`fit`, `evaluate`, `predict` and `train_step` call these functions before they compute anything, on
+either device.
 """
 
 import math
@@ -24,7 +24,7 @@ def check_inputs(x: Any, input_shape: tuple[int | None, ...] | None) -> Array:
     x
         Array or nested lists, samples along the first axis.
     input_shape
-        The model's, with None for the batch axis; None where the model is not built.
+        The model's, with None for the batch axis; None if the model is not built.
 
     Raises
     ------
@@ -39,9 +39,9 @@ def check_inputs(x: Any, input_shape: tuple[int | None, ...] | None) -> Array:
 
 
 def check_shape(x: Any, input_shape: tuple[int | None, ...] | None) -> None:
-    """Raise where inputs that have a dtype and a shape do not suit the model (`check_inputs`).
+    """Raise if the dtype or shape of inputs does not fit the model; see `check_inputs`.
 
-    They are not read: those of a `Dataset` may lie on the disk.
+    The inputs are not read: those of a `Dataset` may be in a file.
     """
     if x.dtype.kind not in "fiub":
         raise TypeError(f"[Model] 'x' must hold real numbers, got an array of dtype {x.dtype}.")
@@ -58,7 +58,7 @@ def check_shape(x: Any, input_shape: tuple[int | None, ...] | None) -> None:
 
 
 def _shape_hint(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> str:
-    """Return what to do about the two likeliest mistakes, as the end of a sentence."""
+    """Return the way out of the likeliest mistakes, as the end of a sentence."""
     if shape == wanted[1:]:
         return ": give a single sample as x[np.newaxis]."
     if len(wanted) == len(shape) == 4 and (shape[3], *shape[1:3]) == wanted[1:]:
@@ -68,13 +68,20 @@ def _shape_hint(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> str:
     return "."
 
 
-def check_finite(array: Array, argument: str) -> None:
-    """Raise where an array holds NaN or infinite values; the message names the first row."""
+def check_finite(array: Array, argument: str, dtype: str | None = None) -> None:
+    """Raise if an array holds NaN or infinite values; the message names the first row.
+
+    With a `dtype` numbers that are too large for it count as infinite.
+    """
     if array.dtype.kind != "f":
         return
+    is_cast = dtype is not None and np.dtype(dtype).itemsize < array.dtype.itemsize
     step = max(1, _NUMBERS_AT_ONCE // max(math.prod(array.shape[1:]), 1))
     for start in range(0, len(array), step):
         rows = array[start : start + step]
+        if is_cast:
+            with np.errstate(over="ignore"):
+                rows = rows.astype(dtype)
         finite = cuda.get_array_module(rows).isfinite(rows)
         if not finite.all():
             bad_rows = ~finite.reshape(len(finite), -1).all(axis=1)
@@ -86,14 +93,14 @@ def check_finite(array: Array, argument: str) -> None:
 
 
 def check_scaled_once(x: Any, input_scale: float | None) -> None:
-    """Raise where images of bytes, which are scaled to [0, 1], would be scaled once more.
+    """Raise if uint8 images, which are scaled to [0, 1], would be scaled a second time.
 
     Parameters
     ----------
     x
         Inputs with a dtype. They are not read.
     input_scale
-        What a `Rescale` at the model's beginning multiplies by; None without one.
+        The scale of a `Rescale` at the start of the model; None without one.
     """
     if input_scale is not None and abs(input_scale) <= 0.01 and x.dtype == np.uint8:
         raise ValueError(
@@ -111,7 +118,7 @@ def check_class_names(names: Any, output_shape: tuple[int | None, ...] | None) -
     names
         Texts, one for each output; two for a single output.
     output_shape
-        The model's, with None for the batch axis; None where the model is not built.
+        The model's, with None for the batch axis; None if the model is not built.
 
     Raises
     ------
@@ -138,9 +145,9 @@ def check_class_names(names: Any, output_shape: tuple[int | None, ...] | None) -
 
 
 def fitting_class_names(names: Any, output_shape: tuple[int | None, ...] | None) -> Any:
-    """Return names of classes, or None where the outputs tell another number of them apart.
+    """Return names of classes, or None if the outputs are another number of classes.
 
-    What is no list is returned as it is, for `check_class_names` to refuse.
+    Anything but a list is returned as it is, for `check_class_names` to refuse.
 
     Examples
     --------
@@ -153,7 +160,7 @@ def fitting_class_names(names: Any, output_shape: tuple[int | None, ...] | None)
 
 
 def classes_of(output_shape: tuple[int | None, ...] | None) -> int | None:
-    """Return how many classes a model's output tells apart, two for a single number.
+    """Return the number of classes of a model's output, two for a single number.
 
     Examples
     --------
@@ -176,7 +183,7 @@ def check_weights(weights: Any, argument: str, rows: int) -> np.ndarray:
 
 
 def class_of_rows(y: np.ndarray | None) -> np.ndarray | None:
-    """Return the class of each row of targets, or None where they are not labels.
+    """Return the class of each row of targets, or None if they are not labels.
 
     Labels are integers (n,), or rows (n, classes) of zeros with a single one.
 

@@ -15,18 +15,17 @@
 #
 # You will learn
 #
-# - to look at the data, and at the simplest thing that could work, before training a network;
-# - to know how long a training will take *before* you start it;
-# - to train with a schedule, with augmented images, and with the best epoch kept;
-# - where the network fails.
+# - to inspect the data and compute simple baselines before training a network;
+# - to estimate the training time *before* you start;
+# - to train with a schedule, augmentation, and a checkpoint of the best epoch;
+# - to analyse the mistakes.
 #
-# **The data.** Sixty thousand colour images of 32 x 32 pixels, ten kinds of things. They are not
-# part of this project; get them once (170 MB), in a terminal in the project's folder:
+# **The data.** CIFAR-10 has sixty thousand colour images of 32 x 32 pixels in ten classes.
+# Download it once (170 MB), in a terminal in the folder of the clone:
 #
 #     python -m nn.data cifar10 --dir cifar10_dataset
 #
-# or set `DATA` below to the folder in which you have them. Where they are missing, the cell that
-# loads them says so.
+# or set `DATA` below to the folder in which you have it.
 
 # %%
 import time
@@ -37,12 +36,12 @@ import numpy as np
 import nn
 from nn.data.augment import Compose, RandomCrop, RandomFlip
 
-DATA = "cifar10_dataset"  # folder of CIFAR-10, seen from the project's folder
-OUT = "cifar10_notebook.hdf5"  # file for the best epoch's weights, in the project's folder
+DATA = "cifar10_dataset"  # folder of CIFAR-10, relative to the clone
+OUT = "cifar10_notebook.hdf5"  # file for the weights of the best epoch
 EPOCHS = 12
-IMAGES = 50_000  # to learn from: fewer are quicker, and teach less
+IMAGES = 50_000  # for training and validation
 BATCH = 64
-LR = 0.03  # the highest of the schedule
+LR = 0.03  # the maximum of the schedule
 SEED = 0
 
 ROOT = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "mnist_dataset").is_dir())
@@ -54,14 +53,15 @@ names = everything.class_names
 everything = nn.Dataset(everything.x[some], everything.y[some], class_names=names)
 train, val = everything.split(0.1, rng=np.random.default_rng(SEED))
 print(
-    f"{len(train):,} images to learn from,",
-    f"{len(val):,} to choose the epoch, {len(test):,} to test",
+    f"{len(train):,} images for training,",
+    f"{len(val):,} for validation, {len(test):,} for testing",
 )
 
 # %% [markdown]
-# The test images are looked at *once*, at the end. Whoever chooses by them has tested nothing.
+# The test images are used only *once*, at the end. A model that was selected with them would have
+# a biased test accuracy.
 #
-# ## 1. Look at it
+# ## 1. The data
 
 # %%
 counts = np.bincount(train.y, minlength=10)
@@ -69,10 +69,10 @@ print(", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=T
 nn.plot.images(train, n=24, columns=8)
 
 # %% [markdown]
-# ## 2. What could be easier?
+# ## 2. Baselines
 #
-# Two things to beat. Guessing is right as often as the most frequent class is there. And each class
-# has a mean image: which of the ten is nearest?
+# Two simple baselines: always predict the most frequent class, or the class with the nearest mean
+# image.
 
 # %%
 x_val, y_val = val.arrays()
@@ -90,19 +90,19 @@ print(f"the nearest mean image:       {by_means:.1%}")
 nn.plot.images(means.reshape(-1, 3, 32, 32), present, class_names=names, columns=5)
 
 # %% [markdown]
-# Ten blurs: the means know the colour of the sky and of the ground, and little else.
+# The mean images are blurred and show little more than typical colours.
 #
-# ## 3. How long will it take?
+# ## 3. Estimated training time
 #
-# Measure some steps before you start all of them. The first does not count: kernels are compiled
-# and memory is asked for.
+# Time some steps before the whole training. The first step is a warm-up, as it compiles kernels
+# and allocates memory.
 
 # %%
 model = nn.zoo.cifar_cnn(seed=SEED)
 model.compile("cce", "sgd", lr=LR, momentum=0.9, nesterov=True)
 print(model.summary())
 
-trial = nn.zoo.cifar_cnn(seed=SEED)  # another, so that the model stays as it is
+trial = nn.zoo.cifar_cnn(seed=SEED)  # a separate model
 trial.compile("cce", "sgd", lr=1e-4, momentum=0.9, nesterov=True)
 batch = x_train[:BATCH], y_train[:BATCH]
 trial.train_step(*batch)
@@ -111,19 +111,19 @@ for _ in range(10):
     trial.train_step(*batch)
 images_a_second = 10 * len(batch[0]) / (time.perf_counter() - started)
 minutes = EPOCHS * len(train) / images_a_second / 60
-print(f"{images_a_second:,.0f} images a second: {EPOCHS} epochs will take {minutes:.1f} minutes")
-print("(more with what else the laptop does: preparing batches, validation, a hot processor)")
+print(f"{images_a_second:,.0f} images per second: about {minutes:.1f} minutes for {EPOCHS} epochs")
+print("(longer with preparation of batches, validation and other processes)")
 
 # %% [markdown]
 # ## 4. Train
 #
-# - **A schedule**: `one_cycle` raises the rate to `LR` and lets it fall to almost nothing.
-# - **Augmentation**: a plane seen from the other side is a plane. Each image is mirrored or not,
-#   and shifted by a few pixels, anew in each epoch, so that it is hardly ever the same twice. That
-#   keeps a network from learning images by heart, which takes more epochs than a few: exercise 1.
-# - **The best epoch** on the validation images is kept in a file.
+# - **Schedule**: `one_cycle` increases the learning rate to `LR` and then decreases it to almost
+#   0.
+# - **Augmentation**: in each epoch each image is randomly flipped and shifted by a few pixels,
+#   which reduces overfitting. It helps only in longer training: see exercise 1.
+# - **Checkpoint**: the weights of the best epoch on the validation images are saved.
 #
-# The stop button (or Ctrl-C) ends the training after a batch, with everything kept.
+# The stop button (or Ctrl-C) ends the training after the current batch and keeps the model.
 
 # %%
 augment = Compose([RandomFlip(), RandomCrop(32, padding=4)])
@@ -138,27 +138,26 @@ history = model.fit(
     callbacks=[nn.callbacks.ModelCheckpoint(ROOT / OUT)],
 )
 took = (time.perf_counter() - started) / 60
-print(f"it took {took:.1f} minutes; {minutes:.1f} were expected")
+print(f"{took:.1f} minutes; estimated {minutes:.1f}")
 nn.plot.learning_curves(history)
 
 # %% [markdown]
-# The loss on the training images is that of *augmented* images, with dropout: it may well be
-# higher than that on the validation images.
+# The training loss is computed on *augmented* images and with dropout, so it may be higher than
+# the validation loss.
 #
-# ## 5. Test, once
+# ## 5. Test
 
 # %%
 best_epoch = int(np.argmax(history["val_acc"]))
 model.load_weights(ROOT / OUT)
 x_test, y_test = test.arrays()
-decided = model.predict_classes(x_test)
-accuracy = np.mean(decided == y_test)
+predicted = model.predict_classes(x_test)
+accuracy = np.mean(predicted == y_test)
 print(f"best epoch: {best_epoch + 1}, with {history['val_acc'][best_epoch]:.1%} on validation")
 print(f"test accuracy: {accuracy:.1%} (guessing: {guessing:.1%}, mean images: {by_means:.1%})")
 
 # %% [markdown]
-# A little more, for nothing but time: look at each image and at its mirror image, and take the
-# mean of the two answers.
+# Test-time augmentation: average the probabilities for each image and its mirror image.
 
 
 # %%
@@ -173,13 +172,13 @@ mirrored_accuracy = np.mean(np.mean(both, axis=0).argmax(axis=1) == y_test)
 print(f"with mirror images: {mirrored_accuracy:.1%}, without: {accuracy:.1%}")
 
 # %% [markdown]
-# ## 6. Where does it fail?
+# ## 6. Mistakes
 
 # %%
 for k, name in enumerate(names):
     if (y_test == k).any():
-        print(f"{name:11} {np.mean(decided[y_test == k] == k):6.1%}")
-nn.plot.confusion_matrix(y_test, decided, class_names=names)
+        print(f"{name:11} {np.mean(predicted[y_test == k] == k):6.1%}")
+nn.plot.confusion_matrix(y_test, predicted, class_names=names)
 
 # %%
 nn.plot.worst_mistakes(model, x_test, y_test, n=15, class_names=names)
@@ -190,18 +189,19 @@ nn.plot.grad_cam(model, x_test[:6])
 # %% [markdown]
 # ## Exercises
 #
-# 1. **Without augmentation.** Train with `augment=None`, for as many epochs and for three times as
-#    many. Which is better when? Where do the losses in training and validation part?
-#    *Hint:* compare histories in one image:
+# 1. **Without augmentation.** Train with `augment=None`, for the same number of epochs and for
+#    three times as many. When is it better? When do training and validation loss diverge?
+#    *Hint:* compare the histories in one figure:
 #    `nn.plot.learning_curves({"with": history, "without": other})`.
-# 2. **Fewer images.** Train with `IMAGES` = 1,000, 5,000 and 25,000. Draw the test accuracy
-#    over their number. What would twice as many as there are be worth?
-#    *Hint:* a logarithmic axis. Give the smaller sets more epochs, so that all have as many steps.
-# 3. **A better network.** Put `nn.zoo.vgg6` or `nn.zoo.resnet20` in the place of `cifar_cnn`, in
-#    both places. Estimate the minutes first.
-#    *Hint:* `examples/cifar10_train.py` has a recipe for each; the README says what they reach.
-# 4. **A better rate.** Run `nn.find_lr(model, train)` and draw it with `nn.plot.lr_range`.
-#    *Hint:* one cycle wants a rate somewhat below the one where the loss turns up.
-# 5. **Your own images.** Cut something out of a photograph, 32 x 32, and ask the network.
-#    *Hint:* `nn.data.load_image(path, size=32)`. Ask for something that is none of the ten as well:
-#    how sure is the network?
+# 2. **Fewer images.** Train with `IMAGES` = 1,000, 5,000 and 25,000. Plot the test accuracy
+#    against the number of images. What would you expect of 100,000 images?
+#    *Hint:* use a logarithmic axis, and more epochs for fewer images, so that all have the same
+#    number of steps.
+# 3. **A better network.** Use `nn.zoo.vgg6` or `nn.zoo.resnet20` instead of `cifar_cnn`. Estimate
+#    the training time first.
+#    *Hint:* `examples/cifar10_train.py` has a recipe for each, and the README their accuracy.
+# 4. **A better learning rate.** Run `nn.find_lr(model, train)` and `nn.plot.lr_range`.
+#    *Hint:* choose a maximum somewhat below the rate at which the loss increases.
+# 5. **Your own images.** Classify a part of a photograph, scaled to 32 x 32.
+#    *Hint:* `nn.data.load_image(path, size=32)`. Also try an object that belongs to none of the
+#    ten classes: which probability does the network predict?

@@ -11,18 +11,18 @@
 # ---
 
 # %% [markdown]
-# # Convolution: by loops, as a matrix product, and beyond
+# # Convolution: loops, matrix products and other implementations
 #
 # You will learn
 #
-# - what a kernel does at one place of an image, and at all of them;
-# - how seven loops become one matrix product (`im2col`), and what that costs in memory;
-# - three ways to pay less: tiles, views that copy nothing, and shifted images;
+# - how a kernel is applied at one position of an image, and at all of them;
+# - how seven loops become one matrix product (`im2col`), and how much memory it needs;
+# - three alternatives: tiles, strided views, and shifted images;
 # - the backward pass of a convolution;
 # - how long each takes on *your* machine.
 #
-# The guide has [the formulas](../docs/guide/convolution.md) and [what else makes it
-# quick](../docs/speed.md). `nn/naive.py` has all of it in loops, to be read.
+# The guide has [the formulas](../docs/guide/convolution.md) and explains [the
+# performance](../docs/speed.md). `nn.naive` has all operations in loops.
 
 # %%
 import time
@@ -39,16 +39,17 @@ SAMPLES = 32  # images in the batch that is timed
 CHANNELS = 8
 FILTERS = 16
 SIZE = 28  # pixels along each side
-REPEATS = 5  # of each measurement; the quickest counts
+REPEATS = 5  # of each measurement; the fastest counts
 
 BLUE, GREY = "#0072B2", "#5A5A5A"
 ROOT = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "mnist_dataset").is_dir())
 
 # %% [markdown]
-# ## 1. One place
+# ## 1. One position
 #
-# Lay the kernel on the image, multiply what lies on each other, add up. That is one number of
-# the output. This kernel takes what is left of a pixel away from what is right of it.
+# Multiply a patch of the image with the kernel, element by element, and sum the products. The
+# result is one element of the output. This kernel subtracts the left neighbours of a pixel from
+# the right ones.
 
 # %%
 train, _ = nn.data.load_mnist_sample(ROOT / "mnist_dataset")
@@ -62,14 +63,15 @@ print("the patch:\n", patch.round(2))
 print(f"times the kernel, added up: {np.sum(patch * kernel):.3f}")
 
 # %% [markdown]
-# ## 2. Everywhere: loops
+# ## 2. All positions: loops
 #
 # The same for each row and column, each image `n` and each filter `f`; with several channels `c`
-# the sum goes over them too. Four loops over the output, three in the sum:
+# the sum includes them. There are four loops over the output and three in the sum:
 #
 # $$y_{n,f,p,q} = \sum_{c} \sum_{i} \sum_{j} W_{f,c,i,j}\; x_{n,\,c,\,p + i,\,q + j}$$
 #
-# (No padding, steps of one pixel. `nn.naive.conv2d_naive` has both, and groups and dilation.)
+# (Without padding and with stride 1. `nn.naive.conv2d_naive` supports both, and groups and
+# dilation.)
 
 
 # %%
@@ -102,7 +104,7 @@ for ax in axes:
 plt.show()
 
 # %% [markdown]
-# A batch for what follows, and the truth: a smaller one for the loops, which are slow.
+# A batch for the following sections, a smaller one for the slow loops, and the expected result.
 
 # %%
 rng = np.random.default_rng(SEED)
@@ -117,13 +119,13 @@ print(f"our loops against those of nn.naive: at most {loop_difference:.1e} apart
 # %% [markdown]
 # ## 3. im2col: one matrix product
 #
-# The three inner loops multiply two lists of C·KH·KW numbers. So write every patch of every
-# image as a row of a matrix `P`, every kernel as a column of another:
+# The three inner loops are a dot product of two vectors of length C·KH·KW. So write every patch of
+# every image as a row of a matrix `P`, and every kernel as a column of another:
 #
 # $$Y = P\, K \qquad P: (N \cdot OH \cdot OW,\; C \cdot KH \cdot KW)
 # \qquad K: (C \cdot KH \cdot KW,\; F)$$
 #
-# Only two loops stay, over the nine cells of the kernel; each copies a whole shifted image.
+# Only two loops remain, over the nine elements of the kernel; each copies a shifted image.
 
 
 # %%
@@ -158,10 +160,10 @@ print(f"im2col against the loops: at most {im2col_difference:.1e} apart (float32
 print(f"images {x.nbytes / 1e6:.2f} MB, patches {patches.nbytes / 1e6:.2f} MB: {growth:.1f} times")
 
 # %% [markdown]
-# ## 4. Beyond: tiles
+# ## 4. Tiles
 #
-# `P` need not exist as a whole. Make it for a few images, multiply while it lies in the
-# processor's cache, forget it. The memory is that of one tile.
+# `P` is not needed as a whole. Compute it for a few images and multiply while it is in the
+# processor's cache. This takes the memory of one tile.
 
 
 # %%
@@ -181,10 +183,10 @@ print(f"tiles of one image against the whole: at most {tile_difference:.1e} apar
 print(f"patches of one image: {im2col(x[:1], 3, 3).nbytes / 1e6:.2f} MB")
 
 # %% [markdown]
-# ## 5. Beyond: views that copy nothing
+# ## 5. Strided views
 #
-# An array is a block of memory and *strides*: how many bytes to go for the next index of each
-# axis. A pixel may be counted in nine patches and still lie in memory once, if the strides say so.
+# An array is a block of memory with *strides*, the number of bytes between neighbouring elements
+# along each axis. With suitable strides a pixel can be part of nine patches without being copied.
 
 # %%
 view = np.lib.stride_tricks.sliding_window_view(x, (3, 3), axis=(2, 3))  # (N, C, OH, OW, KH, KW)
@@ -194,8 +196,8 @@ print("bytes to the next index:", view.strides, "- the last two repeat those bef
 print(f"shares its memory with x: {is_view}; as an array of its own: {view.nbytes / 1e6:.2f} MB")
 
 # %% [markdown]
-# But a matrix product wants rows that lie in memory. `tensordot` reshapes the view first, and then
-# the copy is made after all: this is `im2col` in one line, not a way round it.
+# But a matrix product needs its rows in memory. `tensordot` reshapes the view, which copies the
+# data after all: this is `im2col` in one line.
 
 
 # %%
@@ -214,13 +216,14 @@ print(f"a reshape of the view is a copy: {rows_are_copied}")
 print(f"against im2col: at most {view_difference:.1e} apart")
 
 # %% [markdown]
-# What does without any patches: nine small products, one for each cell of the kernel, each of the
-# *shifted image* with the weights of that cell. The channels must be the last axis in memory.
+# An implementation without patches: nine small products, one for each element of the kernel, of
+# the *shifted image* with the weights of that element. The channels must be the last axis in
+# memory.
 
 
 # %%
 def by_shifts(x, W):
-    """Return the convolution as a sum of products, one for each cell of the kernel."""
+    """Return the convolution as a sum of products, one for each kernel element."""
     KH, KW = W.shape[2:]
     OH, OW = x.shape[2] - KH + 1, x.shape[3] - KW + 1
     last = np.ascontiguousarray(x.transpose(0, 2, 3, 1))  # (N, C, H, W) -> (N, H, W, C)
@@ -237,8 +240,9 @@ print(f"shifted images against im2col: at most {shift_difference:.1e} apart")
 # %% [markdown]
 # ## 6. Backward
 #
-# As it is a matrix product, the dense layer's rules hold: $dK = P^T dY$ and $dP = dY\, K^T$. A
-# pixel that was copied into several patches gets the sum of what comes back to them ("col2im").
+# As it is a matrix product, the gradients are those of a dense layer: $dK = P^T dY$ and
+# $dP = dY\, K^T$. A pixel that is part of several patches gets the sum of their gradients
+# ("col2im").
 
 
 # %%
@@ -262,18 +266,17 @@ backward_difference = max(abs(ours[0] - dx).max(), abs(ours[1] - dw).max())
 print(f"against the loops of nn.naive: at most {backward_difference:.1e} apart")
 
 # %% [markdown]
-# ## 7. How long does each take?
+# ## 7. Running times
 #
-# Honestly measured: every function runs once before the clock starts, then several times, and the
-# quickest run counts (what else the machine did can only make it slower). The loops have a smaller
-# batch, so that all are compared by the time *for one multiplication*; small batches suit nobody
-# but the loops, and other sizes give other figures. `nn.kernels.conv2d` is compiled where Numba is
-# installed.
+# Each function runs once as a warm-up, then several times, and the fastest run counts, as other
+# processes can only slow it down. The loops have a smaller batch, so all are compared by the time
+# *per multiplication*. The results depend on the sizes. `nn.kernels.conv2d` is compiled if Numba
+# is installed.
 
 
 # %%
 def seconds(function, *arguments):
-    """Return the time of the quickest of several runs."""
+    """Return the time of the fastest of several runs."""
     function(*arguments)
     times = []
     for _ in range(REPEATS):
@@ -284,11 +287,11 @@ def seconds(function, *arguments):
 
 
 def multiplications(x, W):
-    """Return how many products of two numbers the convolution is made of."""
+    """Return the number of multiplications of the convolution."""
     return len(x) * W.size * (x.shape[2] - W.shape[2] + 1) * (x.shape[3] - W.shape[3] + 1)
 
 
-contestants = {
+functions = {
     "seven loops": (by_loops, few, few_kernels),
     "im2col": (by_im2col, x, W),
     "tiles": (by_tiles, x, W),
@@ -297,14 +300,14 @@ contestants = {
     "nn.kernels": (lambda x, W: kernels.conv2d(x, W, None), x, W),
 }
 nanoseconds = {}
-for name, (function, a, b) in contestants.items():
+for name, (function, a, b) in functions.items():
     spent = seconds(function, a, b)
     nanoseconds[name] = 1e9 * spent / multiplications(a, b)
-    print(f"{name:17} {1e3 * spent:9.2f} ms {nanoseconds[name]:12.4f} ns for a multiplication")
+    print(f"{name:17} {1e3 * spent:9.2f} ms {nanoseconds[name]:12.4f} ns per multiplication")
 quickest = min(nanoseconds, key=nanoseconds.get)
 gain = nanoseconds["seven loops"] / nanoseconds[quickest]
 numba = "with" if kernels.compiled() else "without"
-print(f"\nhere, today, {numba} Numba: '{quickest}' is quickest, {gain:,.0f} times the loops' speed")
+print(f"\n{numba} Numba: '{quickest}' is fastest, {gain:,.0f} times as fast as the loops")
 
 figure, ax = plt.subplots(figsize=(6, 2.8), layout="constrained")
 bars = ax.barh(list(nanoseconds), list(nanoseconds.values()), color=BLUE)
@@ -312,32 +315,32 @@ ax.bar_label(bars, fmt="%.3g", padding=3, color=GREY)
 ax.set_xscale("log")
 ax.set_xlim(right=4 * max(nanoseconds.values()))
 ax.invert_yaxis()
-ax.set_xlabel("nanoseconds for one multiplication")
+ax.set_xlabel("nanoseconds per multiplication")
 plt.show()
 
 # %% [markdown]
-# How large should a tile be? Large enough that the product is worth a call, small enough for the
-# cache. The last size is im2col of the whole batch.
+# The best size of a tile is large enough to amortise the call and small enough for the cache. The
+# last size is im2col of the whole batch.
 
 # %%
 tiles = [2**k for k in range(SAMPLES.bit_length()) if 2**k <= SAMPLES]
 tile_times = [1e3 * seconds(by_tiles, x, W, tile) for tile in tiles]
 for tile, spent in zip(tiles, tile_times, strict=True):
     print(f"{tile:3} images, {patches.nbytes * tile / SAMPLES / 1e6:6.2f} MB: {spent:7.2f} ms")
-print(f"quickest: {tiles[int(np.argmin(tile_times))]} at a time")
+print(f"fastest: {tiles[int(np.argmin(tile_times))]} at a time")
 
 # %% [markdown]
 # ## Exercises
 #
-# 1. **Kernels by hand.** Find kernels of 3 x 3 that (a) blur, (b) find horizontal edges, (c) move
-#    the image by one pixel. Draw what they make of the digit.
-#    *Hint:* (a) nine equal numbers that add up to 1; (b) turn ours; (c) a single 1.
+# 1. **Kernels by hand.** Find 3 x 3 kernels that (a) blur, (b) detect horizontal edges, (c) shift
+#    the image by one pixel. Draw the results for the digit.
+#    *Hint:* (a) nine equal numbers with sum 1; (b) transpose the kernel above; (c) a single 1.
 # 2. **Stride.** Give `im2col` a stride `s`. *Hint:* `x[:, :, i : i + s * OH : s, ...]`, and `OH`
 #    is `(H - KH) // s + 1`. Compare with `naive.conv2d_naive(x, W, None, stride=(s, s))`.
 # 3. **Padding.** `np.pad` the images so that the output has the image's size. Then crop `dx`.
-#    *Hint:* a kernel of 3 needs one pixel on each side. What is the gradient of the added zeros
-#    good for?
-# 4. **Larger kernels.** Repeat section 7 with 7 x 7 kernels, and with 1 x 1. Which way gains, and
-#    why? *Hint:* compare the size of `P` with that of the images.
-# 5. **Measure the gradient.** Check `backward` against `nn.gradcheck.numerical_gradient` of
+#    *Hint:* a kernel of 3 needs one pixel on each side. The gradient of the added zeros is not
+#    needed.
+# 4. **Larger kernels.** Repeat section 7 with 7 x 7 and with 1 x 1 kernels. Which implementation
+#    benefits, and why? *Hint:* compare the size of `P` with that of the images.
+# 5. **Numerical gradients.** Check `backward` against `nn.gradcheck.numerical_gradient` of
 #    `np.sum(grad * by_im2col(x, W))`. *Hint:* in float64, with the small batch.

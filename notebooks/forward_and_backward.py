@@ -11,17 +11,17 @@
 # ---
 
 # %% [markdown]
-# # Forward and backward, by hand
+# # Forward and backward by hand
 #
 # You will learn
 #
-# - how one neuron comes to its answer, and how it finds out which way to change;
-# - the chain rule, one factor at a time, and how to *measure* a slope to check it;
+# - how a neuron computes its output and the gradient of its loss;
+# - the chain rule, factor by factor, and how to check a derivative *numerically*;
 # - the forward and the backward pass of a layer as matrix products;
-# - how two layers are trained together, and that `nn` does nothing else.
+# - how two layers are trained together, by hand and with `nn`.
 #
-# The derivations stand in the guide: [one neuron](../docs/guide/neuron.md) and
-# [backpropagation](../docs/guide/backpropagation.md). Here we compute.
+# The guide has the derivations: [one neuron](../docs/guide/neuron.md) and
+# [backpropagation](../docs/guide/backpropagation.md).
 
 # %%
 import matplotlib.pyplot as plt
@@ -39,18 +39,18 @@ BLUE, ORANGE = "#0072B2", "#D55E00"
 # %% [markdown]
 # ## 1. One neuron and one point
 #
-# The neuron has a weight for each of the point's two numbers, and a bias:
+# The neuron has a weight for each of the two coordinates of a point, and a bias:
 #
 # $$z = w_1 x_1 + w_2 x_2 + b \qquad p = \frac{1}{1 + e^{-z}}$$
 #
-# `p` is how sure it is that the point is of class 1. The truth is `y = 1`; the loss is
+# `p` is the predicted probability of class 1. The label is `y = 1`; the loss is
 #
 # $$L = -y \log p - (1 - y) \log (1 - p)$$
 
 
 # %%
 def sigmoid(z):
-    """Return z squeezed between 0 and 1."""
+    """Return the sigmoid of z, between 0 and 1."""
     return 1 / (1 + np.exp(-z))
 
 
@@ -70,14 +70,14 @@ print(f"z = {z:.4f}, p = {p:.4f}, loss = {neuron_loss(weights, bias, point, trut
 # %% [markdown]
 # ## 2. The chain rule
 #
-# A change of `w` changes `z`, which changes `p`, which changes `L`. The slopes multiply:
+# `L` depends on `p`, `p` on `z`, and `z` on `w`. The derivatives multiply:
 #
 # $$\frac{dL}{dw_1} = \frac{dL}{dp} \cdot \frac{dp}{dz} \cdot \frac{dz}{dw_1}
 # \qquad \frac{dL}{dp} = \frac{p - y}{p (1 - p)}
 # \qquad \frac{dp}{dz} = p (1 - p)
 # \qquad \frac{dz}{dw_1} = x_1$$
 #
-# The first two factors cancel to `p - y`. Look at the numbers before you believe it.
+# The product of the first two factors is `p - y`. The numbers confirm it:
 
 # %%
 loss_by_p = (p - truth) / (p * (1 - p))
@@ -88,17 +88,17 @@ print(f"p - y = {p - truth:.4f}")
 print("dL/dw =", by_chain_rule)
 
 # %% [markdown]
-# A derivation can be wrong. A measurement is slow, but knows nothing of our algebra:
+# To check a derivation, compute the derivative numerically:
 #
 # $$\frac{dL}{dw} \approx \frac{L(w + h) - L(w - h)}{2h}$$
 #
-# How small should `h` be? Too large, and the curve is not straight; too small, and the two losses
-# differ only in digits that rounding has eaten.
+# How small should `h` be? If it is too large, the curvature of the loss matters; if it is too
+# small, rounding dominates the difference of the two losses.
 
 
 # %%
 def measured(h):
-    """Return the slope of the loss for both weights, by two measurements each."""
+    """Return the numerical derivatives of the loss for both weights."""
     slope = np.zeros(2)
     for k in range(2):
         step = h * np.eye(2)[k]
@@ -123,7 +123,7 @@ plt.show()
 # ## 3. Many points at once
 #
 # With the points as rows of `x`, (N, 2), the loop over them becomes a matrix product. The loss is
-# the mean, so each point's gradient is divided by N:
+# the mean, so the gradient of each point is divided by N:
 #
 # $$dz = \frac{p - y}{N} \qquad dw = x^T dz \qquad db = \sum_n dz_n$$
 
@@ -136,13 +136,13 @@ for _ in range(STEPS):
     p = sigmoid(x @ w + b_neuron)  # forward: (N, 2) @ (2,) -> (N,)
     dz = (p - y) / len(x)  # backward
     dw, db = x.T @ dz, dz.sum()
-    w, b_neuron = w - LR * dw, b_neuron - LR * db  # a step down the slope
+    w, b_neuron = w - LR * dw, b_neuron - LR * db  # gradient descent
 
 neuron_accuracy = np.mean((x @ w + b_neuron > 0) == y)
-print(f"one neuron: w = {w.round(3)}, b = {b_neuron:.3f}, right on {neuron_accuracy:.1%}")
+print(f"one neuron: w = {w.round(3)}, b = {b_neuron:.3f}, accuracy {neuron_accuracy:.1%}")
 
 # %% [markdown]
-# The same neuron in `nn`, from the same start. `float64`, so that rounding stays out of the way.
+# The same neuron in `nn`, from the same initial weights, in `float64` to keep rounding small.
 
 # %%
 model = nn.Model([nn.Dense(1, input_shape=(2,))], dtype="float64", seed=SEED)
@@ -157,12 +157,12 @@ print(f"largest difference between its weights and ours: {neuron_difference:.1e}
 # %% [markdown]
 # ## 4. A layer
 #
-# Several neurons side by side are a layer: `W` has a column for each, (D, K). If we know `dz`, the
-# slope of the loss for what the layer gave, everything else follows:
+# A layer consists of several neurons: `W` has a column for each, (D, K). Given `dz`, the gradient
+# of the loss for the layer's output, all other gradients follow:
 #
 # $$z = x W + b \qquad dW = x^T dz \qquad db = \sum_n dz_n \qquad dx = dz\, W^T$$
 #
-# The last one is new: the slope for the layer's *input* is what the layer before it needs.
+# The last one is new: the layer before it needs the gradient for the *input*.
 
 
 # %%
@@ -177,20 +177,20 @@ def dense_backward(dz, x, W):
 
 
 rng = np.random.default_rng(SEED)
-inputs, arriving = rng.normal(size=(5, 4)), rng.normal(size=(5, 3))
+inputs, output_grad = rng.normal(size=(5, 4)), rng.normal(size=(5, 3))
 layer = nn.Model([nn.Dense(3, input_shape=(4,))], dtype="float64", seed=SEED).layers[0]
 W = layer.params["W"]
 
-ours = dense_backward(arriving, inputs, W)
+ours = dense_backward(output_grad, inputs, W)
 assert np.allclose(layer.forward(inputs), dense_forward(inputs, W, layer.params["b"]))
-theirs = layer.backward(arriving), layer.grads["W"], layer.grads["b"]
+theirs = layer.backward(output_grad), layer.grads["W"], layer.grads["b"]
 layer_difference = max(abs(a - b).max() for a, b in zip(ours, theirs, strict=True))
 print(f"our dx, dW and db differ from those of nn.Dense by at most {layer_difference:.1e}")
 
 # %% [markdown]
-# `nn.check_gradients` measures as we did above, for every number of a layer. A right `backward`
-# has errors below 1e-6. And a wrong one? The mean over the batch belongs to the loss, once; here
-# somebody divides by N again in the layer.
+# `nn.check_gradients` compares all gradients of a layer with numerical ones. A correct `backward`
+# has errors below 1e-6. The following one is wrong: the mean over the batch is part of the loss,
+# and must not be computed again in the layer.
 
 
 # %%
@@ -198,7 +198,7 @@ class DividesAgain(nn.Dense):
     """A dense layer with a mistake in its backward pass."""
 
     def backward(self, grad):
-        """Return the right gradient for x, and put a wrong one for W into `grads`."""
+        """Return the correct gradient for x, but set a wrong one for W."""
         dx = super().backward(grad)
         self.grads["W"] = self.grads["W"] / len(grad)
         return dx
@@ -212,12 +212,12 @@ for name in sorted(right_errors):
 # %% [markdown]
 # ## 5. Two layers
 #
-# One neuron draws a straight line, and the moons are bent. A hidden layer with a bend in it
-# (`tanh`) helps. Forward goes down the list, backward goes up, line by line:
+# The decision boundary of one neuron is a line, which cannot separate the moons. A hidden layer
+# with a nonlinear activation (`tanh`) can. The backward pass goes through these steps in reverse:
 #
 # $$z_1 = x W_1 + b_1 \qquad a = \tanh z_1 \qquad z_2 = a W_2 + b_2 \qquad p = \sigma(z_2)$$
 #
-# The slope of `tanh` is $1 - \tanh^2$.
+# The derivative of `tanh` is $1 - \tanh^2$.
 
 
 # %%
@@ -228,7 +228,7 @@ def forward(x, W1, b1, W2, b2):
 
 
 def backward(x, y, a, p, W1, W2):
-    """Return dW1, db1, dW2 and db2: the forward pass read from its end."""
+    """Return dW1, db1, dW2 and db2: the steps of `forward` in reverse."""
     dz2 = (p - y[:, np.newaxis]) / len(x)
     da, dw2, db2 = dense_backward(dz2, a, W2)
     dz1 = da * (1 - a**2)
@@ -256,11 +256,11 @@ for _ in range(STEPS):
         param -= LR * grad
 
 accuracy = np.mean((forward(x, *params)[1][:, 0] > 0.5) == y)
-print(f"loss {losses[0]:.3f} -> {losses[-1]:.3f}; right on {accuracy:.1%}")
+print(f"loss {losses[0]:.3f} -> {losses[-1]:.3f}; accuracy {accuracy:.1%}")
 print(f"(one neuron: {neuron_accuracy:.1%})")
 
 # %% [markdown]
-# Is the gradient right? All weights of both layers, against a measurement:
+# Check the gradients of all weights of both layers numerically:
 
 # %%
 a, p = forward(x, *start)
@@ -294,7 +294,7 @@ print(f"largest difference of the loss in {STEPS} steps: {network_difference:.1e
 
 # %%
 def draw_regions(axes, probability, title):
-    """Draw the moons, and where a function of points (M, 2) gives more than a half."""
+    """Draw the moons and the decision regions of a function of points (M, 2)."""
     across, up = np.meshgrid(np.linspace(-1.6, 2.6, 150), np.linspace(-1.2, 1.7, 150))
     shares = probability(np.stack([across.ravel(), up.ravel()], axis=1)).reshape(across.shape)
     axes.contourf(across, up, shares, levels=np.linspace(0, 1, 11), cmap="RdBu_r", alpha=0.35)
@@ -311,7 +311,7 @@ draw_regions(axes[0], lambda points: sigmoid(points @ w + b_neuron), "one neuron
 draw_regions(axes[1], lambda points: forward(points, *params)[1], f"{HIDDEN} hidden neurons")
 axes[2].plot(losses, color=BLUE, lw=4, alpha=0.5, label="by hand")
 axes[2].plot(losses_of_nn, color="black", ls="--", lw=1, label="nn")
-axes[2].set(xlabel="step", ylabel="loss", ylim=(0, None), title="two layers, learning")
+axes[2].set(xlabel="step", ylabel="loss", ylim=(0, None), title="training two layers")
 axes[2].grid(alpha=0.3)
 axes[2].legend()
 plt.show()
@@ -319,18 +319,18 @@ plt.show()
 # %% [markdown]
 # ## Exercises
 #
-# 1. **The square error.** Replace the loss of section 1 by $L = (p - y)^2$ and derive the slope.
-#    What happens to it where the neuron is sure and wrong, at `bias = -10`?
-#    *Hint:* this time the factor $p (1 - p)$ has nothing to cancel with.
-# 2. **ReLU.** Put `np.maximum(z, 0)` in the place of `tanh`, in both passes.
-#    *Hint:* the slope is 1 where `z > 0`, else 0; `a > 0` tells you which.
-#    `nn.Dense(HIDDEN, activation="relu")` is there to compare.
-# 3. **All weights 0.** Start the two layers from zeros. Which gradients are 0 at the first step,
-#    and why does it stay at one line?
+# 1. **The squared error.** Replace the loss of section 1 by $L = (p - y)^2$ and derive the
+#    gradient. What is it for a confident wrong prediction, at `bias = -10`?
+#    *Hint:* the factor $p (1 - p)$ does not cancel.
+# 2. **ReLU.** Use `np.maximum(z, 0)` instead of `tanh` in both passes.
+#    *Hint:* the derivative is 1 if `z > 0`, else 0; `a > 0` is equivalent.
+#    Compare with `nn.Dense(HIDDEN, activation="relu")`.
+# 3. **Zero initialisation.** Start the two layers from zeros. Which gradients are 0 in the first
+#    step, and why does the decision boundary stay a line?
 #    *Hint:* $da = dz_2 W_2^T$, and $dW_2 = a^T dz_2$.
 # 4. **A third layer.** Add one to `forward` and `backward`.
-#    *Hint:* `backward` gets two more lines, which look like those for `dz1` and `dw1`.
-# 5. **Another mistake.** Write a `backward` that forgets the transposition in $dz\, W^T$. Which
-#    shape must `W` have for Python not to complain? Does `nn.check_gradients` find it?
-#    *Hint:* a square `W` hides what a shape error would tell. More such exercises, and how to set
-#    them: [Teach with it](../docs/howto/teaching.md).
+#    *Hint:* `backward` gets two more lines, similar to those for `dz1` and `dw1`.
+# 5. **Another mistake.** Write a `backward` without the transposition in $dz\, W^T$. For which
+#    shape of `W` does Python raise no error? Does `nn.check_gradients` find the mistake?
+#    *Hint:* with a square `W` the shapes match. More exercises:
+#    [Teaching](../docs/howto/teaching.md).

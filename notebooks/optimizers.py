@@ -11,17 +11,17 @@
 # ---
 
 # %% [markdown]
-# # Optimizers: a race
+# # A comparison of optimizers
 #
 # You will learn
 #
-# - why plain gradient descent is slow in a long valley, and at which rate it blows up;
-# - what momentum adds, and what Adam divides by;
-# - to race them on a surface that you can see, then on digits;
-# - why "which is best?" is no question without "at which learning rate?".
+# - why gradient descent is slow in a narrow valley, and at which learning rate it diverges;
+# - the update rules of momentum and Adam;
+# - to compare optimizers on a function of two variables, then on digits;
+# - why a comparison needs a suitable learning rate for each optimizer.
 #
-# The rules and where they come from: [the guide](../docs/guide/optimizers.md). In `nn` each is a
-# class of a few lines, `nn/optim/rules.py`.
+# [The guide](../docs/guide/optimizers.md) derives the rules. In `nn` each is a short class in
+# `nn/optim/rules.py`.
 
 # %%
 from pathlib import Path
@@ -32,9 +32,9 @@ import numpy as np
 import nn
 
 SEED = 0
-STEPS = 200  # on the surface
-TRAIN = 4000  # digits to learn from
-TEST = 1000  # and to test with
+STEPS = 200  # on the function
+TRAIN = 4000  # digits for training
+TEST = 1000  # and for testing
 EPOCHS = 5
 BATCH = 64
 
@@ -43,13 +43,14 @@ COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"]
 STYLES = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))]
 
 # %% [markdown]
-# ## 1. A long valley
+# ## 1. A narrow valley
 #
 # $$f(u, v) = \frac{u^2}{2} + \frac{40\, v^2}{2}$$
 #
-# is forty times as steep across as along. Gradient descent multiplies each coordinate by
-# `1 - lr * c` in a step, with `c = 1` along and `c = 40` across. So a coordinate shrinks only
-# while `lr < 2 / c`: the *steepest* direction sets the limit, the *flattest* has to live with it.
+# has forty times the curvature across the valley as along it. A step of gradient descent
+# multiplies each coordinate by `1 - lr * c`, with `c = 1` along and `c = 40` across. So it
+# converges only for `lr < 2 / c`: the direction with the *largest* curvature limits the rate for
+# all others.
 
 
 # %%
@@ -64,7 +65,7 @@ def valley_slope(w):
 
 
 def walk(optimizer, slope, start, steps):
-    """Return all places (steps + 1, 2) that an optimizer of nn goes through."""
+    """Return the path (steps + 1, 2) of an optimizer of nn."""
     w = np.array(start, dtype=np.float64)
     places = [w.copy()]
     for _ in range(steps):
@@ -83,9 +84,9 @@ for share in (0.5, 0.98, 1.02):
     )
 
 # %% [markdown]
-# Count it: a step leaves `|1 - lr c|` of the distance. What remains is the *larger* of the two
-# factors, and no rate makes both small. The best choice balances them, at
-# `lr = 2 / (1 + 40)`.
+# A step reduces the distance to the minimum by the factor `|1 - lr c|`. The *larger* of the two
+# factors determines the convergence, and no rate makes both small. The best choice balances them,
+# at `lr = 2 / (1 + 40)`.
 
 # %%
 rates = np.linspace(0.001, 1.04 * limit, 300)
@@ -93,22 +94,23 @@ along, across = abs(1 - rates * 1), abs(1 - rates * 40)
 slowest = np.maximum(along, across)
 best_rate = rates[slowest.argmin()]
 print(f"best rate {best_rate:.4f}; 2 / 41 = {2 / 41:.4f}")
-print(f"even there each step leaves {slowest.min():.1%} of the distance")
+print(f"each step with it leaves {slowest.min():.1%} of the distance")
 
 figure, ax = plt.subplots(figsize=(5.5, 3), layout="constrained")
 ax.plot(rates, along, COLOURS[0], ls=STYLES[0], label="along, c = 1")
 ax.plot(rates, across, COLOURS[1], ls=STYLES[1], label="across, c = 40")
 ax.axhline(1, color="grey", lw=0.8)
 ax.axvline(limit, color="grey", lw=0.8, ls=":")
-ax.set(xlabel="learning rate", ylabel="what a step leaves", ylim=(0, 1.15))
+ax.set(xlabel="learning rate", ylabel="reduction factor per step", ylim=(0, 1.15))
 ax.legend(loc="lower left")
 plt.show()
 
 # %% [markdown]
-# ## 2. Momentum and Adam, by hand
+# ## 2. Momentum and Adam by hand
 #
-# Momentum lets steps add up, $v \leftarrow \beta v - \eta g$, $w \leftarrow w + v$. Adam keeps the
-# means of the gradients and of their squares, and divides the one by the root of the other:
+# Momentum accumulates the steps, $v \leftarrow \beta v - \eta g$, $w \leftarrow w + v$. Adam keeps
+# running means of the gradients and of their squares, and divides the first by the root of the
+# second:
 #
 # $$m \leftarrow \beta_1 m + (1 - \beta_1) g \qquad s \leftarrow \beta_2 s + (1 - \beta_2) g^2
 # \qquad w \leftarrow w - \eta \frac{m / (1 - \beta_1^t)}{\sqrt{s / (1 - \beta_2^t)} + \epsilon}$$
@@ -116,7 +118,7 @@ plt.show()
 
 # %%
 def momentum_by_hand(slope, start, steps, lr, beta=0.9):
-    """Return the places (steps + 1, 2) of gradient descent with momentum."""
+    """Return the path (steps + 1, 2) of gradient descent with momentum."""
     w, v = np.array(start, dtype=np.float64), np.zeros(2)
     places = [w]
     for _ in range(steps):
@@ -127,7 +129,7 @@ def momentum_by_hand(slope, start, steps, lr, beta=0.9):
 
 
 def adam_by_hand(slope, start, steps, lr, beta1=0.9, beta2=0.999, eps=1e-8):
-    """Return the places (steps + 1, 2) of Adam."""
+    """Return the path (steps + 1, 2) of Adam."""
     w, m, s = np.array(start, dtype=np.float64), np.zeros(2), np.zeros(2)
     places = [w]
     for t in range(1, steps + 1):
@@ -140,7 +142,7 @@ def adam_by_hand(slope, start, steps, lr, beta1=0.9, beta2=0.999, eps=1e-8):
 
 
 def of_nn(optimizer):
-    """Return the walk of an optimizer of nn through the valley."""
+    """Return the path of an optimizer of nn in the valley."""
     return walk(optimizer, valley_slope, (-4, 0.5), STEPS)
 
 
@@ -151,22 +153,22 @@ adam_difference = abs(by_hand - of_nn(nn.optim.Adam(lr=0.1))).max()
 first_step = by_hand[1] - by_hand[0]
 print(f"momentum, by hand and nn's: at most {momentum_difference:.1e} apart")
 print(f"Adam, by hand and nn's:     at most {adam_difference:.1e} apart")
-print(f"the slope at the start is {valley_slope(by_hand[0])}, Adam's first step {first_step}")
+print(f"the gradient at the start is {valley_slope(by_hand[0])}, Adam's first step {first_step}")
 
 # %% [markdown]
-# Adam's first step is the rate times the *sign* of the slope: steep and flat directions are the
-# same to it.
+# Adam's first step is the learning rate times the *sign* of the gradient, of equal size in steep
+# and flat directions.
 #
-# ## 3. The race, on a surface
+# ## 3. Rosenbrock's function
 #
-# Rosenbrock's function has a valley that is *bent*; its minimum, 0, is at (1, 1).
+# Rosenbrock's function has a *curved* valley; its minimum, 0, is at (1, 1).
 #
 # $$f(u, v) = (1 - u)^2 + 10\, (v - u^2)^2$$
 
 
 # %%
 def bent(w):
-    """Return Rosenbrock's function, with 10 for his 100."""
+    """Return Rosenbrock's function, with the coefficient 10 instead of 100."""
     return (1 - w[0]) ** 2 + 10 * (w[1] - w[0] ** 2) ** 2
 
 
@@ -180,12 +182,12 @@ START = (-1.2, 1.6)
 place = np.array(START)
 measured = nn.gradcheck.numerical_gradient(lambda: bent(place), place)
 slope_error = nn.gradcheck.relative_error(measured, bent_slope(place))
-print(f"the slope against a measurement: relative error {slope_error:.1e}")
+print(f"relative error of the gradient: {slope_error:.1e}")
 
 # %% [markdown]
-# Each gets the best of the same seven rates: the one with which it ends lowest. As a lucky step may
-# lead across the minimum, the *highest* of the last 20 places counts. A rate that blows up is
-# infinitely bad. (NumPy would warn of the overflow, which is expected here.)
+# For each optimizer, the best of seven learning rates is used. As a single step may cross the
+# minimum by chance, the *largest* of the last 20 values counts. It is infinite for a rate that
+# diverges. (`np.errstate` suppresses the expected overflow warnings.)
 
 # %%
 RULES = {
@@ -199,7 +201,7 @@ RATES = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0]
 
 
 def end_of(path):
-    """Return the highest of the last 20 places of a walk; infinity where it blew up."""
+    """Return the largest of the last 20 values on a path; infinity if it diverged."""
     height = max(bent(w) for w in path[-20:])
     return height if np.isfinite(path[-1]).all() else np.inf
 
@@ -228,17 +230,17 @@ figure, ax = plt.subplots(figsize=(6.5, 3.4), layout="constrained")
 for k, (name, path) in enumerate(paths.items()):
     heights = [max(bent(w), 1e-16) for w in path]
     ax.semilogy(heights, color=COLOURS[k], ls=STYLES[k], label=f"{name}, lr {chosen[name]:g}")
-ax.set(xlabel="step", ylabel="f", title="how far down")
+ax.set(xlabel="step", ylabel="f", title="value of f")
 ax.grid(alpha=0.3)
 ax.legend(loc="lower left")
 plt.show()
 
 # %% [markdown]
-# ## 4. The race, on digits
+# ## 4. Digits
 #
-# The same network, first weights and order of digits for all: a layer of 64 hidden neurons on a
-# part of MNIST. Now a gradient is that of a *batch*, right only on average, and the surface has a
-# coordinate for each weight.
+# All optimizers train the same network from the same initial weights, with the same order of
+# digits: a hidden layer of 64 neurons on a part of MNIST. Here a gradient is that of a *batch*, an
+# unbiased but noisy estimate, and the loss is a function of all weights.
 
 # %%
 train, test = nn.data.load_mnist_sample(ROOT / "mnist_dataset")
@@ -255,7 +257,7 @@ def learn(name, lr, epochs):
 
 
 coordinates = sum(p.size for layer in nn.zoo.mlp((64,)).layers for p in layer.params.values())
-print(f"{coordinates:,} coordinates")
+print(f"{coordinates:,} parameters")
 DIGIT_RATES = {"sgd": 0.1, "sgdmomentum": 0.03, "nesterov": 0.03, "rmsprop": 1e-3, "adam": 3e-3}
 curves, accuracies = {}, {}
 for name, lr in DIGIT_RATES.items():
@@ -265,10 +267,10 @@ for name, lr in DIGIT_RATES.items():
     )
 
 # %% [markdown]
-# ## 5. The rate decides
+# ## 5. The effect of the learning rate
 #
-# The rates above were chosen beforehand, one by one. What if not? Two epochs at each of several
-# rates:
+# The learning rates above were tuned for each optimizer. To see their effect, train for two epochs
+# with several rates:
 
 # %%
 SWEEP = {"sgd": [0.001, 0.01, 0.1, 1.0], "adam": [0.0001, 0.001, 0.01, 0.1]}
@@ -278,7 +280,7 @@ for name, rates in SWEEP.items():
         print(f"{name:5} lr {lr:<7g} loss {loss:.3f}")
     print(f"{name:5} the worst loss is {max(swept[name]) / min(swept[name]):.1f} times the best\n")
 between_rules = max(c[-1] for c in curves.values()) / min(c[-1] for c in curves.values())
-print(f"between the rules of section 4, each at its rate: {between_rules:.1f} times")
+print(f"between the optimizers of section 4: {between_rules:.1f} times")
 
 figure, axes = plt.subplots(1, 2, figsize=(11, 3.6), layout="constrained")
 for k, (name, curve) in enumerate(curves.items()):
@@ -288,31 +290,33 @@ for k, (name, rates) in enumerate(SWEEP.items()):
     axes[1].semilogx(
         rates, swept[name], color=COLOURS[4 * k], ls=STYLES[4 * k], marker="o", label=name
     )
-axes[0].set(xlabel="epoch", ylabel="loss on the training digits", title="each at its rate")
+axes[0].set(xlabel="epoch", ylabel="training loss", title="tuned learning rates")
 axes[0].xaxis.get_major_locator().set_params(integer=True)
-axes[1].set(xlabel="learning rate", ylabel="loss after two epochs", title="the rate decides")
+axes[1].set(
+    xlabel="learning rate", ylabel="loss after two epochs", title="effect of the learning rate"
+)
 for ax in axes:
     ax.grid(alpha=0.3, which="both")
     ax.legend()
 plt.show()
 
 # %% [markdown]
-# Compare the last three figures. Where rates make more of a difference than rules, a race at one
-# rate for all says more about the rate than about the runners. (`nn.find_lr` measures how high it
-# may be, and `examples/compare_optimizers.py --search` tries several for each of all optimizers.)
+# Compare these ratios. If the learning rate matters more than the optimizer, a comparison with one
+# rate for all says little about the optimizers. (`nn.find_lr` finds a suitable rate, and
+# `examples/compare_optimizers.py --search` tries several for each optimizer.)
 #
 # ## Exercises
 #
-# 1. **A steeper valley.** Replace 40 by 1,000. Predict the limit of SGD's rate before you try it.
-#    *Hint:* `2 / c`. How many steps does it now take along the valley?
-# 2. **Too much momentum.** Try `beta` = 0.5, 0.9 and 0.99 in the valley and draw the ways.
-#    *Hint:* steps that agree add up to `1 / (1 - beta)` times one step, and it takes about as
-#    many steps to turn round.
-# 3. **Adam without its correction.** Leave out the two divisions by `1 - beta**t`. How long is the
-#    first step now? *Hint:* `0.1 / sqrt(0.001)` times the rate.
-# 4. **Your own rule.** Write one that takes only the sign of the gradient, and let it race.
-#    *Hint:* `walk` wants a method `step(pairs)` that changes each `w` in place; a subclass of
+# 1. **A steeper valley.** Replace 40 by 1,000. Predict the limit of the learning rate for SGD.
+#    *Hint:* `2 / c`. How many steps does it need along the valley?
+# 2. **Too much momentum.** Try `beta` = 0.5, 0.9 and 0.99 in the valley and draw the paths.
+#    *Hint:* steps that agree add up to `1 / (1 - beta)` times one step, and reversing the
+#    direction takes about as many steps.
+# 3. **Adam without bias correction.** Omit the two divisions by `1 - beta**t`. How large is the
+#    first step? *Hint:* `0.1 / sqrt(0.001)` times the rate.
+# 4. **A custom optimizer.** Write one that uses only the sign of the gradient, and compare it.
+#    *Hint:* `walk` calls a method `step(pairs)` that changes each `w` in place; a subclass of
 #    `nn.optim.Optimizer` needs `update(param, grad, slots)`.
-# 5. **A falling rate.** Give SGD `lr=nn.schedules.cosine(0.1, total_steps=...)` on the digits.
-#    *Hint:* there are `len(train) / BATCH` steps in an epoch, rounded up. All schedules:
-#    [drawn](../docs/schedules.md).
+# 5. **A schedule.** Pass SGD `lr=nn.schedules.cosine(0.1, total_steps=...)` for the digits.
+#    *Hint:* an epoch has `len(train) / BATCH` steps, rounded up. See the
+#    [schedules](../docs/schedules.md).

@@ -62,7 +62,7 @@ def test_a_head_is_taken_off_a_frozen_base():
     model.fit(X, Y, verbose=0)
 
 
-def test_what_was_frozen_when_it_was_saved_may_be_trained_when_it_resumes(tmp_path):
+def test_layers_frozen_when_saved_may_be_trained_when_resumed(tmp_path):
     path = tmp_path / "model.hdf5"
     model = make()
     model.fit(X, Y, verbose=0)
@@ -86,12 +86,14 @@ def test_gradients_that_wait_are_not_applied_to_another_layer(tmp_path):
     model.layers[0].trainable = False
     model.save(tmp_path / "model.hdf5")  # without them
     assert nn.Model.load(tmp_path / "model.hdf5").accumulator.batches == 0
-    with pytest.raises(RuntimeError, match="2 parameters are trained, and the gradients of 4 wait"):
+    with pytest.raises(
+        RuntimeError, match="2 parameters are trained, and the gradients of 4 are added up"
+    ):
         model.finish_step()
     assert model.accumulator.batches == 2
 
 
-def test_the_last_step_is_taken_also_where_averages_stand_in():
+def test_the_last_step_is_taken_also_with_averaged_weights():
     model, alike = (make(ema_decay=0.9, gradient_accumulation_steps=2) for _ in range(2))
     for one in (model, alike):
         one.fit(X, Y, verbose=0)
@@ -140,7 +142,7 @@ def test_standardize_is_measured_on_arrays_cut_into_steps():
 
 
 @pytest.mark.parametrize("timer_first", [True, False])
-def test_figures_of_callbacks_stay_beside_their_epoch_after_a_resume(tmp_path, timer_first):
+def test_figures_of_callbacks_stay_with_their_epoch_after_a_resume(tmp_path, timer_first):
     path = tmp_path / "model.hdf5"
 
     def callbacks():

@@ -152,7 +152,7 @@ def test_a_slice_of_layers_keeps_its_weights():
     )
 
 
-def test_a_slice_before_a_relu_is_not_drawn_anew():
+def test_a_slice_before_a_relu_is_not_initialized_again():
     model = nn.Model([nn.Dense(4), nn.Dense(4)], seed=0)
     model.build((None, 3))
     before = arrays(model)
@@ -192,7 +192,7 @@ def other_head(built=True):
 
 
 @pytest.mark.parametrize("built", [True, False])
-def test_the_report_says_what_was_loaded_and_why_not(built, file):
+def test_the_report_lists_loaded_and_skipped_arrays(built, file):
     saved = io.read(file).arrays
     model = other_head(built)
     report = model.load_weights(file, strict=False)

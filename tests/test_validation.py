@@ -116,7 +116,7 @@ def test_images_with_their_channels_last(rng):
 
 
 def test_texts_as_labels_say_what_to_do(rng):
-    with pytest.raises(TypeError, match=r"give each class a number, np\.unique"):
+    with pytest.raises(TypeError, match=r"np\.unique"):
         compiled([nn.Dense(3)]).fit(rng.random((3, 4)), np.array(["a", "b", "c"]), verbose=0)
 
 
@@ -189,20 +189,25 @@ def test_debug_mode_names_gradients_and_weights():
         "m.compile('mse', 'sgd', metrics=[])\n"
         "x = np.ones((2, 2))\n"
         "dense = m.layers[{layer}]\n"
-        "fill_grads = dense._fill_grads\n"
+        "backward = dense.{method}\n"
         "def spoilt(grad):\n"
-        "    out = fill_grads(grad)\n"
+        "    out = backward(grad)\n"
         "    dense.grads['W'][0, 0] = np.inf\n"
         "    return out\n"
         "{ruin}\n"
         "m.train_step(x, x)"
     )
     for layer, ruin, expected in (
-        (1, "dense._fill_grads = spoilt", "the gradient of 'W' in layer 1 (Dense) is not finite"),
-        (0, "dense._fill_grads = spoilt", "the gradient of 'W' in layer 0 (Dense) is not finite"),
+        (1, "dense.backward = spoilt", "the gradient of 'W' in layer 1 (Dense) is not finite"),
+        (
+            0,
+            "dense.backward_params = spoilt",
+            "the gradient of 'W' in layer 0 (Dense) is not finite",
+        ),
         (0, "dense.params['W'][0, 0] = -np.inf", "layer 0 (Dense) is not finite"),
     ):
-        script = code.format(layer=layer, ruin=ruin)
+        method = "backward" if layer else "backward_params"
+        script = code.format(layer=layer, ruin=ruin, method=method)
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "-c", script],
             env={**os.environ, "NN_DEBUG": "1"},
@@ -216,11 +221,10 @@ def test_validation_data_are_checked_once_a_fit(monkeypatch):
     seen = []
     check = validation.check_finite
     monkeypatch.setattr(
-        validation, "check_finite", lambda a, name: (seen.append(len(a)), check(a, name))
+        validation, "check_finite", lambda a, *more: (seen.append(len(a)), check(a, *more))
     )
     classifier().fit(X, Y, val_data=(X[:50], Y[:50]), epochs=4, batch_size=40, verbose=0)
-    # All training data, all validation data; then batch by batch.
-    assert seen == [120, 50, *[40, 40, 40, 50] * 4]
+    assert seen == [120, 50]  # each set once, and no batch
 
 
 # ------------------------------------------------------------------------- without an end
@@ -257,7 +261,7 @@ def test_endless_data_without_steps_are_refused():
         (lambda m: m.evaluate(batches_forever()), "steps"),
         (lambda m: m.predict(itertools.repeat(X)), "steps"),
     ):
-        with pytest.raises(ValueError, match=f"never does: give '{argument}'"):
+        with pytest.raises(ValueError, match=f"never does.*'{argument}'"):
             call(classifier())
 
 

@@ -1025,7 +1025,7 @@ def test_a_wrong_input_is_an_error_that_says_what_to_do(code, capsys):
     assert re.match(r"\[[\w.]+\] \S", text), text
     # A call out of order, or something left out, has no value: the message says what to do.
     assert re.search(r"'\w.*'|expects|call |has no |built|must|ends in|nested", text), text
-    assert re.search(r"got |call |: \w|\d|must not be given|give only", text), text
+    assert re.search(r"got |call |: \w|\d|must not be given|pass only", text), text
 
 
 def test_there_are_many_cases_and_none_twice():

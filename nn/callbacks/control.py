@@ -4,7 +4,6 @@ They monitor a figure, or the loss, and change the model's public attributes: `s
 optimizer's `lr`, the arrays of weights.
 """
 
-import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -268,7 +267,7 @@ class LearningRateScheduler(Callback):
         if by not in ("step", "epoch"):
             raise checks.unknown("LearningRateScheduler", "by", by, ["step", "epoch"])
         self.schedule, self.by = schedule, by
-        self._takes_rate = by == "epoch" and _requires_two(schedule)
+        self._takes_rate = by == "epoch" and not checks.takes(schedule, 1)
         self._epoch = 0
 
     def on_train_begin(self, logs: Logs) -> None:
@@ -311,22 +310,6 @@ class LearningRateScheduler(Callback):
 def optimizer_steps(batches: Any, accumulate: int) -> Any:
     """Return the optimizer's steps in an epoch of so many batches, perhaps infinitely many."""
     return batches if batches == math.inf else -(-batches // accumulate)  # rounded up
-
-
-def _requires_two(function: Callable) -> bool:
-    """Return whether a function needs two arguments.
-
-    Examples
-    --------
-    >>> _requires_two(lambda epoch, lr: lr), _requires_two(lambda epoch, factor=0.5: factor)
-    (True, False)
-    """
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except ValueError:  # a function in C without a signature
-        return False
-    by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return sum(p.kind in by_position and p.default is p.empty for p in parameters) == 2
 
 
 class TerminateOnNaN(Callback):

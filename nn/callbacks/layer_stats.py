@@ -1,7 +1,7 @@
-"""LayerStats: what goes on in each layer while the model trains.
+"""LayerStats: figures of each layer while the model trains.
 
-The loss says that something is wrong, seldom where. Here the outputs of every layer and the
-gradients of its weights are measured on their way, batch by batch.
+The loss shows that something is wrong, but not in which layer. This callback measures the outputs
+of every layer and the gradients of its weights, batch by batch.
 """
 
 import contextlib
@@ -22,34 +22,34 @@ Array = Any  # numpy.ndarray or cupy.ndarray
 class LayerStats(Callback):
     """Measure outputs and gradients of each layer; warn of dead ReLUs and exploding gradients.
 
-    A unit of a ReLU (a channel after a convolution) is dead where its output is 0 for every
-    sample of an epoch: no gradient passes it, so it does not learn and seldom comes back (Lu,
+    A unit of a ReLU (a channel after a convolution) is dead if its output is 0 for every
+    sample of an epoch: no gradient passes it, so it does not learn and rarely recovers (Lu,
     Shin, Su and Karniadakis 2019, "Dying ReLU and initialization", arXiv 1903.06733, section 1).
-    Gradients explode where their length grows from layer to layer on the way back (Pascanu,
+    Gradients explode if their norm grows from layer to layer in the backward pass (Pascanu,
     Mikolov and Bengio 2013, "On the difficulty of training recurrent neural networks", section
-    2); a step of that length throws the weights away.
+    2); a step of that length destroys the weights.
 
-    Measuring reads every layer's output once more, which makes an epoch longer.
+    Measuring reads every layer's output once more, which makes an epoch slower.
 
     Parameters
     ----------
     max_dead
         The share of a layer's units, in [0, 1), that may be dead before it warns.
     max_norm
-        The length of all gradients of a layer's weights, for one batch, above which it warns.
+        The norm of all gradients of a layer's weights, for one batch, above which it warns.
 
     Attributes
     ----------
     stats : dict
         `{layer: {figure: [one number an epoch]}}`, with the layers' names in a file. The figures
         are 'mean' and 'std' of the layer's outputs while training, 'dead', the share of dead
-        units of a ReLU, and 'grad_norm', the largest length of the gradient of its weights.
+        units of a ReLU, and 'grad_norm', the largest norm of the gradient of its weights.
 
     Warns
     -----
     UserWarning
         At the end of an epoch for dead ReLUs, once for each layer of them; at the first batch of
-        an epoch for gradients that are too long, infinite or NaN.
+        an epoch for gradients that are too large, infinite or NaN.
 
     Examples
     --------
@@ -70,12 +70,12 @@ class LayerStats(Callback):
         self.stats: dict[str, dict[str, list[float]]] = {}
         self._outputs: dict[int, _Outputs] = {}  # by the layer's id
         self._norms: dict[str, float] = {}
-        self._told: set[str] = set()
+        self._warned: set[str] = set()
         self._observing = contextlib.ExitStack()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the figures of the finished epochs; those of a broken off one begin anew."""
-        return {"stats": self.stats, "told": sorted(self._told)}
+        """Return the figures of the finished epochs; an epoch that was broken off starts again."""
+        return {"stats": self.stats, "told": sorted(self._warned)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
@@ -83,14 +83,14 @@ class LayerStats(Callback):
             layer: {name: [float(v) for v in values] for name, values in figures.items()}
             for layer, figures in state["stats"].items()
         }
-        self._told = set(state["told"])
+        self._warned = set(state["told"])
 
     def on_train_begin(self, logs: Logs) -> None:
-        """Start afresh."""
-        self.stats, self._told = {}, set()
+        """Reset."""
+        self.stats, self._warned = {}, set()
 
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
-        """Begin the epoch's sums."""
+        """Reset the sums of the epoch."""
         self._outputs, self._norms, self._warned_of_norm = {}, {}, False
 
     def on_train_batch_begin(self, batch: int, logs: Logs) -> None:
@@ -104,7 +104,7 @@ class LayerStats(Callback):
         self._observing.close()  # what other callbacks compute at the batch's end is not counted
 
     def on_train_batch_end(self, batch: int, logs: Logs) -> None:
-        """Measure the gradients, which the layers still hold."""
+        """Measure the gradients that the layers hold."""
         self._observing.close()
         norms = {
             path: optim.global_norm(layer.grads.values())
@@ -134,11 +134,11 @@ class LayerStats(Callback):
                 figures["grad_norm"] = self._norms[path]
             for name, value in figures.items():
                 self.stats.setdefault(path, {}).setdefault(name, []).append(value)
-            if figures.get("dead", 0.0) > self.max_dead and path not in self._told:
+            if figures.get("dead", 0.0) > self.max_dead and path not in self._warned:
                 dead[path] = figures["dead"]
         self._outputs = {}
         if dead:
-            self._told |= set(dead)
+            self._warned |= set(dead)
             listed = ", ".join(f"{share:.0%} of {path}" for path, share in dead.items())
             checks.warn(
                 f"[LayerStats] epoch {epoch + 1}: dead ReLUs, 0 for every sample: {listed}: lower "
@@ -152,16 +152,16 @@ class LayerStats(Callback):
 
 
 class _Outputs:
-    """The outputs of one layer over an epoch, as sums."""
+    """Sums over the outputs of one layer in an epoch."""
 
     def __init__(self, layer: Layer):
         inner = getattr(layer, "activation", None)
         self.is_relu = isinstance(layer, ReLU) or isinstance(inner, ReLU)
         self.count, self.total, self.squares = 0, 0.0, 0.0
-        self.alive: Array = False  # (units,), which of them were above 0 for any sample
+        self.alive: Array = False  # (units,), whether a unit was above 0 for any sample
 
     def add(self, y: Array) -> None:
-        """Take in a batch of outputs (N, units, ...)."""
+        """Add a batch of outputs (N, units, ...)."""
         self.count += y.size
         self.total += float(y.sum(dtype=np.float64))
         self.squares += float(cuda.get_array_module(y).square(y, dtype=np.float64).sum())

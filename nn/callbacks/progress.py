@@ -1,8 +1,7 @@
-"""What `fit` shows of itself: a bar in a terminal or a notebook, lines of text anywhere else.
+"""The progress of `fit`: a bar in a terminal or a notebook, lines of text anywhere else.
 
-`ProgressBar` counts images and keeps the clock; where they are shown is a display's business, and
-there are three of them. What a line of the terminal has no room for is left out, the least
-important first.
+`ProgressBar` counts images and seconds; three classes display them. Figures that do not fit into a
+line of the terminal are left out, the least important first.
 """
 
 import importlib.util
@@ -18,20 +17,20 @@ from .base import Callback, Logs
 
 _BAR_SECONDS = 0.2  # between two drawings of a bar
 _LINE_SECONDS = 10.0  # between two lines within an epoch
-_LEAST_BAR = 5  # columns; a shorter bar says nothing
+_LEAST_BAR = 5  # columns; a shorter bar is left out
 
 
 class ProgressBar(Callback):
     """Show each epoch: images a second, time left, loss, metrics and learning rate.
 
-    In a terminal, and in a notebook with ipywidgets, it is a bar; the terminal's is as wide as the
-    window, also after that has changed. Anywhere else, as in a file, it is a line of text an epoch,
-    and one every ten seconds within a longer one, without any control character.
+    In a terminal, and in a notebook with ipywidgets, it is a bar; in a terminal it is as wide as
+    the window, also after a change of its size. Anywhere else, as in a file, it is a line of text
+    an epoch, and one every ten seconds within a longer epoch, without control characters.
 
     Parameters
     ----------
     verbose
-        1 draws a bar on standard error where that is a terminal, or in a notebook, and writes lines
+        1 draws a bar on standard error if that is a terminal, or in a notebook, and writes lines
         to standard output elsewhere; 2 writes a line an epoch and no more.
     """
 
@@ -44,15 +43,15 @@ class ProgressBar(Callback):
         self._close()
         self._start = self._shown = time.perf_counter()
         self._seconds, self._logs = 0.0, Logs()
-        # Where a training is resumed within an epoch, some of its images were seen before.
+        # If a training is resumed within an epoch, some of its images were seen before.
         progress = getattr(getattr(self, "model", None), "progress", None)
         self._images = self._before = 0 if progress is None else progress.samples
         title = f"Epoch {epoch + 1}/{self.params['epochs']}"
         self._display = _display(self.verbose)(title, self.params["samples"])
 
     def on_train_batch_end(self, batch: int, logs: Logs) -> None:
-        """Count the batch, and show it where the last showing is long enough ago."""
-        left = self.params["samples"] - self._images  # infinite where nobody knows
+        """Count the batch, and update the display from time to time."""
+        left = self.params["samples"] - self._images  # infinite if it is not known
         self._images += int(min(self.params["batch_size"], left))
         now, self._logs = time.perf_counter(), logs
         self._seconds = now - self._start
@@ -61,12 +60,12 @@ class ProgressBar(Callback):
             self._show()
 
     def on_test_begin(self, logs: Logs) -> None:
-        """Say that the validation data are measured."""
+        """Show that the validation runs."""
         if self._display is not None:
             self._show("validating")
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        """Show the epoch's figures, and leave them standing."""
+        """Show the epoch's figures, and leave them on the screen."""
         taken = time.perf_counter() - self._start
         speed = _speed(self._images - self._before, self._seconds)
         display, self._display = self._display, None
@@ -86,7 +85,7 @@ class ProgressBar(Callback):
         self._display.show(images, total, figures, speed, remark)
 
     def _rate(self) -> Logs:
-        """Return the learning rate; nothing for an optimizer of the user's that has none."""
+        """Return the learning rate; nothing for a user's optimizer that has none."""
         lr = getattr(getattr(self.model, "optimizer", None), "lr", None)
         return {"lr": float(lr)} if isinstance(lr, int | float) else {}
 
@@ -112,7 +111,7 @@ def _speed(images: int, seconds: float) -> str:
 
 
 def _percent(images: int, total: float) -> str:
-    """Return the share that is done; the number of images where nobody knows the total."""
+    """Return the share that is done; the number of images if the total is not known."""
     return f"{100 * images / total:.0f}%" if math.isfinite(total) else f"{images:,} images"
 
 
@@ -120,7 +119,7 @@ def _percent(images: int, total: float) -> str:
 
 
 def _display(verbose: int) -> Any:
-    """Return the class of the display that suits where the program runs."""
+    """Return the class of the display: for a terminal, a notebook, or a file."""
     if verbose != 1:
         return _EpochLines
     if sys.stderr is not None and sys.stderr.isatty():
@@ -129,7 +128,7 @@ def _display(verbose: int) -> Any:
 
 
 def _has_widgets() -> bool:
-    """Tell whether this is a notebook that can show a bar."""
+    """Return whether this is a notebook that can show a bar."""
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     is_notebook = shell is not None and "IPKernelApp" in getattr(shell, "config", {})
@@ -147,7 +146,7 @@ class _Lines:
     def show(
         self, images: int, total: float, figures: dict[str, str], speed: str, remark: str
     ) -> None:
-        if remark != "validating":  # nothing would take the line away again
+        if remark != "validating":  # the line would stay
             self._print([_percent(images, total), *_named(figures, " "), speed, remark])
 
     def end(self, images: int, figures: dict[str, str], speed: str, taken: str) -> None:
@@ -161,13 +160,13 @@ class _Lines:
 
 
 class _EpochLines(_Lines):
-    """A line an epoch."""
+    """One line of text an epoch."""
 
     pause = math.inf
 
 
 class _TerminalBar:
-    """A bar that tqdm draws over and over in the last line of a terminal, on standard error."""
+    """A bar that tqdm draws in the last line of a terminal, on standard error."""
 
     pause = _BAR_SECONDS
 
@@ -176,21 +175,30 @@ class _TerminalBar:
 
         self.title, self.total = title, total
         count = total if math.isfinite(total) else None
-        columns, form = _columns(), fitting(_parts(title, 0, total, {}, "", ""), _columns())
-        # A terminal that gives its size as 0 x 0 would get no bar, so tqdm is told a height.
-        self._bar = tqdm(total=count, bar_format=form, ncols=columns, nrows=24)
+        begin = f"{title}: 0 images" if count is None else f"{title}: 0% 0/{total:,.0f}"
+        # tqdm draws nothing in a terminal of unknown size, 0 x 0, hence a height.
+        self._bar = tqdm(total=count, ncols=_columns(), nrows=24, bar_format="{desc}", desc=begin)
 
     def show(
         self, images: int, total: float, figures: dict[str, str], speed: str, remark: str
     ) -> None:
-        columns = _columns()
-        if columns < self._bar.ncols:
-            # tqdm wipes out what its last line had more than this one; it does not fit any more.
-            self._bar.sp = self._bar.status_printer(self._bar.fp)
-        self._bar.ncols, self._bar.n = columns, images
-        parts = _parts(self.title, images, total, figures, speed, remark)
-        self._bar.bar_format = fitting(parts, columns)
-        self._bar.refresh()
+        from tqdm.utils import disp_len
+
+        columns, bar, known = _columns(), self._bar, math.isfinite(total)
+        if columns < bar.ncols:  # tqdm would clear the rest of its last line, which is too long now
+            bar.sp = bar.status_printer(bar.fp)
+        line = f"{self.title}: {_percent(images, total)}"
+        count = f"{images:,}/{total:,.0f}" if known else ""
+        rate = figures.pop("lr", None)  # less important than the time
+        parts = [*_named(figures, "="), remark, f"lr={rate}" if rate else "", speed, count]
+        parts = [part for part in parts if part]
+        while parts and disp_len(" ".join([line, *parts])) > columns:
+            parts.pop()
+        bar.desc, bar.unit = line, " ".join(parts)  # as they are in tqdm's format
+        has_bar = known and disp_len(f"{line} || {bar.unit}") + _LEAST_BAR <= columns
+        bar.bar_format = "{desc} |{bar}| {unit}" if has_bar else "{desc} {unit}"
+        bar.ncols, bar.n = columns, images
+        bar.refresh()
 
     def end(self, images: int, figures: dict[str, str], speed: str, taken: str) -> None:
         if math.isfinite(self.total):  # a source may have had fewer than it said
@@ -203,7 +211,7 @@ class _TerminalBar:
 
 
 class _NotebookBar:
-    """tqdm's bar of widgets, which is as wide as the page."""
+    """tqdm's bar of widgets, as wide as the page."""
 
     pause = _BAR_SECONDS
 
@@ -229,14 +237,11 @@ class _NotebookBar:
         self._bar.close()
 
 
-# ------------------------------------------------------------------- a line of the terminal
-
-
 def _columns() -> int:
-    """Return how wide a line may be: one less than the window, as some begin a new line there.
+    """Return how wide a line may be: one less than the window, as some terminals wrap there.
 
-    The window is asked, again each time, as it may have changed; where it does not know, the
-    variable COLUMNS.
+    The size of the window is asked for each time, as it may have changed; if it is not known, the
+    variable COLUMNS is used.
     """
     try:
         columns = os.get_terminal_size(sys.stderr.fileno()).columns
@@ -247,51 +252,3 @@ def _columns() -> int:
 
 def _named(figures: dict[str, str], between: str) -> list[str]:
     return [f"{text.printable(name)}{between}{value}" for name, value in figures.items()]
-
-
-def _parts(
-    title: str, images: int, total: float, figures: dict[str, str], speed: str, remark: str
-) -> list[tuple[int, str]]:
-    """Return the parts of a line from left to right, each with its rank: 0 is never left out."""
-    known = math.isfinite(total)
-    parts = [(0, f"{title}: {_percent(images, total)}"), (9, "{bar}")] if known else []
-    parts += [(8, f"{images:,}/{total:,.0f}")] if known else [(0, f"{title}: {images:,} images")]
-    for name, part in zip(figures, _named(figures, "="), strict=True):
-        rank = {"loss": 1, "acc": 2, "val_acc": 2, "val_loss": 3, "lr": 6}.get(name, 5)
-        parts.append((rank, part))
-    return [*parts, (7, speed), (4, remark)]
-
-
-def fitting(parts: list[tuple[int, str]], columns: int) -> str:
-    """Return the parts of a line that fit into some columns, in the form that tqdm takes.
-
-    Parameters
-    ----------
-    parts
-        From left to right, each with its rank: the higher it is, the sooner it is left out, of
-        equal ones the last. '{bar}' takes what room is left, where there is enough.
-
-    Examples
-    --------
-    >>> parts = [(0, "Epoch 1/2: 50%"), (9, "{bar}"), (1, "loss=0.5"), (2, "acc=0.9")]
-    >>> fitting(parts, 24)
-    'Epoch 1/2: 50% loss=0.5'
-    >>> fitting(parts, 60)
-    'Epoch 1/2: 50% |{bar}| loss=0.5 acc=0.9'
-    """
-    kept = [part for part in parts if part[1]]
-    while _room(kept, columns) < 0 and len(kept) > 1:
-        worst = max(range(len(kept)), key=lambda k: (kept[k][0], k))
-        del kept[worst]
-    line = text.cut(" ".join(part for _, part in kept if part != "{bar}"), columns)
-    line = line.replace("{", "{{").replace("}", "}}")
-    if (9, "{bar}") in kept:
-        first = kept[0][1]
-        line = f"{first} |{{bar}}|{line.removeprefix(first)}"
-    return line
-
-
-def _room(parts: list[tuple[int, str]], columns: int) -> int:
-    """Return how many columns the parts leave over; negative where they need more."""
-    needed = sum(_LEAST_BAR + 2 if part == "{bar}" else text.width(part) for _, part in parts)
-    return columns - needed - (len(parts) - 1)

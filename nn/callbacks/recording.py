@@ -1,6 +1,6 @@
-"""Callbacks that write down what happens: a CSV file, TensorBoard's files, a clock.
+"""Callbacks that record figures: in a CSV file, in TensorBoard's files; and a timer.
 
-None of them changes anything in the training.
+None of them changes the training.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from .base import Callback, Logs
 
 
 class CSVLogger(Callback):
-    """Write a line of figures an epoch to a file that tables and spreadsheets read.
+    """Write a line of figures an epoch to a CSV file.
 
     The columns are 'epoch', counted from 0 as Keras does, and the figures of the first epoch; a
     figure that an epoch lacks is 'NA' in its line, and one that comes later is left out.
@@ -28,25 +28,24 @@ class CSVLogger(Callback):
     Parameters
     ----------
     path
-        The file. It is closed after each line, so that others can read it meanwhile.
+        The file. It is closed after each line, so that other programs can read it.
     separator
-        What stands between two columns, one character.
+        The separator of columns, one character.
     append
-        Whether to go on with an old file, in its columns, rather than to replace it.
+        Whether to append to an old file, in its columns, instead of replacing it.
 
     Raises
     ------
     ValueError, TypeError
-        For arguments of another kind; where training begins, for an old file that has no such
-        table.
+        For wrong arguments; when training begins, for an old file without such a table.
     OSError
-        Where training begins and the file cannot be written.
+        If the file cannot be written when training begins.
 
     Warns
     -----
     RuntimeWarning
-        Where a line cannot be written later, the disk being full for example. Training goes on,
-        and the line is tried again with the next epoch's; the lines of before are whole.
+        If a line cannot be written later, because the disk is full for example. Training goes on,
+        and the line is written with the next epoch's; the lines before it are whole.
 
     Examples
     --------
@@ -69,7 +68,7 @@ class CSVLogger(Callback):
         self._waiting: list[list[Any]] = []  # rows that are not in the file yet
 
     def on_train_begin(self, logs: Logs) -> None:
-        """Begin the file; learn the columns of an old one."""
+        """Start the file, or read the columns of an old one."""
         self._waiting = []
         self._columns = self._old_columns() if self.append else []
         cut_off = self._columns and not self.path.read_bytes().endswith(b"\n")
@@ -77,7 +76,7 @@ class CSVLogger(Callback):
             file.write("\n" if cut_off else "")
 
     def _old_columns(self) -> list[str]:
-        """Return the columns of the file that is there; none for no file or an empty one."""
+        """Return the columns of an old file; none for no file or an empty one."""
         if not self.path.exists() or self.path.stat().st_size == 0:
             return []
         with self.path.open(newline="", encoding="utf-8") as file:
@@ -88,7 +87,7 @@ class CSVLogger(Callback):
         return columns
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        """Write the epoch's line, after that of the names for the first one."""
+        """Write the epoch's line, after the header for the first one."""
         if not self._columns:
             self._columns = ["epoch", *logs]
             self._waiting.append(self._columns)
@@ -106,7 +105,7 @@ class CSVLogger(Callback):
             )
 
     def _write_rows(self, rows: list[list[Any]]) -> None:
-        """Write rows at the end of the file: all of them or, where it takes no more, none."""
+        """Append rows to the file: all of them or, if the disk is full, none."""
         size = None
         try:
             with self.path.open("a", newline="", encoding="utf-8") as file:
@@ -124,31 +123,31 @@ _NUMBERS = itertools.count(1)  # no two files of a process have the same name
 
 
 class TensorBoard(Callback):
-    """Write the figures of every epoch as TensorBoard reads them (`tensorboard --logdir logs`).
+    """Write the figures of every epoch to TensorBoard's files (`tensorboard --logdir logs`).
 
-    As Keras' callback it makes two runs, so that both curves of a figure share a diagram:
-    `train`, and `validation` where there are validation data. A figure is the scalar
+    Like Keras' callback it writes two runs, so that both curves of a figure are in one diagram:
+    `train`, and `validation` if there are validation data. A figure is the scalar
     'epoch_<name>', 'epoch_loss' for example, with the epoch, counted from 0, as its step.
 
     Parameters
     ----------
     log_dir
-        The folder that the two runs are written to; it is made where it is missing.
+        The folder of the two runs; it is created if it is missing.
     histogram_freq
         Write a histogram of each array of weights, of 30 bins, every so many epochs; 0 for never.
 
     Raises
     ------
     ImportError
-        Where tensorboardX is not installed.
+        If tensorboardX is not installed.
     OSError
-        Where training begins and the folder cannot be written.
+        If the folder cannot be written when training begins.
 
     Warns
     -----
     RuntimeWarning
-        Where an epoch cannot be written later, the disk being full for example. Training goes on,
-        and the next epoch begins a new file; TensorBoard reads both.
+        If an epoch cannot be written later, because the disk is full for example. Training goes
+        on, and the next epoch starts a new file; TensorBoard reads both.
     """
 
     def __init__(self, log_dir: str | os.PathLike = "logs", histogram_freq: int = 0):
@@ -166,8 +165,8 @@ class TensorBoard(Callback):
         self._writers: dict[str, Any] = {}
 
     def on_train_begin(self, logs: Logs) -> None:
-        """Begin the file of the run `train`."""
-        self._close()  # what a training left that ended before its first epoch
+        """Start the file of the run `train`."""
+        self._close()  # files of a training that ended before its first epoch
         try:
             self._writer("train")
         except OSError:
@@ -175,11 +174,11 @@ class TensorBoard(Callback):
             raise
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        """Write the epoch's figures, and the histograms where it is their turn."""
+        """Write the epoch's figures, and the histograms every `histogram_freq` epochs."""
         try:
             self._write(epoch, logs)
         except OSError as error:
-            self._close(failed=True)  # what comes after half a record could not be read
+            self._close(failed=True)  # nothing after half a record could be read
             checks.warn(
                 f"[TensorBoard] did not write all of epoch {epoch + 1} to '{self.log_dir}': "
                 f"{error.strerror or error}. Training goes on, and the next epoch begins a new "
@@ -198,7 +197,7 @@ class TensorBoard(Callback):
             for name, array in self.model.get_arrays().items():
                 values = cuda.to_cpu(array)
                 values = values[np.isfinite(values)].astype(np.float64)
-                if values.size:  # NumPy's own bins need room between the least and the largest
+                if values.size:  # NumPy's own bins fail if all values are nearly equal
                     ends = np.linspace(values.min(), values.max(), 31)
                     self._add("train", epoch, summary.histogram(name, values, ends))
         for writer in self._writers.values():
@@ -208,10 +207,10 @@ class TensorBoard(Callback):
         _write_event(self._writer(run), step=epoch, summary=figures)
 
     def _writer(self, run: str) -> Any:
-        """Return the writer of a run's file, made when its first figure comes.
+        """Return the writer of a run's file, which is created for its first figure.
 
-        `SummaryWriter`, which most use, writes in a thread of its own: where the disk is full that
-        thread dies, and the training would wait for it for ever.
+        The usual `SummaryWriter` writes in a thread of its own: if the disk is full that thread
+        dies, and the training would wait for it for ever.
         """
         from tensorboardX.record_writer import RecordWriter
 
@@ -229,7 +228,7 @@ class TensorBoard(Callback):
         self._close()
 
     def _close(self, failed: bool = False) -> None:
-        """Close the files; after a failure those that nothing was written to are removed."""
+        """Close the files; after a failure remove those without content."""
         for writer in self._writers.values():
             with contextlib.suppress(OSError):  # an epoch's end has flushed it, or has warned
                 writer.close()
@@ -240,7 +239,7 @@ class TensorBoard(Callback):
 
 
 def _write_event(writer: Any, **content: Any) -> None:
-    """Write a record of TensorBoard's: what it holds, and when that was."""
+    """Write a TensorBoard record with its time."""
     from tensorboardX.proto.event_pb2 import Event
 
     writer.write(Event(wall_time=time.time(), **content).SerializeToString())
@@ -249,9 +248,9 @@ def _write_event(writer: Any, **content: Any) -> None:
 class Timer(Callback):
     """Add the time of each epoch and of a step in it to the history, in seconds.
 
-    'seconds' is the whole epoch, validation and the waiting for data included, up to this
-    callback's turn at its end; 'step_seconds' is the mean of its batches, without the waiting, and
-    NaN where a training is resumed after the epoch's last batch.
+    'seconds' is the whole epoch, including validation and waiting for data, up to this callback's
+    call at its end; 'step_seconds' is the mean of its batches, without waiting for data, and NaN
+    if a training is resumed after the epoch's last batch.
 
     Examples
     --------

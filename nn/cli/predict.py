@@ -3,12 +3,14 @@
 import argparse
 import os
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import text
 from ..data import load_image, normalize_digit
+from ..data.images.source import SUFFIXES
 from ..layers import fold
 from ..losses import BinaryCrossentropy, CategoricalCrossentropy, Hinge
 from ..model import Model
@@ -21,7 +23,9 @@ MODES = {1: "L", 3: "RGB"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument("file", metavar="FILE", help="a model file written by save()")
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="an image file")
+    parser.add_argument(
+        "images", metavar="IMAGE", nargs="+", help="an image file, or a folder of them"
+    )
     parser.add_argument(
         "--top",
         type=count,
@@ -42,16 +46,32 @@ def run(options: argparse.Namespace) -> Result:
     """Return the most likely classes of each image."""
     model = Model.load(options.file)
     form = image_form(model)
-    images = np.stack([read_image(path, form, options.fit) for path in options.images])
+    paths = [path for given in options.images for path in image_paths(given)]
+    images = np.stack([read_image(path, form, options.fit) for path in paths])
     kind, scores = probabilities(model, model.predict(images))
     if options.fit != "digit" and form == (1, 28, 28) and scores.shape[1] == 10:
         _warn_of_paper(images)
     found = []
-    for path, row in zip(options.images, scores, strict=True):
+    for path, row in zip(paths, scores, strict=True):
         best = np.argsort(-row, kind="stable")[: options.top]
         classes = [_class(model, int(k), float(row[k]), kind, len(row)) for k in best]
         found.append({"image": os.fspath(path), "classes": classes})
     return Result(_table(found, kind), {"score": kind, "images": found})
+
+
+def image_paths(given: str) -> list[str]:
+    """Return the image files in a folder, or those that match a pattern, sorted; else the path.
+
+    The shells of Windows pass patterns such as *.png as they are.
+    """
+    path = Path(given)
+    if path.is_dir():
+        found = sorted(str(p) for p in path.iterdir() if p.name.lower().endswith(SUFFIXES))
+        if not found:
+            raise ValueError(f"[predict] 'IMAGE' must be images, got '{given}' without any.")
+        return found
+    matching = [] if path.exists() else sorted(map(str, path.parent.glob(path.name or "*")))
+    return matching or [given]
 
 
 def image_form(model: Model) -> tuple[int, int, int]:

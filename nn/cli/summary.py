@@ -2,7 +2,7 @@
 
 import argparse
 
-from ..inspect import summary as overview
+from ..inspect.summary import summarize
 from ..model import Model
 from .result import Result
 
@@ -15,16 +15,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> Result:
     """Return the summary of the model."""
     model = Model.load(options.file)
-    look = overview.look(model)
+    summary = summarize(model)
     data = {
-        "name": look.name,
+        "name": summary.name,
         "input_shape": model.input_shape,
         "output_shape": model.output_shape,
         "dtype": model.dtype,
-        "parameters": look.parameters,
-        "trainable": look.trainable,
-        "parameter_bytes": look.parameter_bytes,
-        "output_bytes": look.output_bytes,
+        "parameters": summary.parameters,
+        "trainable": summary.trainable,
+        "parameter_bytes": summary.parameter_bytes,
+        "output_bytes": summary.output_bytes,
         "class_names": model.class_names,
         "loss": None if model.loss is None else type(model.loss).__name__,
         "optimizer": None if model.optimizer is None else type(model.optimizer).__name__,
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> Result:
                 "parameters": row.parameters,
                 "trainable": row.trainable,
             }
-            for row in look.rows
+            for row in summary.rows
         ],
     }
-    return Result(str(look), data)
+    return Result(str(summary), data)

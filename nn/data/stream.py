@@ -1,9 +1,7 @@
-"""Stream: batches that somebody else makes, brought into the form of a `Dataset`'s.
+"""Stream: batches from a generator, a loader or a function, in the form of those of a `Dataset`.
 
-A generator, a loader or a function of the user's stands here where `Dataset` stands elsewhere: at
-the first station of a batch. `Stream` has the same method `batches`, so `fit`, `evaluate` and
-`predict` need not know which of the two they read. Each batch is looked at when it comes, since
-nobody can look at all of them before.
+`Stream` has the method `batches` of `Dataset`, so `fit`, `evaluate` and `predict` read both in the
+same way. Each batch is checked when it arrives, as they cannot all be checked in advance.
 """
 
 import contextlib
@@ -31,21 +29,21 @@ from .batching import (
 from .dataset import Dataset
 from .rows import as_rows
 
-# Looks at a batch (x, y, weights or None) and returns the weights that it is to have.
+# Checks a batch (x, y, weights or None) and returns the weights to use.
 Check = Callable[[np.ndarray, Any, Any], Any]
 
 _ARGUMENTS = ("batch_size", "shuffle", "num_threads", "rng", "augment", "dtype")  # of batches()
 
 
-def hands_out_batches(data: Any) -> bool:
-    """Tell whether data hands out batches, so that a `Stream` can read it.
+def yields_batches(data: Any) -> bool:
+    """Return whether data yields batches, so that a `Stream` can read it.
 
-    It does where it has a method `batches`, can be iterated over, or is a function. A `Dataset`
-    counts as samples, and so does all that NumPy takes for an array at once.
+    It does if it has a method `batches`, is iterable, or is a function. A `Dataset` and anything
+    that NumPy can convert to an array count as samples.
 
     Examples
     --------
-    >>> hands_out_batches(iter([])), hands_out_batches([]), hands_out_batches(np.zeros(3))
+    >>> yields_batches(iter([])), yields_batches([]), yields_batches(np.zeros(3))
     (True, True, False)
     """
     if isinstance(data, Dataset | Mapping | str | bytes):
@@ -57,7 +55,7 @@ def hands_out_batches(data: Any) -> bool:
 
 
 def are_pairs(items: Sequence[Any]) -> bool:
-    """Tell whether all items are batches (x, y), rather than samples or numbers.
+    """Return whether all items are batches (x, y), rather than samples or numbers.
 
     Examples
     --------
@@ -69,7 +67,7 @@ def are_pairs(items: Sequence[Any]) -> bool:
 
 
 def are_inputs(items: Sequence[Any], axes: int = 2) -> bool:
-    """Tell whether all items are inputs of at least so many axes, or tuples that begin with such.
+    """Return whether all items are inputs of at least `axes` axes, or tuples that begin with one.
 
     Examples
     --------
@@ -82,7 +80,7 @@ def are_inputs(items: Sequence[Any], axes: int = 2) -> bool:
 
 
 class Stream:
-    """Batches from a source that makes them; each call of `batches` reads one epoch of them.
+    """Batches from a source that creates them; each call of `batches` reads one epoch.
 
     Parameters
     ----------
@@ -90,35 +88,35 @@ class Stream:
         One of
 
         - an object with a method `batches`, which is called for each epoch with those of
-          `batch_size`, `shuffle`, `num_threads`, `rng`, `augment` and `dtype` that its signature
-          names (all but `augment` where it has `**arguments`; one that is None is left to the
-          method's default). `len` of it, where it has one, is its number of samples;
-        - an iterable, which is iterated over anew for each epoch, or an object that is read by
-          `len` and an index. `len` of it, where it has one, is its number of batches;
-        - a function without arguments that returns an iterable, called anew for each epoch;
-        - an iterator, as a generator is, which is read on and on.
+          `batch_size`, `shuffle`, `num_threads`, `rng`, `augment` and `dtype` that are in its
+          signature (all but `augment` if it has `**arguments`; those that are None keep the
+          method's default). Its `len`, if it has one, is its number of samples;
+        - an iterable, which is iterated over in each epoch, or an object that is read by `len` and
+          an index. Its `len`, if it has one, is its number of batches;
+        - a function without arguments that returns an iterable, called in each epoch;
+        - an iterator, such as a generator, of which each epoch reads the next batches.
     argument
         Its name in messages.
     steps
-        Batches of an epoch; None for as many as come. The attribute `steps_argument` is the name
-        of the argument that they come from, for messages.
+        Batches in an epoch; None for as many as there are. The attribute `steps_argument` is the
+        name of the argument that sets it, for messages.
     check
-        Function `(x, y, weights) -> weights` that refuses a batch by a ValueError or TypeError.
+        Function `(x, y, weights) -> weights` that raises ValueError or TypeError for a bad batch.
     with_targets
-        Whether a batch is (x, y) or (x, y, sample_weight), as a tuple or list. Else only x is
+        Whether a batch is (x, y) or (x, y, sample_weight), as a tuple or list. If not, only x is
         read: a batch is x alone, or a tuple or list that begins with it.
 
     Attributes
     ----------
     epoch
-        Number of the epoch that was begun last, counted from 1, where the source is read for
-        training; else None.
+        Number of the epoch that was started last, counted from 1, if the source is read for
+        training; otherwise None.
     y
-        Targets of the first batch, once it was read.
+        Targets of the first batch, once it has been read.
     rows
         Samples in the batch that was read last.
     counted
-        (batches, samples) of the epoch that was read last, once there is one.
+        (batches, samples) of the epoch that was read last; None before that.
 
     Examples
     --------
@@ -150,7 +148,7 @@ class Stream:
 
     @property
     def is_one_shot(self) -> bool:
-        """Whether the source can be read only once, as a generator."""
+        """Whether the source can be read only once, like a generator."""
         return not self._has_batches and hasattr(self.source, "__next__")
 
     @property
@@ -158,7 +156,7 @@ class Stream:
         return callable(getattr(self.source, "batches", None))
 
     def length(self, batch_size: int) -> int | None:
-        """Return the number of batches that the source says it has; None where it does not."""
+        """Return the number of batches according to the source; None if it does not say."""
         try:
             length = len(self.source)
         except (TypeError, NotImplementedError):  # some loaders have a len() that raises
@@ -179,27 +177,26 @@ class Stream:
         Parameters
         ----------
         batch_size, shuffle, num_threads
-            Handed to the method `batches` of a source that has one, and of no effect elsewhere:
-            the other sources decide themselves how large their batches are, and in which order.
+            Passed to the method `batches` of a source that has one, and otherwise ignored: other
+            sources determine the size and the order of their batches themselves.
         rng, augment, dtype
-            As in `Dataset.batches`. The augmentation runs here, and each batch has a generator
-            of its own, unless the source's method `batches` takes `augment` and does it.
+            As in `Dataset.batches`. Augmentation is done here, with a random generator for each
+            batch, unless the source's method `batches` takes `augment`.
 
         Yields
         ------
         x, y or x, y, sample_weight or x
-            New arrays on the CPU, as those of `Dataset.batches`: uint8 inputs are scaled to
-            [0, 1], other numbers are cast to `dtype`.
+            New arrays on the CPU, as from `Dataset.batches`: uint8 inputs are scaled to [0, 1],
+            other numbers are cast to `dtype`.
 
         Raises
         ------
         ValueError, TypeError
-            For a wrong argument, no batches at all, or a batch that is none or does not pass
-            `check`; the message names it. What the source raises comes out as it is, with a note
-            of the batch.
+            If an argument is wrong, there are no batches at all, or a batch is invalid or does
+            not pass `check`; the message has its number. Errors of the source are raised as they
+            are, with a note that has the number of the batch.
         RuntimeError
-            Where a later epoch has no batches, an epoch has fewer than `steps`, or `augment`
-            fails.
+            If a later epoch has no batches, an epoch has fewer than `steps`, or `augment` fails.
         """
         if self._kept is not None:
             kept, self._kept = self._kept, None
@@ -217,18 +214,18 @@ class Stream:
         if self.epoch is not None:
             self.epoch += 1
         batches = self._epoch(arguments)
-        next(batches)  # as far as the first batch, which it hands out next
+        next(batches)  # reads the first batch, which is yielded next
         return batches
 
     def keep(self, batches: Generator[tuple, None, None]) -> None:
-        """Take back an iterator of `batches` that nobody has read from: the next call returns it.
+        """Store an unread iterator of `batches`, which the next call of `batches` returns.
 
-        Its first batch has been looked at then, and is not lost.
+        So the first batch can be checked in advance and is not lost.
         """
         self._kept = batches
 
     def close(self) -> None:
-        """Close what `keep` took back, and the source where it is a generator."""
+        """Close the stored iterator, and the source if it is a generator."""
         if self._kept is not None:
             self._kept.close()
             self._kept = None
@@ -241,7 +238,7 @@ class Stream:
         """Yield () once the first batch is read; then the batches, checked and prepared."""
         taken = self._taken(arguments)
         augment, seed = None if "augment" in taken else arguments["augment"], 0
-        if augment is not None:  # else no generator is touched
+        if augment is not None:  # else no generator is used
             seed = int(check_rng(arguments["rng"]).integers(2**63))
         count = samples = 0
         with contextlib.closing(self._items(taken)) as items:
@@ -258,7 +255,7 @@ class Stream:
         self.counted = count, samples
 
     def _taken(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Return those of the arguments that the source's own method `batches` takes."""
+        """Return the arguments that the source's method `batches` takes."""
         if not self._has_batches:
             return {}
         parameters = inspect.signature(self.source.batches).parameters
@@ -273,7 +270,7 @@ class Stream:
         return taken
 
     def _items(self, taken: dict[str, Any]) -> Generator[Any, None, None]:
-        """Yield what the source gives; what it raises gets a note, what is opened is closed."""
+        """Yield the source's batches; add a note to its errors; close its iterator at the end."""
         iterator, index = None, 0
         try:
             iterator = self._open(taken)
@@ -284,11 +281,11 @@ class Stream:
             error.add_note(f"[Model] raised by {self._place(index)}.")
             raise
         finally:
-            if iterator is not self.source:  # else it is the user's, and may be read on
+            if iterator is not self.source:  # a generator of the user's, which may be read further
                 _close(iterator)
 
     def _open(self, taken: dict[str, Any]) -> Iterator[Any]:
-        """Return an iterator over the source's batches from their beginning."""
+        """Return an iterator over the source's batches, from the first one if it can restart."""
         source = self.source
         if self._has_batches:
             source = source.batches(**taken)
@@ -300,33 +297,33 @@ class Stream:
                 raise TypeError(f"[Model] '{self.argument}' {rule}, got {source!r}.")
             source = source()
         if not isinstance(source, Iterable):
-            rule = f"must give batches to iterate over, as a generator does, but {self.source!r}"
+            rule = f"must return batches to iterate over, like a generator, but {self.source!r}"
             raise TypeError(f"[Model] '{self.argument}' {rule} gave {source!r}.")
         if self.steps is None and _is_endless(source):
             raise ValueError(
-                f"[Model] '{self.argument}' must end, got {source!r}, which never does: give "
+                f"[Model] '{self.argument}' must end, got {source!r}, which never does: pass "
                 f"'{self.steps_argument}', the number of batches to read."
             )
         return iter(source)
 
     def _check_count(self, count: int) -> None:
-        """Raise where an epoch ended without any batch, or before its time."""
+        """Raise if an epoch had no batches, or fewer than `steps`."""
         if count == 0 and self.counted is None:
             raise ValueError(
-                f"[Model] '{self.argument}' gave no batches: is it empty, or a generator that was "
-                "read before?"
+                f"[Model] '{self.argument}' gave no batches: is it empty, or a generator that has "
+                "been read already?"
             )
         epoch = "" if self.epoch is None else f" in epoch {self.epoch}"
         if self.steps is not None and count < self.steps:
             raise RuntimeError(
                 f"[Model] '{self.argument}' ended after {count} of {self.steps} batches{epoch}: "
-                f"give fewer '{self.steps_argument}' or epochs, or a source that goes on. "
-                "The model and its history keep what was learned before."
+                f"pass fewer '{self.steps_argument}' or epochs, or a source with more batches. "
+                "The model and its history keep the training so far."
             )
         if count == 0:
             raise RuntimeError(
-                f"[Model] '{self.argument}' gave no batches{epoch}, but did before: it must begin "
-                "anew each time, as a function does that makes a new generator."
+                f"[Model] '{self.argument}' gave no batches{epoch}, but did before: pass a "
+                "source that can be read repeatedly, such as a function that returns a generator."
             )
 
     # ---------------------------------------------------------------------- one batch
@@ -334,7 +331,7 @@ class Stream:
     def _prepared(
         self, item: Any, index: int, seed: int, augment: Augment | None, dtype: np.dtype
     ) -> tuple:
-        """Return batch number `index` as `Dataset.batches` has it; it depends on no other."""
+        """Return batch number `index` in the form of `Dataset.batches`."""
         try:
             x, y, weights = self._arrays(item)
             if self.check is not None:
@@ -344,7 +341,7 @@ class Stream:
             kind = TypeError if isinstance(error, TypeError) else ValueError
             reason = str(error).removeprefix("[Model] ")
             raise kind(f"[Model] {self._place(index)}: {reason}") from error
-        x = to_float(x, dtype)  # copies: the source may use its arrays again
+        x = to_float(x, dtype)  # a copy, as the source may reuse its arrays
         if not self.with_targets:
             return (x,)
         y = None if y is None else np.array(y, dtype=dtype if y.dtype.kind == "f" else None)
@@ -353,7 +350,7 @@ class Stream:
         return (x, y) if weights is None else (x, y, weights.astype(dtype))
 
     def _arrays(self, item: Any) -> tuple[np.ndarray, Any, np.ndarray | None]:
-        """Return x, y and weights of what the source gave; y and weights may be None."""
+        """Return x, y and weights of a batch of the source; y and weights may be None."""
         if not self.with_targets:
             x = item[0] if isinstance(item, tuple | list) and item else item
             return as_rows("x", x, owner="Model"), None, None
@@ -388,13 +385,13 @@ class Stream:
 
 
 def _close(iterator: Any) -> None:
-    """Close a generator, or whatever has such a method."""
+    """Close a generator, or anything else with this method."""
     if hasattr(iterator, "close"):
         iterator.close()
 
 
 def _is_endless(source: Any) -> bool:
-    """Tell whether a source is known never to end; of a generator nobody knows.
+    """Return whether a source is known never to end.
 
     Examples
     --------
@@ -407,13 +404,13 @@ def _is_endless(source: Any) -> bool:
 
 
 def _is_sequence(data: Any) -> bool:
-    """Tell whether an object is read by its length and an index alone, as Keras' sequences."""
+    """Return whether an object has only a length and an index, like Keras' sequences."""
     by_index = hasattr(data, "__len__") and hasattr(data, "__getitem__")
     return by_index and not isinstance(data, Iterable)
 
 
 def _kind(item: Any) -> str:
-    """Return what something is, for a message."""
+    """Return a description of an object for a message."""
     if isinstance(item, tuple | list):
         return f"a {type(item).__name__} of {len(item)}"
     shape = getattr(item, "shape", None)

@@ -1,21 +1,21 @@
 """Model files: one HDF5 or NPZ file holds the architecture, the arrays and the training state.
 
-This module knows files, dictionaries and arrays, and nothing of models: `Model.save` hands
-it a `ModelFile` and `Model.load` gets one back. The two formats are in `hdf5_files` and
-`npz_files`, and how a file is put in its place in `whole_files`.
+This module knows only files, dictionaries and arrays, no models: `Model.save` passes it a
+`ModelFile`, and `Model.load` gets one back. The two formats are in `hdf5` and `npz`, and files are
+written by `atomic`.
 
 An HDF5 file holds
     architecture                  JSON: dtype, name, input_shape, class_names, and {"class",
                                   "config"} a layer
-    training                      JSON: what `compile` was given, history, generators' states
+    training                      JSON: the arguments of `compile`, history, generators' states
     <index>_<LayerClass>_<name>   each array of each layer: 7_Dense_W, 3_BatchNorm2D_running_var;
-                                  inside a layer, in a group of its: 3_Residual/0_Conv2D_W
+                                  inside a layer, in its group: 3_Residual/0_Conv2D_W
     optimizer/<slot>/<array>      each array of the optimizer: optimizer/m/7_Dense_W
-and an NPZ file the same under the same names. JSON stands in datasets because an HDF5
-attribute ends at 64 KB.
+and an NPZ file the same under the same names. JSON is in datasets because an HDF5 attribute has at
+most 64 KB.
 
-An older layout is read too: the arrays in `weights.hdf5`, beside a `weights.json` that lists
-the layers.
+An older layout is read too: the arrays in `weights.hdf5`, and next to it a `weights.json` that
+lists the layers.
 """
 
 import json
@@ -29,9 +29,7 @@ import numpy as np
 from ..checks import FileFormatError
 from ..layers.state import LoadReport, match_arrays
 from . import hdf5, npz
-from .atomic import write_whole
-from .hdf5 import write as _write_hdf5
-from .npz import write as _write_npz
+from .atomic import write_atomic
 
 __all__ = [
     "MAX_TEXT",
@@ -40,7 +38,7 @@ __all__ = [
     "ModelFile",
     "match_arrays",
     "read",
-    "read_layers_beside",
+    "read_layers_json",
     "write",
 ]
 
@@ -56,17 +54,17 @@ _MAX_DEPTH = 400  # layers inside layers take three levels each, see nn.layers.c
 
 @dataclass
 class ModelFile:
-    """What a model file holds.
+    """The content of a model file.
 
     Attributes
     ----------
     architecture
         'layers' (a list of {'class', 'config'}), and 'input_shape', 'dtype', 'name', 'class_names'
-        where the file has them; None in a file of weights alone.
+        if the file has them; None in a file of weights alone.
     arrays
         Arrays of the layers by their names in the file, on the CPU.
     training
-        What is needed to go on training; None where it was not saved.
+        The state needed to continue training; None if it was not saved.
     optimizer_arrays
         The optimizer's arrays, as `Optimizer.state_dict` returns them.
     """
@@ -78,18 +76,18 @@ class ModelFile:
 
 
 def write(path: str | os.PathLike, content: ModelFile) -> None:
-    """Write a model file: NPZ where the name ends in .npz, else HDF5.
+    """Write a model file: NPZ if the name ends in .npz, otherwise HDF5.
 
-    The file is written beside its place and moved there whole, so that an interruption leaves
-    the old file as it was; see `nn.files.atomic`.
+    The file is written under a temporary name and renamed when it is complete, so that an
+    interruption leaves an old file unchanged; see `nn.files.atomic`.
 
     Raises
     ------
     OSError
-        Where the file cannot be written: the folder does not exist or may not be written to, the
-        disk is full. The message says which, and the old file is whole.
+        If the file cannot be written: the folder does not exist or is not writable, the disk is
+        full. The message says which, and an old file is unchanged.
     FileFormatError
-        Where the architecture or the state is more text than a file may hold; as above.
+        If the architecture or the state is more JSON than a file may hold; as above.
     """
     path = Path(path)
     datasets: dict[str, Any] = dict(content.arrays)
@@ -99,23 +97,23 @@ def write(path: str | os.PathLike, content: ModelFile) -> None:
             datasets[name] = _to_text(name, value)
     for name, array in content.optimizer_arrays.items():
         datasets[_OPTIMIZER + name] = array
-    save = _write_npz if path.suffix.lower() == ".npz" else _write_hdf5
-    write_whole(path, lambda stream: save(stream, datasets), "io")
+    save = npz.write if path.suffix.lower() == ".npz" else hdf5.write
+    write_atomic(path, lambda stream: save(stream, datasets), "io")
 
 
 def read(path: str | os.PathLike) -> ModelFile:
     """Read a model file, whatever it is called.
 
-    Nothing in it is run, no other file is opened, and no more memory is taken than a small
-    multiple of its size. What is not as `write` makes it is refused; docs/files.md has the list.
-    Not a number and infinity are numbers here: weights may hold them.
+    Nothing in it is run, no other file is opened, and memory is bounded by a small multiple of its
+    size. Anything that `write` does not write is refused; docs/files.md has the list. NaN and
+    infinity are allowed, as weights may have them.
 
     Raises
     ------
     FileNotFoundError
-        Where there is no such file.
+        If there is no such file.
     FileFormatError
-        For a truncated, damaged or foreign file.
+        If the file is truncated, damaged or something else.
     """
     path = Path(path)
     with _open(path) as stream:
@@ -130,7 +128,9 @@ def read(path: str | os.PathLike) -> ModelFile:
             raise FileFormatError(f"[io] '{path}' is neither an HDF5 nor an NPZ file.")
         try:
             datasets = reader(stream, size, _STRINGS)
-        except Exception as error:  # damage makes the libraries fail in any way at all
+        except MemoryError:
+            raise  # the file may be good
+        except Exception as error:  # a damaged file can make the libraries fail in any way
             reason = str(error) or type(error).__name__
             raise FileFormatError(
                 f"[io] '{path}' is damaged or truncated, or no model file: {reason}."
@@ -145,22 +145,22 @@ def read(path: str | os.PathLike) -> ModelFile:
     return ModelFile(architecture, arrays, training, optimizer_arrays)
 
 
-def read_layers_beside(path: str | os.PathLike) -> dict[str, Any] | None:
-    """Return the layers that the older layout lists beside a weights file, or None.
+def read_layers_json(path: str | os.PathLike) -> dict[str, Any] | None:
+    """Return the layers from the JSON file of the older layout, or None if there is none.
 
-    For `weights.hdf5` they stand in `weights.json`.
+    For `weights.hdf5` that is `weights.json`.
     """
-    beside = Path(path).with_suffix(".json")
-    if not beside.is_file():
+    listed = Path(path).with_suffix(".json")
+    if not listed.is_file():
         return None
-    with _open(beside) as stream:
-        return {"layers": _parse(stream.read(MAX_TEXT + 1), beside)}
+    with _open(listed) as stream:
+        return {"layers": _parse(stream.read(MAX_TEXT + 1), listed)}
 
 
 def _open(path: Path) -> BinaryIO:
-    """Open a file; a pipe or a device, which may have no end, is refused."""
+    """Open a file, but not a pipe or a device, which may have no end."""
     if path.exists() and not (path.is_file() or path.is_dir()):
-        raise FileFormatError(f"[io] '{path}' is no ordinary file.")
+        raise FileFormatError(f"[io] '{path}' is not a regular file.")
     return path.open("rb")
 
 
@@ -168,7 +168,7 @@ def _open(path: Path) -> BinaryIO:
 
 
 def _to_text(name: str, value: Any) -> str:
-    """Return a value as JSON that `_parse` takes back."""
+    """Return a value as JSON, for `_parse`."""
     text = json.dumps(value, default=_plain)
     if len(text) > MAX_TEXT:
         raise FileFormatError(
@@ -197,7 +197,7 @@ def _parse(text: str | bytes | None, path: Path) -> Any:
 
 
 def _check_depth(value: Any) -> None:
-    """Refuse lists in lists that are deeper than any model: who walks through them may recurse."""
+    """Refuse lists nested deeper than in any model, as functions may recurse through them."""
     level = [value] if isinstance(value, dict | list) else []
     for _ in range(_MAX_DEPTH):
         inner = (v.values() if isinstance(v, dict) else v for v in level)
@@ -208,11 +208,11 @@ def _check_depth(value: Any) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Return NumPy's numbers and arrays as Python's own, for JSON."""
+    """Return NumPy's numbers and arrays as Python's, for JSON."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     raise TypeError(
-        f"[io] a configuration or a state must hold numbers, texts and lists, got "
-        f"{type(value).__name__} {value!r}: return from to_config() what JSON can write, and from "
+        f"[io] a configuration or a state must hold numbers, strings and lists, got "
+        f"{type(value).__name__} {value!r}: to_config() must return what JSON can write, and "
         "get_state() that or arrays."
     )

@@ -26,16 +26,12 @@ class Saving:
             'history', 'epoch', 'split_seed' and 'generators'; while `fit` runs also the entries of
             `Progress.state_dict`.
         """
-        names, sums = self.trained_names, self.accumulator.sums
-        if len(names) != len(sums):  # layers were frozen since: no step can be made of the sums
-            sums = []
-        accumulator = {k: getattr(self.accumulator, k) for k in ("steps", "batches", "samples")}
         optimizer = self.wrapped_optimizer
         return {
             "weights": self.get_arrays(),
             "optimizer": {} if optimizer is None else optimizer.state_dict(),
             "set_aside": dict(self.set_aside or {}),
-            "accumulator": {**accumulator, "sums": dict(zip(names, sums, strict=False))},
+            "accumulator": self.accumulator.state_dict(self.trained_names),
             "history": dict(self.history),
             "epoch": self.epoch,
             "split_seed": self.split_seed,
@@ -82,7 +78,7 @@ class Saving:
 
     def _checked_waiting(
         self: Any, state: dict[str, Any], where: str
-    ) -> tuple[Any, list, int, int]:
+    ) -> tuple[Any, dict[str, Any]]:
         """Return the weights set aside and the accumulated gradients, if they fit the model."""
         own, accumulator = self.get_arrays(), state["accumulator"]
         aside, sums = state["set_aside"], accumulator["sums"]
@@ -91,14 +87,15 @@ class Saving:
         aside = {name: array.copy() for name, array in aside.items()} or None
         names = self.trained_names
         if not sums or not sums.keys() >= set(names):  # other layers are trained now
-            return aside, [], 0, 0
-        arrays = [cuda.to_device(sums[name], self.device) for name in names]
-        return aside, arrays, int(accumulator["batches"]), int(accumulator["samples"])
+            return aside, {"batches": 0, "samples": 0, "sums": {}}
+        counts = {key: int(accumulator[key]) for key in ("batches", "samples")}
+        sums = {name: cuda.to_device(sums[name], self.device) for name in names}
+        return aside, {**counts, "sums": sums}
 
-    def _set_waiting(self: Any, aside: Any, sums: list[Array], batches: int, samples: int) -> None:
+    def _set_waiting(self: Any, aside: Any, accumulator: dict[str, Any]) -> None:
         """Set the weights set aside and the accumulated gradients."""
-        self.set_aside, accumulator = aside, self.accumulator
-        accumulator.sums, accumulator.batches, accumulator.samples = sums, batches, samples
+        self.set_aside = aside
+        self.accumulator.load_state_dict(accumulator)
 
     def _load_optimizer(self: Any, state: dict[str, Array]) -> None:
         """Load the optimizer's state; arrays of a wrong shape are errors here, not in a step."""
@@ -187,7 +184,7 @@ class Saving:
         """
         content = model_file.read(checks.path("Model", "path", path))
         if content.architecture is None:
-            content.architecture = model_file.read_layers_beside(path)
+            content.architecture = model_file.read_layers_json(path)
         with training_state.refusing_nonsense(path):
             with budget_for(content.arrays):
                 layers = training_state.layers_of(content, path)

@@ -267,7 +267,7 @@ def refusing_nonsense(path: str | os.PathLike, what: str = "a model") -> Iterato
     except _NONSENSE as error:
         is_ours = isinstance(error, ValueError) and str(error).startswith("[")
         if is_ours and what == "a model":
-            raise  # it names what is wrong
+            raise  # its message is clear
         raise model_file.FileFormatError(
             f"[Model] '{path}' does not describe {what}: {type(error).__name__}: {error}."
         ) from error

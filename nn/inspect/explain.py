@@ -1,15 +1,14 @@
-"""What a model looks at: which pixels move its scores, what its layers see, what it finds hard.
+"""Explanations of predictions: saliency maps, Grad-CAM, outputs of layers, losses of samples.
 
-Training asks how the loss depends on the weights. Here the same backward pass is read at its other
-end: how the score of a class depends on the image, or on the maps that a layer makes of it. The
-functions return arrays; `nn.plot` draws them. Each works on a copy of the model, so that the model
-stays as it is, with its gradients, buffers and generators.
+Saliency maps and Grad-CAM use the backward pass to compute the gradient of a class score with
+respect to the image or to the output of a layer. The functions return arrays; `nn.plot` draws
+them. They work on a copy of the model and do not change its gradients, buffers and generators.
 """
 
 import copy
 import inspect
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,38 +20,34 @@ from ..layers.fold import gives_probabilities
 from ..layers.observe import Watcher, observe
 from ..layers.plan import named_layers
 
-if TYPE_CHECKING:
-    from ..model import Model
-
 Array = Any  # numpy.ndarray or cupy.ndarray
 
 
-def saliency_map(model: "Model", x: Any, class_index: Any = None) -> np.ndarray:
-    """Return how strongly each pixel moves the score of a class: |d score / d pixel|.
+def saliency_map(model: Any, x: Any, class_index: Any = None) -> np.ndarray:
+    """Return the saliency map of a class score: |d score / d pixel|.
 
-    The score is the class's logit: a Softmax or Sigmoid at the model's end is left out, for a
-    probability also rises where those of the other classes fall.
+    The score is the logit of the class: a final Softmax or Sigmoid is skipped, as a probability
+    also depends on the scores of the other classes.
 
     Parameters
     ----------
     model
-        A classifier, with outputs (N, classes), or (N, 1) for two classes.
+        A classifier with outputs (N, classes), or (N, 1) for two classes.
     x
-        A batch of inputs, as `predict` takes them.
+        A batch of inputs, as for `predict`.
     class_index
-        The class whose score is looked at: a number, one for each sample (N,), or None for the
-        class that the model decides for.
+        The class: an integer, one for each sample (N,), or None for the predicted class.
 
     Returns
     -------
     numpy.ndarray
-        For images (N, C, H, W) the largest over the channels, (N, H, W); for other inputs an
+        For images (N, C, H, W) the maximum over the channels, (N, H, W); for other inputs an
         array of their shape. Never negative.
 
     Raises
     ------
     ValueError, TypeError
-        For inputs that do not fit the model, or a class that it does not have.
+        If the inputs do not match the model, or it has no such class.
 
     References
     ----------
@@ -68,37 +63,38 @@ def saliency_map(model: "Model", x: Any, class_index: Any = None) -> np.ndarray:
     array([[1., 2., 0.]], dtype=float32)
     """
     twin = _frozen_copy(model, x)
-    slope = abs(cuda.to_cpu(_input_gradient("saliency_map", twin, x, class_index)))
-    return slope.max(axis=1) if slope.ndim == 4 else slope  # (N, C, H, W) -> (N, H, W)
+    grad = abs(cuda.to_cpu(_input_gradient("saliency_map", twin, x, class_index)))
+    return grad.max(axis=1) if grad.ndim == 4 else grad  # (N, C, H, W) -> (N, H, W)
 
 
-def grad_cam_map(model: "Model", x: Any, class_index: Any = None, layer: Any = None) -> np.ndarray:
-    """Return where in an image a convolutional network sees a class: the map of Grad-CAM.
+def grad_cam_map(model: Any, x: Any, class_index: Any = None, layer: Any = None) -> np.ndarray:
+    """Return the Grad-CAM map: the regions of an image that support a class.
 
-    With the maps A_k that a layer makes of an image and the score y of a class (its logit, as
-    for `saliency_map`):
+    With the feature maps A_k of a layer and the score y of a class (its logit, as in
+    `saliency_map`):
 
-        alpha_k = mean over places of dy / dA_k      (equation 1)
+        alpha_k = mean over pixels of dy / dA_k      (equation 1)
         map = max(sum_k alpha_k * A_k, 0)            (equation 2)
 
     Parameters
     ----------
     model, x, class_index
-        As for `saliency_map`; x are images (N, C, H, W).
+        As in `saliency_map`; x holds images (N, C, H, W).
     layer
-        The layer whose maps are weighed, as `find_layer` takes it. None takes the model's last
-        convolution, or block with one, after the normalisation and activation that follow it.
+        The layer whose maps are used, as in `find_layer`. None uses the model's last convolution,
+        or block with one, with the normalisation and activation after it.
 
     Returns
     -------
     numpy.ndarray
-        (N, H', W'), at the size of the layer's maps. Never negative; all 0 where nothing in the
-        image speaks for the class.
+        (N, H', W'), with the size of the layer's maps. Never negative; all 0 if no region supports
+        the class.
 
     Raises
     ------
     ValueError, TypeError
-        For a model without a convolution, a layer that makes no maps, and as `saliency_map`.
+        If the model has no convolution or the output of the layer is not (N, C, H, W); and as in
+        `saliency_map`.
 
     References
     ----------
@@ -122,24 +118,24 @@ def grad_cam_map(model: "Model", x: Any, class_index: Any = None, layer: Any = N
         _input_gradient(owner, twin, x, class_index)
     maps, slopes = seen["output"], seen["gradient"]
     if maps.ndim != 4:
-        rule = f"must be a layer that makes maps (N, C, H, W), it makes {maps.shape}"
+        rule = f"must be a layer with outputs (N, C, H, W), not {maps.shape}"
         raise checks.error(owner, "layer", rule, layer)
     alpha = slopes.mean(axis=(2, 3), keepdims=True)  # (N, C, H', W') -> (N, C, 1, 1)
     weighed = cuda.to_cpu((alpha * maps).sum(axis=1))  # (N, C, H', W') -> (N, H', W')
     return np.maximum(weighed, 0)
 
 
-def layer_output(model: "Model", x: Any, layer: Any) -> np.ndarray:
-    """Return what a layer makes of a batch, with the model as `predict` uses it.
+def layer_output(model: Any, x: Any, layer: Any) -> np.ndarray:
+    """Return the output of a layer for a batch, in inference mode.
 
     Parameters
     ----------
     model
         A model.
     x
-        A batch of inputs, as `predict` takes them.
+        A batch of inputs, as for `predict`.
     layer
-        A layer of the model, as `find_layer` takes it.
+        A layer of the model, as in `find_layer`.
 
     Examples
     --------
@@ -156,10 +152,10 @@ def layer_output(model: "Model", x: Any, layer: Any) -> np.ndarray:
     return cuda.to_cpu(seen["output"])
 
 
-def sample_losses(model: "Model", x: Any, y: Any, batch_size: int = 64) -> np.ndarray:
-    """Return the loss of each sample by itself, without penalties on weights.
+def sample_losses(model: Any, x: Any, y: Any, batch_size: int = 64) -> np.ndarray:
+    """Return the loss of each sample, without weight penalties.
 
-    Their mean is what `evaluate` reports.
+    The mean is the loss that `evaluate` reports, without penalties.
 
     Parameters
     ----------
@@ -168,7 +164,7 @@ def sample_losses(model: "Model", x: Any, y: Any, batch_size: int = 64) -> np.nd
     x, y
         Inputs (n, ...) and their targets.
     batch_size
-        Samples at a time; the result does not depend on it.
+        Number of samples in a batch; the result does not depend on it.
 
     Returns
     -------
@@ -178,7 +174,7 @@ def sample_losses(model: "Model", x: Any, y: Any, batch_size: int = 64) -> np.nd
     Raises
     ------
     RuntimeError
-        For a model that is not compiled.
+        If the model is not compiled.
 
     Examples
     --------
@@ -201,25 +197,25 @@ def sample_losses(model: "Model", x: Any, y: Any, batch_size: int = 64) -> np.nd
     return np.array(rows)
 
 
-def weight_gradients(model: "Model", x: Any, y: Any) -> dict[str, np.ndarray]:
-    """Return the gradient of the loss of one batch for every parameter that is trained.
+def weight_gradients(model: Any, x: Any, y: Any) -> dict[str, np.ndarray]:
+    """Return the gradient of the loss of one batch for every trainable parameter.
 
     Parameters
     ----------
     model
         A compiled model.
     x, y
-        A batch and its targets, as `train_step` takes them. The forward pass is that of training.
+        A batch and its targets, as for `train_step`. The forward pass is in training mode.
 
     Returns
     -------
     dict
-        Arrays by the parameters' names in a file, '7_Dense_W'. The penalties' are not in them.
+        Arrays by the parameters' names in model files, '7_Dense_W', without weight penalties.
 
     Raises
     ------
     RuntimeError
-        For a model that is not compiled.
+        If the model is not compiled.
 
     Examples
     --------
@@ -242,7 +238,7 @@ def weight_gradients(model: "Model", x: Any, y: Any) -> dict[str, np.ndarray]:
     }
 
 
-def find_layer(model: "Model", layer: Any, owner: str = "find_layer") -> Layer:
+def find_layer(model: Any, layer: Any, owner: str = "find_layer") -> Layer:
     """Return a layer of a model, at any depth.
 
     Parameters
@@ -250,15 +246,15 @@ def find_layer(model: "Model", layer: Any, owner: str = "find_layer") -> Layer:
     model
         A model.
     layer
-        The layer itself; its number in `model.layers`, from the end where it is negative; its
-        name; or its name in a file, '3_Residual/0_Conv2D'.
+        The layer itself; its index in `model.layers`, which may be negative; its name; or its name
+        in model files, '3_Residual/0_Conv2D'.
     owner
-        Whose name errors begin with.
+        Name for error messages.
 
     Raises
     ------
     ValueError
-        For a layer that is not in the model; the message names the nearest.
+        If the layer is not in the model; the message suggests the closest name.
 
     Examples
     --------
@@ -275,7 +271,7 @@ def find_layer(model: "Model", layer: Any, owner: str = "find_layer") -> Layer:
     if checks.is_integer(layer):
         count = len(model.layers)
         if not -count <= layer < count:
-            raise checks.error(owner, "layer", f"must be below the {count} layers", layer)
+            raise checks.error(owner, "layer", f"must be in -{count}..{count - 1}", layer)
         return model.layers[layer]
     named = {part.name: part for part in parts.values() if part.name is not None}
     found = {**parts, **named}
@@ -285,15 +281,15 @@ def find_layer(model: "Model", layer: Any, owner: str = "find_layer") -> Layer:
 
 
 def is_convolution(layer: Layer) -> bool:
-    """Tell whether a layer is a convolution, also inside a `WeightNorm`."""
+    """Return whether a layer is a convolution, possibly inside a `WeightNorm`."""
     return isinstance(getattr(layer, "layer", layer), ConvLayer)
 
 
 # ------------------------------------------------------------------------------- helpers
 
 
-def _frozen_copy(model: "Model", x: Any) -> "Model":
-    """Return a copy of the model whose backward pass leaves the weights' gradients out."""
+def _frozen_copy(model: Any, x: Any) -> Any:
+    """Return a copy of the model whose backward pass computes no gradients for weights."""
     twin = copy.deepcopy(model)
     if not twin.built:
         twin.build((None, *np.shape(x)[1:]))
@@ -302,16 +298,16 @@ def _frozen_copy(model: "Model", x: Any) -> "Model":
     return twin
 
 
-def _same(owner: str, model: "Model", twin: "Model", layer: Any) -> Layer:
-    """Return the layer of the copy that stands where the named one does in the model."""
+def _same(owner: str, model: Any, twin: Any, layer: Any) -> Layer:
+    """Return the layer of the copy that corresponds to a layer of the model."""
     target = find_layer(model, layer, owner)
     paths = {id(part): path for path, part in named_layers(model.layers)}
-    # A residual block that was not built has no projection yet: it comes after the others.
+    # The copy of a block that was not built may have a projection more, after its other layers.
     return dict(named_layers(twin.layers))[paths[id(target)]]
 
 
 def _recorder(target: Layer, seen: dict[str, Array], what: str) -> Watcher:
-    """Return a function for `observe` that puts a copy of one layer's array into `seen`."""
+    """Return a function for `observe` that stores a copy of one layer's array in `seen`."""
 
     def record(name: str, layer: Layer, array: Array) -> None:
         if layer is target:
@@ -320,8 +316,8 @@ def _recorder(target: Layer, seen: dict[str, Array], what: str) -> Watcher:
     return record
 
 
-def _input_gradient(owner: str, twin: "Model", x: Any, class_index: Any) -> Array:
-    """Return d score / d x for each sample; the copy is changed."""
+def _input_gradient(owner: str, twin: Any, x: Any, class_index: Any) -> Array:
+    """Return d score / d x for each sample; the copy of the model is modified."""
     is_probability = _drop_output_activation(twin.layers)
     scores = twin.forward(x, training=False)
     if scores.ndim != 2:
@@ -331,18 +327,18 @@ def _input_gradient(owner: str, twin: "Model", x: Any, class_index: Any) -> Arra
         )
     threshold = 0.0 if is_probability else twin.threshold
     classes = _classes(owner, cuda.to_cpu(scores), class_index, threshold)
-    # The samples do not touch one another, so the gradient of the sum of their scores is each
-    # one's own.
+    # The samples are independent, so the gradient of the sum of their scores has the gradient of
+    # each.
     seed = np.zeros(scores.shape, dtype=scores.dtype)
     if scores.shape[1] == 1:
-        seed[:, 0] = np.where(classes == 1, 1, -1)  # what speaks against class 1 speaks for 0
+        seed[:, 0] = np.where(classes == 1, 1, -1)  # the score of class 0 is minus that of class 1
     else:
         seed[np.arange(len(seed)), classes] = 1
     return twin.backward(cuda.get_array_module(scores).asarray(seed))
 
 
 def _drop_output_activation(layers: Sequence[Layer]) -> bool:
-    """Let a Softmax or Sigmoid at the end of a copy hand on its logits; tell whether there is."""
+    """Make a final Softmax or Sigmoid of a copy the identity; return whether there is one."""
     if not gives_probabilities(layers):
         return False
     last = output_activation(layers)
@@ -351,7 +347,7 @@ def _drop_output_activation(layers: Sequence[Layer]) -> bool:
 
 
 def _classes(owner: str, scores: np.ndarray, class_index: Any, threshold: float) -> np.ndarray:
-    """Return the class (N,) to look at for each row of scores."""
+    """Return the class index of each row of scores, (N,)."""
     rows, count = len(scores), max(scores.shape[1], 2)
     if class_index is None:
         single = scores.shape[1] == 1
@@ -366,10 +362,9 @@ def _classes(owner: str, scores: np.ndarray, class_index: Any, threshold: float)
 
 
 def _last_maps(owner: str, layers: Sequence[Layer]) -> Layer:
-    """Return the last layer with a convolution, or the last of those after it that keep its shape.
+    """Return the last of the layers from the last convolution on that have its output shape.
 
-    In a VGG that is the activation before the last pooling, in a ResNet the one after the last
-    block.
+    In a VGG it is the activation before the last pooling, in a ResNet the one after the last block.
     """
     chain = flat(layers)
     holding = [
@@ -378,7 +373,7 @@ def _last_maps(owner: str, layers: Sequence[Layer]) -> Layer:
         if any(is_convolution(part) for _, part in named_layers([layer]))
     ]
     if not holding:
-        raise ValueError(f"[{owner}] needs a model with a convolution, there is none in it.")
+        raise ValueError(f"[{owner}] needs a model with a convolution, this one has none.")
     index = holding[-1]
     while chain[index + 1 :] and chain[index + 1].output_shape == chain[index].output_shape:
         index += 1
@@ -386,15 +381,15 @@ def _last_maps(owner: str, layers: Sequence[Layer]) -> Layer:
 
 
 def _losses_of_batch(loss: Any, y_pred: Array, targets: Array) -> list[float]:
-    """Return each sample's share of a batch's loss, times their number."""
+    """Return the loss of each sample of a batch."""
     rows = len(y_pred)
-    if "sample_weight" not in inspect.signature(loss.forward).parameters:  # a user's own
+    if "sample_weight" not in inspect.signature(loss.forward).parameters:  # a custom loss
         return [float(loss.forward(y_pred[k : k + 1], targets[k : k + 1])) for k in range(rows)]
-    # Of the whole batch, so that the loss finds the logits that a Softmax has kept for it.
+    # With the whole batch, so that the loss can use the logits that a Softmax keeps for it.
     one_at_a_time = cuda.get_array_module(y_pred).eye(rows, dtype=y_pred.dtype)
     return [float(loss.forward(y_pred, targets, sample_weight=w)) * rows for w in one_at_a_time]
 
 
-def _require_loss(owner: str, model: "Model") -> None:
+def _require_loss(owner: str, model: Any) -> None:
     if model.loss is None:
         raise RuntimeError(f"[{owner}] call compile(loss, optimizer) before {owner}().")

@@ -21,7 +21,7 @@ _CLASSES = 20  # listed, at most
 _IMAGES = 10
 _IMAGE_SIDE = 64  # CSS pixels of the longer side
 _LARGEST_SIDE = 128  # pixels; larger images are subsampled
-# Blue and vermilion can be told apart by everyone, on light and dark pages; validation is dashed.
+# Blue and vermilion suit colour-blind readers, on light and dark pages; validation is dashed.
 _TRAINING, _VALIDATION = 'stroke="#2F86C1"', 'stroke="#D55E00" stroke-dasharray="6 3"'
 _WIDTH, _HEIGHT = 260, 120  # of the area within the axes
 _LEFT, _TOP, _RIGHT, _BOTTOM = 52, 24, 12, 34  # margins
@@ -30,19 +30,19 @@ _LEFT, _TOP, _RIGHT, _BOTTOM = 52, 24, 12, 34  # margins
 # ----------------------------------------------------------------------------------- a model
 
 
-def of_summary(look: Any) -> str:
-    """Return a summary, as returned by `nn.inspect.summary.look`, as an HTML table.
+def of_summary(summary: Any) -> str:
+    """Return a summary, as returned by `nn.inspect.summary.summarize`, as an HTML table.
 
     Examples
     --------
     >>> import nn
-    >>> from nn.inspect.summary import look
-    >>> page = of_summary(look(nn.Model([nn.Dense(3, name="<b>", input_shape=(4,))])))
+    >>> from nn.inspect.summary import summarize
+    >>> page = of_summary(summarize(nn.Model([nn.Dense(3, name="<b>", input_shape=(4,))])))
     >>> "&lt;b&gt; (Dense)" in page, "<b>" in page
     (True, False)
     """
-    head, depths = ("Layer", "Output shape", "Parameters"), [row.depth for row in look.rows]
-    return _table(look.name, look.cells(), head, [2], look.totals, depths)
+    head, depths = ("Layer", "Output shape", "Parameters"), [row.depth for row in summary.rows]
+    return _table(summary.name, summary.cells(), head, [2], summary.totals, depths)
 
 
 # --------------------------------------------------------------------------------- a history

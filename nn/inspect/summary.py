@@ -1,7 +1,7 @@
 """The summary and the `repr` of a model.
 
-`look` counts parameters, their memory and the memory of the layers' outputs for one sample, for
-`Model.summary`, the HTML table of notebooks and the command line.
+`summarize` counts the parameters, their memory and the memory of layer outputs for one sample.
+`Model.summary`, the HTML table of notebooks and the command line use it.
 """
 
 import math
@@ -50,7 +50,7 @@ class LayerRow:
 
 
 @dataclass(frozen=True)
-class Overview:
+class ModelSummary:
     """The layers and sizes of a model.
 
     Attributes
@@ -105,13 +105,13 @@ class Overview:
         return "\n".join([self.name, rule, lines[0], rule, *lines[1:], rule, *self.totals])
 
 
-def look(model: Any) -> Overview:
+def summarize(model: Any) -> ModelSummary:
     """Return the layers and sizes of a `Model`.
 
     Examples
     --------
     >>> import nn
-    >>> print(look(nn.Model([nn.Dense(3, input_shape=(4,)), nn.ReLU()], name="tiny")))
+    >>> print(summarize(nn.Model([nn.Dense(3, input_shape=(4,)), nn.ReLU()], name="tiny")))
     tiny
     -------------------------------
     Layer  Output shape  Parameters
@@ -129,7 +129,7 @@ def look(model: Any) -> Overview:
     rows = [
         _row(path, layer, id(layer) in on_shortcut) for path, layer in named_layers(model.layers)
     ]
-    return Overview(
+    return ModelSummary(
         text.printable(model.name or "Model"),
         rows,
         sum(row.parameters for row in rows),
@@ -170,13 +170,14 @@ def _output_bytes(layers: Iterable[Layer], itemsize: int) -> int | None:
 # ------------------------------------------------------------------------------------- repr
 
 
-def code(model: Any) -> str:
+def model_code(model: Any) -> str:
     """Return the `repr` of a model, as code on one line or with one line for each layer.
 
     Examples
     --------
     >>> import nn
-    >>> print(code(nn.Model([nn.Residual([nn.Dense(300), nn.ReLU(), nn.Dense(300)])], name="deep")))
+    >>> block = nn.Residual([nn.Dense(300), nn.ReLU(), nn.Dense(300)])
+    >>> print(model_code(nn.Model([block], name="deep")))
     Model([
         Residual([
             Dense(units=300, use_bias=True),

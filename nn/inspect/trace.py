@@ -1,7 +1,7 @@
-"""A batch followed through the model: what `Model.trace` prints.
+"""Shapes, times, memory and gradients of each layer for one batch, as `Model.trace` prints them.
 
-`measure` runs one forward and one backward pass as training does, with a clock and a scale at
-every layer, and leaves the model as it was; `table` writes its figures down.
+`measure` runs a forward and a backward pass as in training, on a copy of the model; `table` formats
+its results.
 """
 
 import copy
@@ -23,26 +23,26 @@ Array = Any  # numpy.ndarray or cupy.ndarray
 
 @dataclass
 class LayerTrace:
-    """What one layer did with one batch.
+    """Measurements of one layer for one batch.
 
     Attributes
     ----------
     path : str
-        The layer's name in a file, '3_Residual/0_Conv2D'.
+        The layer's name in model files, '3_Residual/0_Conv2D'.
     shape : tuple
         Shape of its output, with the batch axis.
     parameters : int
-        How many numbers it learns.
+        Number of its parameters.
     forward_seconds, backward_seconds : float
-        The time that each pass took; a layer with layers inside has theirs in its own. Backward
-        ends at the lowest layer with weights: below it is 0.
+        Time of each pass; that of a container includes its layers. The backward pass ends at the
+        lowest layer with weights; below it the time is 0.
     memory : int
-        Bytes of its output and of what it keeps for the backward pass, without what a layer
-        before it has been charged for.
+        Bytes of its output and of what it keeps for the backward pass, without arrays that are
+        counted for an earlier layer.
     output_grad_norm : float
-        Euclidean length of the gradient of the loss for its output.
+        Euclidean norm of the gradient of the loss for its output.
     weight_grad_norm : float or None
-        Length of the gradient for its own parameters, None where it has none.
+        Norm of the gradient for its own parameters, None if it has none.
     """
 
     path: str
@@ -56,28 +56,26 @@ class LayerTrace:
 
 
 def measure(model: Any, x: Any, y: Any = None) -> list[LayerTrace]:
-    """Return what each layer does with a batch, the layers inside others included.
+    """Return measurements of each layer for a batch, including the layers of containers.
 
-    It works on a copy of the model: running averages, gradients and generators stay as they are.
-    The batch goes through twice, and the times are those of the second pass. The time of a layer
-    includes that of the layers inside it.
+    It works on a copy of the model, whose running averages, gradients and generators do not
+    change. The batch is processed twice, and the times are those of the second pass.
 
     Parameters
     ----------
     model
-        A model; compiled, where there are targets.
+        A `Model`; it must be compiled if there are targets.
     x
         A batch of inputs.
     y
-        Its targets, for the gradient of the loss. None for that of half the mean square of the
-        outputs.
+        Its targets, for the gradient of the loss. None uses half the mean square of the outputs.
 
     Raises
     ------
     RuntimeError
-        For targets and a model without a loss.
+        If there are targets and the model has no loss.
     ValueError, TypeError
-        For inputs or targets that do not fit.
+        If the inputs or targets do not match the model.
 
     Examples
     --------
@@ -94,25 +92,25 @@ def measure(model: Any, x: Any, y: Any = None) -> list[LayerTrace]:
     x = model._inputs(x)
     rows: dict[str, LayerTrace] = {}
     for path, layer in named_layers(model.layers):
-        layer.grads.clear()  # the copy brought those of the last batch along
+        layer.grads.clear()  # those of the last batch
         count = sum(int(param.size) for param in layer.params.values())
         rows[path] = LayerTrace(path, parameters=count)
-    # In the first pass kernels are compiled, and arrays weighed; the second is timed.
-    for watch in (_Pass(rows, {_address(x): x}), _Pass(rows, None)):
-        with observe(model, watch.output, watch.gradient):
-            watch.begin(x)
+    # The first pass compiles kernels and measures memory; the second is timed.
+    for measured in (_Pass(rows, {_address(x): x}), _Pass(rows, None)):
+        with observe(model, measured.output, measured.gradient):
+            measured.begin(x)
             y_pred = model.forward(x, training=True)
             grad = y_pred / y_pred.size
             if y is not None:
                 model.loss.forward(y_pred, cuda.get_array_module(y_pred).asarray(y))
                 grad = model.loss.backward()
-            watch.begin(grad)
+            measured.begin(grad)
             backward_params_through(model.layers, grad, lowest_trained(model.layers))
     return list(rows.values())
 
 
 def table(rows: Sequence[LayerTrace]) -> str:
-    """Return what `measure` returns as a table.
+    """Return the result of `measure` as a table.
 
     Examples
     --------
@@ -128,7 +126,7 @@ def table(rows: Sequence[LayerTrace]) -> str:
         costs = _costs(row.forward_seconds, row.backward_seconds, row.memory)
         label = "  " * row.path.count("/") + row.path.rpartition("/")[2]
         lines.append((label, str(row.shape), *costs, f"{row.output_grad_norm:.3g}", weight_grad))
-    outer = [row for row in rows if "/" not in row.path]  # the time of the others is in theirs
+    outer = [row for row in rows if "/" not in row.path]  # their times include the others
     forward = sum(row.forward_seconds for row in outer)
     backward = sum(row.backward_seconds for row in outer)
     memory = sum(row.memory for row in rows)
@@ -141,19 +139,19 @@ def _costs(forward_seconds: float, backward_seconds: float, memory: int) -> tupl
     return f"{forward_seconds * 1e3:.3f}", f"{backward_seconds * 1e3:.3f}", f"{memory / 1024:,.1f}"
 
 
-# ------------------------------------------------------------------- the clock and the scale
+# -------------------------------------------------------------------------- the measurements
 
 
 class _Pass:
     """One pass of a batch, forward and backward, which fills the rows of all layers.
 
-    `charged` takes in the arrays by their addresses, and keeps them: the memory of one that is
-    dropped would be another's soon, at the same address. With None nothing is weighed.
+    `charged` holds the arrays that are counted, by address, so that their memory is not reused
+    meanwhile. With None memory is not measured.
     """
 
     def __init__(self, rows: dict[str, LayerTrace], charged: dict[int, Array] | None):
         self.rows, self.charged = rows, charged
-        self._starts: dict[str, float] = {}  # of layers with layers inside that have begun
+        self._starts: dict[str, float] = {}  # of containers whose first layer has started
         self._last = 0.0
 
     def begin(self, array: Array) -> None:
@@ -161,7 +159,7 @@ class _Pass:
         self._last = _now(array)
 
     def output(self, name: str, layer: Layer, y: Array) -> None:
-        """Note the time, the shape and the memory of a layer's forward pass."""
+        """Record the time, shape and memory of a layer's forward pass."""
         row = self.rows[name]
         row.forward_seconds, row.shape = self._elapsed(name, y), tuple(y.shape)
         if self.charged is not None:
@@ -172,7 +170,7 @@ class _Pass:
         self._last = _now(y)
 
     def gradient(self, name: str, layer: Layer, grad: Array) -> None:
-        """Note the time of a layer's backward pass, and the lengths of its gradients."""
+        """Record the time of a layer's backward pass and the norms of its gradients."""
         row = self.rows[name]
         row.backward_seconds = self._elapsed(name, grad)
         row.output_grad_norm = optim.global_norm([grad])
@@ -181,7 +179,7 @@ class _Pass:
         self._last = _now(grad)
 
     def _elapsed(self, name: str, array: Array) -> float:
-        """Return the time since a layer, or the first of those inside it, began."""
+        """Return the time since a layer, or the first layer of a container, started."""
         start = self._starts.pop(name, self._last)
         parent = name.rpartition("/")[0]
         while parent:
@@ -191,7 +189,7 @@ class _Pass:
 
 
 def _now(array: Array) -> float:
-    """Return the time once the device of an array has done what it was told to."""
+    """Return the time once the device of an array has finished its work."""
     xp = cuda.get_array_module(array)
     if xp is not np:
         xp.cuda.Device().synchronize()
@@ -213,5 +211,5 @@ def _arrays_kept(layer: Layer) -> list[Array]:
 
 
 def _address(array: Array) -> int:
-    """Return where an array begins in the memory of its device."""
+    """Return the address of an array in the memory of its device."""
     return int(array.ctypes.data if isinstance(array, np.ndarray) else array.data.ptr)

@@ -4,6 +4,8 @@ Layers call these functions and do not know which implementation runs (`dispatch
 the short and readable one for NumPy and CuPy, or a faster one of `cpu` or `gpu`.
 """
 
+# ruff: noqa: F401
+
 from . import memory, reference, threads
 from .dispatch import compiled, dispatched
 from .formulas import normal_cdf, normal_pdf, sigmoid, softplus
@@ -47,54 +49,3 @@ weight_norm = dispatched(reference.weight_norm)
 weight_norm_grad = dispatched(reference.weight_norm_grad)
 zero_pad2d = dispatched(reference.zero_pad2d)
 zero_pad2d_grad = dispatched(reference.zero_pad2d_grad)
-
-__all__ = [
-    "Padding",
-    "activate",
-    "activate_grad",
-    "adam",
-    "avg_pool2d",
-    "avg_pool2d_grad",
-    "batch_norm",
-    "batch_norm_grad",
-    "batch_norm_inference",
-    "channels_first",
-    "channels_last",
-    "column_sums",
-    "compiled",
-    "conv2d",
-    "conv2d_input_grad",
-    "conv2d_weight_grad",
-    "dropout",
-    "dropout_mask",
-    "from_rows",
-    "interpolate_pixels",
-    "interpolate_pixels_grad",
-    "lengths",
-    "log_softmax",
-    "matmul",
-    "max_pool2d",
-    "max_pool2d_grad",
-    "memory",
-    "normal_cdf",
-    "normal_noise",
-    "normal_pdf",
-    "normalize_samples",
-    "normalize_samples_grad",
-    "output_size",
-    "relu",
-    "relu_grad",
-    "repeat_pixels",
-    "repeat_pixels_grad",
-    "resolve_padding",
-    "sgd",
-    "sigmoid",
-    "softmax",
-    "softplus",
-    "threads",
-    "to_rows",
-    "weight_norm",
-    "weight_norm_grad",
-    "zero_pad2d",
-    "zero_pad2d_grad",
-]

@@ -44,11 +44,15 @@ def rooms(x: Any) -> list[ModuleType]:
 
 
 def _enter(x: Any) -> None:
-    """Enter into the table what runs for arrays of x's kind."""
+    """Enter into the table what runs for arrays of x's kind.
+
+    Each entry is written once: a thread that calls a kernel meanwhile never runs another one.
+    """
+    found = {}
     for room in rooms(x):
-        for name, row in TABLE.items():
-            if hasattr(room, name):
-                row[type(x)] = getattr(room, name)
+        found.update({name: getattr(room, name) for name in TABLE if hasattr(room, name)})
+    for name, implementation in found.items():
+        TABLE[name][type(x)] = implementation
 
 
 def dispatched(kernel: Callable[..., Any]) -> Callable[..., Any]:

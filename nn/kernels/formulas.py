@@ -3,7 +3,10 @@
 A formula is plain NumPy on an array x. NumPy evaluates it as it is, and so does CuPy, whose arrays
 answer NumPy's functions. `tracing` records its operations, from which `cpu` compiles a loop with
 Numba and `gpu` a kernel of CuPy. So a formula uses operators, `np.where` and the functions that
-`tracing.OPERATIONS` lists, on floats, and has neither branches nor arrays of its own.
+`tracing` lists, on floats, and has neither branches nor arrays of its own.
+
+Compiled code may fuse a product with a sum, which rounds once instead of twice: in float32 results
+differ from NumPy's by at most 5e-7 of a number about 1.
 """
 
 import math

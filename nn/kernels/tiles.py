@@ -7,8 +7,9 @@ grow with the batch, and made again in the backward pass instead of being kept. 
 channels-last, (N, H, W, C), so that a row of a patch is one contiguous run.
 """
 
+import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,8 @@ _FEW_CHANNELS = 5
 # Multiplications, and numbers to move, that are worth a second thread: with less, the two compete
 # for Python's global lock.
 PRODUCTS_PER_THREAD, NUMBERS_PER_THREAD = 1 << 25, 1 << 20
+# Multiplications of a product of matrices for which BLAS starts no thread of its own.
+BLAS_ALONE = 1 << 18
 
 
 def conv2d(
@@ -235,17 +238,16 @@ def _depthwise_weight_grad(
 # ------------------------------------------------------------------------ patches and tiles
 
 
-def windows(kernel: Pair, stride: Pair, dilation: Pair, out: Pair) -> Iterator[tuple]:
-    """Yield (i, j, rows, columns): the slices of a padded input under the kernel's cell (i, j)."""
-    for i in range(kernel[0]):
-        for j in range(kernel[1]):
-            top, left = i * dilation[0], j * dilation[1]
-            yield (
-                i,
-                j,
-                slice(top, top + stride[0] * (out[0] - 1) + 1, stride[0]),
-                slice(left, left + stride[1] * (out[1] - 1) + 1, stride[1]),
-            )
+@functools.cache
+def windows(kernel: Pair, stride: Pair, dilation: Pair, out: Pair) -> list[tuple]:
+    """Return (i, j, rows, columns): the slices of a padded input under the kernel's cell (i, j)."""
+    found = []
+    for i, j in np.ndindex(*kernel):
+        top, left = i * dilation[0], j * dilation[1]
+        rows = slice(top, top + stride[0] * (out[0] - 1) + 1, stride[0])
+        columns = slice(left, left + stride[1] * (out[1] - 1) + 1, stride[1])
+        found.append((i, j, rows, columns))
+    return found
 
 
 def pad(xp: Any, x: Array, padding: Padding, value: float = 0.0) -> Array:
@@ -274,8 +276,10 @@ def wide_rows(xp: Any, rows: Array, *vectors: Array) -> list[Array]:
     """
     count, columns = rows.shape
     fold = math.gcd(count, max(1, 512 // max(columns, 1)))
-    # (M, C) -> (M/fold, fold*C), a view
-    return [rows.reshape(-1, fold * columns), *(xp.tile(vector, fold) for vector in vectors)]
+    found = [rows.reshape(-1, fold * columns)]  # (M, C) -> (M/fold, fold*C), a view
+    for vector in vectors:
+        found.append(xp.tile(vector, fold))
+    return found
 
 
 def _empty(xp: Any, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -297,7 +301,7 @@ def _for_each_tile(
     """
     limit = _TILE_BYTES_CPU if xp is np else _TILE_BYTES_GPU
     sample_bytes = out[0] * out[1] * math.prod(w_shape[1:]) * x.dtype.itemsize
-    step = max(1, limit // max(sample_bytes, 1))
+    step = max(1, min(x.shape[0], limit // max(sample_bytes, 1)))
     starts = range(0, x.shape[0], step)
 
     def run(part: int, lo: int, hi: int) -> None:
@@ -307,13 +311,15 @@ def _for_each_tile(
     if xp is np:
         products = step * out[0] * out[1] * math.prod(w_shape)  # of a tile
         grain = 1 + PRODUCTS_PER_THREAD // max(products, 1)
-        threads.run(run, len(starts), grain=grain, blas=True)
+        threads.run(run, len(starts), grain=grain, blas=products > BLAS_ALONE)
     else:
         run(0, 0, len(starts))
 
 
 def _columns(rows: Array, group: int, groups: int) -> Array:
     """Return the columns of a group: (..., F) -> (..., F/G), a view."""
+    if groups == 1:
+        return rows
     width = rows.shape[-1] // groups
     return rows[..., group * width : (group + 1) * width]
 

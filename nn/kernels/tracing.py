@@ -30,6 +30,10 @@ _FUNCTIONS = (np.absolute, np.exp, np.expm1, np.log1p, np.tanh)
 _CHOICES = {np.maximum: ">=", np.minimum: "<="}  # between two operands; a NaN wins
 
 
+#: Names of a formula's parameters.
+PARAMETERS = ("p0", "p1", "p2", "p3")
+
+
 class Step(NamedTuple):
     """One operation: its function in NumPy, names or numbers that it takes, and its result."""
 

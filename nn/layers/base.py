@@ -99,7 +99,7 @@ class Layer:
         if name is not None and not isinstance(name, str):
             raise checks.error(owner, "name", "must be a text or None", name)
         self.name = name
-        self.input_shape = (
+        self.input_shape: Shape | None = (
             None if input_shape is None else checks.shape(owner, "input_shape", input_shape)
         )
         self.trainable = trainable
@@ -190,11 +190,11 @@ class Layer:
         """
         raise NotImplementedError(f"[{type(self).__name__}] needs a backward(grad) method.")
 
-    def backward_params(self, grad: Array) -> None:
+    def backward_params(self, grad: Array) -> Any:
         """Fill `grads` without computing the gradient for the input.
 
-        A model calls it for its lowest layer with parameters to train. This one calls `backward`;
-        layers that can save work override it.
+        A model calls it for its lowest layer with parameters to train, and ignores what it
+        returns. This one calls `backward`; layers that can save work override it.
 
         Parameters
         ----------

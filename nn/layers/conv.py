@@ -1,4 +1,4 @@
-"""Convolutions: the same small kernel at every place of an image."""
+"""Convolutions: the same small kernel applied at every position of an image."""
 
 from typing import Any
 
@@ -18,12 +18,12 @@ def check_padding(owner: str, padding: Any) -> str | tuple[int, int]:
 
 
 class ConvLayer(WeightedLayer):
-    """What the convolutions share: the kernel's size, and how it moves over an image."""
+    """Base class of the convolutions: kernel size, stride, padding and dilation."""
 
     input_ndim = (4,)
     input_hint = "images are (N, C, H, W); add Reshape((C, H, W)) before it."
 
-    #: Number of parts of the channels that are convolved apart.
+    #: Number of parts of the channels that are convolved separately.
     groups = 1
 
     def __init__(
@@ -45,7 +45,7 @@ class ConvLayer(WeightedLayer):
         self.dilation = checks.pair(owner, "dilation", dilation)
 
     def _build_filters(self, input_shape: Shape, filters: int) -> None:
-        """Create W and b of a convolution with so many filters, and find the output's size."""
+        """Create W and b for a number of filters, and compute the output's size."""
         size = (int(input_shape[2] or 0), int(input_shape[3] or 0))
         padding = self._padding(size)
         out = kernels.output_size(size, self.kernel_size, self.stride, padding, self.dilation)
@@ -72,7 +72,7 @@ class ConvLayer(WeightedLayer):
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return the convolution of x (N, C, H, W), as (N, F, OH, OW)."""
         x = self._check_input(x)
-        y = self.linear(x, self.params["W"], self.params.get("b"))
+        y = kernels.conv2d(x, self.params["W"], self.params.get("b"), *self._geometry)
         self._keep(training, x)
         return y if self.activation is None else self._activate(self.activation, y, training)
 
@@ -82,20 +82,16 @@ class ConvLayer(WeightedLayer):
 
     def backward(self, grad: Array) -> Array:
         """Fill the gradients of W and b; return the input's."""
-        grad = self._fill_grads(grad)
+        grad = ConvLayer.backward_params(self, grad)
         shape = (len(grad), *(self.built_shape or ())[1:])
         return kernels.conv2d_input_grad(grad, self.params["W"], shape, *self._geometry)
 
-    def backward_params(self, grad: Array) -> None:
-        """Fill the gradients of W and b alone."""
-        self._fill_grads(grad)
-
-    def _fill_grads(self, grad: Array) -> Array:
+    def backward_params(self, grad: Array) -> Array:
         """Fill the gradients of W and b; return the gradient before the activation."""
         (x,) = self._recall_for(grad)
         if self.activation is not None:
             grad = self.activation.backward(grad)
-        if self.trainable:
+        if self._trainable:
             w = self.params["W"]
             self.grads["W"] = kernels.conv2d_weight_grad(grad, x, w.shape, *self._geometry)
             if self.use_bias:
@@ -115,7 +111,7 @@ class ConvLayer(WeightedLayer):
 
 @register
 class Conv2D(ConvLayer):
-    """Two-dimensional convolution, as the field uses the word: the kernel is not turned round.
+    """Two-dimensional convolution; as in all deep-learning libraries the kernel is not flipped.
 
     Parameters
     ----------
@@ -137,7 +133,7 @@ class Conv2D(ConvLayer):
     dilation
         Step between the kernel's cells on the image (Yu and Koltun 2016, arXiv 1511.07122).
     groups
-        Number of parts of the channels that are convolved apart; divides C and F.
+        Number of parts of the channels that are convolved separately; divides C and F.
     kernel_regularizer
         A penalty on W in the loss: 'l1', 'l2', 'l1_l2', or an object (see `nn.regularizers`).
     **common
@@ -219,7 +215,7 @@ class DepthwiseConv2D(ConvLayer):
     kernel_size, stride, padding, use_bias, activation, kernel_initializer, dilation
         As for `Conv2D`.
     depth_multiplier
-        Number of outputs M that each channel gives; those of one channel lie side by side.
+        Number of outputs M for each channel; those of one channel are adjacent.
     **common
         `name`, `input_shape` (C, H, W) and `trainable`, as every layer takes them.
 
@@ -279,12 +275,12 @@ class DepthwiseConv2D(ConvLayer):
 
 @register
 class Conv2DTranspose(ConvLayer):
-    """Convolution backwards, from the outputs' size to the inputs': makes images larger.
+    """Transposed convolution: a learned upsampling.
 
-    Its forward pass is what a `Conv2D` of the same kernel does to gradients in its backward pass,
-    and its backward pass is that convolution (Dumoulin and Visin 2016, arXiv 1603.07285,
-    section 4). Each pixel puts down the kernel, scaled by its value, `stride` apart from the next;
-    where they overlap they add up. Also called fractionally-strided convolution.
+    Its forward pass computes what a `Conv2D` of the same kernel computes for gradients in its
+    backward pass, and its backward pass is that convolution (Dumoulin and Visin 2016, arXiv
+    1603.07285, section 4). Each pixel adds the kernel, scaled by its value, to the output, `stride`
+    apart from the next. Also called fractionally-strided convolution.
 
     Parameters
     ----------
@@ -293,20 +289,20 @@ class Conv2DTranspose(ConvLayer):
     kernel_size, stride, use_bias, activation, kernel_initializer, dilation
         As for `Conv2D`.
     padding
-        What the convolution that it undoes would have padded, so that more of it means fewer
+        The padding of the convolution that it inverts, so that more padding means fewer
         outputs: 'same' gives size * stride outputs, 'valid' all that the kernel reaches (at least
         size * stride, as in Keras), a number or a pair P gives
         (size - 1) * stride - 2 * P + dilation * (kernel - 1) + 1, as in PyTorch.
     output_padding
         Rows and columns to add at the end of the output, fewer than the stride: convolutions of
-        several sizes give one size, and this says which it was. 0 with 'same', which says it.
+        several sizes give one size, and this selects one of them. 0 with 'same'.
     **common
         `name`, `input_shape` (C, H, W) and `trainable`, as every layer takes them.
 
     Attributes
     ----------
     params : dict
-        'W' of shape (C, F, KH, KW), the convolution's that it undoes, and 'b' of shape (F,).
+        'W' of shape (C, F, KH, KW), as in the convolution that it inverts, and 'b' of shape (F,).
 
     Raises
     ------
@@ -384,8 +380,15 @@ class Conv2DTranspose(ConvLayer):
             return max(height, size[0] * self.stride[0]), max(width, size[1] * self.stride[1])
         return height, width
 
+    def forward(self, x: Array, training: bool | None = False) -> Array:
+        """Return the transposed convolution of x (N, C, H, W), as (N, F, OH, OW)."""
+        x = self._check_input(x)
+        y = self.linear(x, self.params["W"], self.params.get("b"))
+        self._keep(training, x)
+        return y if self.activation is None else self._activate(self.activation, y, training)
+
     def linear(self, x: Array, w: Array, b: Array | None) -> Array:
-        """Return what the convolution with w would pass back to its input, plus b."""
+        """Return the input gradient of a convolution with w whose output gradient is x, plus b."""
         shape = (x.shape[0], self.filters, *self._output_size(x.shape[2:]))
         y = kernels.conv2d_input_grad(x, w, shape, *self._geometry)
         if b is not None:
@@ -394,19 +397,15 @@ class Conv2DTranspose(ConvLayer):
 
     def backward(self, grad: Array) -> Array:
         """Fill the gradients of W and b; return the input's, the convolution of the output's."""
-        grad = self._fill_grads(grad)
+        grad = Conv2DTranspose.backward_params(self, grad)
         return kernels.conv2d(grad, self.params["W"], None, *self._geometry)
 
-    def backward_params(self, grad: Array) -> None:
-        """Fill the gradients of W and b alone."""
-        self._fill_grads(grad)
-
-    def _fill_grads(self, grad: Array) -> Array:
+    def backward_params(self, grad: Array) -> Array:
         """Fill the gradients of W and b; return the gradient before the activation."""
         (x,) = self._recall_for(grad)
         if self.activation is not None:
             grad = self.activation.backward(grad)
-        if self.trainable:
+        if self._trainable:
             w = self.params["W"]
             self.grads["W"] = kernels.conv2d_weight_grad(x, grad, w.shape, *self._geometry)
             if self.use_bias:

@@ -63,7 +63,7 @@ class Dense(WeightedLayer):
     ):
         super().__init__(use_bias, activation, kernel_initializer, kernel_regularizer, **common)
         self.units = checks.positive_int("Dense", "units", units)
-        #: Set by the model where the next activation is like ReLU.
+        #: Set by the model if the next activation is like ReLU.
         self.feeds_relu = False
 
     def default_initializer(self) -> str:
@@ -98,19 +98,15 @@ class Dense(WeightedLayer):
 
     def backward(self, grad: Array) -> Array:
         """Fill the gradients of W and b; return grad W^T."""
-        grad = self._fill_grads(grad)
+        grad = Dense.backward_params(self, grad)
         return kernels.matmul(grad, self.params["W"].T)
 
-    def backward_params(self, grad: Array) -> None:
-        """Fill the gradients of W and b alone."""
-        self._fill_grads(grad)
-
-    def _fill_grads(self, grad: Array) -> Array:
+    def backward_params(self, grad: Array) -> Array:
         """Fill the gradients, x^T grad and sum(grad); return the gradient before the activation."""
         (x,) = self._recall_for(grad)
         if self.activation is not None:
             grad = self.activation.backward(grad)
-        if self.trainable:
+        if self._trainable:
             self.grads.pop("W", None)  # the new one takes its memory
             self.grads["W"] = kernels.matmul(x.T, grad)
             if self.use_bias:

@@ -1,7 +1,4 @@
-"""Noise in training, so that no unit can rely on another: some are silent, or all are shaken.
-
-Elsewhere these layers do nothing.
-"""
+"""Dropout and noise, against overfitting: in inference these layers return their input."""
 
 from typing import Any
 
@@ -13,10 +10,10 @@ from .config import register
 
 @register
 class Dropout(ElementwiseLayer):
-    """Zero a random share of the inputs while training, and scale the rest up to make up for it.
+    """Set a random share of the inputs to 0 in training, and scale up the rest to keep the mean.
 
     Srivastava et al. 2014, "Dropout: a simple way to prevent neural networks from
-    overfitting"; inverted, so that nothing needs to be scaled elsewhere.
+    overfitting"; inverted, so that nothing needs to be scaled in inference.
 
     Parameters
     ----------
@@ -53,7 +50,7 @@ class Dropout(ElementwiseLayer):
         return kernels.dropout_mask(x, self.rate, self.rng)
 
     def backward(self, grad: Array) -> Array:
-        """Drop and scale the gradient alike."""
+        """Drop and scale the gradient in the same way."""
         (kept,) = self._recall_for(grad)
         return grad if kept is None else kernels.dropout(grad, kept, self.rate)
 
@@ -64,7 +61,7 @@ class Dropout(ElementwiseLayer):
 
 @register
 class SpatialDropout2D(Dropout):
-    """Dropout of whole channels: neighbouring pixels say nearly the same, so all go or none.
+    """Dropout of whole channels, as neighbouring pixels are strongly correlated.
 
     Tompson et al. 2015, "Efficient object localization using convolutional networks", arXiv
     1411.4280, section 3.2.

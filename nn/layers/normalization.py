@@ -1,8 +1,8 @@
-"""Normalisation: values brought to mean 0 and variance 1, then scaled and shifted.
+"""Normalization: values brought to mean 0 and variance 1, then scaled and shifted.
 
-They differ in what the mean and the variance are taken over. `BatchNorm` takes a channel over the
-whole batch, so that a sample's output depends on those beside it; `LayerNorm` and `GroupNorm` stay
-within a sample, and are the same in training and elsewhere.
+They differ in the axes over which mean and variance are computed. `BatchNorm` normalizes each
+channel over the whole batch, so that a sample's output depends on the others in training;
+`LayerNorm` and `GroupNorm` normalize within a sample, and are the same in training and inference.
 """
 
 import math
@@ -23,7 +23,7 @@ class BatchNorm(Layer):
     Ioffe and Szegedy 2015, arXiv 1502.03167, algorithms 1 and 2. In training a batch is
     normalised by its own mean and biased variance, and running averages of the mean and of
     the unbiased variance are kept: `running = momentum * running + (1 - momentum) * batch`.
-    Elsewhere, and in a layer with `trainable=False`, the running averages are used.
+    In inference, and in a layer with `trainable=False`, the running averages are used.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class BatchNorm(Layer):
     """
 
     input_ndim: tuple[int, ...] = (2, 3, 4)
-    input_hint = "the channels lie along axis 1."
+    input_hint = "the channels are along axis 1."
 
     def __init__(self, momentum: float = 0.9, eps: float = 1e-5, **common: Any):
         super().__init__(**common)
@@ -81,7 +81,7 @@ class BatchNorm(Layer):
         x = self._check_input(x)
         rows = kernels.to_rows(x)  # (N, C, ...) -> (M, C)
         gamma, beta = self.params["gamma"], self.params["beta"]
-        if training and self.trainable:
+        if training and self._trainable:
             y, mean, var = kernels.batch_norm(rows, gamma, beta, self.eps)
             self._update_running(mean, var, len(rows))
             self._keep(training, True, rows, mean, var, x.shape)
@@ -92,7 +92,7 @@ class BatchNorm(Layer):
         return kernels.from_rows(y, x.shape)
 
     def scale_and_shift(self) -> tuple[Array, Array]:
-        """Return what an inference pass multiplies each channel by, and adds: (C,) and (C,)."""
+        """Return the factor and the offset of each channel in inference: (C,) and (C,)."""
         mean, var = self.buffers["running_mean"], self.buffers["running_var"]
         scale = self.params["gamma"] / cuda.get_array_module(var).sqrt(var + self.eps)
         return scale, self.params["beta"] - mean * scale
@@ -116,7 +116,7 @@ class BatchNorm(Layer):
             dgamma = kernels.column_sums(grad * ((rows - mean) * inv_std))
             dbeta = kernels.column_sums(grad)
             dx = grad * (gamma * inv_std)
-        if self.trainable:
+        if self._trainable:
             self.grads["gamma"], self.grads["beta"] = dgamma, dbeta
         return kernels.from_rows(dx, shape)
 
@@ -142,14 +142,14 @@ class BatchNorm1D(BatchNorm):
 
 
 class SampleNorm(Layer):
-    """What layer and group normalisation share: the groups of a sample's values, and the passes.
+    """Base class of layer and group normalization.
 
-    A subclass says in `groups` how many parts of the channels are normalised apart, and how
+    A subclass sets in `groups` how many parts of the channels are normalized separately, and how
     gamma and beta are laid out.
     """
 
     input_ndim = (2, 3, 4)
-    input_hint = "the channels lie along axis 1."
+    input_hint = "the channels are along axis 1."
 
     #: Number of parts of the channels.
     groups = 1
@@ -180,7 +180,7 @@ class SampleNorm(Layer):
         """Fill the gradients of gamma and beta; return the input's."""
         x_hat, inv_std, shape = self._recall_for(grad)
         grad = _pixels(grad)
-        if self.trainable:
+        if self._trainable:
             self.grads["gamma"] = self._summed(grad * x_hat)
             self.grads["beta"] = self._summed(grad)
         grad = grad * self._by_pixel(self.params["gamma"], shape)
@@ -192,7 +192,7 @@ class SampleNorm(Layer):
         raise NotImplementedError
 
     def _summed(self, values: Array) -> Array:
-        """Undo `_by_pixel` for gradients: sum (N, P, C) over what shares a gamma."""
+        """Undo `_by_pixel` for gradients: sum (N, P, C) over the values that share a gamma."""
         raise NotImplementedError
 
 
@@ -200,9 +200,9 @@ class SampleNorm(Layer):
 class LayerNorm(SampleNorm):
     """Layer normalisation: each sample over all its axes.
 
-    Ba, Kiros and Hinton 2016, arXiv 1607.06450, section 3. It does not look at the batch, so it
-    is the same in training and elsewhere and works with batches of one. (Keras' normalises the
-    last axis alone unless it is told otherwise, which for (N, features) is the same.)
+    Ba, Kiros and Hinton 2016, arXiv 1607.06450, section 3. It does not depend on the batch, so it
+    is the same in training and inference and works with batches of one. (That of Keras normalizes
+    the last axis alone by default, which for (N, features) is the same.)
 
     Parameters
     ----------
@@ -279,7 +279,7 @@ class GroupNorm(SampleNorm):
     Raises
     ------
     ValueError
-        Where the number of channels is no multiple of `groups`.
+        If the number of channels is no multiple of `groups`.
 
     Examples
     --------

@@ -9,7 +9,7 @@ from .conv import check_padding
 
 
 class WindowPool(Layer):
-    """What max and average pooling share: the geometry of their windows."""
+    """Base class of max and average pooling: the geometry of their windows."""
 
     input_ndim = (4,)
     input_hint = "images are (N, C, H, W); add Reshape((C, H, W)) before it."
@@ -32,7 +32,7 @@ class WindowPool(Layer):
             raise checks.error(owner, "padding", f"must be below pool_size {pool_size}", padding)
 
     def build(self, input_shape: Shape) -> None:
-        """Find the output's size for inputs (None, C, H, W)."""
+        """Compute the output's size for inputs (None, C, H, W)."""
         self._check_shape(input_shape)
         size = (int(input_shape[2] or 0), int(input_shape[3] or 0))
         padding = kernels.resolve_padding(self.padding, size, self.pool_size, self.stride)
@@ -64,7 +64,7 @@ class MaxPool2D(WindowPool):
     pool_size
         (height, width) of a window, or one number for both.
     stride
-        Step between windows; the pool size where None, so that they tile the image.
+        Step between windows; None means the pool size, so that the windows tile the image.
     padding
         'valid', 'same', a number or a pair, as for `Conv2D`, below the pool size.
     **common
@@ -97,7 +97,7 @@ class MaxPool2D(WindowPool):
 
 @register
 class AvgPool2D(WindowPool):
-    """The mean of each window, over the cells that lie on the image: padding is not counted.
+    """The mean of each window over its cells on the image: padding is not counted.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ class AvgPool2D(WindowPool):
 
 
 class GlobalPool(Layer):
-    """What the global poolings share: (N, C, H, W) -> (N, C)."""
+    """Base class of the global poolings: (N, C, H, W) -> (N, C)."""
 
     input_ndim = (4,)
     input_hint = "images are (N, C, H, W)."

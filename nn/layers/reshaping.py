@@ -1,4 +1,4 @@
-"""Layers that only look at the same numbers in another shape."""
+"""Layers that change the shape of their input, not its values."""
 
 import math
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from .config import register
 
 @register
 class Reshape(Layer):
-    """Give each sample another shape, in the order of its axes: (C, H, W) for images.
+    """Reshape each sample, in the order of its axes: (C, H, W) for images.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ class Reshape(Layer):
     Raises
     ------
     ValueError
-        Where a sample does not have as many values as the shape.
+        If a sample does not have as many values as the shape.
 
     Examples
     --------
@@ -43,7 +43,7 @@ class Reshape(Layer):
         self.target_shape = tuple(int(n) for n in shape)
 
     def build(self, input_shape: Shape) -> None:
-        """Work out the output's shape."""
+        """Compute the output's shape."""
         values = math.prod(int(n or 0) for n in input_shape[1:])
         known = math.prod(n for n in self.target_shape if n != -1)
         if values % known or (-1 not in self.target_shape and values != known):
@@ -69,7 +69,8 @@ class Reshape(Layer):
         grad = grad.reshape(shape)
         if len(shape) != 4:
             return grad
-        return kernels.channels_first(kernels.channels_last(grad))  # as the layers before it work
+        # In the memory layout of the layers before
+        return kernels.channels_first(kernels.channels_last(grad))
 
     def to_config(self) -> dict[str, Any]:
         """Return the layer's class and arguments."""
@@ -78,7 +79,7 @@ class Reshape(Layer):
 
 @register
 class Flatten(Reshape):
-    """Make a vector of each sample, in the order (C, H, W): (N, C, H, W) -> (N, C*H*W)."""
+    """Flatten each sample in the order (C, H, W): (N, C, H, W) -> (N, C*H*W)."""
 
     def __init__(self, **common: Any):
         super().__init__((-1,), **common)

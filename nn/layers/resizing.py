@@ -1,6 +1,6 @@
-"""Layers that make images larger without weights: a margin of zeros, pixels repeated or blended.
+"""Layers that make images larger without weights: a border of zeros, pixels repeated or blended.
 
-`Conv2DTranspose` in `conv` does it with weights.
+`Conv2DTranspose` in `conv` is the one with weights.
 """
 
 from typing import Any
@@ -49,7 +49,7 @@ class ZeroPad2D(Layer):
         self.padding = _margins(padding)
 
     def build(self, input_shape: Shape) -> None:
-        """Find the output's size for inputs (None, C, H, W)."""
+        """Compute the output's size for inputs (None, C, H, W)."""
         self._check_shape(input_shape)
         size = [
             int(n or 0) + before + after
@@ -67,7 +67,7 @@ class ZeroPad2D(Layer):
         return kernels.zero_pad2d(x, self.padding)
 
     def backward(self, grad: Array) -> Array:
-        """Return the part of the gradient that belongs to the image."""
+        """Return the gradient without the border."""
         self._recall_for(grad)
         return kernels.zero_pad2d_grad(grad, self.padding)
 
@@ -86,8 +86,8 @@ class UpSample2D(Layer):
         Factors for (height, width), or one number for both.
     interpolation
         'nearest' repeats each pixel. 'bilinear' blends the two nearest of each axis by their
-        distance from the output pixel's centre; beyond the outermost centres the outermost pixels
-        go on.
+        distance from the output pixel's center; beyond the outermost centers the outermost pixels
+        are repeated.
     **common
         `name` and `input_shape` (C, H, W), as every layer takes them.
 
@@ -123,7 +123,7 @@ class UpSample2D(Layer):
         self.interpolation = interpolation
 
     def build(self, input_shape: Shape) -> None:
-        """Find the output's size for inputs (None, C, H, W)."""
+        """Compute the output's size for inputs (None, C, H, W)."""
         self._check_shape(input_shape)
         height, width = (
             int(n or 0) * times for n, times in zip(input_shape[2:], self.size, strict=True)
@@ -142,7 +142,7 @@ class UpSample2D(Layer):
         return kernels.interpolate_pixels(x, self.size)
 
     def backward(self, grad: Array) -> Array:
-        """Return for each pixel the gradients of those that it was put into."""
+        """Return the sum of the gradients of each pixel's copies, or of its weighted parts."""
         self._recall_for(grad)
         if self.interpolation == "nearest":
             return kernels.repeat_pixels_grad(grad, self.size)

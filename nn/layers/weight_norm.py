@@ -1,4 +1,4 @@
-"""Weight normalisation: a layer's weights as directions and lengths, which are learned apart."""
+"""Weight normalization: the directions and lengths of a layer's weights are learned separately."""
 
 from typing import Any
 
@@ -15,32 +15,32 @@ class WeightNorm(Layer):
     """A layer whose kernel is W = g * v / ||v||, for each of its outputs.
 
     Salimans and Kingma 2016, "Weight normalization", arXiv 1602.07868, section 2, equation 2. It
-    learns the length g of each output's weights apart from their direction v. It begins as the
-    layer itself would: v is the kernel that the layer draws or has, g its length. (The start from
-    the data of section 3 is left out.)
+    learns the length g of each output's weights separately from their direction v. The initial v
+    is the kernel that the layer draws or has, and g its length. (The initialization from data of
+    section 3 is not implemented.)
 
     Parameters
     ----------
     layer
-        A layer with a kernel `W`: `Dense`, `Conv2D`, `DepthwiseConv2D` or `Conv2DTranspose`. From
-        now on it belongs to this one, and is not to be used by itself.
+        A layer with a kernel `W`: `Dense`, `Conv2D`, `DepthwiseConv2D` or `Conv2DTranspose`. It
+        becomes a part of this layer and must not be used on its own.
     **common
         `name`, `input_shape` and `trainable`, as every layer takes them. The layer's own
-        `input_shape` and `trainable` count where they are not given.
+        `input_shape` and `trainable` are used if they are not given.
 
     Attributes
     ----------
     layer : Layer
         The layer inside; its W is made from v and g at each forward pass.
     params : dict
-        'v' in the shape of W, 'g' of shape (outputs,), and 'b' where the layer has one.
+        'v' in the shape of W, 'g' of shape (outputs,), and 'b' if the layer has one.
 
     Raises
     ------
     TypeError
-        For something that is no layer with a kernel.
+        If `layer` is no layer with a kernel.
     ValueError
-        For a kernel that begins with an output all of whose weights are 0.
+        If the initial weights of an output are all 0.
 
     Examples
     --------

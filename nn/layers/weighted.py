@@ -109,10 +109,6 @@ class WeightedLayer(Layer):
         if self.activation is not None:
             self.activation.forget()
 
-    def _fill_grads(self, grad: Array) -> Array:
-        """Fill the gradients of W and b; return the gradient before the activation."""
-        raise NotImplementedError(f"[{type(self).__name__}] needs a _fill_grads(grad) method.")
-
     def _weighted_config(self, **arguments: Any) -> dict[str, Any]:
         """Return `_config` with the arguments of every weighted layer, defaults left out."""
         config = {**arguments, "use_bias": self.use_bias}

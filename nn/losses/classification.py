@@ -181,7 +181,7 @@ class Hinge(Loss):
         return cuda.get_array_module(outputs).asarray(labels)
 
     def sample_losses(self, y_pred: Array, y_true: Array) -> Array:
-        """Return for each sample the sum of what its lead over each class lacks of the margin."""
+        """Return max(0, s[j] - s[y] + margin), summed over the other classes j."""
         xp = cuda.get_array_module(y_pred)
         rows = xp.arange(len(y_true))
         true_scores = y_pred[rows, y_true][:, None]  # (N,) -> (N, 1)

@@ -63,7 +63,7 @@ class Accuracy(DecisionMetric):
 class TopKAccuracy(Metric):
     """The share of samples whose class is among the k largest scores; see `top_k_accuracy`.
 
-    Its name says k where it is not 5: `'top_3_accuracy'`, which `get` understands too.
+    Its name contains k if it is not 5: `'top_3_accuracy'`, which `get` understands too.
     """
 
     name = "top_k_accuracy"
@@ -143,7 +143,7 @@ class Precision(CountMetric):
     name = "precision"
 
     def of_class(self, right: int, decided: int, true: int) -> float:
-        """Return right / decided, 0 where the class was never decided."""
+        """Return right / decided, 0 if the class was never decided."""
         return right / decided if decided else 0.0
 
 
@@ -153,7 +153,7 @@ class Recall(CountMetric):
     name = "recall"
 
     def of_class(self, right: int, decided: int, true: int) -> float:
-        """Return right / true, 0 where the class never occurs."""
+        """Return right / true, 0 if the class never occurs."""
         return right / true if true else 0.0
 
 
@@ -163,7 +163,7 @@ class F1(CountMetric):
     name = "f1"
 
     def of_class(self, right: int, decided: int, true: int) -> float:
-        """Return 2 right / (decided + true), 0 where the class neither occurs nor was decided."""
+        """Return 2 right / (decided + true), 0 if the class neither occurs nor was decided."""
         return 2 * right / (decided + true) if decided + true else 0.0
 
 
@@ -209,7 +209,7 @@ class AUC(DecisionMetric):
         self.labels, self.scores = [labels], [scores]
 
     def compute(self) -> float:
-        """Return the area from the ranks of the scores, NaN where one class is missing."""
+        """Return the area from the ranks of the scores, NaN if one class is missing."""
         labels, scores = np.concatenate(self.labels), np.concatenate(self.scores)
         positives = int(labels.sum())
         negatives = len(labels) - positives

@@ -1,16 +1,19 @@
 """One step of the optimizer for the gradients of several batches."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from .. import checks
-from .base import Array
+from .arrays import Array, Pairs
 
 
 class Accumulator:
-    """Makes one step of the gradients of several batches, as of one batch of all their samples.
+    """Adds up the gradients of several batches to that of one batch of all their samples.
 
     A large batch's gradient is the mean over its samples, and so the mean of the gradients of
-    its parts, each counted by its samples: `sum(n_i * grad_i) / sum(n_i)`. The parts need the
-    memory of one part. Layers that look at a whole batch, as batch normalisation does, still see
-    the parts.
+    its parts, weighted by their samples: `sum(n_i * grad_i) / sum(n_i)`. Only one part needs
+    memory at a time. Layers that compute over a whole batch, such as batch normalisation, still
+    see the parts.
 
     Parameters
     ----------
@@ -20,9 +23,9 @@ class Accumulator:
     Attributes
     ----------
     batches, samples : int
-        What has come since the last step.
+        The number of batches and of their samples since the last step.
     sums : list of array
-        The gradients so far, each multiplied by the samples of its batch.
+        The sums of the gradients since then, each multiplied by the samples of its batch.
 
     Examples
     --------
@@ -38,14 +41,12 @@ class Accumulator:
         self.clear()
 
     def clear(self) -> None:
-        """Forget what has come since the last step."""
+        """Forget the batches since the last step."""
         self.batches, self.samples = 0, 0
         self.sums: list[Array] = []
 
-    def add(
-        self, params_and_grads: list[tuple[Array, Array]], samples: int
-    ) -> list[tuple[Array, Array]] | None:
-        """Take in a batch; return the pairs for a step where it was the last one, else None.
+    def add(self, params_and_grads: Pairs, samples: int) -> Pairs | None:
+        """Add a batch; return the pairs for a step if it is the last one, else None.
 
         Parameters
         ----------
@@ -57,7 +58,7 @@ class Accumulator:
         Raises
         ------
         RuntimeError
-            Where other parameters are trained than in the batches before it.
+            If other parameters are trained than in the batches before it.
         """
         if self.steps == 1 and not self.batches:
             return params_and_grads
@@ -65,23 +66,55 @@ class Accumulator:
         parts = [grad * samples for _, grad in params_and_grads]
         if self.batches and [total.shape for total in self.sums] != [p.shape for p in params]:
             raise RuntimeError(
-                "[Model] other layers are trained than in the batches before, whose gradients "
-                "wait for 'gradient_accumulation_steps': call finish_step() before the change."
+                "[Model] other layers are trained than in the batches that are added up for "
+                "'gradient_accumulation_steps': call finish_step() before the change."
             )
         for total, part in zip(self.sums, parts, strict=False):  # none before the first batch
             part += total
         self.sums = parts
         self.batches, self.samples = self.batches + 1, self.samples + samples
-        # More than enough wait where a file is resumed that was to gather more of them.
+        # There may be more than enough, from a file that was saved with a larger number of steps.
         return self.finish(params) if self.batches >= self.steps else None
 
-    def finish(self, params: list[Array]) -> list[tuple[Array, Array]]:
-        """Return each parameter with the mean gradient of what has come, and begin anew."""
+    def finish(self, params: list[Array]) -> Pairs:
+        """Return each parameter with its mean gradient since the last step, and start again.
+
+        Raises
+        ------
+        RuntimeError
+            If there are sums for another number of parameters.
+        """
         if len(params) != len(self.sums):
             raise RuntimeError(
                 f"[Model] {len(params)} parameters are trained, and the gradients of "
-                f"{len(self.sums)} wait: call finish_step() before a layer is frozen or freed."
+                f"{len(self.sums)} are added up: call finish_step() before a layer is frozen or "
+                "unfrozen."
             )
         means = [total / self.samples for total in self.sums]
         self.clear()
         return list(zip(params, means, strict=True))
+
+    def state_dict(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return 'steps', 'batches', 'samples', and the 'sums' by the names of the parameters.
+
+        There are no sums if the number of names is another: layers were frozen since, and no step
+        can be made of them.
+        """
+        named = zip(names, self.sums, strict=True) if len(names) == len(self.sums) else ()
+        counts = {"steps": self.steps, "batches": self.batches, "samples": self.samples}
+        return {**counts, "sums": dict(named)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned; the number of steps stays.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> accumulator, again = Accumulator(2), Accumulator(2)
+        >>> accumulator.add([(np.zeros(1), np.array([3.0]))], samples=4)
+        >>> again.load_state_dict(accumulator.state_dict(["W"]))
+        >>> again.add([(np.zeros(1), np.array([6.0]))], samples=2)
+        [(array([0.]), array([4.]))]
+        """
+        self.batches, self.samples = int(state["batches"]), int(state["samples"])
+        self.sums = list(state["sums"].values())

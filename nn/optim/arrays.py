@@ -1,4 +1,4 @@
-"""The arrays of an optimizer: parameters with their gradients, and the state of each of them."""
+"""The arguments of an optimizer's step, parameters with their gradients, and their state."""
 
 import math
 from collections.abc import Iterable
@@ -56,6 +56,14 @@ def check_pairs(owner: str, names: list[str], pairs: Pairs) -> None:
                 f"[{owner}] expects a gradient of the parameter's shape {param.shape} for "
                 f"{name!r}, got {grad.shape}."
             )
+
+
+def factor_error(owner: str, lr_factors: dict[str, float], way_out: str = "") -> ValueError:
+    """Return the error for factors of the learning rate that would be ignored."""
+    name, factor = next(iter(lr_factors.items()))
+    way_out = way_out or "write update() instead of a step() of your own"
+    rule = f"for {name!r} needs an optimizer that multiplies its rate by it: {way_out}"
+    return checks.error(owner, "lr_factor", rule, factor)
 
 
 def placed(owner: str, array: Array, name: str, param: Array) -> Array:

@@ -1,6 +1,6 @@
 """What all optimizers share: a step over all parameters, settings, state, and the learning rate.
 
-A subclass is its update rule alone, in `update`; see `rules.py`. What is done around the rule is
+A subclass is its update rule alone, in `update`; see `rules.py`. Clipping, decay and averages are
 in `hooks.py`.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks, compat, cuda
-from .arrays import Array, Pairs, as_pairs, check_pairs, placed
+from .arrays import Array, Pairs, as_pairs, check_pairs, factor_error, placed
 from .hooks import Averages, ClipNorm, ClipValue, Decay, Hook
 
 LearningRate = float | Callable[[int], float]
@@ -280,7 +280,9 @@ class Optimizer:
             If the shapes of a pair differ, the number of pairs is not that of `param_names`,
             or a parameter has another shape than its state.
         """
-        pairs = as_pairs(type(self).__name__, params_and_grads)
+        pairs = params_and_grads if isinstance(params_and_grads, list) else None
+        if pairs is None:
+            pairs = as_pairs(type(self).__name__, params_and_grads)
         names, slots = self._prepare(pairs)
         hooks = self._hooks()
         for hook in hooks:
@@ -336,12 +338,12 @@ class Optimizer:
         """
         try:
             kinds = [(type(p), p.shape, p.dtype, g.shape, g.dtype) for p, g in pairs]
-        except AttributeError:  # not arrays: the check says which
+        except (AttributeError, TypeError, ValueError):  # not pairs of arrays
             kinds = []
         key = (kinds, self.param_names, self.slot_names)
         known, names, slots = self._prepared
         if key != known or len(kinds) != len(pairs):
-            given = self.param_names
+            pairs, given = as_pairs(type(self).__name__, pairs), self.param_names
             names = [str(k) for k in range(len(pairs))] if given is None else [*given]
             check_pairs(type(self).__name__, names, pairs)
             slots = [self._slots_of(n, param) for n, (param, _) in zip(names, pairs, strict=True)]
@@ -443,11 +445,3 @@ class Optimizer:
 
 
 compat.accept_aliases(Optimizer, compat.OPTIMIZER_ARGUMENTS)
-
-
-def factor_error(owner: str, lr_factors: dict[str, float], way_out: str = "") -> ValueError:
-    """Return the error for factors of the learning rate that would be ignored."""
-    name, factor = next(iter(lr_factors.items()))
-    way_out = way_out or "write update() instead of a step() of your own"
-    rule = f"for {name!r} needs an optimizer that multiplies its rate by it: {way_out}"
-    return checks.error(owner, "lr_factor", rule, factor)

@@ -1,4 +1,4 @@
-"""What can be done around an update rule: clipping, weight decay and averages of the weights.
+"""Hooks around an update rule: clipping, weight decay and averages of the weights.
 
 A hook sees all gradients before the rule changes the first parameter (`begin`), replaces each
 gradient (`gradient`), and is called after the last parameter has changed (`end`). An optimizer

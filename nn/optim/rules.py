@@ -55,7 +55,7 @@ class SGD(Optimizer):
 
     @property
     def slot_names(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The velocity, where there is a momentum."""
+        """The velocity, if there is a momentum."""
         return ("velocity",) if self.momentum else ()
 
     def update(self, param: Array, grad: Array, slots: dict[str, Array]) -> None:

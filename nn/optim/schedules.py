@@ -1,14 +1,14 @@
-"""How the learning rate changes while a model trains: pure functions of the step.
+"""Schedules of the learning rate: pure functions of the step.
 
-Each function here takes the shape of a curve and returns the curve itself, `step -> lr`,
-with steps counted from 0. Hand one to any optimizer as its `lr`; the optimizer calls it with
-the number of steps it has taken. What a step is belongs to the caller: one batch for an
-optimizer and for `Model.fit(lr_schedule=...)`; `by_epoch` makes it an epoch. A schedule remembers
-nothing, so training that is resumed at step 1000 gets the rate of step 1000.
+Each function here takes the parameters of a curve and returns the curve itself, `step -> lr`,
+with steps counted from 0. Pass one to any optimizer as its `lr`; the optimizer calls it with
+the number of steps it has taken. The caller decides what a step is: one batch for an
+optimizer and for `Model.fit(lr_schedule=...)`, an epoch with `by_epoch`. A schedule has no state,
+so that training which is resumed at step 1000 gets the rate of step 1000.
 
 The rates between two values follow half a cosine wave in `cosine`, `warm_restarts` and
-`one_cycle`; `_half_cosine` is that one formula. `docs/schedules.md` shows all curves side by side
-and says when to use which.
+`one_cycle`, computed by `_half_cosine`. `docs/schedules.md` plots all curves and says when to use
+which.
 """
 
 import bisect
@@ -26,7 +26,7 @@ _FINAL_DIVISOR = 1e4  # and ends at that divided by 10 000
 
 
 def _half_cosine(start: float, end: float, progress: float) -> float:
-    """Return the value at `progress` (0 to 1) of the smooth way from `start` to `end`."""
+    """Return the value at `progress` (0 to 1) of the smooth curve from `start` to `end`."""
     share = (1 + math.cos(math.pi * progress)) / 2  # exactly 1 at the start, 0 at the end
     return share * start + (1 - share) * end
 
@@ -53,9 +53,9 @@ def step_decay(lr: float, every: int, factor: float = 0.1) -> Schedule:
     lr
         The rate of the first `every` steps.
     every
-        The length of a stair in steps.
+        The number of steps at each rate.
     factor
-        What each stair multiplies the rate by, in (0, 1].
+        The factor of the rate at each step down, in (0, 1].
 
     Returns
     -------
@@ -65,7 +65,7 @@ def step_decay(lr: float, every: int, factor: float = 0.1) -> Schedule:
     Raises
     ------
     ValueError
-        Where an argument is out of its range.
+        If an argument is out of its range.
 
     References
     ----------
@@ -98,7 +98,7 @@ def multi_step(lr: float, milestones: Sequence[int], factor: float = 0.1) -> Sch
         The steps that lower the rate, ascending. A milestone's own step already has the lower
         rate.
     factor
-        What each milestone multiplies the rate by, in (0, 1].
+        The factor of the rate at each milestone, in (0, 1].
 
     Returns
     -------
@@ -108,7 +108,7 @@ def multi_step(lr: float, milestones: Sequence[int], factor: float = 0.1) -> Sch
     Raises
     ------
     ValueError
-        Where an argument is out of its range or the milestones do not ascend.
+        If an argument is out of its range or the milestones do not ascend.
 
     References
     ----------
@@ -154,7 +154,7 @@ def exponential(lr: float, rate: float) -> Schedule:
     Raises
     ------
     ValueError
-        Where an argument is not positive.
+        If an argument is not positive.
 
     References
     ----------
@@ -202,7 +202,7 @@ def cosine(lr: float, total_steps: int, lr_min: float = 0.0, warmup_steps: int =
     Raises
     ------
     ValueError
-        Where an argument is out of its range.
+        If an argument is out of its range.
 
     References
     ----------
@@ -259,7 +259,7 @@ def warm_restarts(
     Raises
     ------
     ValueError
-        Where an argument is out of its range.
+        If an argument is out of its range.
 
     References
     ----------
@@ -294,7 +294,7 @@ def warm_restarts(
 def one_cycle(max_lr: float, total_steps: int) -> Schedule:
     """Rise to a high rate for three tenths of the steps, then fall to almost nothing.
 
-    From `max_lr / 25` to `max_lr`, then to `max_lr / 250000` at `total_steps`, where it stays;
+    From `max_lr / 25` to `max_lr`, then to `max_lr / 250000` at `total_steps` and stays there;
     both ways along half a cosine wave, as in PyTorch's `OneCycleLR`. The momentum is left as it
     is.
 
@@ -313,7 +313,7 @@ def one_cycle(max_lr: float, total_steps: int) -> Schedule:
     Raises
     ------
     ValueError
-        Where an argument is not positive.
+        If an argument is not positive.
 
     References
     ----------
@@ -342,10 +342,10 @@ def one_cycle(max_lr: float, total_steps: int) -> Schedule:
 
 
 def by_epoch(schedule: Schedule, steps_per_epoch: int) -> Schedule:
-    """Let a schedule count epochs where its caller counts batches.
+    """Return a schedule of the step whose rate changes with the epoch.
 
     An optimizer counts batches, so `compile(lr=by_epoch(schedule, 500))` keeps the rate for 500 of
-    them, `schedule(0)`, and then takes `schedule(1)`.
+    them, `schedule(0)`, and then changes it to `schedule(1)`.
 
     Parameters
     ----------
@@ -362,7 +362,7 @@ def by_epoch(schedule: Schedule, steps_per_epoch: int) -> Schedule:
     Raises
     ------
     ValueError
-        Where the schedule is no function or the number is not positive.
+        If the schedule is no function or the number is not positive.
 
     Examples
     --------

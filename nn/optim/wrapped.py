@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from .arrays import Array
-from .base import LearningRate, Optimizer, factor_error
+from .arrays import Array, factor_error
+from .base import LearningRate, Optimizer
 
 
 class WrappedOptimizer(Optimizer):

@@ -373,7 +373,7 @@ def _to_explain(
     return x, classes, tiles, [base.name_of(k, model.class_names) for k in classes]
 
 
-def _first_convolution(owner: str, model: "Model") -> Layer:
+def _first_convolution(owner: str, model: Any) -> Layer:
     for _, layer in named_layers(model.layers):
         if explain.is_convolution(layer):
             return layer
@@ -384,14 +384,13 @@ def _kernels_of(owner: str, layer_or_model: Any) -> np.ndarray:
     """Return the kernels (F, C, KH, KW) of a convolution, or of a model's first."""
     layer = layer_or_model
     if not isinstance(layer, Layer):
-        if not hasattr(layer, "layers"):
-            raise checks.error(owner, "layer_or_model", "must be a layer or a model", layer)
+        raise checks.error(owner, "layer_or_model", "must be a layer or a model", layer)
+    if hasattr(layer, "layers"):
         layer = _first_convolution(owner, layer)
     if not explain.is_convolution(layer):
         raise checks.error(owner, "layer_or_model", "must be a convolution", layer)
     if not layer.built:
-        rule = "must be built"
-        raise checks.error(owner, "layer_or_model", rule, layer)
+        raise checks.error(owner, "layer_or_model", "must be built", layer)
     if isinstance(layer, WeightNorm):
         v, g = layer.params["v"], layer.params["g"]
         layer = layer.layer

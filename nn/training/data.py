@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import checks, cuda, validation
 from ..data import Dataset
-from ..data.stream import Stream, are_inputs, are_pairs, hands_out_batches
+from ..data.stream import Stream, are_inputs, are_pairs, yields_batches
 from ..layers.preprocessing import adapt_first
 
 Array = Any  # numpy.ndarray or cupy.ndarray
@@ -85,7 +85,7 @@ class DataAdapter:
     def _validation(self, val: Any, argument: str) -> Source:
         if isinstance(val, tuple | list) and len(val) == 2 and not are_pairs(val):
             return self._dataset(val[0], val[1], argument)
-        if isinstance(val, Dataset) or hands_out_batches(val):
+        if isinstance(val, Dataset) or yields_batches(val):
             return self._source(val, None, argument)
         rule = "must be a Dataset or a pair (x, y), or make batches"
         raise checks.error("Model", argument, rule, type(val))
@@ -99,7 +99,7 @@ class DataAdapter:
                 f"{data.__name__}(...)."
             )
         listed = isinstance(data, list | tuple) and not are_pairs(data)  # samples, if y is given
-        if not hands_out_batches(data) or (listed and y is not None):
+        if not yields_batches(data) or (listed and y is not None):
             return self._dataset(data, y, argument)
         if y is not None:
             raise ValueError(
@@ -119,7 +119,7 @@ class DataAdapter:
         else:
             validation.check_shape(data.x, model.input_shape)
         validation.check_scaled_once(data.x, model.input_scale)
-        validation.check_finite(data.x, "x")
+        validation.check_finite(data.x, "x", model.dtype)
         if data.y is None:
             raise ValueError(
                 f"[Model] '{argument}' must have targets, got none: pass x and y, or a Dataset "
@@ -145,7 +145,7 @@ class DataAdapter:
         """Raise if a batch of a stream does not fit the model; return the weights to use."""
         validation.check_shape(x, self.model.input_shape)
         validation.check_scaled_once(x, self.model.input_scale)
-        validation.check_finite(x, "x")
+        validation.check_finite(x, "x", self.model.dtype)
         if y is None:
             raise ValueError("[Model] a batch must have targets: (x, y) or (x, y, sample_weight).")
         self._check_targets(x, y)
@@ -161,7 +161,7 @@ class DataAdapter:
     def inputs(self, x: Any) -> Stream | None:
         """Return inputs of `predict` as a `Stream` if they come in batches, else None."""
         model = self.model
-        if not hands_out_batches(x):
+        if not yields_batches(x):
             return None
         if isinstance(x, list | tuple) and not (
             model.input_shape is not None and are_inputs(x, len(model.input_shape))
@@ -171,6 +171,8 @@ class DataAdapter:
         def check(x: Array, y: None, weights: None) -> None:
             validation.check_shape(x, model.input_shape)
             validation.check_scaled_once(x, model.input_scale)
+            if not model.built:
+                model.build((None, *x.shape[1:]))
 
         return Stream(x, "x", check=check, with_targets=False)
 

@@ -115,6 +115,7 @@ class Fit:
 
     def prepare_batches(self, shuffle: bool, augment: Any, num_threads: int | None) -> None:
         """Choose how batches are prepared; see `Dataset.batches`."""
+        self._is_checked = augment is None  # else each batch is checked after its augmentation
         self._batches = functools.partial(
             self.train.batches,
             self.batch_size,
@@ -150,7 +151,7 @@ class Fit:
     # --------------------------------------------------------------------- the training
 
     def run(self) -> None:
-        """Train: from the beginning, or from where the file `resume` was saved."""
+        """Train, from the beginning or from the state in the file `resume`."""
         model = self.model
         with self._in_progress() as progress, contextlib.ExitStack() as sources:
             sources.callback(close, self.train, self.val)
@@ -248,9 +249,12 @@ class Fit:
     ) -> dict[str, float]:
         """Train on a batch between its two callbacks; return the epoch's figures so far."""
         x, y, *weight = batch
+        progress = self.progress
         self.callbacks.call("on_train_batch_begin", index, logs)
-        logs = self.model.train_step(x, y, weight[0] if weight else None, self.progress.metrics)
-        logs["loss"] = self.progress.add(logs["loss"], len(x))
+        progress.batch = (x, y) if self._is_checked else None
+        logs = self.model.train_step(x, y, weight[0] if weight else None, progress.metrics)
+        progress.batch = None
+        logs["loss"] = progress.add(logs["loss"], len(x))
         self.callbacks.call("on_train_batch_end", index, logs)
         return logs
 
@@ -290,7 +294,7 @@ class Fit:
             f"{finished} finished epoch{'s' * (finished != 1)} are kept."
         )
 
-    # --------------------------------------------------------------------- where it starts
+    # --------------------------------------------------------------------- how it starts
 
     @contextlib.contextmanager
     def _in_progress(self) -> Iterator[Progress]:

@@ -39,6 +39,8 @@ class Progress:
         States from a file, until the metrics and callbacks have loaded them.
     path
         That file, for messages.
+    batch
+        The inputs and targets of the present batch, if they were checked when `fit` began.
     """
 
     callbacks: list[cb.Callback]
@@ -52,6 +54,7 @@ class Progress:
     metric_states: dict[str, dict[str, Any]] = field(default_factory=dict)
     callback_states: list[tuple[cb.Callback, dict[str, Any]]] = field(default_factory=list)
     path: str = ""
+    batch: tuple[Array, Array] | None = None
 
     # --------------------------------------------------------------------------- an epoch
 
@@ -62,6 +65,10 @@ class Progress:
             self.lr = lr
         self._restore_metrics(measured)
         self.metric_states = {}
+
+    def has_checked(self, x: Array, y: Array) -> bool:
+        """Return whether these arrays are the present batch, which needs no other check."""
+        return self.batch is not None and x is self.batch[0] and y is self.batch[1]
 
     def add(self, loss: float, samples: int) -> float:
         """Count a batch; return the mean loss of the epoch so far."""

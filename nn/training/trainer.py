@@ -109,10 +109,10 @@ class Trainer:
         class_weight
             {class: weight}, multiplied into the loss of each sample of the class.
         sample_weight
-            (n,), multiplied into the loss of each sample. A source gives it with each batch.
+            (n,), multiplied into the loss of each sample. A source returns it with each batch.
         initial_epoch
-            Number of the first epoch. A source of batches is not wound forward: its first epoch
-            is the next that it gives.
+            Number of the first epoch. A source of batches is not read ahead: its first epoch
+            is the next one.
         resume
             A file of `save` to go on from: weights, optimizer state, history and generators are
             read from it, and `initial_epoch` is the epoch that it had reached. Pass the same
@@ -148,7 +148,7 @@ class Trainer:
             For data or arguments that do not fit, before the first step; for a source's later
             batches when they come, with epoch and batch in the message.
         RuntimeError
-            If a source ends within `steps_per_epoch`, or gives nothing in a later epoch. As
+            If a source ends within `steps_per_epoch`, or has no batches in a later epoch. As
             after every error, model and history keep what was learned before, `on_train_end` of
             the callbacks has been called, and a generator is closed; the same holds if training
             ends early. Exceptions of the source itself get a note of epoch and batch.
@@ -240,9 +240,8 @@ class Trainer:
         with contextlib.closing(batches):
             measured = self._fresh_metrics(data.y)
             for x, targets, *weight in batches:
-                x = self._inputs(x)
+                x, targets = (cuda.to_device(array, self.device) for array in (x, targets))
                 y_pred = fold.run(self.layers, x, keep_logits=True)
-                targets = cuda.to_device(targets, self.device)
                 weights = cuda.to_device(weight[0], self.device) if weight else None
                 loss = self.wrapped_loss.compute(y_pred, targets, weights)
                 if not (math.isfinite(loss) or allow_nan):
@@ -297,14 +296,15 @@ class Trainer:
             validation.check_shape(x, self.input_shape)
         else:
             x = validation.check_inputs(x, self.input_shape)
+        x = self._check_inputs(x)
         back = cuda.to_cpu if cuda.get_array_module(x) is np else cuda.to_gpu
         starts = range(0, max(len(x), 1), batch_size)[:steps]
         outputs = [back(self._predict(x[k : k + batch_size])) for k in starts]
         return cuda.get_array_module(outputs[0]).concatenate(outputs)
 
     def _predict(self: Any, x: Array) -> Array:
-        """Return the output for a batch, which is finite."""
-        x = self._inputs(x)
+        """Return the output for a batch of the right shape; both must be finite."""
+        x = self._cast(x)
         return self._check_output(x, fold.run(self.layers, x))
 
     def predict_classes(self: Any, x: Any, batch_size: int = 256, names: bool = False) -> Array:

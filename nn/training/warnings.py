@@ -72,7 +72,7 @@ def doubts(
 
 
 def samples_of(train: Dataset | Stream) -> Dataset | None:
-    """Return the `Dataset` of training data, also where it is read in steps; None for a source."""
+    """Return the `Dataset` of training data, also if it is read in steps; None for a source."""
     source = train.source if isinstance(train, Stream) else train
     return source if isinstance(source, Dataset) else None
 
@@ -111,7 +111,7 @@ class ChanceWatch(Callback):
 
 
 def chance_callback(train: Dataset | Stream) -> list[Callback]:
-    """Return a `ChanceWatch` if the training labels tell what chance is, else nothing.
+    """Return a `ChanceWatch` if chance is known from the training labels, else nothing.
 
     They do if there are enough of them, and no class is much more frequent than the others.
     """

@@ -84,11 +84,11 @@ def test_an_exception_in_a_callback_reaches_the_user_and_training_ends():
         ({"loss": 1}, -1),
     ],
 )
-def test_what_is_watched_without_a_name(logs, expected):
+def test_the_default_figure_to_monitor(logs, expected):
     assert callbacks.score(logs, None) == expected
 
 
-def test_what_is_watched_by_name():
+def test_a_figure_is_monitored_by_name():
     logs = {"loss": 1, "f1": 2, "val_rmse": 3, "val_top_5_accuracy": 4}
     assert callbacks.score(logs, "f1") == 2
     assert callbacks.score(logs, "val_top_5_accuracy") == 4
@@ -546,9 +546,9 @@ def test_best_weights_of_other_layers_are_not_restored():
         r"1_Dense_W \(3, 2\) for \(3, 4\), 1_Dense_b .*The model keeps those of the last epoch: "
         "leave the layers alone while fit"
     )
-    with pytest.warns(RuntimeWarning, match=says) as told:
+    with pytest.warns(RuntimeWarning, match=says) as caught:
         made.fit(*data(), epochs=3, callbacks=[NewHead(), stopping, watch], verbose=0)
-    assert (len(told), told[0].filename) == (1, __file__)
+    assert (len(caught), caught[0].filename) == (1, __file__)
     assert (stopping.best_epoch, stopping.restored) == (0, False)
     assert made.get_arrays().keys() == seen[-1].keys()
     for name, array in made.get_arrays().items():
@@ -759,7 +759,7 @@ def test_timer_measures_epochs_and_steps():
 # ----------------------------------------------------------------------------- TensorBoard
 
 
-def test_tensorboard_writes_what_its_own_reader_reads(tmp_path):
+def test_tensorboard_files_are_read_by_its_own_reader(tmp_path):
     reason = "needs tensorboardX and tensorboard (python -m pip install tensorboardX tensorboard)"
     pytest.importorskip("tensorboardX", reason=reason)
     reader = pytest.importorskip(
@@ -805,7 +805,7 @@ def test_tensorboards_of_the_same_second_do_not_write_over_each_other(tmp_path, 
     assert len(list((tmp_path / "train").iterdir())) == 4
 
 
-def test_tensorboard_takes_weights_that_differ_by_next_to_nothing(tmp_path):
+def test_tensorboard_writes_histograms_of_nearly_equal_weights(tmp_path):
     """NumPy makes no thirty bins between two neighbouring numbers, nor for a NaN."""
     pytest.importorskip("tensorboardX", reason="needs tensorboardX (the extra 'tensorboard')")
     trained = nn.Model([nn.Dense(2, use_bias=False, input_shape=(2,))], dtype="float64", seed=0)

@@ -65,19 +65,19 @@ def test_the_norm_is_the_largest_of_the_batches():
         ),
     ],
 )
-def test_dead_units_are_counted_and_told_once(layers, path):
+def test_dead_units_are_counted_and_reported_once(layers, path):
     x, y = data()
     model = make(*layers, nn.Dense(2), lr=1e-6)
     first = next(layer for layer in (*layers[0].sublayers(), layers[0]) if "b" in layer.params)
     first.params["b"][:] = 50  # alive for every sample
     first.params["b"][:2] = -50  # dead
     stats = LayerStats()
-    with pytest.warns(UserWarning, match="dead ReLUs, 0 for every sample") as told:
+    with pytest.warns(UserWarning, match="dead ReLUs, 0 for every sample") as caught:
         model.fit(x, y, epochs=3, batch_size=7, callbacks=stats, verbose=0)
     units = len(first.params["b"])
-    assert len(told) == 1
+    assert len(caught) == 1
     assert f"epoch 1: dead ReLUs, 0 for every sample: {2 / units:.0%} of {path}" in str(
-        told[0].message
+        caught[0].message
     )
     assert stats.stats[path]["dead"] == pytest.approx([2 / units] * 3)
 
@@ -114,14 +114,14 @@ def test_a_leaky_relu_has_no_dead_units():
     assert "dead" not in stats.stats["1_LeakyReLU"]
 
 
-def test_exploding_gradients_are_told_once_an_epoch():
+def test_exploding_gradients_are_reported_once_an_epoch():
     x, y = data()
     model = make(nn.Dense(2, input_shape=(6,)), nn.Dense(2), lr=0.0)
     stats = LayerStats()
-    with pytest.warns(UserWarning, match="exploding gradients") as told:
+    with pytest.warns(UserWarning, match="exploding gradients") as caught:
         model.fit(x * 1e5, y, epochs=2, batch_size=7, callbacks=stats, verbose=0)
-    assert len(told) == 2
-    text = str(told[0].message)
+    assert len(caught) == 2
+    text = str(caught[0].message)
     assert text.startswith("[LayerStats] batch 0: exploding gradients, longer than 1000: 0_Dense ")
     assert text.endswith("set clip_norm, lower the learning rate, or scale the inputs.")
     norm = float(text.split("0_Dense ")[1].split(",")[0].split(":")[0])
@@ -142,7 +142,7 @@ def test_a_frozen_layer_has_no_gradient_to_warn_of():
     assert "grad_norm" in stats.stats["2_Dense"]
 
 
-def test_training_and_what_others_compute_are_not_touched():
+def test_training_and_other_computations_are_not_changed():
     x, y = data()
     layers = lambda: (nn.Dense(4, input_shape=(6,)), nn.Dropout(0.5), nn.ReLU(), nn.Dense(2))  # noqa: E731
     plain, watched = make(*layers()), make(*layers())

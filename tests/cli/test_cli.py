@@ -215,6 +215,17 @@ def test_predict(capsys, tmp_path, brightness):
     assert best["probability"] == pytest.approx(1 / (1 + np.exp(-8) + np.exp(-16)), abs=1e-6)
 
 
+def test_predict_a_folder_and_a_pattern(capsys, tmp_path, brightness):
+    """The shells of Windows pass a pattern as it is."""
+    files = [image(tmp_path / "new" / f"{name}.png", grey) for name, grey in (("a", 255), ("b", 0))]
+    (tmp_path / "new" / "notes.txt").write_text("no image")
+    for given in ("new", "new/*.png"):
+        data = as_json(capsys, "predict", brightness, tmp_path / given)
+        assert [one["image"] for one in data["images"]] == [str(file) for file in files]
+    (tmp_path / "empty").mkdir()
+    assert "empty" in refused(capsys, "predict", brightness, tmp_path / "empty")
+
+
 def test_predict_in_colour_and_what_fits(capsys, tmp_path):
     from PIL import Image
 

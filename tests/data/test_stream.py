@@ -576,7 +576,7 @@ WITHOUT_WEIGHTS = type(
         (lambda m: m.fit(X, Y, val_data=lambda: iter([])), ValueError, "'val_data' gave no batch"),
         (lambda m: m.evaluate([]), ValueError, "gave no batches"),
         (lambda m: m.predict(iter([])), ValueError, "'x' gave no batches"),
-        (lambda m: m.fit(lambda: None), TypeError, "must give batches .* gave None"),
+        (lambda m: m.fit(lambda: None), TypeError, "must return batches .* gave None"),
         (lambda m: m.fit([X]), TypeError,
             r"'data', epoch 1, batch 0: must be a pair \(x, y\).*got ndarray of shape \(18,"),
         (lambda m: m.fit((X, Y)), TypeError, "must be a pair"),
@@ -686,7 +686,7 @@ def test_a_source_that_ends_within_an_epoch_keeps_what_was_learned():
             self.ended += 1
 
     model, end = make(), End()
-    with pytest.raises(RuntimeError, match=r"'data' ended after 1 of 3 batches in epoch 2: give"):
+    with pytest.raises(RuntimeError, match=r"'data' ended after 1 of 3 batches in epoch 2"):
         model.fit(iter(pairs()), epochs=2, steps_per_epoch=3, callbacks=end, verbose=0)
     assert len(model.history["loss"]) == 1
     assert model.epoch == 1
@@ -696,9 +696,9 @@ def test_a_source_that_ends_within_an_epoch_keeps_what_was_learned():
 
 def test_a_second_epoch_without_batches_says_why():
     generator = iter(pairs())
-    with pytest.raises(RuntimeError, match=r"gave no batches in epoch 2, .* must begin anew"):
+    with pytest.raises(RuntimeError, match=r"no batches in epoch 2, .* can be read repeatedly"):
         make().fit(lambda: generator, epochs=2, verbose=0)
-    with pytest.raises(ValueError, match="a generator that was read before"):
+    with pytest.raises(ValueError, match="a generator that has been read"):
         make().fit(generator, verbose=0)
 
 

@@ -45,3 +45,4 @@ def test_the_page_on_architecture_names_every_function_of_a_batch():
     page = (DOCS / "architecture.md").read_text(encoding="utf-8")
     named = re.findall(r"^\| `([\w/]+\.py)` \| `([\w.]+)` \|", page, flags=re.MULTILINE)
     assert named == functions_of_a_batch(model, data)
+    assert len(named) <= 55, "a batch is read in one sitting"

@@ -1,4 +1,4 @@
-"""The page of guarantees names tests that exist, and no promise is without one."""
+"""The page of guarantees names tests that exist, and no guarantee is without one."""
 
 import re
 
@@ -18,9 +18,9 @@ def test_every_test_and_script_that_is_named_exists():
         assert (ROOT / script).is_file(), script
 
 
-def test_every_promise_has_a_test():
+def test_every_guarantee_has_a_test():
     rows = [line for line in PAGE.splitlines() if line.startswith("| ")]
-    promises = [row for row in rows if not row.startswith(("| promise", "| ---"))]
-    assert len(promises) > 20
-    for row in promises:
+    guarantees = [row for row in rows if not row.startswith(("| guarantee", "| ---"))]
+    assert len(guarantees) > 20
+    for row in guarantees:
         assert "::test_" in row, row

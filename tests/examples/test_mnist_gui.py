@@ -195,7 +195,7 @@ def test_the_teacher_tells_its_progress_and_hands_over_a_network(parts, small_sa
     shares = [what[0] for _, what in progress]
     assert {kind for kind, _ in progress} == {"progress"}
     assert shares == sorted(shares) and shares[0] == 0 and shares[-1] == 1
-    assert "of 50 other digits right" in progress[-1][1][1]
+    assert "on 50 test digits" in progress[-1][1][1]
     assert len(model.history["loss"]) == 2
     assert not teacher.is_at_work
 
@@ -441,7 +441,7 @@ def test_files_that_are_no_images_are_named(open_window, recogniser, tmp_path, m
     Image.new("L", (30, 20), 200).save(tmp_path / "empty.png")
     person.window.open(tmp_path / "empty.png")
     person.wait(0.1)
-    assert person.status == "Nothing to be seen in it" and person.answer == ""
+    assert person.status == "No digit found" and person.answer == ""
     filedialog = importlib.import_module("tkinter.filedialog")
     monkeypatch.setattr(filedialog, "askopenfilename", lambda **_: "")
     person.window.open()  # and thought better of it
@@ -478,7 +478,7 @@ def test_without_a_network_one_is_trained_saved_and_used(
     person.wait_for(lambda: person.window.recogniser is not None)
     person.wait(0.1)
     assert person.answer in list("0123456789")  # it is read what was drawn meanwhile
-    assert "of 50 other digits right; saved to" in person.status
+    assert "on 50 test digits; saved to" in person.status
     assert not person.window.train_button.winfo_ismapped()
     assert nn.Model.load(tmp_path / "digits.hdf5").output_shape == (None, 10)
     assert not person.errors
@@ -488,7 +488,7 @@ def test_a_failed_training_can_be_tried_again(open_window, parts, tmp_path):
     person = open_window(None, parts.Teacher(data_dir=tmp_path / "nowhere"))
     for _ in range(2):
         person.press("Train a network")
-        person.wait_for(lambda: person.status.startswith("No network was trained: "))
+        person.wait_for(lambda: person.status.startswith("The training failed: "))
         person.status_before = person.status
         person.wait(0.1)
         assert person.window.train_button.winfo_ismapped()
@@ -554,7 +554,7 @@ def test_without_a_screen_it_says_so_in_a_line():
     pytest.importorskip("tkinter", reason="needs Tk (python3-tk on Debian)")
     result = run_example(DISPLAY=":987")
     assert result.returncode == 1
-    assert result.stderr.startswith("There is no screen for the window: ")
+    assert result.stderr.startswith("No display for the window: ")
     assert "Traceback" not in result.stderr
 
 

@@ -147,7 +147,7 @@ def test_forward_and_backward(run, capsys):
     assert wrong["W"] == pytest.approx(0.8)  # a fifth in place of the whole, for 5 samples
     assert max(wrong["x"], wrong["b"]) < 1e-6
     assert seen["neuron_accuracy"] < 0.92 < 0.98 < seen["accuracy"]
-    assert f"right on {seen['accuracy']:.1%}" in capsys.readouterr().out
+    assert f"accuracy {seen['accuracy']:.1%}" in capsys.readouterr().out
 
 
 def test_forward_and_backward_from_its_own_folder(run, monkeypatch):
@@ -173,7 +173,7 @@ def test_convolution(run, monkeypatch, capsys):
     assert nanoseconds["seven loops"] == max(nanoseconds.values())
     assert seen["tiles"] == [1, 2, 4]
     printed = capsys.readouterr().out
-    times = printed_numbers(printed, r"([\d.]+) ns for a multiplication")
+    times = printed_numbers(printed, r"([\d.]+) ns per multiplication")
     assert times == [pytest.approx(n, abs=1e-4) for n in nanoseconds.values()]
 
 
@@ -209,7 +209,7 @@ def test_optimizers(run, capsys):
     assert seen["end_of"](np.full((30, 2), np.nan)) == np.inf
     assert {len(curve) for curve in seen["curves"].values()} == {2}
     printed = capsys.readouterr().out
-    assert "50,890 coordinates" in printed
+    assert "50,890 parameters" in printed
     shares = printed_numbers(printed, r"the worst loss is ([\d.]+) times the best")
     assert shares == [
         pytest.approx(max(losses) / min(losses), abs=0.06) for losses in seen["swept"].values()

@@ -26,7 +26,7 @@ import nn  # noqa: E402
 from nn import callbacks  # noqa: E402
 from nn.data import read_idx, write_idx  # noqa: E402
 from nn.files import atomic as whole_files  # noqa: E402
-from nn.files.atomic import write_whole  # noqa: E402
+from nn.files.atomic import write_atomic  # noqa: E402
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and modes are POSIX's")
 AS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
@@ -139,7 +139,7 @@ def test_a_file_that_grows_too_large(saved, small_files, suffix):
         with pytest.raises(OSError, match=r"\[io\] cannot write '.*folder/model.*': File too") as e:
             model(2.0).save(path)
         assert e.value.errno == errno.EFBIG
-        assert "What was there before is as it was; it is larger than" in str(e.value)
+        assert "An old file is unchanged; the file is larger than" in str(e.value)
     assert value_in(path) == 1.0
     assert leftovers(saved) == []
     del e  # its traceback has the file that HDF5 could not close
@@ -153,7 +153,7 @@ def test_a_full_disk(small_disk, suffix):
     path = small_disk / f"model.{suffix}"
     model().save(path)
     for _ in range(3):
-        with pytest.raises(OSError, match=r"No space left on device\..*make room on the") as e:
+        with pytest.raises(OSError, match=r"No space left on device\..*free space on the") as e:
             model(2.0).save(path)
         assert e.value.errno == errno.ENOSPC
         assert value_in(path) == 1.0
@@ -188,11 +188,11 @@ def test_a_folder_that_vanishes_meanwhile(tmp_path):
         folder.rmdir()
 
     with pytest.raises(
-        FileNotFoundError, match=r"there is no folder '.*folder'\..*make the folder"
+        FileNotFoundError, match=r"there is no folder '.*folder'\..*create the folder"
     ):
-        write_whole(folder / "x", save, "test")
+        write_atomic(folder / "x", save, "test")
     with pytest.raises(FileNotFoundError, match="there is no folder"):
-        write_whole(folder / "x", save, "test")
+        write_atomic(folder / "x", save, "test")
 
 
 def test_what_is_no_file(tmp_path):
@@ -203,7 +203,7 @@ def test_what_is_no_file(tmp_path):
         model().save(tmp_path / "folder")
     assert caught.value.errno == errno.EISDIR
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OSError, match="pipe': it is no ordinary file") as caught:
+    with pytest.raises(OSError, match="pipe': it is not a regular file") as caught:
         model().save(tmp_path / "pipe")
     assert caught.value.errno == errno.EINVAL
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
@@ -218,7 +218,7 @@ def test_an_error_while_writing(saved, problem):
         raise problem
 
     with pytest.raises(type(problem)):
-        write_whole(saved / "model.hdf5", save, "test")
+        write_atomic(saved / "model.hdf5", save, "test")
     assert value_in(saved / "model.hdf5") == 1.0
     assert leftovers(saved) == []
 
@@ -229,10 +229,10 @@ def test_an_error_while_writing(saved, problem):
 @pytest.mark.parametrize(
     ("error", "reason", "remedy"),
     [
-        (OSError("it is odd"), "it is odd", "choose another place"),
-        (OSError(), "OSError", "choose another place"),
+        (OSError("it is odd"), "it is odd", "choose another path"),
+        (OSError(), "OSError", "choose another path"),
         (PermissionError(errno.EACCES, "no"), "no", "make the folder writable, or choose another"),
-        (OSError(errno.EIO, "broken disk"), "broken disk", "choose another place"),
+        (OSError(errno.EIO, "broken disk"), "broken disk", "choose another path"),
     ],
 )
 def test_the_reason_and_the_remedy(tmp_path, error, reason, remedy):
@@ -242,10 +242,10 @@ def test_the_reason_and_the_remedy(tmp_path, error, reason, remedy):
         raise error
 
     message = (
-        rf"^\[me\] cannot write '{path}': {reason}\. What was there .* as it was; {remedy}.*\.$"
+        rf"^\[me\] cannot write '{path}': {reason}\. An old file is unchanged; {remedy}.*\.$"
     )
     with pytest.raises(type(error), match=message) as caught:
-        write_whole(path, save, "me")
+        write_atomic(path, save, "me")
     assert caught.value.errno == error.errno
 
 
@@ -277,7 +277,7 @@ def test_file_systems_without_permissions_or_open_folders(tmp_path, monkeypatch)
 
     monkeypatch.setattr(whole_files.os, "open", opened)
     monkeypatch.setattr(Path, "chmod", refuse)
-    write_whole(tmp_path / "file", lambda stream: stream.write(b"new"), "me")
+    write_atomic(tmp_path / "file", lambda stream: stream.write(b"new"), "me")
     assert (tmp_path / "file").read_bytes() == b"new"
 
 
@@ -289,7 +289,7 @@ def test_the_temporary_file_is_never_more_open_than_the_file(saved):
     def save(stream):
         modes.extend(stat.S_IMODE(file.stat().st_mode) for file in leftovers(saved))
 
-    write_whole(path, save, "test")
+    write_atomic(path, save, "test")
     assert modes == [0o600]
 
 
@@ -322,7 +322,7 @@ def test_the_disk_has_the_file_before_it_gets_its_name(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", noted_fsync)
     monkeypatch.setattr(Path, "replace", noted_replace)
-    write_whole(tmp_path / "x", lambda stream: stream.write(b"hello"), "test")
+    write_atomic(tmp_path / "x", lambda stream: stream.write(b"hello"), "test")
     assert steps == ["sync 5", "replace", "sync folder"]
 
 
@@ -350,9 +350,9 @@ def test_leftovers_are_swept_and_what_is_being_written_is_not(tmp_path):
     def save(stream):
         assert not (tmp_path / ".nn-dead.tmp").exists()
         stream.write(b"outer")
-        write_whole(tmp_path / "inner", lambda stream: stream.write(b"inner"), "test")
+        write_atomic(tmp_path / "inner", lambda stream: stream.write(b"inner"), "test")
 
-    write_whole(tmp_path / "outer", save, "test")
+    write_atomic(tmp_path / "outer", save, "test")
     assert (tmp_path / "outer").read_bytes() == b"outer"
     assert (tmp_path / "inner").read_bytes() == b"inner"
     assert sorted(path.name for path in tmp_path.iterdir()) == [
@@ -371,7 +371,7 @@ def test_a_file_taken_for_a_leftover_before_it_was_locked(tmp_path, monkeypatch)
         return lock(handle, wait)
 
     monkeypatch.setattr(whole_files, "_lock", slow_lock)
-    write_whole(tmp_path / "x", lambda stream: stream.write(b"hello"), "test")
+    write_atomic(tmp_path / "x", lambda stream: stream.write(b"hello"), "test")
     assert len(taken) == 1
     assert (tmp_path / "x").read_bytes() == b"hello"
     assert leftovers(tmp_path) == []
@@ -496,7 +496,7 @@ def test_a_state_that_no_file_can_hold_is_an_error_at_the_first_checkpoint(tmp_p
     keep = callbacks.ModelCheckpoint(tmp_path / "x.npz", save_best_only=False, save_state=True)
     diary = Diary([])
     diary.get_state = lambda: {"text": {1, 2}}
-    with pytest.raises(TypeError, match="must hold numbers, texts and lists, got set"):
+    with pytest.raises(TypeError, match="must hold numbers, strings and lists, got set"):
         fit(keep, 3, diary)
 
 

@@ -307,7 +307,7 @@ def test_the_length_of_json(monkeypatch, tmp_path):
         io._parse("[1, 2, 345]", tmp_path)
     (tmp_path / "weights.json").write_text("[1, 2, 3, 4, 5, 6, 7]")
     with pytest.raises(io.FileFormatError, match=r"weights\.json' holds 11 characters of JSON"):
-        io.read_layers_beside(tmp_path / "weights.hdf5")  # and is not read to its end
+        io.read_layers_json(tmp_path / "weights.hdf5")  # and is not read to its end
 
 
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}"), ('[{"a":', "}]")])
@@ -355,8 +355,8 @@ def test_an_error_without_a_word_is_named_by_its_kind(monkeypatch, tmp_path):
 
 def test_what_json_cannot_write():
     message = (
-        r"^\[io\] a configuration or a state must hold numbers, texts and lists, got complex 1j: "
-        r"return from to_config\(\) what JSON can write, and from get_state\(\) that or arrays\.$"
+        r"^\[io\] a configuration or a state must hold numbers, strings and lists, got complex 1j: "
+        r"to_config\(\) must return what JSON can write, and get_state\(\) that or arrays\.$"
     )
     with pytest.raises(TypeError, match=message):
         io._plain(1j)

@@ -26,7 +26,7 @@ def convnet():
         [
             nn.Conv2D(3, 3, activation="relu", input_shape=(1, 8, 8), name="first"),
             nn.BatchNorm2D(),
-            nn.Residual([nn.Conv2D(3, 3), nn.BatchNorm2D()]),
+            nn.Residual([nn.Conv2D(3, 3, use_bias=False), nn.BatchNorm2D()]),
             nn.Sequential([nn.MaxPool2D(), nn.Dropout(0.1)]),
             nn.Flatten(),
             nn.WeightNorm(nn.Dense(4, activation="tanh")),

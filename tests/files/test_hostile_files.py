@@ -383,7 +383,7 @@ def test_every_truncation(path, tmp_path):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
 def test_a_pipe(tmp_path):
     os.mkfifo(tmp_path / "model.hdf5")
-    refused(tmp_path / "model.hdf5", "is no ordinary file")
+    refused(tmp_path / "model.hdf5", "is not a regular file")
     with pytest.raises(IsADirectoryError):
         nn.Model.load(tmp_path)
 

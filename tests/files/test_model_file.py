@@ -324,7 +324,7 @@ def test_a_config_that_json_cannot_write_says_so(tmp_path):
 
     model = nn.Model([Odd()])
     model.build((None, 2))
-    with pytest.raises(TypeError, match=r"return from to_config\(\) what JSON can write"):
+    with pytest.raises(TypeError, match=r"to_config\(\) must return what JSON can write"):
         model.save(tmp_path / "model.hdf5")
     assert list(tmp_path.iterdir()) == []
 
@@ -402,7 +402,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(saved, monkeypatch):
         stream.write(b"half of it")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(io, "_write_hdf5", full)
+    monkeypatch.setattr("nn.files.hdf5.write", full)
     with pytest.raises(OSError, match="No space left"):
         model.save(path)
     assert path.read_bytes() == before

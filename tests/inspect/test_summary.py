@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import nn
 from nn import text
-from nn.inspect import summary as overview
+from nn.inspect.summary import summarize
 
 
 def test_summary_of_a_small_network():
@@ -68,7 +68,7 @@ def test_summary_of_a_model_that_is_not_built_and_of_none():
 
 def test_memory_in_float64_is_twice_that_in_float32():
     def look(dtype):
-        return overview.look(nn.Model([nn.Dense(7, input_shape=(3,))], dtype=dtype))
+        return summarize(nn.Model([nn.Dense(7, input_shape=(3,))], dtype=dtype))
 
     one, two = look("float32"), look("float64")
     assert (one.parameter_bytes, one.output_bytes) == (4 * 28, 4 * 7)
@@ -81,7 +81,7 @@ def test_outputs_are_those_that_the_layers_really_make():
     with nn.observe(model, on_output=lambda name, layer, y: made.append((layer, y))):
         model.forward(np.zeros((1, 3, 8, 8), dtype=np.float32))
     outputs = sum(array.nbytes for layer, array in made if not isinstance(layer, nn.Sequential))
-    assert overview.look(model).output_bytes == outputs
+    assert summarize(model).output_bytes == outputs
 
 
 def test_repr_in_one_line_and_in_several():

@@ -259,6 +259,16 @@ def test_max_pooling_by_two_of_many_channels(channels, dtype, rng):
     np.testing.assert_array_equal(ours, reference.max_pool2d_grad(grad, index, *geometry))
 
 
+def test_max_pooling_of_infinities_stays_on_the_image():
+    """A window of -inf has its maximum on the image: its gradient goes to one of its pixels."""
+    x = np.full((1, 1, 4, 4), -np.inf)
+    geometry = ((2, 2), (2, 2), ((1, 1), (1, 1)))
+    y, index = compiled.max_pool2d(x, *geometry)
+    assert np.isneginf(y).all()
+    dx = compiled.max_pool2d_grad(np.arange(1.0, 10.0).reshape(y.shape), index, x.shape, *geometry)
+    assert dx[0, 0].tolist() == [[1, 2, 0, 3], [4, 5, 0, 6], [0, 0, 0, 0], [7, 8, 0, 9]]
+
+
 @pytest.mark.parametrize("pool", [2, 3])
 def test_max_pooling_lets_nan_through(pool):
     for cell in range(pool * pool):

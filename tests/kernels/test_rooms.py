@@ -68,13 +68,15 @@ for name, pool in POOLS.items():
     add_pooling(name, pool)
 
 
+LARGE = (4, 3, 50, 60)  # `tuned` computes formulas of large arrays in pieces
+
+
 def add_formula(formula, parameters):
     arguments = (formula, parameters)
-    small, large = (5, 3, 2, 4), (4, 3, 50, 60)  # `tuned` computes large arrays in pieces
-    for shape in (small, large):
+    for shape in ((5, 3, 2, 4), LARGE):
         name = f"{formula.name} of {shape[3]}"
         CASES[f"activate {name}"] = lambda d, s=shape: (3 * d(*s), *arguments)
-        CASES[f"activate {name}, keep nothing"] = lambda d, s=shape: (d(*s), *arguments, False)
+        CASES[f"activate {name} alone"] = lambda d, s=shape: (d(*s), *arguments, False)
         CASES[f"activate_grad {name}"] = lambda d, s=shape: (
             d(*s), reference.activate(3 * d(*s), *arguments)[1], *arguments
         )  # fmt: skip
@@ -122,7 +124,6 @@ def test_every_kernel_has_a_case():
     assert {kernel_of(case) for case in CASES} == set(dispatch.TABLE)
     for name in dispatch.TABLE:
         assert getattr(kernels, name).__doc__ == getattr(reference, name).__doc__
-        assert name in kernels.__all__
 
 
 # ------------------------------------------------------------------------------- the rooms
@@ -134,7 +135,7 @@ BACKENDS = [
     pytest.param(case, room, place, id=f"{room}-{place}-{case}")
     for case in CASES
     for room, module in ROOMS.items()
-    if hasattr(module, kernel_of(case))
+    if hasattr(module, kernel_of(case)) and not (room != "tuned" and f"of {LARGE[3]}" in case)
     for place in PLACES[room]
 ] + [
     pytest.param(case, "gpu", "gpu", id=f"gpu-gpu-{case}", marks=pytest.mark.gpu)

@@ -17,35 +17,42 @@ SAME = ((1, 1), (1, 1))
 
 @pytest.fixture
 def parts(monkeypatch):
-    """The number of parts of each piece of work, BLAS held to one thread meanwhile."""
+    """The number of parts of each piece of work, with whether BLAS was held to one thread."""
     found, run = [], threads.run
 
     def count(*arguments, **options):
-        assert options["blas"] is True  # its threads would get in the way of ours
-        found.append(run(*arguments, **options))
-        return found[-1]
+        found.append((run(*arguments, **options), options.get("blas", False)))
+        return found[-1][0]
 
     monkeypatch.setattr(threads, "run", count)
     return found
 
 
 @pytest.mark.parametrize(
-    ("call", "most"),
+    ("call", "most", "blas"),
     [
         # 8 * 64 * 64 multiplications a row: 1,024 of them make 2**25, and one more a part
-        (lambda n, d: tuned.matmul(d(n, 64), d(64, 64)), 1025),
+        (lambda n, d: tuned.matmul(d(n, 64), d(64, 64)), 1025, True),
         # a tile of one sample takes 16 * 16 * 8 * (32 * 9) multiplications: 56 make less than 2**25
-        (lambda n, d: tuned.conv2d(d(n, 32, 16, 16), d(8, 32, 3, 3), None, ONE, SAME), 57),
+        (lambda n, d: tuned.conv2d(d(n, 32, 16, 16), d(8, 32, 3, 3), None, ONE, SAME), 57, True),
         # 32 * 32 * 32 numbers a sample: 32 of them make 2**20
-        (lambda n, d: tuned.max_pool2d(d(n, 32, 32, 32), (2, 2), (2, 2), NONE), 33),
+        (lambda n, d: tuned.max_pool2d(d(n, 32, 32, 32), (2, 2), (2, 2), NONE), 33, False),
     ],
 )
-def test_how_much_work_is_worth_a_second_thread(call, most, parts, monkeypatch):
+def test_how_much_work_is_worth_a_second_thread(call, most, blas, parts, monkeypatch):
     monkeypatch.setattr(threads, "NUM_THREADS", 2)
     monkeypatch.setattr(tiles, "_TILE_BYTES_CPU", 16 * 16 * 288 * 4)  # a sample
     for size in (2 * most - 1, 2 * most):
         call(size, lambda *shape: np.ones(shape, dtype="float32"))
-    assert parts == [1, 2]
+    assert parts == [(1, blas), (2, blas)]
+
+
+@pytest.mark.parametrize(("rows", "blas"), [(64, False), (65, True)])
+def test_blas_is_held_to_one_thread_if_it_would_start_more(rows, blas, parts):
+    """From 2**18 multiplications on; 64 rows make so many."""
+    tuned.matmul(np.ones((rows, 64)), np.ones((64, 64)))
+    tuned.conv2d(np.ones((1, 64, 1, rows)), np.ones((64, 64, 1, 1)), None)
+    assert parts == [(1, blas)] * 2
 
 
 # ----------------------------------------------------------------------------------- memory

@@ -433,7 +433,7 @@ def test_finish_step_by_hand():
     assert model.optimizer.iterations == 1
 
 
-def test_fit_begins_without_what_waits_from_before():
+def test_fit_discards_gradients_accumulated_before():
     x, y = data()
     model, fresh = compiled(gradient_accumulation_steps=4), compiled(gradient_accumulation_steps=4)
     model.train_step(x, y)
@@ -593,7 +593,7 @@ def test_a_file_saved_amid_a_step_goes_on(suffix, tmp_path):
     assert (model.accumulator.batches, model.accumulator.samples) == (1, 8)
     early, expected = nn.Model.load(tmp_path / f"model.{suffix}"), copy.deepcopy(straight)
     for each in (early, expected):
-        each.finish_step()  # nobody has told the loaded optimizer any names yet
+        each.finish_step()  # the loaded optimizer has no names yet
     assert early.optimizer.iterations == 2
     assert_same(early, expected)
     for k in range(2):

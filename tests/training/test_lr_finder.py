@@ -125,7 +125,7 @@ def test_the_suggestion_learns_and_a_hundredfold_rate_does_not():
     assert losses[1] < losses[2]
 
 
-def test_no_suggestion_where_nothing_falls():
+def test_no_suggestion_if_no_loss_falls():
     model = nn.Model([nn.Dense(2, input_shape=(6,), trainable=False)], seed=0)
     model.compile("mse", "sgd")
     x = np.ones((10, 6), dtype="float32")

@@ -241,16 +241,16 @@ def test_a_callback_of_the_users_goes_on_with_its_state(suffix, tmp_path):
         np.testing.assert_array_equal(ours.sums["0_Dense_W"], theirs.sums["0_Dense_W"])
 
 
-def test_a_callback_that_is_missing_is_warned_of(tmp_path):
+def test_a_missing_callback_is_warned_of(tmp_path):
     settings = {"batch_size": BATCH, "verbose": 0}
     keep = [saving_at(tmp_path / "1.npz"), cb.LayerStats(), Remembers()]
     small().fit(*data(), callbacks=keep, **settings)
     with pytest.warns(
         UserWarning, match="the callback Remembers, which is not among those"
-    ) as told:
+    ) as caught:
         small().fit(*data(), epochs=2, resume=tmp_path / "1.npz", **settings)
-    assert len(told) == 1  # a checkpoint and figures change nothing in the training
-    assert told[0].filename == __file__
+    assert len(caught) == 1  # a checkpoint and figures change nothing in the training
+    assert caught[0].filename == __file__
 
 
 def test_early_stopping_brings_back_weights_of_before_the_file(tmp_path):
@@ -435,16 +435,16 @@ def test_the_last_step_of_an_epoch_is_taken_with_its_own_rate(tmp_path):
     assert resumed.history == whole.history
 
 
-def test_gradients_of_layers_that_are_frozen_now_are_said_to_be_left_out(tmp_path):
+def test_gradients_of_layers_that_are_frozen_now_are_left_out_with_a_warning(tmp_path):
     settings = {"batch_size": BATCH, "verbose": 0}
     model, resumed = (small(gradient_accumulation_steps=2) for _ in range(2))
     model.layers[0].trainable = False
     model.fit(*data(), callbacks=saving_at(tmp_path / "{batch}.npz", 1), **settings)
     resumed.fit(*data(), resume=tmp_path / "2.npz", **settings)  # none waits
     says = r"1\.npz' holds gradients that wait .* of other layers"
-    with pytest.warns(UserWarning, match=says) as told:
+    with pytest.warns(UserWarning, match=says) as caught:
         resumed.fit(*data(), resume=tmp_path / "1.npz", **settings)
-    assert told[0].filename == __file__
+    assert caught[0].filename == __file__
 
 
 def test_a_clock_goes_on_where_no_batch_of_the_epoch_is_left(tmp_path):
@@ -482,7 +482,7 @@ def test_gradients_that_wait_make_a_step_where_fewer_batches_are_to_wait(steps, 
 
 
 def damaged(path, change):
-    """Write a file anew after a change of what it says of the training."""
+    """Change the training state in a file."""
     content = nn.io.read(path)
     change(content)
     nn.io.write(path, content)
@@ -521,7 +521,7 @@ def test_a_damaged_state_is_an_error_that_names_file_and_place(says, tmp_path):
     with pytest.raises(nn.io.FileFormatError, match=r"2\.npz") as caught:
         train(resume=tmp_path / "2.npz")
     assert says in str(caught.value)
-    assert len(ended) == 1  # as callbacks were not told of the beginning either
+    assert len(ended) == 1  # as on_train_begin was not called either
 
 
 def ended_callback(ended):
@@ -590,7 +590,7 @@ LATE_DAMAGES = {
 
 @pytest.mark.parametrize("what", LATE_DAMAGES)
 def test_a_file_that_is_refused_leaves_the_model_as_it_was(what, tmp_path):
-    """Nothing is taken from a file before all of it has been looked at."""
+    """Nothing is loaded from a file before all of it has been checked."""
 
     def train(model, **more):
         stopping = [cb.EarlyStopping("loss"), cb.ModelCheckpoint(tmp_path / "best.npz", "loss")]
@@ -612,7 +612,7 @@ def test_a_file_that_is_refused_leaves_the_model_as_it_was(what, tmp_path):
         np.testing.assert_equal(after[name], value, err_msg=name)
 
 
-def test_a_file_of_an_epochs_end_is_looked_at_as_well(tmp_path):
+def test_a_file_of_an_epochs_end_is_checked_as_well(tmp_path):
     settings = {"callbacks": [cb.EarlyStopping("loss"), saving_at(tmp_path / "1.npz")]}
     small().fit(*data(), verbose=0, **settings)
     damaged(tmp_path / "1.npz", lambda c: c.training["callbacks"][0]["state"].update(wait=None))
@@ -623,7 +623,7 @@ def test_a_file_of_an_epochs_end_is_looked_at_as_well(tmp_path):
     np.testing.assert_equal(everything_of(model), before)
 
 
-def test_names_that_a_model_has_are_not_asked_again(tmp_path):
+def test_class_names_of_the_model_are_kept_by_a_resume(tmp_path):
     """They may be those of another number of classes, given before the model was built."""
     small().fit(*data(), callbacks=saving_at(tmp_path / "1.npz"), verbose=0)
     model = nn.Model([nn.Dense(3), nn.Dropout(0.5), nn.Dense(3)], seed=0)
@@ -633,8 +633,8 @@ def test_names_that_a_model_has_are_not_asked_again(tmp_path):
     assert (model.epoch, model.class_names) == (2, ["cat", "dog"])
 
 
-def test_gradients_of_before_do_not_wait_for_a_resumed_step(tmp_path):
-    """The file holds none that wait; what the model had of another training is not to be added."""
+def test_accumulated_gradients_are_discarded_by_a_resume(tmp_path):
+    """The file holds none; those of another training must not be added."""
     settings = {"batch_size": BATCH, "verbose": 0}
     keep = saving_at(tmp_path / "2.npz", 2)
     whole = small(gradient_accumulation_steps=2)

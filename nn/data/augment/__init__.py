@@ -1,13 +1,13 @@
-"""Augmentation: training images changed at random, anew each time they are shown.
+"""Augmentation: random changes of training images, different in every epoch.
 
-A network that never sees the same image twice cannot learn it by heart. Each augmentation is
-a small object that is called as `augment(x, rng)` with a batch of images (N, C, H, W), floats
-in [0, 1], and the generator that it draws from; every image of the batch gets a draw of its
-own. `Model.fit(augment=...)` and `Dataset.batches(augment=...)` call it on the threads that
-prepare the batches. Any function of the same form does as well as these.
+A network that never sees the same image twice cannot memorize it. Each augmentation is a small
+object that is called as `augment(x, rng)` with a batch of images (N, C, H, W), floats in [0, 1],
+and a random generator; every image of the batch is changed by its own random numbers.
+`Model.fit(augment=...)` and `Dataset.batches(augment=...)` call it on the threads that prepare the
+batches. Any function with these arguments can be used as well.
 
-`base` has what all share, `Compose` and `expand`; `geometry` moves pixels to other places;
-`pixels` changes their values.
+`base` has the base class, `Compose` and `expand`; `geometry` moves pixels; `pixels` changes their
+values.
 
 >>> import numpy as np
 >>> from nn.data import Dataset, augment

@@ -1,7 +1,6 @@
-"""What all augmentations share; several in a row; and a set made larger by them.
+"""The base class of augmentations, a composition of several, and datasets enlarged by them.
 
-`Augmentation` looks at the batch once, so that the classes in `geometry` and `pixels` are their
-own arithmetic alone.
+`Augmentation` checks the batch, so the classes in `geometry` and `pixels` have only arithmetic.
 """
 
 from collections.abc import Iterable
@@ -20,8 +19,8 @@ _ROWS_AT_ONCE = 256  # samples that `expand` augments at a time
 class Augmentation:
     """Base of the augmentations: `augment(x, rng)` checks the batch and calls `change`.
 
-    A subclass keeps its arguments under their own names, which `repr` shows, and defines
-    `change(x, rng)`, which returns the new images and leaves `x` as it is.
+    A subclass stores its arguments as attributes, which `repr` shows, and defines
+    `change(x, rng)`, which returns new images and does not change `x`.
 
     Attributes
     ----------
@@ -40,14 +39,14 @@ class Augmentation:
     mixes_labels = False
 
     def __call__(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the batch with every image changed by a draw of its own.
+        """Return the batch with every image changed at random.
 
         Parameters
         ----------
         x
             Images (N, C, H, W), floats in [0, 1], of any strides. They are not changed.
         rng
-            Where the draws come from.
+            The random generator.
 
         Returns
         -------
@@ -57,7 +56,7 @@ class Augmentation:
         Raises
         ------
         ValueError
-            For another shape, integers in place of floats, or no generator.
+            If the shape is another, `x` has integers, or `rng` is not a generator.
         """
         owner = type(self).__name__
         check_floats(owner, x)
@@ -77,7 +76,7 @@ class Augmentation:
 
 
 class Compose(Augmentation):
-    """Several augmentations, one after the other.
+    """Apply several augmentations, one after the other.
 
     Parameters
     ----------
@@ -87,7 +86,7 @@ class Compose(Augmentation):
     Raises
     ------
     ValueError
-        For something else.
+        If one of them is neither.
 
     Examples
     --------
@@ -107,11 +106,11 @@ class Compose(Augmentation):
 
     @property
     def mixes_labels(self) -> bool:  # type: ignore[override]
-        """Whether one of them does, so that all are called with labels."""
+        """Whether one of them mixes labels, so that all are called with them."""
         return any(getattr(transform, "mixes_labels", False) for transform in self.transforms)
 
     def __call__(self, x: Any, *y_and_rng: Any) -> Any:
-        """Return x after all of them; called as `(x, y, rng)`, x and y, where labels are mixed."""
+        """Return x after all of them; if labels are mixed, called as `(x, y, rng)`, x and y."""
         form = "(x, y, rng)" if self.mixes_labels else "(x, rng)"
         if len(y_and_rng) != 1 + self.mixes_labels:
             raise TypeError(
@@ -125,10 +124,10 @@ class Compose(Augmentation):
 
 
 def expand(dataset: Dataset, augment: Augment, factor: int, seed: int | None = None) -> Dataset:
-    """Return a larger dataset: all samples as they are, and then augmented copies of them.
+    """Return a larger dataset: all samples unchanged, followed by augmented copies of them.
 
-    A network is better off with `fit(augment=...)`, which draws anew in every epoch and takes no
-    memory. A larger set is for methods that want all samples at once, and for small sets.
+    For training a network, `fit(augment=...)` is better: it takes no memory, and every epoch has
+    other images. A larger set is for methods that need all samples at once, and for small sets.
 
     Parameters
     ----------
@@ -137,9 +136,9 @@ def expand(dataset: Dataset, augment: Augment, factor: int, seed: int | None = N
     augment
         An augmentation that keeps the shape of the images and does not mix labels.
     factor
-        How many times as large the new set is; `factor - 1` copies are augmented.
+        How many times as large the new set is; `factor - 1` augmented copies are added.
     seed
-        Fixes the draws; None takes the next seed of `nn.seed`.
+        Seed of the random numbers; None takes the next one of `nn.seed`.
 
     Returns
     -------
@@ -150,7 +149,7 @@ def expand(dataset: Dataset, augment: Augment, factor: int, seed: int | None = N
     Raises
     ------
     ValueError
-        For a wrong argument, or an augmentation that changes shapes or labels.
+        If an argument is wrong, or the augmentation changes shapes or labels.
 
     Examples
     --------
@@ -193,7 +192,7 @@ def _kept_dtype(stored: np.dtype, dtype: np.dtype) -> np.dtype:
 
 
 def _as_stored(x: np.ndarray, stored: np.dtype) -> np.ndarray:
-    """Return augmented floats as they are kept: 0 to 255, rounded, where the set holds bytes."""
+    """Return augmented floats as they are stored: 0 to 255, rounded, if the set has bytes."""
     return np.rint(x.clip(0, 1) * 255) if stored == np.uint8 else x
 
 
@@ -205,7 +204,7 @@ def _repeated(rows: np.ndarray | None, factor: int) -> np.ndarray | None:
 
 
 def check_floats(owner: str, x: Any) -> None:
-    """Raise where `x` is not an array of floats with samples along its first axis."""
+    """Raise unless `x` is an array of floats with samples along its first axis."""
     if not isinstance(x, np.ndarray) or x.ndim == 0:
         raise checks.error(owner, "x", "must be a NumPy array with a batch axis", type(x))
     if x.dtype.kind != "f":
@@ -216,7 +215,7 @@ def check_floats(owner: str, x: Any) -> None:
 
 
 def check_rng(owner: str, rng: Any) -> None:
-    """Raise where `rng` is not a generator."""
+    """Raise unless `rng` is a generator."""
     if not isinstance(rng, np.random.Generator):
         raise checks.error(owner, "rng", "must be a numpy.random.Generator", rng)
 
@@ -224,7 +223,7 @@ def check_rng(owner: str, rng: Any) -> None:
 def as_range(
     owner: str, argument: str, value: Any, centre: float, minimum: float = -np.inf
 ) -> tuple[float, float]:
-    """Return what a value is drawn from: a pair (low, high), or a number either side of `centre`.
+    """Return the range to draw from: a pair (low, high), or `centre` minus and plus a number.
 
     Examples
     --------
@@ -256,7 +255,7 @@ def draw(rng: np.random.Generator, bounds: tuple[float, float], x: np.ndarray) -
 
 
 def copied(x: np.ndarray) -> np.ndarray:
-    """Return a copy of x in the same order of memory."""
+    """Return a copy of x in the same memory layout."""
     out = memory.empty_like(x)
     out[...] = x
     return out

@@ -1,12 +1,12 @@
-"""Pixels moved to other places: flips, crops, turns, affine maps and elastic distortions.
+"""Augmentations that move pixels: flips, crops, rotations, affine maps and elastic distortions.
 
-Flips, crops and quarter turns copy pixels as they are. The others ask, for each pixel of the new
-image, from which place of the old one it comes; such a place lies between pixels, and its
-value is interpolated from the four around it. All images of a batch are done at once: the
-places are two arrays (N, H, W), of rows and of columns, which `sample_bilinear` reads out.
+Flips, crops and rotations by 90 degrees copy pixels. The others compute, for each pixel of the new
+image, the position in the old one that it comes from; a position is between pixels, and its value
+is interpolated from the four around it. All images of a batch are processed at once: the positions
+are two arrays (N, H, W), rows and columns, from which `sample_bilinear` interpolates.
 
 Rows are counted downward and columns to the right, from 0; angles are in degrees, and positive
-ones turn counter-clockwise, as `numpy.rot90` does.
+ones rotate counter-clockwise, as in `numpy.rot90`.
 """
 
 import math
@@ -23,12 +23,12 @@ _PADDING_MODES = ("constant", "edge", "reflect", "symmetric")
 
 
 class RandomFlip(Augmentation):
-    """Mirror images left to right, top to bottom, or both.
+    """Flip images left to right, top to bottom, or both.
 
     Parameters
     ----------
     mode
-        'horizontal', 'vertical', or 'horizontal_and_vertical', which draws for each on its own.
+        'horizontal', 'vertical', or 'horizontal_and_vertical', which draws for each of the two.
     p
         Probability of a flip, in [0, 1].
 
@@ -45,17 +45,17 @@ class RandomFlip(Augmentation):
         self.p = checks.fraction("RandomFlip", "p", p, include_one=True)
 
     def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the images, some of them mirrored."""
+        """Return the images, some of them flipped."""
         out = copied(x)
         for axis in _MODES[self.mode]:
-            mirrored = np.flip(out, axis)  # a view
+            flipped = np.flip(out, axis)  # a view
             for index in np.flatnonzero(rng.random(len(x)) < self.p):
-                out[index] = mirrored[index]
+                out[index] = flipped[index]
         return out
 
 
 class RandomCrop(Augmentation):
-    """Cut a piece out of each image at a random place, after padding the image.
+    """Crop each image at a random position, after padding it.
 
     `RandomCrop(32, padding=4)` shifts images of 32 x 32 by up to 4 pixels: the usual
     augmentation of CIFAR-10 (He et al. 2016, "Deep residual learning for image recognition",
@@ -76,7 +76,7 @@ class RandomCrop(Augmentation):
     Raises
     ------
     ValueError
-        For a wrong argument; at the call, where the piece is larger than the padded image.
+        If an argument is wrong; at the call, if the crop is larger than the padded image.
 
     Examples
     --------
@@ -96,7 +96,7 @@ class RandomCrop(Augmentation):
         self.fill = checks.fraction("RandomCrop", "fill", fill, include_one=True)
 
     def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the pieces, (N, C, *size)."""
+        """Return the crops, (N, C, *size)."""
         (height, width), (vertical, horizontal) = self.size, self.padding
         room = x.shape[2] + 2 * vertical - height, x.shape[3] + 2 * horizontal - width
         if min(room) < 0:
@@ -121,9 +121,9 @@ class RandomCrop(Augmentation):
 
 
 class RandomRotate90(Augmentation):
-    """Turn square images by 0, 90, 180 or 270 degrees, each as likely.
+    """Rotate square images by 0, 90, 180 or 270 degrees with equal probability.
 
-    For images without an up and a down: from a microscope, or from above.
+    For images without an upright orientation, as from a microscope or a satellite.
 
     Raises
     ------
@@ -133,13 +133,13 @@ class RandomRotate90(Augmentation):
     Examples
     --------
     >>> x = np.array([[[[1.0, 2.0], [3.0, 4.0]]]])
-    >>> RandomRotate90()(x, np.random.default_rng(5))  # two quarter turns
+    >>> RandomRotate90()(x, np.random.default_rng(5))  # twice 90 degrees
     array([[[[4., 3.],
              [2., 1.]]]])
     """
 
     def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the turned images."""
+        """Return the rotated images."""
         if x.shape[2] != x.shape[3]:
             raise ValueError(
                 f"[RandomRotate90] expects square images, got {x.shape[2]} x {x.shape[3]}: "
@@ -216,7 +216,7 @@ class RandomAffine(Augmentation):
 
 
 class RandomRotation(Augmentation):
-    """Turn images about their centre by a random angle.
+    """Rotate images about their centre by a random angle.
 
     Parameters
     ----------
@@ -238,13 +238,13 @@ class RandomRotation(Augmentation):
         self.fill = checks.fraction("RandomRotation", "fill", fill, include_one=True)
 
     def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the turned images."""
+        """Return the rotated images."""
         angle = np.radians(rng.uniform(*self.degrees, size=len(x)))
         return affine(x, rotations(angle), np.zeros((len(x), 2)), self.fill)
 
 
 class ElasticDistortion(Augmentation):
-    """Bend images as if they were drawn on rubber; made for handwriting.
+    """Distort images elastically, as if drawn on rubber; meant for handwriting.
 
     Every pixel gets a displacement, uniform in -1 to 1 for rows and for columns. The field of
     displacements is smoothed by a Gaussian, so that neighbours move together, and multiplied by
@@ -277,13 +277,13 @@ class ElasticDistortion(Augmentation):
         self.fill = checks.fraction("ElasticDistortion", "fill", fill, include_one=True)
 
     def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the bent images."""
+        """Return the distorted images."""
         n, _, height, width = x.shape
         noise = memory.empty((2, n, height, width), np.float32)
         rng.random(out=noise, dtype=np.float32)
         noise *= 2
         noise -= 1
-        # Down the columns, then along the rows: a Gaussian of two axes is the product of two.
+        # Along the columns, then along the rows: a Gaussian of two axes is a product of two.
         fields = np.matmul(gaussian_matrix(height, self.sigma), noise, out=memory.empty_like(noise))
         fields = np.matmul(fields, gaussian_matrix(width, self.sigma), out=noise)
         fields *= self.alpha
@@ -294,7 +294,7 @@ class ElasticDistortion(Augmentation):
 
 
 def rotations(angle: np.ndarray) -> np.ndarray:
-    """Return the matrices (N, 2, 2) that turn (row, column) counter-clockwise, by radians (N,)."""
+    """Return the matrices (N, 2, 2) that rotate (row, column) counter-clockwise by radians (N,)."""
     cos, sin = np.cos(angle), np.sin(angle)
     return np.array([[cos, -sin], [sin, cos]]).transpose(2, 0, 1)  # (2, 2, N) -> (N, 2, 2)
 
@@ -307,9 +307,9 @@ def shears(angle: np.ndarray) -> np.ndarray:
 
 
 def gaussian_matrix(size: int, sigma: float) -> np.ndarray:
-    """Return the matrix (size, size) that smooths a row of numbers by a Gaussian.
+    """Return the matrix (size, size) that smooths a vector with a Gaussian.
 
-    Its weights sum to 1 but near the ends, where part of the Gaussian lies outside.
+    Its weights sum to 1, except near the ends, as part of the Gaussian is outside.
 
     Examples
     --------
@@ -318,7 +318,7 @@ def gaussian_matrix(size: int, sigma: float) -> np.ndarray:
            [0.106, 0.787, 0.106],
            [0.   , 0.106, 0.787]], dtype=float32)
     """
-    reach = math.ceil(6 * sigma)  # beyond it, weights are nothing in float32
+    reach = math.ceil(6 * sigma)  # beyond it, weights are 0 in float32
     total = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2).sum()
     distance = np.subtract.outer(np.arange(size), np.arange(size))
     return (np.exp(-0.5 * (distance / sigma) ** 2) / total).astype(np.float32)
@@ -345,7 +345,7 @@ def affine(x: np.ndarray, matrices: np.ndarray, shift: np.ndarray, fill: float) 
     start = centre - (inverse @ (centre + shift)[:, :, np.newaxis])[:, :, 0]  # (N, 2)
     of_row = inverse[:, :, :1] * np.arange(height) + start[:, :, np.newaxis]  # (N, 2, H)
     of_col = inverse[:, :, 1:] * np.arange(width)  # (N, 2, W)
-    # Only now to the dtype of the images: these are the large arrays.
+    # Cast to the dtype of the images only now, as these are the large arrays.
     real = np.result_type(x.dtype, np.float32)
     of_row, of_col = of_row.astype(real), of_col.astype(real)
     places = memory.empty((2, *x.shape[:1], height, width), real)
@@ -359,9 +359,9 @@ def affine(x: np.ndarray, matrices: np.ndarray, shift: np.ndarray, fill: float) 
 
 
 def sample_bilinear(x: np.ndarray, rows: np.ndarray, cols: np.ndarray, fill: float) -> np.ndarray:
-    """Return the values of images at places between the pixels.
+    """Return the values of images at positions between the pixels.
 
-    With r and s the fractions of a place's row and column, its value is
+    With r and s the fractional parts of a position's row and column, its value is
 
         (1 - r) ((1 - s) x[i, j] + s x[i, j + 1]) + r ((1 - s) x[i + 1, j] + s x[i + 1, j + 1])
 
@@ -387,7 +387,7 @@ def sample_bilinear(x: np.ndarray, rows: np.ndarray, cols: np.ndarray, fill: flo
     array([[[[0.25, 0.75, 0.  ]]]])
     """
     n, c, height, width = x.shape
-    # Within a frame of one pixel, what lies outside is read from memory as all else is.
+    # With a frame of one pixel, positions outside need no special case.
     flat = framed(x.transpose(1, 0, 2, 3), 1, 1, fill)  # (N, C, H, W) -> (C, N, H+2, W+2)
     flat = flat.reshape(c, -1)  # (C, N, H+2, W+2) -> (C, N*(H+2)*(W+2))
     corner, r = _whole_and_fraction(rows, height)
@@ -407,7 +407,7 @@ def sample_bilinear(x: np.ndarray, rows: np.ndarray, cols: np.ndarray, fill: flo
 
 
 def _whole_and_fraction(places: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the pixel before each place, counted from the frame's, and how far it is beyond."""
+    """Return the pixel before each position, counted from the frame's, and the distance from it."""
     fraction = np.add(places, 1, out=memory.empty_like(places))
     np.clip(fraction, 0, size + 1, out=fraction)
     whole = np.floor(fraction, out=memory.empty_like(places))
@@ -421,12 +421,12 @@ def _whole_and_fraction(places: np.ndarray, size: int) -> tuple[np.ndarray, np.n
 def _read(flat: np.ndarray, index: np.ndarray) -> np.ndarray:
     """Return the elements (C, N, H, W) of each row of `flat`, at the same indices (N, H, W)."""
     values = memory.empty((len(flat), *index.shape), flat.dtype)
-    # Without a mode NumPy would go through a copy of `values`; no index is outside.
+    # Without a mode, NumPy would copy `values`; no index is outside.
     return flat.take(index, axis=1, out=values, mode="clip")
 
 
 def _between(a: np.ndarray, b: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Return `a + share * (b - a)`, in the memory of b; exactly a where the share is 0."""
+    """Return `a + share * (b - a)`, in the memory of b; exactly a if the share is 0."""
     b -= a
     b *= share
     b += a
@@ -434,7 +434,7 @@ def _between(a: np.ndarray, b: np.ndarray, share: np.ndarray) -> np.ndarray:
 
 
 def framed(x: np.ndarray, vertical: int, horizontal: int, fill: float) -> np.ndarray:
-    """Return images with rows of `fill` above and below, and columns at left and right."""
+    """Return images with rows of `fill` above and below, and columns on the left and right."""
     height, width = x.shape[2:]
     shape = (*x.shape[:2], height + 2 * vertical, width + 2 * horizontal)
     out = memory.empty(shape, x.dtype)

@@ -1,4 +1,4 @@
-"""Values of pixels changed where they are: brightness, contrast, saturation, holes and mixtures.
+"""Augmentations of pixel values: brightness, contrast, saturation, holes and mixtures.
 
 Brightness, contrast and saturation are one formula: an image is mixed with another one, black,
 evenly grey or without colours, in the shares `factor` and `1 - factor`. A factor above 1 leads
@@ -13,7 +13,7 @@ from ... import checks
 from ...kernels import memory
 from .base import Augmentation, as_range, check_floats, check_rng, copied, draw
 
-_LUMA = (0.299, 0.587, 0.114)  # how bright red, green and blue look (ITU-R BT.601)
+_LUMA = (0.299, 0.587, 0.114)  # perceived brightness of red, green and blue (ITU-R BT.601)
 
 
 class RandomBrightness(Augmentation):
@@ -42,7 +42,7 @@ class RandomBrightness(Augmentation):
 
 
 class RandomContrast(Augmentation):
-    """Move the pixels of each image away from or toward their mean, and clip to [0, 1].
+    """Move the pixels of each image away from their mean or toward it, and clip to [0, 1].
 
     Every channel has its own mean, as in Keras' RandomContrast:
     `factor * x + (1 - factor) * mean`.
@@ -109,9 +109,9 @@ class RandomSaturation(Augmentation):
 
 
 class Cutout(Augmentation):
-    """Cover a rectangle of each image, so that no single part of it decides.
+    """Set a rectangle of each image to a constant, so that no single part is decisive.
 
-    The centre is any pixel, each as likely, and what would lie outside the image is cut off:
+    The centre is drawn uniformly from all pixels, and the part outside the image is ignored:
     near a border the hole is smaller.
 
     Parameters
@@ -124,7 +124,7 @@ class Cutout(Augmentation):
     Raises
     ------
     ValueError
-        For a wrong argument; at the call, where the hole is larger than the images.
+        If an argument is wrong; at the call, if the hole is larger than the images.
 
     References
     ----------
@@ -213,7 +213,7 @@ class Mixup(Augmentation):
         y
             Integer labels (n,), or targets (n, ...), of which rows may be one-hot.
         rng
-            Where the draws come from.
+            The random generator.
 
         Returns
         -------
@@ -249,7 +249,7 @@ class Mixup(Augmentation):
         if self.num_classes is None:
             raise ValueError(
                 "[Mixup] 'num_classes' must be given for integer labels, got None: they become "
-                "rows (n, num_classes). Targets of a single output are mixed where they are floats."
+                "rows (n, num_classes). Targets of a single output must be floats to be mixed."
             )
         wrong = (y < 0) | (y >= self.num_classes)
         if wrong.any():

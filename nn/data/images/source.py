@@ -16,7 +16,7 @@ from ..batching import prepared
 from .decode import Form, decode, reason, require_pillow
 
 OWNER = "load_image_folder"
-_SUFFIXES = (
+SUFFIXES = (
     *(".bmp", ".gif", ".jpeg", ".jpg", ".pgm"),
     *(".png", ".ppm", ".tif", ".tiff", ".webp"),
 )
@@ -147,7 +147,7 @@ def list_images(folder: Path) -> tuple[list[str], list[ImageFile]]:
     if empty:
         raise ValueError(
             f"[{OWNER}] each class must have images, got none in {_quoted(empty)}: put files "
-            f"with one of the suffixes {', '.join(_SUFFIXES)} into '{folder / empty[0]}', or "
+            f"with one of the suffixes {', '.join(SUFFIXES)} into '{folder / empty[0]}', or "
             "remove the folder."
         )
     listed = [image for images in found for image in images]
@@ -176,7 +176,7 @@ def _images_below(folder: Path, class_name: str, label: int) -> Iterator[ImageFi
                 if real not in seen:
                     seen.add(real)
                     yield from images_in(name)
-            elif entry.name.lower().endswith(_SUFFIXES):
+            elif entry.name.lower().endswith(SUFFIXES):
                 yield _image_file(entry, name, label)
 
     return images_in(class_name)

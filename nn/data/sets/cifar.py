@@ -1,6 +1,6 @@
-"""CIFAR-10 and CIFAR-100: 50,000 + 10,000 colour images of 10 or of 100 kinds of things.
+"""CIFAR-10 and CIFAR-100: 50,000 + 10,000 colour images of 10 or 100 classes.
 
-A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009, chapter 3. A
+A. Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009, chapter 3. An
 image is 3 x 32 x 32 values from 0 to 255: the red ones row by row, then green, then blue.
 https://www.cs.toronto.edu/~kriz/cifar.html has both sets in two layouts with the same images
 in the same order:
@@ -9,8 +9,8 @@ in the same order:
                 the fine one) in a byte each, then the 3,072 values
     Python      a file that Python 2 pickled; `pickles` reads it and runs nothing
 
-Either is read from its folder or from its archive. Files come from elsewhere, so sizes, shapes
-and labels are checked before anything is made of them.
+Either is read from its folder or from its archive. Files may come from strangers, so sizes, shapes
+and labels are checked before they are used.
 """
 
 import os
@@ -32,7 +32,7 @@ _SHAPE = (3, 32, 32)
 _VALUES = 3 * 32 * 32
 _MAX_ROW = 4096  # bytes that an image may take in a Python file, with its label and file name
 
-#: Where the archives are kept; each is asked in turn.
+#: Addresses of the archives; each is tried in turn.
 CIFAR_MIRRORS = (
     "https://www.cs.toronto.edu/~kriz/",
     "https://dataset.bj.bcebos.com/cifar/",
@@ -41,7 +41,7 @@ CIFAR_MIRRORS = (
 
 @dataclass(frozen=True)
 class _Layout:
-    """How the files of a set are named in one layout, and the MD5 sum of its archive."""
+    """Names of the files of a set in one layout, and the MD5 sum of its archive."""
 
     folder: str
     archive: str
@@ -52,7 +52,7 @@ class _Layout:
 
 @dataclass(frozen=True)
 class _Labels:
-    """Where the labels are in either layout, and what they stand for."""
+    """The place of labels in either layout, and the names of their classes."""
 
     column: int
     key: bytes
@@ -61,7 +61,7 @@ class _Labels:
 
 @dataclass(frozen=True)
 class _Set:
-    """A set: its batch files without their endings, and how many images are in each."""
+    """A set: its batch files without their suffixes, and the number of images in each."""
 
     title: str
     command: str
@@ -75,7 +75,7 @@ class _Set:
         return {name + layout.ending: n for name, n in (self.train | self.test).items()}
 
     def max_size(self, layout: _Layout, count: int) -> int:
-        """Return the most bytes that a file of `count` images has: in binary just as many."""
+        """Return the most bytes that a file of `count` images has; a binary file has just these."""
         row = self.label_columns + _VALUES if layout is self.binary else _MAX_ROW
         return count * row
 
@@ -161,7 +161,7 @@ def load_cifar10(path: str | os.PathLike, download: bool = False) -> tuple[Datas
         `cifar-10-binary.tar.gz` or `cifar-10-python.tar.gz` in it, taken in this order; or one
         of these itself.
     download
-        Whether to download the set into the folder where it is not there.
+        Whether to download the set into the folder if it is not there.
 
     Returns
     -------
@@ -172,11 +172,11 @@ def load_cifar10(path: str | os.PathLike, download: bool = False) -> tuple[Datas
     Raises
     ------
     FileNotFoundError
-        Where the set is not there and `download` is false; the message says how to get it.
+        If the set is not there and `download` is false; the message says how to get it.
     OSError
-        Where it cannot be downloaded; ConnectionError where no mirror answers.
+        If it cannot be downloaded; ConnectionError if no mirror answers.
     nn.io.FileFormatError
-        For a file that is damaged or holds something else.
+        If a file is damaged or holds something else.
     """
     checks.path("load_cifar10", "path", path)
     return _load("load_cifar10", CIFAR10, Path(path), _CIFAR10_LABELS, download)
@@ -195,7 +195,7 @@ def load_cifar100(
     labels
         'fine' for the 100 classes, 'coarse' for the 20 groups of five that they make up.
     download
-        Whether to download the set into the folder where it is not there.
+        Whether to download the set into the folder if it is not there.
 
     Returns
     -------
@@ -206,9 +206,9 @@ def load_cifar100(
     Raises
     ------
     ValueError
-        For other `labels`.
+        If `labels` is something else.
     FileNotFoundError, OSError, nn.io.FileFormatError
-        As `load_cifar10` does.
+        As in `load_cifar10`.
     """
     if labels not in _CIFAR100_LABELS:
         raise checks.unknown("load_cifar100", "labels", labels, _CIFAR100_LABELS)
@@ -223,23 +223,23 @@ def download_cifar10(
 ) -> list[Path]:
     """Download CIFAR-10, 170 MB, unpack it and return the paths of its files.
 
-    The archive with the Python layout is taken, which has a second mirror and which other
-    libraries take too. It stays in the folder, and can be deleted. Nothing is downloaded where
-    the archive or the unpacked files are in place.
+    This is the archive with the Python layout, which has a second mirror and which other libraries
+    use too. It stays in the folder, and can be deleted. Nothing is downloaded if the archive or
+    the unpacked files are in place.
 
     Parameters
     ----------
     path
-        The folder, made where it does not exist; the files go into `cifar-10-batches-py` in it.
+        The folder, created if it does not exist; the files go into `cifar-10-batches-py` in it.
     mirrors
-        Addresses to download from, in place of the usual ones.
+        Addresses to download from instead of the usual ones.
     timeout, progress
         As in `download_files`.
 
     Raises
     ------
     ConnectionError, OSError, ValueError
-        As `download_files` does.
+        As in `download_files`.
     """
     return _download(CIFAR10, Path(path), mirrors, timeout, progress)
 
@@ -252,7 +252,7 @@ def download_cifar100(
 ) -> list[Path]:
     """Download CIFAR-100, 169 MB, unpack it and return the paths of its files.
 
-    As `download_cifar10` does; the files go into `cifar-100-python` in the folder.
+    As `download_cifar10`, but the files go into `cifar-100-python` in the folder.
 
     Parameters
     ----------
@@ -262,7 +262,7 @@ def download_cifar100(
     Raises
     ------
     ConnectionError, OSError, ValueError
-        As `download_files` does.
+        As in `download_files`.
     """
     return _download(CIFAR100, Path(path), mirrors, timeout, progress)
 
@@ -322,7 +322,7 @@ def _load(
 
 
 def _find(kind: _Set, path: Path) -> tuple[_Layout, Path] | None:
-    """Return a layout that is whole, and the folder or the archive that holds it."""
+    """Return a complete layout, and the folder or the archive that holds it."""
     layouts = (kind.binary, kind.python)
     for layout in layouts:
         for folder in (path / layout.folder, path):
@@ -336,7 +336,7 @@ def _find(kind: _Set, path: Path) -> tuple[_Layout, Path] | None:
 
 
 def _not_there(owner: str, kind: _Set, path: Path) -> FileNotFoundError:
-    """Return the error for a set that is not there, or of which files are missing."""
+    """Return the error for a set that is not there or not complete."""
     what = f"'{path}' does not hold {kind.title}"
     for layout in (kind.binary, kind.python):
         for folder in (path / layout.folder, path):
@@ -345,13 +345,13 @@ def _not_there(owner: str, kind: _Set, path: Path) -> FileNotFoundError:
                 what = f"'{folder / missing[0]}' does not exist"
     return FileNotFoundError(
         f"[{owner}] {what}: download {kind.title} with `python -m nn.data {kind.command} "
-        f"--dir DIR`, or give the folder that has {kind.binary.folder}, {kind.python.folder} or "
+        f"--dir DIR`, or pass the folder that has {kind.binary.folder}, {kind.python.folder} or "
         "the archive of one of them in it."
     )
 
 
 def _contents(owner: str, kind: _Set, layout: _Layout, place: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield name and content of each batch file, in no certain order."""
+    """Yield name and content of each batch file, in any order."""
     limits = {name: kind.max_size(layout, n) for name, n in kind.batches(layout).items()}
     if place.is_file():
         inside = {f"{layout.folder}/{name}": limit for name, limit in limits.items()}
@@ -390,7 +390,7 @@ def _read_python(
             owner, source, f"must hold an array 'data' of shape {(count, _VALUES)}, got {got}"
         )
     if not isinstance(classes, list) or len(classes) != count or set(map(type, classes)) != {int}:
-        got = f"{len(classes):,} things" if isinstance(classes, list) else "none"
+        got = f"{len(classes):,} items" if isinstance(classes, list) else "none"
         key = labels.key.decode()
         raise _damaged(owner, source, f"must hold a list '{key}' of {count:,} numbers, got {got}")
     return pixels, np.array(classes)
@@ -404,4 +404,4 @@ def _check_labels(owner: str, classes: np.ndarray, source: Path, count: int) -> 
 
 
 def _damaged(owner: str, path: Path, what: str) -> FileFormatError:
-    return FileFormatError(f"[{owner}] '{path}' {what}: delete it and download it anew.")
+    return FileFormatError(f"[{owner}] '{path}' {what}: delete it and download it again.")

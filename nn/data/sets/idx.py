@@ -30,7 +30,7 @@ import numpy as np
 
 from ... import checks
 from ...checks import FileFormatError
-from ...files.atomic import write_whole
+from ...files.atomic import write_atomic
 from ..dataset import Dataset
 
 _DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -169,7 +169,7 @@ def write_idx(path: str | os.PathLike, array: Any) -> None:
         with gzip.GzipFile("", "wb", compresslevel=9, fileobj=packed, mtime=0) as file:
             file.write(content)
         content = packed.getvalue()
-    write_whole(path, lambda stream: stream.write(content), "write_idx")
+    write_atomic(path, lambda stream: stream.write(content), "write_idx")
 
 
 # ------------------------------------------------------------- sets in this format

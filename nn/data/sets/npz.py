@@ -1,4 +1,4 @@
-"""NumPy's archives as data: `.npz` files, as `numpy.savez` and Keras' data sets have them."""
+"""Datasets from `.npz` files, as `numpy.savez` writes them and Keras distributes its sets."""
 
 import os
 import zipfile
@@ -17,11 +17,11 @@ _NPZ_PAIR = ("x_train", "y_train", "x_test", "y_test")
 def load_npz(
     path: str | os.PathLike, max_bytes: int = 1 << 33
 ) -> Dataset | tuple[Dataset, Dataset]:
-    """Return the data in an NPZ file, as `np.savez` writes it and Keras keeps its sets.
+    """Return the data in an NPZ file, as `np.savez` writes it and Keras distributes sets.
 
     Nothing in the file is run: arrays of Python objects, which need pickle, are refused. Images
-    keep their layout; add the axis that grey ones lack with `Dataset(x[:, np.newaxis], y)`, and
-    turn colour ones that end in their channels with `Dataset(x.transpose(0, 3, 1, 2), y)`.
+    keep their layout: add the missing axis of grey ones with `Dataset(x[:, np.newaxis], y)`, and
+    convert colour images with channels last by `Dataset(x.transpose(0, 3, 1, 2), y)`.
 
     Parameters
     ----------
@@ -29,21 +29,21 @@ def load_npz(
         A file with the arrays 'x' and 'y' (or 'x' alone), or with 'x_train', 'y_train', 'x_test'
         and 'y_test'. Others in it are not read.
     max_bytes
-        How much the arrays may take together, unpacked: a small file can unpack to any size.
+        The most bytes of all arrays together, unpacked: a small file can unpack to any size.
 
     Returns
     -------
     dataset or (train, test)
-        By the names in the file.
+        Depending on the names in the file.
 
     Raises
     ------
     FileNotFoundError
-        Where there is no such file.
+        If there is no such file.
     nn.io.FileFormatError
-        For a file that is damaged, holds other names, objects, or more than `max_bytes`.
+        If the file is damaged, holds other names, objects, or more than `max_bytes`.
     TypeError, ValueError
-        For arrays that make no dataset, as `Dataset` does.
+        As in `Dataset`, if the arrays do not form one.
 
     Examples
     --------
@@ -59,7 +59,9 @@ def load_npz(
     with path.open("rb") as stream:
         try:
             arrays = _read_npz(stream, max_bytes)
-        except Exception as error:  # damage makes the library fail in any way at all
+        except MemoryError:
+            raise  # the file may be good
+        except Exception as error:  # a damaged file can make the library fail in any way
             reason = str(error) or type(error).__name__
             raise checks.FileFormatError(f"[load_npz] '{path}': {reason}.") from error
     if "x" in arrays:
@@ -69,7 +71,7 @@ def load_npz(
 
 
 def _read_npz(stream: BinaryIO, max_bytes: int) -> dict[str, np.ndarray]:
-    """Return the arrays of known names in an NPZ file; any exception says what is wrong with it."""
+    """Return the arrays of known names in an NPZ file, or raise any exception if it is bad."""
     with zipfile.ZipFile(stream) as file:
         members = npz.members(file)
         names = [name for name in ("x", "y", *_NPZ_PAIR) if name in members]

@@ -1,10 +1,10 @@
-"""Points in the plane: the data of the first lessons, made in an instant and drawn as an image.
+"""Points in the plane, for first experiments: created in an instant and easy to plot.
 
 Each function returns a `Dataset` of samples (n, 2) in float32 with integer labels (n,), in random
-order. The names are scikit-learn's where it has the set; `noise` moves the points, and with a
-noise of 0 they lie exactly on the formula.
+order. The names are scikit-learn's, if it has the set; `noise` moves the points, which for a
+noise of 0 satisfy the formula exactly.
 
-What they teach, in this order: one neuron separates two `make_blobs`, but never `make_xor` nor
+What they show, in this order: one neuron separates two `make_blobs`, but never `make_xor` nor
 `make_circles`; a hidden layer does; `make_moons` and `make_spirals` ask for more units or layers.
 """
 
@@ -21,7 +21,7 @@ _MOST_ARMS = 10  # of the spirals: an eleventh would lie on the first
 
 
 def make_moons(n_samples: int = 200, noise: float = 0.1, seed: int | None = None) -> Dataset:
-    """Return two half circles that reach into one another, a class each.
+    """Return two interleaving half circles, a class each.
 
     For t evenly spaced from 0 to pi, both ends included:
 
@@ -35,7 +35,7 @@ def make_moons(n_samples: int = 200, noise: float = 0.1, seed: int | None = None
     noise
         Standard deviation of the normal numbers that are added to both coordinates.
     seed
-        An integer of at least 0 that fixes noise and order; None takes the next of `nn.seed`.
+        Seed of noise and order, an integer of at least 0; None takes the next one of `nn.seed`.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def make_moons(n_samples: int = 200, noise: float = 0.1, seed: int | None = None
     Raises
     ------
     ValueError
-        For a number of samples, a noise or a seed that is out of range.
+        If the number of samples, the noise or the seed is out of range.
 
     Examples
     --------
@@ -84,12 +84,12 @@ def make_circles(
     Returns
     -------
     Dataset
-        As `make_moons` does.
+        As for `make_moons`.
 
     Raises
     ------
     ValueError
-        As `make_moons` does, and for a factor that is out of range.
+        As in `make_moons`, and if the factor is out of range.
 
     Examples
     --------
@@ -121,18 +121,18 @@ def make_blobs(
     noise
         Standard deviation of the clouds, scikit-learn's `cluster_std`.
     centers
-        Where the clouds are, (classes, 2); or their number k, which places them evenly on the
-        circle of radius 1, cloud j at the angle 2 pi j / k. (scikit-learn draws the places.)
+        Centers of the clouds, (classes, 2); or their number k, which places them evenly on the
+        circle of radius 1, cloud j at the angle 2 pi j / k. (scikit-learn draws them at random.)
 
     Returns
     -------
     Dataset
-        As `make_moons` does, with as many classes as there are centers.
+        As for `make_moons`, with as many classes as there are centers.
 
     Raises
     ------
     ValueError
-        As `make_moons` does, and for centers that are neither.
+        As in `make_moons`, and if the centers are neither.
 
     Examples
     --------
@@ -155,8 +155,8 @@ def make_xor(n_samples: int = 200, noise: float = 0.3, seed: int | None = None) 
         class 0:  (-1, -1) and (1, 1)
         class 1:  (-1, 1) and (1, -1)
 
-    The class is the exclusive or of the signs, which no straight line separates: one gets three of
-    the four corners right at best. Minsky and Papert, "Perceptrons", MIT Press 1969.
+    The class is the exclusive or of the signs, which no straight line separates: it gets at
+    most three of the four corners right. Minsky and Papert, "Perceptrons", MIT Press 1969.
 
     Parameters
     ----------
@@ -166,12 +166,12 @@ def make_xor(n_samples: int = 200, noise: float = 0.3, seed: int | None = None) 
     Returns
     -------
     Dataset
-        As `make_moons` does.
+        As for `make_moons`.
 
     Raises
     ------
     ValueError
-        As `make_moons` does.
+        As for `make_moons`.
 
     Examples
     --------
@@ -189,7 +189,7 @@ def make_xor(n_samples: int = 200, noise: float = 0.3, seed: int | None = None) 
 def make_spirals(
     n_samples: int = 300, noise: float = 0.2, seed: int | None = None, classes: int = 3
 ) -> Dataset:
-    """Return arms that wind out of the origin, a class each: the spirals of the course CS231n.
+    """Return spiral arms around the origin, a class each, as in the course CS231n.
 
     For the arm j = 0, 1, ... and r evenly spaced from 0 to 1, both ends included:
 
@@ -211,12 +211,12 @@ def make_spirals(
     Returns
     -------
     Dataset
-        As `make_moons` does, with `classes` classes.
+        As for `make_moons`, with `classes` classes.
 
     Raises
     ------
     ValueError
-        As `make_moons` does, and for a number of arms that is out of range.
+        As in `make_moons`, and if the number of arms is out of range.
 
     Examples
     --------
@@ -238,7 +238,7 @@ def make_spirals(
     return _dataset(owner, x, 0.0, rng)
 
 
-# ---------------------------------------------------------------------------- what they share
+# ------------------------------------------------------------------------------- helpers
 
 
 def _generator(owner: str, seed: Any) -> np.random.Generator:
@@ -248,7 +248,7 @@ def _generator(owner: str, seed: Any) -> np.random.Generator:
 
 
 def _sizes(owner: str, n_samples: Any, classes: int) -> list[int]:
-    """Return how many samples each class gets: as many, and the first ones what remains.
+    """Return the number of samples of each class: equal, and one more for the first few.
 
     Examples
     --------
@@ -268,7 +268,7 @@ def _circle(size: int) -> np.ndarray:
 
 
 def _places(owner: str, centers: Any) -> np.ndarray:
-    """Return the centers (classes, 2), where only their number is given those on a circle."""
+    """Return the centers (classes, 2); if only their number is given, on a circle."""
     if checks.is_number(centers):
         return _circle(checks.positive_int(owner, "centers", centers))
     rule = "must be their number or points (classes, 2)"

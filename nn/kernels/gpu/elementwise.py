@@ -6,7 +6,7 @@ from collections.abc import Callable
 from ... import cuda
 from ..formulas import RELU, Formula
 from ..geometry import Array
-from ..tracing import in_cpp, record
+from ..tracing import PARAMETERS, in_cpp, record
 from .fusing import elementwise_kernel, in_memory_order
 
 
@@ -21,7 +21,7 @@ def activate(
 ) -> tuple[Array, Array | None]:
     """See `reference.activate`."""
     xp = cuda.get_array_module(x)
-    names = [f"p{k}" for k in range(len(parameters))]
+    names = PARAMETERS[: len(parameters)]
     inputs = ", ".join(f"T {name}" for name in ("x", *names))
     y, operation = xp.empty_like(x), _in_cpp(formula.function, "y", "x", *names)
     if not (formula.mask and keep):
@@ -41,7 +41,7 @@ def activate_grad(
 ) -> Array:
     """See `reference.activate_grad`."""
     xp = cuda.get_array_module(grad)
-    names = [f"p{k}" for k in range(len(parameters))]
+    names = PARAMETERS[: len(parameters)]
     inputs = ", ".join(
         ["T grad", f"{'bool' if formula.mask else 'T'} kept", *map("T {}".format, names)]
     )

@@ -347,10 +347,10 @@ WRONG_BATCHES = {
     "with label 10": (batch(label=10), "must hold labels from 0 to 9, got 10"),
     "with label -1": (batch(label=-1), "must hold labels from 0 to 9, got -1"),
     "with label 2**31 - 1": (batch(label=2**31 - 1), "from 0 to 9, got 2147483647"),
-    "with labels of text": (batch(label=b"1"), "list 'labels' of 4 numbers, got 4 things"),
+    "with labels of text": (batch(label=b"1"), "list 'labels' of 4 numbers, got 4 items"),
     "with three labels": (
         Writer().dict({b"labels": [1] * 3, b"data": np.zeros((4, 3072), np.uint8)}),
-        "list 'labels' of 4 numbers, got 3 things",
+        "list 'labels' of 4 numbers, got 3 items",
     ),
     "too large": (batch() + bytes(20_000), "has more than 16,384 bytes"),
 }

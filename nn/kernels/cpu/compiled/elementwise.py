@@ -16,14 +16,13 @@ from ... import memory, threads
 from ...compiling import compile_kernel
 from ...formulas import FORMULAS, RELU, Formula
 from ...geometry import Array
-from ...tracing import in_python, record
+from ...tracing import PARAMETERS, in_python, record
 from .. import tuned
-from ..tuned.elementwise import in_memory_order
+from ..tuned.elementwise import flat_views
 from . import sharing
 
-# Names of what a part of a formula is called with, and of the formula's parameters.
+# Names of the arrays that a part of a formula is called with.
 _NAMES = {"function": ("x",), "mask": ("x",), "gradient": ("grad", "kept")}
-_PARAMETERS = ("p0", "p1", "p2", "p3")
 # Functions that NumPy computes in vectors and Numba one by one, and how many other operations of a
 # formula make up for one of them, as its temporary arrays cost NumPy time.
 _SLOW, _MAKE_UP = (np.exp, np.expm1, np.log1p, np.tanh), 20
@@ -41,7 +40,7 @@ def _evaluate(formula, part, values):
 def _evaluation(formula, part, values):
     """Return the function to compile in place of `_evaluate`, with constants of its dtype."""
     names = _NAMES[part.literal_value]
-    names += _PARAMETERS[: len(values) - len(names)]
+    names += PARAMETERS[: len(values) - len(names)]
     steps = record(getattr(FORMULAS[formula.literal_value], part.literal_value), *names)
     lines = [f"({', '.join(names)},) = values", *in_python(steps), f"return {steps[-1].result}"]
     source = "def evaluate(formula, part, values):\n    " + "\n    ".join(lines)
@@ -55,7 +54,7 @@ def _is_faster(formula: Formula, part: str, parameters: int) -> bool:
     """Return whether the compiled loop of a formula's function or gradient is faster than NumPy."""
     if FORMULAS.get(formula.name) is not formula:  # a formula of the user's
         return False
-    steps = record(getattr(formula, part), *_NAMES[part], *_PARAMETERS[:parameters])
+    steps = record(getattr(formula, part), *_NAMES[part], *PARAMETERS[:parameters])
     return len(steps) >= _MAKE_UP * sum(step.operation in _SLOW for step in steps)
 
 
@@ -92,7 +91,7 @@ def activate(
     keep_mask = keep and formula.mask is not None
     y = memory.empty_like(x)  # in the same order of memory
     mask = memory.empty_like(x, bool) if keep_mask else y
-    flat = in_memory_order(x, y, mask)
+    flat = flat_views(x, y, mask)
     if flat is None:
         return tuned.activate(x, formula, parameters, keep)
     numbers = tuple([x.dtype.type(value) for value in parameters])
@@ -108,7 +107,7 @@ def activate_grad(
     if not _is_faster(formula, "gradient", len(parameters)):
         return tuned.activate_grad(grad, kept, formula, parameters)
     dx = memory.empty_like(grad)
-    flat = in_memory_order(grad, kept, dx)
+    flat = flat_views(grad, kept, dx)
     if flat is None:
         return tuned.activate_grad(grad, kept, formula, parameters)
     numbers = tuple([grad.dtype.type(value) for value in parameters])
@@ -163,7 +162,7 @@ def _adam(arrays, numbers, part, lo, hi):
 def dropout(x: Array, kept: Array, rate: float) -> Array:
     """See `reference.dropout`."""
     y = memory.empty_like(x)
-    flat = in_memory_order(x, kept, y)
+    flat = flat_views(x, kept, y)
     if flat is None:
         return tuned.dropout(x, kept, rate)
     threads.run(_dropout, x.size, *flat, x.dtype.type(1 / (1 - rate)), grain=sharing.GRAIN)
@@ -174,7 +173,7 @@ def sgd(
     param: Array, grad: Array, velocity: Array, lr: float, momentum: float, nesterov: bool
 ) -> None:
     """See `reference.sgd`."""
-    flat = in_memory_order(param, grad, velocity)
+    flat = flat_views(param, grad, velocity)
     if flat is None:
         tuned.sgd(param, grad, velocity, lr, momentum, nesterov)
         return
@@ -194,7 +193,7 @@ def adam(
     t: int,
 ) -> None:
     """See `reference.adam`."""
-    flat = in_memory_order(param, grad, m, v)
+    flat = flat_views(param, grad, m, v)
     if flat is None:
         tuned.adam(param, grad, m, v, lr, beta1, beta2, eps, t)
         return

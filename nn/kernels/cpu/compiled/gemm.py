@@ -1,7 +1,7 @@
 """Matrix products and convolutions, compiled: loops around the block of `vectors`.
 
 There are no patches. In a padded channels-last image the KW*C numbers under one row of the
-kernel lie side by side, and the next output's begin stride*C numbers later. So the image
+kernel are adjacent, and the next output's begin stride*C numbers later. So the image
 itself serves as the matrix of patches, whose rows overlap (the idea of MEC, Cho and Brand
 2017, arXiv 1706.06873), and a convolution is a matrix product with unusual steps:
 
@@ -27,15 +27,15 @@ from ...geometry import Array, Padding, Pair
 from .. import tuned
 from .vectors import block_columns, block_rows, multiply_block
 
-# Padded rows of an image that are worked on at a time, in bytes: they are to stay in the
-# second-level cache, with the kernel's weights beside them.
+# Bytes of the padded rows of an image that are processed at a time: they have to stay in the
+# second-level cache, together with the kernel's weights.
 _BAND_BYTES = 1 << 17
 # Bytes after which rows compete for the same places of a first-level cache, and numbers between
 # the rows of a copy that do not.
 _SAME_PLACE, _GAP = 1 << 10, 16
 # Rows of a block of a matrix product; the same for all, so that there is less to compile.
 _ROWS = 8
-# Multiplications that are worth a second thread, which costs 10 to 50 microseconds (`waiting`).
+# Multiplications that are worth a second thread, which costs 10 to 50 microseconds.
 _GRAIN = 1 << 20
 
 
@@ -44,7 +44,7 @@ def _grain(work: int) -> int:
     return 1 + _GRAIN // max(work, 1)
 
 
-def _widened(matrix: Array, width: int) -> Array:
+def _whole_panels(matrix: Array, width: int) -> Array:
     """Return a matrix row by row in memory, columns of zeros added up to a multiple of width."""
     missing = -matrix.shape[1] % width
     if missing:
@@ -110,7 +110,7 @@ def _flat(matrix: Array) -> tuple[Array, Pair]:
     return matrix.ravel(order="K"), (row // matrix.itemsize, column // matrix.itemsize)
 
 
-def _apart(matrix: Array) -> Array:
+def _with_gaps(matrix: Array) -> Array:
     """Return a matrix whose rows do not begin a large power of two apart in memory.
 
     Those of a block would all compete for the same few places of the cache.
@@ -135,7 +135,7 @@ def matmul(a: Array, b: Array) -> Array:
     rows = min(m if share_columns else m // parts, _ROWS)
     c = memory.empty((m, panels * vectors * lanes), a.dtype)
     threads.run(
-        _matmul(rows, vectors, lanes), total, (*_flat(_apart(a)), *_flat(b)), c.reshape(c.size),
+        _matmul(rows, vectors, lanes), total, (*_flat(_with_gaps(a)), *_flat(b)), c.reshape(c.size),
         (m, k, n), share_columns, grain=_grain(work),
     )  # fmt: skip
     return c if c.shape[1] == n else np.ascontiguousarray(c[:, :n])
@@ -244,7 +244,7 @@ def _conv2d_weight_grad(taps: int, vectors: int, lanes: int) -> Callable[..., An
 
 
 def is_dense(dilation: Pair, groups: int) -> bool:
-    """Tell whether a convolution has a quick form: every cell and every channel under a kernel."""
+    """Return whether a kernel covers adjacent pixels and all channels, as `conv2d` requires."""
     return dilation == (1, 1) and groups == 1
 
 
@@ -266,7 +266,7 @@ def conv2d(x: Array, w: Array, b: Array | None, stride: Pair, padding: Padding, 
     f, c, kh, kw = w.shape
     vectors, lanes = block_columns(f, x.dtype)
     # (F, C, KH, KW) -> (KH, KW, C, F) -> (KH*KW*C, F), and zeros to whole blocks
-    matrix = _widened(w.transpose(2, 3, 1, 0).reshape(-1, f), vectors * lanes)
+    matrix = _whole_panels(w.transpose(2, 3, 1, 0).reshape(-1, f), vectors * lanes)
     bias = np.zeros(matrix.shape[1], dtype=x.dtype)
     if b is not None:
         bias[:f] = b
@@ -288,7 +288,7 @@ def conv2d_weight_grad(
     (kh, kw), c = kernel, x.shape[3]
     n, oh, ow, f = grad.shape
     vectors, lanes = block_columns(f, x.dtype)
-    grad = _widened(grad.reshape(-1, f), vectors * lanes).reshape(n, oh, ow, -1)
+    grad = _whole_panels(grad.reshape(-1, f), vectors * lanes).reshape(n, oh, ow, -1)
     taps = block_rows(kw * c)
     all_taps = -(-kw * c // taps) * taps
     dw = np.empty((threads.NUM_THREADS, kh * all_taps * grad.shape[3]), dtype=grad.dtype)

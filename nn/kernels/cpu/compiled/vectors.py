@@ -3,13 +3,13 @@
 A processor computes at its full speed only on vectors of numbers in its registers. Numba leaves
 it to LLVM, the compiler under it, to find vectors in plain loops, which mostly goes well. The
 two functions here are those for which it does not. LLVM turns their instructions into those of
-the processor at hand.
+this processor.
 
 `multiply_block` is the innermost loop of every matrix product and convolution. A product is
 computed in blocks: some rows by some columns of the result stay in registers while the sum
 runs, and a number that is loaded serves a whole row or column of the block. Goto and van de
 Geijn 2008, "Anatomy of high-performance matrix multiplication", section 4; Van Zee and van de
-Geijn 2015, "BLIS", call it the microkernel. `place_by_index` undoes a max pooling.
+Geijn 2015, "BLIS", call it the microkernel. `place_by_index` is the gradient of max pooling.
 """
 
 from typing import Any
@@ -43,7 +43,7 @@ _MOST_ROWS = 12  # with two vectors each they fill 24 of 32 registers
 
 
 def block_rows(count: int) -> int:
-    """Return the rows of a block where there are `count`: large blocks, with little left over.
+    """Return the rows of a block for `count` rows: large blocks, with few rows left over.
 
     Examples
     --------
@@ -58,10 +58,10 @@ def block_rows(count: int) -> int:
 
 
 def block_columns(count: int, dtype: Any) -> tuple[int, int]:
-    """Return the columns of a block where there are `count`: (vectors, lanes of each).
+    """Return the columns of a block for `count` columns: (vectors, lanes of each).
 
     Vectors are as long as the registers, shorter for a few columns. A second one saves half of
-    the loads, where there are registers for it.
+    the loads, if there are registers for it.
     """
     lanes = _REGISTER_BYTES // np.dtype(dtype).itemsize
     while lanes > 2 and lanes // 2 >= count:
@@ -81,7 +81,7 @@ def multiply_block(
     rows, vectors, lanes
         The size of the block, constants: r < rows, and `vectors * lanes` columns.
     a, b, d, c
-        Vectors (one axis) that hold the numbers; columns lie side by side in B, C and D.
+        Vectors (one axis) that hold the numbers; columns are adjacent in B, C and D.
     a_steps
         Numbers from one r, i, j to the next in `a`.
     b_steps
@@ -89,9 +89,9 @@ def multiply_block(
     counts
         How many i and j there are.
     d_step, c_step
-        From one r to the next in `d` and `c`; 0 in `d` where all rows begin with the same.
+        From one r to the next in `d` and `c`; 0 in `d` if all rows have the same start.
     starts
-        Where the block begins in a, b, d and c.
+        The index at which the block begins in a, b, d and c.
     """
     if not all(isinstance(n, types.IntegerLiteral) for n in (rows, vectors, lanes)):
         return None
@@ -177,9 +177,9 @@ def place_by_index(_, lanes, cells, grad, index, start, dx, dx_starts):
     lanes, cells
         Constants: how many numbers, each with an index below `cells`.
     grad, index, start
-        Vectors, and where the numbers begin in both.
+        Vectors, and the index at which the numbers begin in both.
     dx, dx_starts
-        A vector, and where the numbers of each cell begin in it.
+        A vector, and the index at which the numbers of each cell begin in it.
     """
     if not (isinstance(lanes, types.IntegerLiteral) and isinstance(cells, types.IntegerLiteral)):
         return None
@@ -213,7 +213,7 @@ def transform_tile(_, lanes, matrix, source, target, starts, source_steps, targe
     lanes, matrix
         Constants: the numbers in a vector, and which of `TRANSFORMS` is T.
     source, target, starts
-        Vectors that hold X and the result, and where each begins in them.
+        Vectors that hold X and the result, and the index at which each begins.
     source_steps, target_steps
         Numbers from one row, and from one column, to the next.
     """

@@ -1,16 +1,16 @@
 """Convolution with kernels of 3 x 3, compiled, with a quarter of the multiplications.
 
-Winograd's way for 4 x 4 outputs at a time (Lavin and Gray 2015, arXiv 1509.09308, section 4.3):
-a tile X of 6 x 6 inputs, the kernel W and the outputs Y are transformed, so that the convolution
-is 36 products of single numbers, B^t X B by G W G^t, where it takes 144 as it stands:
+Winograd's algorithm for 4 x 4 outputs at a time (Lavin and Gray 2015, arXiv 1509.09308, section
+4.3): a tile X of 6 x 6 inputs, the kernel W and the outputs Y are transformed, so that the
+convolution is 36 products of single numbers, B^t X B by G W G^t, instead of 144:
 
     Y = A^t [(G W G^t) * (B^t X B)] A
 
 Summed over channels, each of the 36 is a matrix product, (tiles, C) by (C, F). The gradient of
-the kernel goes the same way back: dW = G^t [(A dY A^t) * (B^t X B)] G. The transformations round
-once more: the error is two or three times that of the sum as it stands, in float32 some 2e-6 of
-the largest output. float64, for gradient checks, is summed as it stands, and so are the shapes for
-which a benchmark showed that to be quicker.
+the kernel is computed likewise: dW = G^t [(A dY A^t) * (B^t X B)] G. The transformations round
+once more: the error is two or three times that of the direct sum, in float32 some 2e-6 of the
+largest output. float64, for gradient checks, uses the direct sum (`gemm`), and so do the shapes for
+which it was faster in a benchmark.
 """
 
 import functools
@@ -28,8 +28,8 @@ from .gemm import copy_band
 from .vectors import TRANSFORMS, block_columns, block_rows, multiply_block, transform_tile
 
 # Polynomials of inputs and kernels are multiplied by their values at these points, and at
-# infinity. 0, 1, -1, 2 and -2 are customary; of these, whose powers stay closer to 1, a quarter of
-# the error is left (Barabasz et al. 2018, arXiv 1803.10986, look for such points).
+# infinity. 0, 1, -1, 2 and -2 are customary; with these, whose powers stay closer to 1, the error
+# is a quarter (Barabasz et al. 2018, arXiv 1803.10986, search for such points).
 _POINTS = (Fraction(0), Fraction(5, 8), Fraction(-5, 8), Fraction(3, 2), Fraction(-3, 2))
 _OUTPUTS, _TAPS = 4, 3
 
@@ -62,17 +62,17 @@ _B_T, _G, _A_T = _matrices()
 TRANSFORMS[:] = [_B_T, _G, _A_T, tuple(zip(*_A_T, strict=True)), tuple(zip(*_G, strict=True))]
 _INPUT, _KERNEL, _OUTPUT, _OUTPUT_GRAD, _KERNEL_GRAD = range(5)
 
-DTYPES = (np.float32,)  # which go this way; it is right for float64 too
+DTYPES = (np.float32,)  # to which it is applied; it is right for float64 too
 _LANES = block_columns(1 << 20, np.float32)[1]
 _CHANNELS = 8  # rows of a block of the kernels' gradient
 _FEWEST_CHANNELS = 16
-# Tiles that are worked on at a time: enough rows for a matrix product, few enough for the cache.
+# Tiles that are processed at a time: enough rows for a matrix product, few enough for the cache.
 _TILES = 32
 _PLANES = 36
 
 
 def suits(x: Array, f: int, kernel: Pair, stride: Pair, out: Pair) -> bool:
-    """Tell whether a convolution of x (N, H, W, C) with f filters is quicker this way."""
+    """Return whether a convolution of x (N, H, W, C) with f filters is faster this way."""
     c = x.shape[3]
     return (
         x.dtype in DTYPES
@@ -208,7 +208,7 @@ def _conv2d_weight_grad(rows: int, vectors: int, lanes: int) -> Callable[..., An
 
 
 def conv2d(x: Array, w: Array, b: Array | None, padding: Padding, out: Pair) -> Array:
-    """Return the convolution of x (N, H, W, C), as (N, OH, OW, F), where `suits` says so."""
+    """Return the convolution of x (N, H, W, C), as (N, OH, OW, F); `suits` must hold."""
     n, _, _, c = x.shape
     f = len(w)
     vectors, lanes = block_columns(f, x.dtype)

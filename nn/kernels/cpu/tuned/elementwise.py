@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from ... import memory, reference, threads
 from ...formulas import RELU, Formula
 from ...geometry import Array
-from ...tracing import record
+from ...tracing import PARAMETERS, record
 
 # Numbers of a piece: with the temporary arrays of a formula they fit the second-level cache.
 _PIECE = 1 << 13
@@ -16,7 +17,7 @@ _PIECE = 1 << 13
 _GRAIN = 1 << 22
 
 
-def in_memory_order(*arrays: Array) -> list[Array] | None:
+def flat_views(*arrays: Array) -> list[Array] | None:
     """Return arrays as vectors that are views of them, all in the same order of memory.
 
     None if they differ in their order of memory, or one has gaps, as x[::2].
@@ -38,11 +39,13 @@ def _compute(
 
     Returns None if the arrays differ in their order of memory.
     """
-    steps = record(function, *arrays, *(f"p{k}" for k in range(len(parameters))))
+    steps = record(function, *arrays, *PARAMETERS[: len(parameters)])
     if len(steps) == 1:  # one of NumPy's own passes over memory
-        operands = [arrays[k] if isinstance(k, str) else k for k in steps[0].operands]
+        operands: list[Any] = []
+        for operand in steps[0].operands:
+            operands.append(arrays[operand] if isinstance(operand, str) else operand)
         return steps[0].operation(*operands, out=out)
-    flat = in_memory_order(*arrays.values(), out)
+    flat = flat_views(*arrays.values(), out)
     if flat is None:
         return None
     *inputs, result = flat

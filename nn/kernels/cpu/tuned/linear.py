@@ -6,7 +6,7 @@ import numpy as np
 
 from ... import memory, threads
 from ...geometry import Array
-from ...tiles import PRODUCTS_PER_THREAD
+from ...tiles import BLAS_ALONE, PRODUCTS_PER_THREAD
 from .sharing import share_samples
 
 
@@ -22,8 +22,9 @@ def matmul(a: Array, b: Array) -> Array:
     def multiply(part: int, lo: int, hi: int) -> None:
         np.matmul(a[lo:hi], b, out=y[lo:hi])
 
-    grain = 1 + PRODUCTS_PER_THREAD // max(8 * a.shape[1] * b.shape[1], 1)
-    threads.run(multiply, len(a), grain=grain, blas=True)
+    products = a.shape[1] * b.shape[1]  # for each row
+    grain = 1 + PRODUCTS_PER_THREAD // max(8 * products, 1)
+    threads.run(multiply, len(a), grain=grain, blas=len(a) * products > BLAS_ALONE)
     return y
 
 
@@ -42,6 +43,6 @@ def column_sums(rows: Array) -> Array:
     def add(part: int, lo: int, hi: int) -> None:
         np.matmul(ones, blocks[lo:hi], out=sums[lo:hi])
 
-    share_samples(add, blocks)
+    share_samples(add, blocks, blas=block * columns > BLAS_ALONE)
     total = sums.sum(axis=0, dtype=np.float64) + rows[whole:].sum(axis=0, dtype=np.float64)
     return total.astype(rows.dtype)

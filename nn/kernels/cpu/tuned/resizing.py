@@ -66,5 +66,5 @@ def _blend(x: Array, down: np.ndarray, right: np.ndarray) -> Array:
         rows = np.matmul(down, x[lo:hi].reshape(hi - lo, h, w * c))
         np.matmul(right, rows.reshape(hi - lo, len(down), w, c), out=y[lo:hi])
 
-    share_samples(blend, y)
+    share_samples(blend, y, blas=True)
     return channels_first(y)

@@ -8,7 +8,10 @@ from ... import threads
 from ...tiles import NUMBERS_PER_THREAD
 
 
-def share_samples(work: Callable[[int, int, int], None], x: np.ndarray) -> None:
-    """Call `work(part, lo, hi)` for parts of the batch x, each on its own thread."""
+def share_samples(work: Callable[[int, int, int], None], x: np.ndarray, blas: bool = False) -> None:
+    """Call `work(part, lo, hi)` for parts of the batch x, each on its own thread.
+
+    `blas` says whether it multiplies matrices so large that BLAS would start threads of its own.
+    """
     grain = 1 + NUMBERS_PER_THREAD // max(x[:1].size, 1)
-    threads.run(work, len(x), grain=grain, blas=True)
+    threads.run(work, len(x), grain=grain, blas=blas)

@@ -1,0 +1,200 @@
+"""How a model gets its layers: `add`, `pop`, `build` and its device, as methods of `Model`."""
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import checks, cuda
+from .base import Layer, Shape
+from .budget import budget_for
+from .containers import Sequential, as_layer, build_layers, flat
+from .plan import named_layers
+from .preprocessing import Rescale
+from .stack import check_distinct, move_to_device, set_generator
+
+
+class Building:
+    """The methods of `Model` that add layers, build them and move them to a device."""
+
+    input_shape: Shape | None
+    output_shape: Shape | None
+    _pending: Any
+
+    def add(self: Any, layer: Layer) -> None:
+        """Append a layer or a model; it is built at once if the input's shape is known.
+
+        Raises
+        ------
+        TypeError
+            For something that is not a layer object.
+        ValueError
+            For a layer that is in the model already, or does not fit the one before.
+        """
+        self._append([layer])
+        try:
+            self._build_if_known()
+        except Exception:
+            self.layers.pop()
+            raise
+
+    def _append(self: Any, entries: Iterable[Layer]) -> None:
+        added = []
+        for entry in entries:
+            if hasattr(entry, "as_layer") and entry.built and entry.dtype != self.dtype:
+                raise ValueError(
+                    f"[Model] 'layers' holds a model that is built in {entry.dtype}, got it in a "
+                    f"model of dtype {self.dtype}: make both with the same dtype."
+                )
+            added.append(as_layer(entry, "Model"))
+        check_distinct("Model", added, self.layers)
+        for layer in added:
+            set_generator(layer, self.rng.spawn(1)[0])
+        self.layers += added
+
+    def pop(self: Any) -> Layer:
+        """Remove the last layer and return it, for example to add a new head to trained layers.
+
+        Its state in the optimizer is dropped. The loss stays as it was compiled.
+
+        Raises
+        ------
+        ValueError
+            For a model without layers.
+
+        Examples
+        --------
+        >>> from nn import Dense, Model, ReLU
+        >>> model = Model([Dense(8, input_shape=(2,)), ReLU(), Dense(10)], seed=0)
+        >>> model.pop()
+        Dense(units=10, use_bias=True)
+        >>> model.add(Dense(3))
+        >>> model.output_shape
+        (None, 3)
+        """
+        if not self.layers:
+            raise ValueError("[Model] has no layers: there is none to pop().")
+        self._forget_last_layer()
+        layer = self.layers.pop()
+        if not self.layers:
+            self.input_shape, self.output_shape, self.built = None, None, False
+        elif self.built:
+            self.output_shape = self.layers[-1].output_shape
+        self._drop_other_class_names()
+        return layer
+
+    def as_layer(self: Any) -> Sequential:
+        """Return the model's layers as one layer, for use in another model.
+
+        They are the same objects, with their present parameters. The loss and the optimizer are
+        not part of it, nor are layers that are added later.
+        """
+        self.use_training_weights()
+        shape = None if self.input_shape is None else self.input_shape[1:]
+        return Sequential(self.layers, name=self.name, input_shape=shape)
+
+    def to_config(self: Any) -> dict[str, Any]:
+        """Return the configuration of the model's layers as one layer."""
+        return self.as_layer().to_config()
+
+    def build(self: Any, input_shape: Sequence[int | None]) -> None:
+        """Create all parameters for inputs of a shape.
+
+        Parameters
+        ----------
+        input_shape
+            With the batch axis, as in (1, 5) or (None, 3, 32, 32).
+
+        Raises
+        ------
+        ValueError
+            For a model without layers, a shape that a layer cannot take (the message names
+            the layer), or a model that is built for another shape.
+        """
+        if not self.layers:
+            raise ValueError(
+                "[Model] has no layers: add() some before build(), fit() or predict()."
+            )
+        shape = _checked_shape(input_shape)
+        if self.input_shape is not None and shape != self.input_shape:
+            raise ValueError(f"[Model] is built for inputs {self.input_shape}, got {shape}.")
+        unbuilt = [layer for _, layer in named_layers(self.layers) if not layer.built]
+        try:
+            # Layers must not ask for more memory than a file that comes with them has arrays for.
+            arrays, _, strict, *_ = self._pending or (None, None, False)
+            with budget_for(arrays) if arrays and strict else contextlib.nullcontext():
+                self._build_layers(shape)
+            if self._pending is not None:
+                self.set_arrays(*self._pending)
+        except Exception:
+            for layer in unbuilt:  # so that the model can be built for another shape
+                layer.built, layer.built_shape = False, None
+            raise
+        self.input_shape, self.built, self._pending = shape, True, None
+
+    def _build_if_known(self: Any) -> None:
+        """Build the layers that are not built, if the input's shape is known."""
+        if self.input_shape is not None:
+            self._build_layers(self.input_shape)
+            return
+        first = self.layers[0] if self.layers else None
+        shape = None if first is None else first.input_shape
+        if shape is None and first is not None and first.built and first.built_shape is not None:
+            shape = first.built_shape[1:]  # a layer of another model
+        if shape is not None:
+            self.build((None, *shape))
+
+    def _build_layers(self: Any, shape: Shape) -> None:
+        unbuilt = [layer for layer in self.layers if not layer.built]
+        self.output_shape = build_layers(self.layers, shape, self.dtype)
+        for layer in unbuilt:
+            move_to_device(layer, self.device)
+
+    @property
+    def input_scale(self: Any) -> float | None:
+        """The factor of a `Rescale` at the model's beginning; None without one."""
+        first = next(iter(flat(self.layers[:1])), None)
+        return first.scale if isinstance(first, Rescale) else None
+
+    @property
+    def generators(self: Any) -> list[np.random.Generator]:
+        """Every generator of random numbers of the model: its own, the data's, the layers'."""
+        return [self.rng, self._data_rng, *(layer.rng for _, layer in named_layers(self.layers))]
+
+    @property
+    def device(self: Any) -> str:
+        """The device of the parameters, 'gpu' or 'cpu'."""
+        return self._device
+
+    def to_gpu(self: Any) -> Any:
+        """Move the parameters to the GPU and return the model.
+
+        Raises
+        ------
+        RuntimeError
+            If there is none.
+        """
+        cuda.to_gpu(np.zeros(1))  # raises before anything is moved
+        return self._move("gpu")
+
+    def to_cpu(self: Any) -> Any:
+        """Move the parameters to the CPU and return the model."""
+        return self._move("cpu")
+
+    def _move(self: Any, device: str) -> Any:
+        self._device = device
+        for layer in self.layers:
+            move_to_device(layer, device)
+        self.accumulator.sums = [cuda.to_device(total, device) for total in self.accumulator.sums]
+        return self
+
+
+def _checked_shape(input_shape: Any) -> Shape:
+    """Return an input shape with None for the batch axis and integers for the others."""
+    shape = tuple(input_shape) if isinstance(input_shape, Iterable) else ()
+    sizes = [int(n) for n in shape[1:] if checks.is_integer(n) and n >= 1]
+    if len(shape) < 2 or len(sizes) != len(shape) - 1:
+        rule = "must be positive sizes after a batch axis, as in (None, 3, 32, 32)"
+        raise checks.error("Model", "input_shape", rule, input_shape)
+    return (None, *sizes)
