@@ -160,6 +160,9 @@ class Trainer:
 
         Notes
         -----
+        Each batch is passed to `train_step(x, y, sample_weight, metrics)`, which a subclass of
+        `Model` may override; it returns a dict with 'loss' and other figures of the epoch.
+
         A callback that sets `model.stop_training` ends the training after the batch, and the epoch
         with it: it is validated and written into the history.
 
