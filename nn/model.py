@@ -5,25 +5,20 @@ of the loss through each layer's `backward` in reverse, and one step of the opti
 else here brings batches to it (`fit`) or uses what it has learned (`evaluate`, `predict`).
 """
 
-import contextlib
-import difflib
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
-
 from . import callbacks as cb
-from . import checks, cuda, losses, metrics, optim, random, validation
+from . import checks, cuda, optim, random
 from .files import model_file
 from .files.saving import Saving
 from .inspect import trace
 from .inspect.summary import model_code, summarize
-from .layers import Layer, Sequential, Sigmoid, finite
+from .layers import Layer, Sequential, finite
 from .layers.base import Array
 from .layers.building import Building
-from .layers.containers import output_activation
 from .layers.observe import observe
 from .layers.plan import Plan
 from .layers.stack import (
@@ -32,6 +27,8 @@ from .layers.stack import (
     forward_through,
 )
 from .metrics import Metric
+from .training.averaging import Averaging
+from .training.compiling import Compiling
 from .training.progress import Progress, measure
 from .training.trainer import Trainer
 
@@ -39,20 +36,9 @@ from .training.trainer import Trainer
 _DEBUG = os.environ.get("NN_DEBUG") == "1"
 
 _ARGUMENTS = ("layers", "loss", "optimizer", "dtype", "seed", "name")
-_COMPILE_ARGUMENTS = (
-    "loss",
-    "optimizer",
-    "lr",
-    "metrics",
-    "weight_decay",
-    "clip_norm",
-    "clip_value",
-    "ema_decay",
-    "gradient_accumulation_steps",
-)
 
 
-class Model(Trainer, Saving, Building, Sequential):
+class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
     """A stack of layers that is trained as one.
 
     Parameters
@@ -163,141 +149,6 @@ class Model(Trainer, Saving, Building, Sequential):
         elif optimizer is not None:
             self.optimizer = optim.get(optimizer)
 
-    @property
-    def loss(self) -> Any:
-        """The loss that `compile` made, or your own object; None before."""
-        return self._loss
-
-    @loss.setter
-    def loss(self, loss: Any) -> None:
-        self._loss = loss
-        self.wrapped_loss: Any = None if loss is None else losses.wrap(loss)
-
-    @property
-    def optimizer(self) -> Any:
-        """The optimizer that `compile` made, or your own object; None before."""
-        return self._optimizer
-
-    @optimizer.setter
-    def optimizer(self, optimizer: Any) -> None:
-        self._optimizer = optimizer
-        self.wrapped_optimizer: Any = None if optimizer is None else optim.wrap(optimizer)
-
-    @property
-    def class_names(self) -> list[str] | None:
-        """Names of the classes, in the order of the labels; None if there are none."""
-        return self._class_names
-
-    @class_names.setter
-    def class_names(self, names: Sequence[str] | None) -> None:
-        self._class_names = validation.check_class_names(names, self.output_shape)
-
-    def _drop_other_class_names(self) -> None:
-        """Drop the names of the classes if the output has another number of them."""
-        self.class_names = validation.fitting_class_names(self.class_names, self.output_shape)
-
-    # ----------------------------------------------------------------------------- compiling
-
-    def compile(
-        self,
-        loss: Any,
-        optimizer: Any = "adam",
-        lr: Any = None,
-        metrics: Sequence[Any] = ("accuracy",),
-        weight_decay: float | None = None,
-        clip_norm: float | None = None,
-        clip_value: float | None = None,
-        ema_decay: float | None = None,
-        gradient_accumulation_steps: int = 1,
-        **optimizer_arguments: Any,
-    ) -> None:
-        """Choose the loss, the optimizer and the metrics.
-
-        Parameters
-        ----------
-        loss
-            A name ('categorical_crossentropy' or 'cce', 'binary_crossentropy' or 'bce', 'mse',
-            'mae', 'huber', 'hinge') or an object with `forward` and `backward`.
-        optimizer
-            A name ('sgd', 'sgdmomentum', 'adam', ...) or an object.
-        lr
-            Learning rate, a number or a function step -> rate; `learning_rate` is the same.
-        metrics
-            Names or functions (y_true, y_pred) -> float, which are called once with all rows.
-            'accuracy' is left out if the targets are not classes.
-        weight_decay, clip_norm, clip_value
-            See `Optimizer.configure`.
-        ema_decay
-            Keep running averages of the weights, for `averaged_weights`; see
-            `Optimizer.configure`.
-        gradient_accumulation_steps
-            The number of batches whose gradients are added up for one step of the optimizer, as
-            of one batch of all their samples (see `nn.optim.Accumulator`). In `fit` the last step
-            of an epoch uses the batches that are left. Schedules count steps of the optimizer,
-            callbacks count batches. A loop written by hand with `optimizer.step` makes a step for
-            each batch.
-        **optimizer_arguments
-            `momentum`, `beta1`, `eps` ... of the optimizer. None leaves its own value.
-
-        Raises
-        ------
-        ValueError
-            For an unknown name or argument; the message names the nearest.
-        """
-        for name in optimizer_arguments:
-            if difflib.get_close_matches(name, _COMPILE_ARGUMENTS, cutoff=0.8):
-                raise checks.unknown("Model.compile", "argument", name, _COMPILE_ARGUMENTS)
-        if optimizer == "adam" and self.loss is None and self._given_optimizer is not None:
-            optimizer = self._given_optimizer  # Model(optimizer=...), then compile(loss)
-        chosen_metrics = _as_metrics(metrics)
-        chosen_loss = losses.get(loss)
-        steps = 0 if isinstance(optimizer, str) else optim.wrap(optimizer).iterations
-        if steps and optimizer is not self.optimizer:
-            raise ValueError(
-                f"[Model] 'optimizer' has taken {steps} steps with another model, "
-                "and its state is that model's: use a new optimizer."
-            )
-        accumulator = optim.Accumulator(gradient_accumulation_steps)
-        settings = {
-            "lr": lr,
-            "weight_decay": weight_decay,
-            "clip_norm": clip_norm,
-            "clip_value": clip_value,
-            "ema_decay": ema_decay,
-        }
-        settings.update(optimizer_arguments)
-        given = {name: value for name, value in settings.items() if value is not None}
-        self.optimizer = optim.get(optimizer, **given)
-        self.loss, self.metrics, self.accumulator = chosen_loss, chosen_metrics, accumulator
-        self._connect_loss()
-
-    def _connect_loss(self) -> None:
-        """Let a cross-entropy use the logits if the model ends in the activation it belongs to."""
-        pair = None if self.wrapped_loss is None else self.wrapped_loss.paired_activation
-        if pair is not None:
-            last = output_activation(self.layers)
-            kind = type(last).__name__
-            if kind != pair and kind in ("Softmax", "Sigmoid"):
-                raise ValueError(
-                    f"[Model] ends in {kind} under {type(self.loss).__name__}, which goes with "
-                    f"{pair} or with logits: change the last activation, or the loss."
-                )
-            self.wrapped_loss.activation = last if kind == pair else None
-        self._connected = (self.wrapped_loss, self.wrapped_loss.activation, self._last_plan)
-
-    @property
-    def threshold(self) -> float:
-        """The output above which a single unit decides for class 1: 0 for logits, else 0.5."""
-        is_logit = self.loss is None or isinstance(self.loss, losses.BinaryCrossentropy)
-        return 0.0 if is_logit and not isinstance(output_activation(self.layers), Sigmoid) else 0.5
-
-    def _require_compiled(self, caller: str) -> None:
-        if not self.layers:
-            raise ValueError(f"[Model] has no layers: add() some before {caller}().")
-        if self.wrapped_loss is None or self.wrapped_optimizer is None:
-            raise RuntimeError(f"[Model] call compile(loss, optimizer) before {caller}().")
-        self._plan()
-
     def _plan(self) -> Plan:
         """Return what training needs of the layers, found again if they have changed."""
         plan = self._last_plan
@@ -350,9 +201,10 @@ class Model(Trainer, Saving, Building, Sequential):
         y = cuda.to_device(y, self._device)
         if sample_weight is not None:
             sample_weight = cuda.to_device(sample_weight, self._device)
+        plan = self._plan()  # now, as the loss may belong to another activation since
         y_pred = self._forward(x, training=True)
         loss_of = self.wrapped_loss.compute if is_checked else self.wrapped_loss.forward
-        loss = loss_of(y_pred, y, sample_weight) + self._plan().penalty()
+        loss = loss_of(y_pred, y, sample_weight) + plan.penalty()
         if not math.isfinite(loss):
             raise FloatingPointError(
                 f"[Model] the loss is {loss}: {finite.first_not_finite(self, x)}"
@@ -406,29 +258,6 @@ class Model(Trainer, Saving, Building, Sequential):
             with observe(self, on_gradient=finite.FiniteCheck().gradient):
                 return backward_through(self.layers, grad)
         return backward_through(self.layers, grad)
-
-    def _inputs(self, x: Any) -> Array:
-        """Return checked inputs in the model's dtype and on its device; build it if it is not."""
-        is_plain = type(x) is np.ndarray and x.dtype == self.dtype and self.built
-        if not is_plain or x.shape[1:] != self.input_shape[1:]:  # type: ignore[index]
-            x = self._check_inputs(validation.check_inputs(x, self.input_shape))
-        return self._cast(x)
-
-    def _check_inputs(self, x: Any) -> Any:
-        """Return inputs of the right shape after checking their type; build the model for them."""
-        validation.check_scaled_once(x, self.input_scale)
-        if not self.built:
-            self.build((None, *x.shape[1:]))
-        return x
-
-    def _cast(self, x: Array) -> Array:
-        """Return inputs in the model's dtype and on its device; they must be finite."""
-        if x.dtype == np.uint8:  # images of bytes
-            x = x.astype(self.dtype) / 255
-        with np.errstate(over="ignore"):  # numbers that are too large become infinite
-            x = cuda.to_device(x.astype(self.dtype, copy=False), self._device)
-        validation.check_finite(x, "x")
-        return x
 
     def _forward(self, x: Array, training: bool | None) -> Array:
         if _DEBUG:
@@ -534,66 +363,6 @@ class Model(Trainer, Saving, Building, Sequential):
             params = [layer.params[key] for _, layer, key in self._plan().parameters]
             self.wrapped_optimizer.step(self.accumulator.finish(params))
 
-    # ---------------------------------------------------------------------- averaged weights
-
-    @contextlib.contextmanager
-    def averaged_weights(self) -> Iterator["Model"]:
-        """Replace the weights by their averages in a `with` block.
-
-        These are the running averages of `compile(ema_decay=...)`. The model computes with them in
-        the block, and a file that is saved in it holds them; if it holds the state of training
-        too, training goes on from its own weights all the same. Frozen layers and buffers, such
-        as the running statistics of batch normalisation, stay as they are.
-
-        Raises
-        ------
-        RuntimeError
-            If the optimizer keeps no averages.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from nn.layers import Dense
-        >>> x, y = np.array([[0.0], [1.0], [2.0]]), np.array([[0.0], [2.0], [4.0]])
-        >>> model = Model([Dense(1, input_shape=(1,))], seed=0)
-        >>> model.compile("mse", "sgd", lr=0.1, ema_decay=0.9)
-        >>> history = model.fit(x, y, epochs=100, verbose=0)
-        >>> with model.averaged_weights():
-        ...     model.evaluate(x, y)["loss"] < 0.01
-        True
-        """
-        is_outermost = self.set_aside is None
-        self.use_averaged_weights()
-        try:
-            yield self
-        finally:
-            if is_outermost:
-                self.use_training_weights()
-
-    def use_training_weights(self) -> None:
-        """Put the weights in training back where averaged weights stand in their place."""
-        if self.set_aside is not None:
-            own = self.get_arrays()
-            for name, array in self.set_aside.items():
-                own[name][...] = cuda.to_device(array, self.device)
-            self.set_aside = None
-
-    def use_averaged_weights(self) -> None:
-        """Replace the weights by their averages until training goes on.
-
-        See `averaged_weights`. `fit` and `train_step` start with `use_training_weights`.
-        """
-        if self.wrapped_optimizer is None or self.wrapped_optimizer.ema_decay is None:
-            raise RuntimeError(
-                "[Model] has no averaged weights: compile(ema_decay=0.999) and train it first."
-            )
-        if self.set_aside is None:
-            averages, own = self.wrapped_optimizer.averages, self.get_arrays()
-            names = [name for name in self.trained_names if name in averages]
-            self.set_aside = {name: own[name].copy() for name in names}
-            for name in names:
-                own[name][...] = cuda.to_device(averages[name], self.device)
-
     # ------------------------------------------------------------------ looking for mistakes
 
     def _check_gradients(self, pairs: list[tuple[Array, Array]]) -> None:
@@ -679,22 +448,3 @@ class Model(Trainer, Saving, Building, Sequential):
         Layer    Output shape  Forward ms  ...
         """
         print(trace.table(trace.measure(self, x, y)))
-
-
-# ------------------------------------------------------------------------------- helpers
-
-
-def _as_metrics(chosen: Any) -> list[Metric]:
-    """Return metric objects for `compile`'s metrics: a list, or a single one."""
-    if isinstance(chosen, str | Metric) or callable(chosen):
-        chosen = [chosen]
-    if not isinstance(chosen, Iterable | None):
-        raise checks.error("Model", "metrics", "must be a list of names or functions", chosen)
-    made = [metrics.get(metric) for metric in chosen or ()]
-    names = [metric.name for metric in made]
-    for name in names:
-        if names.count(name) > 1 or name in ("loss", "lr"):
-            raise checks.error(
-                "Model", "metrics", "must have names of their own in the history", name
-            )
-    return made

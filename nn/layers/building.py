@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, cuda
-from .base import Layer, Shape
+from .. import checks, cuda, validation
+from .base import Array, Layer, Shape
 from .budget import budget_for
 from .containers import Sequential, as_layer, build_layers, flat
 from .plan import named_layers
@@ -16,7 +16,7 @@ from .stack import check_distinct, move_to_device, set_generator
 
 
 class Building:
-    """The methods of `Model` that add layers, build them and move them to a device."""
+    """The methods of `Model` that add layers, build them, move them and check their inputs."""
 
     input_shape: Shape | None
     output_shape: Shape | None
@@ -150,6 +150,42 @@ class Building:
         self.output_shape = build_layers(self.layers, shape, self.dtype)
         for layer in unbuilt:
             move_to_device(layer, self.device)
+
+    def _inputs(self: Any, x: Any) -> Array:
+        """Return checked inputs in the model's dtype and on its device; build it if it is not."""
+        is_plain = type(x) is np.ndarray and x.dtype == self.dtype and self.built
+        if not is_plain or x.shape[1:] != self.input_shape[1:]:
+            x = self._check_inputs(validation.check_inputs(x, self.input_shape))
+        return self._cast(x)
+
+    def _check_inputs(self: Any, x: Any) -> Any:
+        """Return inputs of the right shape after checking their type; build the model for them."""
+        validation.check_scaled_once(x, self.input_scale)
+        if not self.built:
+            self.build((None, *x.shape[1:]))
+        return x
+
+    def _cast(self: Any, x: Array) -> Array:
+        """Return inputs in the model's dtype and on its device; they must be finite."""
+        if x.dtype == np.uint8:  # images of bytes
+            x = x.astype(self.dtype) / 255
+        with np.errstate(over="ignore"):  # numbers that are too large become infinite
+            x = cuda.to_device(x.astype(self.dtype, copy=False), self._device)
+        validation.check_finite(x, "x")
+        return x
+
+    @property
+    def class_names(self: Any) -> list[str] | None:
+        """Names of the classes, in the order of the labels; None if there are none."""
+        return self._class_names
+
+    @class_names.setter
+    def class_names(self: Any, names: Sequence[str] | None) -> None:
+        self._class_names = validation.check_class_names(names, self.output_shape)
+
+    def _drop_other_class_names(self: Any) -> None:
+        """Drop the names of the classes if the output has another number of them."""
+        self.class_names = validation.fitting_class_names(self.class_names, self.output_shape)
 
     @property
     def input_scale(self: Any) -> float | None:

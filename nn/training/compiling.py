@@ -1,0 +1,162 @@
+"""The choice of loss, optimizer and metrics: `compile`, as a method of `Model`."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from .. import checks, losses, metrics, optim
+from ..layers import Sigmoid
+from ..layers.containers import output_activation
+from ..metrics import Metric
+
+_COMPILE_ARGUMENTS = (
+    "loss",
+    "optimizer",
+    "lr",
+    "metrics",
+    "weight_decay",
+    "clip_norm",
+    "clip_value",
+    "ema_decay",
+    "gradient_accumulation_steps",
+)
+
+
+class Compiling:
+    """The methods of `Model` that choose what it is trained with."""
+
+    @property
+    def loss(self: Any) -> Any:
+        """The loss that `compile` made, or your own object; None before."""
+        return self._loss
+
+    @loss.setter
+    def loss(self: Any, loss: Any) -> None:
+        self._loss = loss
+        self.wrapped_loss: Any = None if loss is None else losses.wrap(loss)
+
+    @property
+    def optimizer(self: Any) -> Any:
+        """The optimizer that `compile` made, or your own object; None before."""
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self: Any, optimizer: Any) -> None:
+        self._optimizer = optimizer
+        self.wrapped_optimizer: Any = None if optimizer is None else optim.wrap(optimizer)
+
+    def compile(
+        self: Any,
+        loss: Any,
+        optimizer: Any = "adam",
+        lr: Any = None,
+        metrics: Sequence[Any] = ("accuracy",),
+        weight_decay: float | None = None,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        ema_decay: float | None = None,
+        gradient_accumulation_steps: int = 1,
+        **optimizer_arguments: Any,
+    ) -> None:
+        """Choose the loss, the optimizer and the metrics.
+
+        Parameters
+        ----------
+        loss
+            A name ('categorical_crossentropy' or 'cce', 'binary_crossentropy' or 'bce', 'mse',
+            'mae', 'huber', 'hinge') or an object with `forward` and `backward`.
+        optimizer
+            A name ('sgd', 'sgdmomentum', 'adam', ...) or an object.
+        lr
+            Learning rate, a number or a function step -> rate; `learning_rate` is the same.
+        metrics
+            Names or functions (y_true, y_pred) -> float, which are called once with all rows.
+            'accuracy' is left out if the targets are not classes.
+        weight_decay, clip_norm, clip_value
+            See `Optimizer.configure`.
+        ema_decay
+            Keep running averages of the weights, for `averaged_weights`; see
+            `Optimizer.configure`.
+        gradient_accumulation_steps
+            The number of batches whose gradients are added up for one step of the optimizer, as
+            of one batch of all their samples (see `nn.optim.Accumulator`). In `fit` the last step
+            of an epoch uses the batches that are left. Schedules count steps of the optimizer,
+            callbacks count batches. A loop written by hand with `optimizer.step` makes a step for
+            each batch.
+        **optimizer_arguments
+            `momentum`, `beta1`, `eps` ... of the optimizer. None leaves its own value.
+
+        Raises
+        ------
+        ValueError
+            For an unknown name or argument; the message names the nearest.
+        """
+        for name in optimizer_arguments:
+            if difflib.get_close_matches(name, _COMPILE_ARGUMENTS, cutoff=0.8):
+                raise checks.unknown("Model.compile", "argument", name, _COMPILE_ARGUMENTS)
+        if optimizer == "adam" and self.loss is None and self._given_optimizer is not None:
+            optimizer = self._given_optimizer  # Model(optimizer=...), then compile(loss)
+        chosen_metrics = _as_metrics(metrics)
+        chosen_loss = losses.get(loss)
+        steps = 0 if isinstance(optimizer, str) else optim.wrap(optimizer).iterations
+        if steps and optimizer is not self.optimizer:
+            raise ValueError(
+                f"[Model] 'optimizer' has taken {steps} steps with another model, "
+                "and its state is that model's: use a new optimizer."
+            )
+        accumulator = optim.Accumulator(gradient_accumulation_steps)
+        settings = {
+            "lr": lr,
+            "weight_decay": weight_decay,
+            "clip_norm": clip_norm,
+            "clip_value": clip_value,
+            "ema_decay": ema_decay,
+        }
+        settings.update(optimizer_arguments)
+        given = {name: value for name, value in settings.items() if value is not None}
+        self.optimizer = optim.get(optimizer, **given)
+        self.loss, self.metrics, self.accumulator = chosen_loss, chosen_metrics, accumulator
+        self._connect_loss()
+
+    def _connect_loss(self: Any) -> None:
+        """Let a cross-entropy use the logits if the model ends in the activation it belongs to."""
+        pair = None if self.wrapped_loss is None else self.wrapped_loss.paired_activation
+        if pair is not None:
+            last = output_activation(self.layers)
+            kind = type(last).__name__
+            if kind != pair and kind in ("Softmax", "Sigmoid"):
+                raise ValueError(
+                    f"[Model] ends in {kind} under {type(self.loss).__name__}, which goes with "
+                    f"{pair} or with logits: change the last activation, or the loss."
+                )
+            self.wrapped_loss.activation = last if kind == pair else None
+        self._connected = (self.wrapped_loss, self.wrapped_loss.activation, self._last_plan)
+
+    @property
+    def threshold(self: Any) -> float:
+        """The output above which a single unit decides for class 1: 0 for logits, else 0.5."""
+        is_logit = self.loss is None or isinstance(self.loss, losses.BinaryCrossentropy)
+        return 0.0 if is_logit and not isinstance(output_activation(self.layers), Sigmoid) else 0.5
+
+    def _require_compiled(self: Any, caller: str) -> None:
+        if not self.layers:
+            raise ValueError(f"[Model] has no layers: add() some before {caller}().")
+        if self.wrapped_loss is None or self.wrapped_optimizer is None:
+            raise RuntimeError(f"[Model] call compile(loss, optimizer) before {caller}().")
+        self._plan()
+
+
+def _as_metrics(chosen: Any) -> list[Metric]:
+    """Return metric objects for `compile`'s metrics: a list, or a single one."""
+    if isinstance(chosen, str | Metric) or callable(chosen):
+        chosen = [chosen]
+    if not isinstance(chosen, Iterable | None):
+        raise checks.error("Model", "metrics", "must be a list of names or functions", chosen)
+    made = [metrics.get(metric) for metric in chosen or ()]
+    names = [metric.name for metric in made]
+    for name in names:
+        if names.count(name) > 1 or name in ("loss", "lr"):
+            raise checks.error(
+                "Model", "metrics", "must have names of their own in the history", name
+            )
+    return made
