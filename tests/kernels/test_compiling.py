@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_jit import TRAIN, run_code
+from test_compiled import TRAIN, run_code
 
 pytest.importorskip("numba", reason="needs Numba (the extra 'fast')")
 import numba
@@ -144,12 +144,12 @@ def checkout(tmp_path, monkeypatch):
 def test_code_of_other_sources_is_not_used(cache, checkout):
     folder, import_again = checkout
     hits()
-    with (folder / "vectors.py").open("a") as stream:
+    with (folder / "cpu" / "compiled" / "vectors.py").open("a") as stream:
         stream.write("# changed\n")
     assert hits() == 1  # of the sources that this process imported
     import_again()
     assert (hits(), hits()) == (0, 1)
-    (folder / "vectors.py").rename(folder / "other.py")
+    (folder / "cpu" / "compiled" / "vectors.py").rename(folder / "other.py")
     import_again()
     assert (hits(), hits()) == (0, 1)
     assert len(files(cache)) == 1  # that of the old sources was replaced

@@ -15,7 +15,7 @@ import pytest
 from conftest import ROOT
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from nn.kernels import array, threads
+from nn.kernels import threads, tiles
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and fork are POSIX's")
 dying = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -220,13 +220,13 @@ def run_code(code, seconds=60):
 MODEL = """
 import atexit, signal, time
 import numpy as np, nn
-from nn.kernels import array, threads
+from nn.kernels import threads, tiles
 try:
-    from nn.kernels import jit, products
-    jit._GRAIN = products._GRAIN = 0  # so that small work is shared out too
+    from nn.kernels.cpu.compiled import gemm, sharing
+    sharing.GRAIN = gemm._GRAIN = 0  # so that small work is shared too
 except ImportError:
     pass
-array._NUMBERS_A_THREAD = array._PRODUCTS_A_THREAD = 0
+tiles.NUMBERS_PER_THREAD = tiles.PRODUCTS_PER_THREAD = 0
 threads.NUM_THREADS = 2
 X = np.random.default_rng(0).normal(size=(8, 4, 6, 6)).astype("float32")
 model = nn.Model([nn.Conv2D(8, 3, input_shape=(4, 6, 6)), nn.BatchNorm2D(), nn.ReLU(),
@@ -278,7 +278,7 @@ def test_a_signal_handler_that_predicts_during_a_prediction():
 def dilated_convolution():
     """Run a kernel that holds BLAS to one thread."""
     x = np.ones((6, 4, 8, 8), dtype="float32")
-    return array.conv2d(x, x[:4, :, :3, :3], None, dilation=(2, 2))
+    return tiles.conv2d(x, x[:4, :, :3, :3], None, dilation=(2, 2))
 
 
 def lines_traced(call, target=0):
@@ -305,8 +305,9 @@ def lines_traced(call, target=0):
 
 
 def test_blas_gets_its_threads_back_after_an_exception_at_any_line(monkeypatch):
-    monkeypatch.setattr(array, "_PRODUCTS_A_THREAD", 0)
-    monkeypatch.setattr(array, "_TILE_BYTES_CPU", 1)
+    monkeypatch.setattr(tiles, "PRODUCTS_PER_THREAD", 0)
+    monkeypatch.setattr(tiles, "BLAS_ALONE", 0)
+    monkeypatch.setattr(tiles, "_TILE_BYTES_CPU", 1)
     want = dilated_convolution()
     with threadpool_limits(2, user_api="blas"):
         total = lines_traced(dilated_convolution)
