@@ -141,7 +141,7 @@ def _lock(handle: int, wait: bool) -> bool:
 def _remove_leftovers(folder: Path) -> None:
     """Remove the temporary files of processes that have ended."""
     if fcntl is None:
-        return  # without locks, they cannot be told from files still being written
+        return  # without locks, they cannot be distinguished from files still being written
     for path in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
         with contextlib.suppress(OSError):  # no permission
             # Do not follow a link or wait for a pipe, which others may have put there.

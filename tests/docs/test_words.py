@@ -35,8 +35,6 @@ WORDS = {
 ALLOWED: dict[str, set[str]] = {}
 #: Files whose text has not been revised yet.
 LATER: set[str] = {
-    "nn/data/images/source.py",
-    "nn/files/atomic.py",
     "nn/kernels/compiling.py",
     "nn/kernels/threads.py",
     "nn/layers/activations.py",

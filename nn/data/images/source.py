@@ -33,7 +33,7 @@ class ImageFile(NamedTuple):
     label: int
     size: int  # bytes
     modified: int  # nanoseconds
-    changed: int  # the same, of the file or its attributes; nobody can set it back
+    changed: int  # the same, of the file or its attributes; users cannot set it
 
 
 @dataclass(frozen=True)
