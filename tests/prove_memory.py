@@ -4,7 +4,7 @@
     python tests/prove_memory.py --only instructions signals --signals 2000
 
 `instructions`
-    Raise KeyboardInterrupt at every bytecode instruction of nn/kernels/memory.py, then allocate
+    Raise KeyboardInterrupt at every bytecode instruction of nn/kernels/cpu/memory.py, then allocate
     there instead (as a signal handler, a finalizer or another thread would), then fork there.
 `signals`
     Interrupt plain calls of `memory.empty` with real signals.

@@ -6,7 +6,8 @@ the short and readable one for NumPy and CuPy, or a faster one of `cpu` or `gpu`
 
 # ruff: noqa: F401
 
-from . import memory, reference, threads
+from . import reference
+from .cpu import memory, threads
 from .dispatch import compiled, dispatched
 from .formulas import normal_cdf, normal_pdf, sigmoid, softplus
 from .geometry import (

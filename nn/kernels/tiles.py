@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .. import cuda
-from . import memory, threads
+from .cpu import memory, threads
 from .geometry import (
     NO_PADDING,
     Array,

@@ -35,10 +35,8 @@ WORDS = {
 ALLOWED: dict[str, set[str]] = {}
 #: Files whose text has not been revised yet.
 LATER: set[str] = {
-    "nn/kernels/compiling.py",
     "nn/kernels/cpu/compiler.py",
     "nn/kernels/cpu/threads.py",
-    "nn/kernels/threads.py",
     "nn/layers/activations.py",
     "nn/layers/base.py",
     "nn/layers/containers.py",

@@ -6,8 +6,7 @@ are plain loops here. Dilated and grouped convolutions run in `tiles`.
 
 import numpy as np
 
-from ... import memory, threads, tiles
-from ...compiling import compile_kernel
+from ... import tiles
 from ...geometry import (
     NO_PADDING,
     Array,
@@ -24,6 +23,8 @@ from ...tiles import (
     repeat_channels,
     repeat_channels_grad,
 )
+from .. import memory, threads
+from ..compiler import compile_kernel
 from . import gemm, winograd
 from .sharing import grain_for
 

@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 from numba.extending import overload
 
-from ... import memory, threads
-from ...compiling import compile_kernel
 from ...formulas import FORMULAS, RELU, Formula
 from ...geometry import Array
 from ...tracing import PARAMETERS, in_python, record
-from .. import tuned
+from .. import memory, threads, tuned
+from ..compiler import compile_kernel
 from ..tuned.elementwise import flat_views
 from . import sharing
 

@@ -21,10 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from ... import memory, threads
-from ...compiling import compile_kernel
 from ...geometry import Array, Padding, Pair
-from .. import tuned
+from .. import memory, threads, tuned
+from ..compiler import compile_kernel
 from .vectors import block_columns, block_rows, multiply_block
 
 # Bytes of the padded rows of an image that are processed at a time: they have to stay in the

@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from ... import memory, threads
-from ...compiling import compile_kernel
 from ...geometry import Array
-from .. import tuned
+from .. import memory, threads, tuned
+from ..compiler import compile_kernel
 from .sharing import grain_for
 
 _BLOCK = 256  # rows that are summed in the array's own dtype before float64 takes over

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ... import memory, threads
-from ...compiling import compile_kernel
 from ...geometry import Array, Padding, Pair, channels_first, channels_last, output_size
 from ...reference.pooling import index_dtype
+from .. import memory, threads
+from ..compiler import compile_kernel
 from .sharing import grain_for
 from .vectors import place_by_index
 

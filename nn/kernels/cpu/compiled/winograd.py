@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from ... import memory, threads
-from ...compiling import compile_kernel
 from ...geometry import Array, Padding, Pair
+from .. import memory, threads
+from ..compiler import compile_kernel
 from .gemm import copy_band
 from .vectors import TRANSFORMS, block_columns, block_rows, multiply_block, transform_tile
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ... import memory, reference, threads
+from ... import reference
 from ...formulas import RELU, Formula
 from ...geometry import Array
 from ...tracing import PARAMETERS, record
+from .. import memory, threads
 
 # Numbers of a piece: with the temporary arrays of a formula they fit the second-level cache.
 _PIECE = 1 << 13

@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
-from ... import memory, threads
 from ...geometry import Array
 from ...tiles import BLAS_ALONE, PRODUCTS_PER_THREAD
+from .. import memory, threads
 from .sharing import share_samples
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from ... import memory
 from ...geometry import Array
 from ...tiles import wide_rows
+from .. import memory
 from .linear import column_sums
 
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ... import memory
 from ...geometry import Array, Padding, Pair, channels_first, channels_last, output_size
 from ...reference.pooling import index_dtype
 from ...tiles import pad, windows
+from .. import memory
 from .sharing import share_samples
 
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from ... import memory
 from ...geometry import Array, Padding, Pair, channels_first, channels_last
 from ...reference.resizing import blending
 from ...tiles import pad
+from .. import memory
 from .sharing import share_samples
 
 

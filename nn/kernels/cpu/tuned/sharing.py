@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ... import threads
 from ...tiles import NUMBERS_PER_THREAD
+from .. import threads
 
 
 def share_samples(work: Callable[[int, int, int], None], x: np.ndarray, blas: bool = False) -> None:

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import cuda
+from ... import cuda
 
 # Smaller arrays come from the C library quickly enough.
 _SMALLEST = 1 << 16
@@ -86,9 +86,11 @@ def empty_like(x: np.ndarray, dtype: Any = None) -> np.ndarray:
     >>> empty_like(np.zeros((2, 3)).T).strides
     (8, 24)
     """
+    dtype = x.dtype if dtype is None else np.dtype(dtype)
+    if x.size * dtype.itemsize < _SMALLEST:
+        return np.empty_like(x, dtype, subok=False)
     axes, back = cuda.memory_order(x)
-    dtype = x.dtype if dtype is None else dtype
-    return empty(tuple(x.shape[axis] for axis in axes), dtype).transpose(back)
+    return empty(tuple([x.shape[axis] for axis in axes]), dtype).transpose(back)
 
 
 def _use(buffer: _Buffer) -> np.ndarray:

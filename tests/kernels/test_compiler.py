@@ -12,8 +12,8 @@ pytest.importorskip("numba", reason="needs Numba (the extra 'fast')")
 import numba
 
 from nn import cli
-from nn.kernels import compiling
-from nn.kernels.compiling import compile_kernel
+from nn.kernels.cpu import compiler
+from nn.kernels.cpu.compiler import compile_kernel
 
 
 def double(x):
@@ -134,25 +134,30 @@ def test_a_disk_that_becomes_read_only(small_disk, monkeypatch):
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
     """A copy of the kernels' sources, which count as those that run; a function to import it."""
-    folder = Path(shutil.copytree(Path(compiling.__file__).parent, tmp_path / "kernels"))
-    monkeypatch.setattr(compiling, "__file__", str(folder / "compiling.py"))
-    compiling._sources.cache_clear()
-    yield folder, compiling._sources.cache_clear
-    compiling._sources.cache_clear()
+    folder = Path(shutil.copytree(Path(compiler.__file__).parents[1], tmp_path / "kernels"))
+    monkeypatch.setattr(compiler, "__file__", str(folder / "cpu" / "compiler.py"))
+    compiler._sources.cache_clear()
+    yield folder, compiler._sources.cache_clear
+    compiler._sources.cache_clear()
 
 
 def test_code_of_other_sources_is_not_used(cache, checkout):
     folder, import_again = checkout
     hits()
-    with (folder / "cpu" / "compiled" / "vectors.py").open("a") as stream:
+    source = folder / "cpu" / "compiled" / "vectors.py"
+    with source.open("a") as stream:
         stream.write("# changed\n")
     assert hits() == 1  # of the sources that this process imported
     import_again()
     assert (hits(), hits()) == (0, 1)
-    (folder / "cpu" / "compiled" / "vectors.py").rename(folder / "other.py")
+    source.rename(source.with_name("other.py"))
     import_again()
     assert (hits(), hits()) == (0, 1)
     assert len(files(cache)) == 1  # that of the old sources was replaced
+    (folder / "cpu" / "__pycache__").mkdir(exist_ok=True)
+    (folder / "cpu" / "__pycache__" / "kernel.py311.nbc").write_text("what Numba keeps itself")
+    import_again()
+    assert hits() == 1
 
 
 def test_without_sources_nothing_is_kept(cache, checkout):
@@ -165,10 +170,10 @@ def test_without_sources_nothing_is_kept(cache, checkout):
 @pytest.mark.parametrize("number", range(4))
 def test_two_machines_or_versions_share_a_folder(cache, monkeypatch, number):
     hits()
-    other = list(compiling._platform())
+    other = list(compiler._platform())
     other[number] += "!"
     with monkeypatch.context() as patch:
-        patch.setattr(compiling, "_platform", lambda: tuple(other))
+        patch.setattr(compiler, "_platform", lambda: tuple(other))
         assert (hits(), hits()) == (0, 1)
     assert hits() == 1
 

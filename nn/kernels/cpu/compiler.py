@@ -16,7 +16,7 @@ from numba.core import config, event
 from numba.core.caching import FunctionCache
 from numba.core.serialize import dumps
 
-from .. import __version__
+from ... import __version__
 
 if config.DISABLE_JIT:  # type: ignore[attr-defined]
     raise ImportError("NUMBA_DISABLE_JIT is set, so the kernels cannot be compiled")
@@ -48,12 +48,14 @@ def _sources() -> bytes:
 
     A kernel contains the functions of other files that it calls, so each depends on all files.
     """
-    paths = sorted(Path(__file__).parent.rglob("*.py*"))
+    folder = Path(__file__).parents[1]
+    paths = sorted(p for p in folder.rglob("*.py*") if p.parent.name != "__pycache__")
     if not paths:
         raise OSError("nn was imported from an archive: its source files cannot be read")
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(f"{path.name}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+        name = path.relative_to(folder).as_posix()
+        digest.update(f"{name}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
     return digest.digest()
 
 

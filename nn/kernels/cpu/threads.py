@@ -191,14 +191,14 @@ def _finish(call: _Call) -> None:
 
 @functools.cache
 def _spin_wait() -> ModuleType | None:
-    """Return the module `waiting`, compiled; or None, without Numba: threads then sleep at once."""
+    """Return the module `spin_wait`, compiled; or None without Numba: threads sleep at once then."""
     try:
-        waiting = importlib.import_module(".waiting", __package__)
-        waiting.await_marks(_posted)
-        waiting.mark_and_await(np.zeros(1, dtype=np.int64), 0, _posted, _posted[0], False)
+        spin_wait = importlib.import_module(".spin_wait", __package__)
+        spin_wait.await_marks(_posted)
+        spin_wait.mark_and_await(np.zeros(1, dtype=np.int64), 0, _posted, _posted[0], False)
     except Exception:  # no kernel needs it
         return None
-    return waiting
+    return spin_wait
 
 
 def _has_workers() -> bool:

@@ -12,7 +12,7 @@ from numba import types
 from numba.core.compiler_lock import global_compiler_lock
 from numba.extending import intrinsic
 
-from .compiling import compile_kernel
+from .compiler import compile_kernel
 
 # Looks until a thread goes to sleep, about 0.3 milliseconds, and those between a message and its
 # reader's return, about 5 microseconds: until then the sender holds Python's global lock.
