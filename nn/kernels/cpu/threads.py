@@ -191,7 +191,7 @@ def _finish(call: _Call) -> None:
 
 @functools.cache
 def _spin_wait() -> ModuleType | None:
-    """Return the module `spin_wait`, compiled; or None without Numba: threads sleep at once then."""
+    """Return the module `spin_wait`, compiled; None without Numba: threads sleep at once then."""
     try:
         spin_wait = importlib.import_module(".spin_wait", __package__)
         spin_wait.await_marks(_posted)
