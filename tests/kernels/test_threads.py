@@ -223,10 +223,10 @@ import numpy as np, nn
 from nn.kernels import threads, tiles
 try:
     from nn.kernels.cpu.compiled import gemm, sharing
-    sharing.GRAIN = gemm._GRAIN = 0  # so that small work is shared too
+    sharing.GRAIN = gemm._GRAIN = 0  # so that small work is shared out too
 except ImportError:
     pass
-tiles.NUMBERS_PER_THREAD = tiles.PRODUCTS_PER_THREAD = 0
+tiles.PRODUCTS_PER_THREAD = tiles.BLAS_ALONE = 0
 threads.NUM_THREADS = 2
 X = np.random.default_rng(0).normal(size=(8, 4, 6, 6)).astype("float32")
 model = nn.Model([nn.Conv2D(8, 3, input_shape=(4, 6, 6)), nn.BatchNorm2D(), nn.ReLU(),
@@ -275,6 +275,11 @@ def test_a_signal_handler_that_predicts_during_a_prediction():
 # ------------------------------------------------------------------------------------ BLAS
 
 
+@pytest.fixture(autouse=True)
+def small_products_hold_blas_too(monkeypatch):
+    monkeypatch.setattr(tiles, "BLAS_ALONE", 0)
+
+
 def dilated_convolution():
     """Run a kernel that holds BLAS to one thread."""
     x = np.ones((6, 4, 8, 8), dtype="float32")
@@ -306,7 +311,6 @@ def lines_traced(call, target=0):
 
 def test_blas_gets_its_threads_back_after_an_exception_at_any_line(monkeypatch):
     monkeypatch.setattr(tiles, "PRODUCTS_PER_THREAD", 0)
-    monkeypatch.setattr(tiles, "BLAS_ALONE", 0)
     monkeypatch.setattr(tiles, "_TILE_BYTES_CPU", 1)
     want = dilated_convolution()
     with threadpool_limits(2, user_api="blas"):
