@@ -8,7 +8,7 @@ HEAD, REASONS = mutants.read_page(mutants.PAGE.read_text(encoding="utf-8"))
 
 
 def test_every_mutant_on_the_page_has_a_reason():
-    assert sum(map(len, REASONS.values())) > 100
+    assert sum(map(len, REASONS.values())) > 50
     assert mutants.NEW not in REASONS
     assert mutants.write_page(HEAD, REASONS) == mutants.PAGE.read_text(encoding="utf-8")
 
