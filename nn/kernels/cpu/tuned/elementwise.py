@@ -69,10 +69,9 @@ def activate(
     y = _compute(formula.function, {"x": x}, parameters, memory.empty_like(x))
     if y is None:
         return reference.activate(x, formula, parameters, keep)
-    kept = {"x": x, "y": y}.get(formula.keeps)
-    if formula.mask and keep:
-        kept = _compute(formula.mask, {"x": x}, (), memory.empty_like(x, bool))
-    return y, kept if keep else None
+    if not keep:
+        return y, None
+    return y, formula.mask(x) if formula.mask else {"x": x, "y": y}[formula.keeps]
 
 
 def activate_grad(
