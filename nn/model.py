@@ -1,8 +1,10 @@
 """The model: a stack of layers, and the loop that trains them.
 
-The way of a batch is `train_step`: each layer's `forward` in order, the loss, the gradient
-of the loss through each layer's `backward` in reverse, and one step of the optimizer. All
-else here brings batches to it (`fit`) or uses what it has learned (`evaluate`, `predict`).
+A batch flows through `train_step`: each layer's `forward` in order, the loss, the gradient of the
+loss through each layer's `backward` in reverse, and one step of the optimizer. What else a model
+does is in its base classes, one for each subject: `Compiling` chooses loss and optimizer, `Trainer`
+has `fit`, `evaluate` and `predict`, `Averaging` the averaged weights, `Saving` the files, and
+`Building` and `Sequential` the stack of layers.
 """
 
 import math
@@ -47,7 +49,7 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
         The layers, in order; more can follow by `add`. A model among them becomes one layer,
         a `Sequential` of its layers.
     loss, optimizer
-        Given here, they are handed to `compile`.
+        If given, they are passed to `compile`.
     dtype
         'float32', or 'float64' for gradient checks. Inputs are cast to it.
     seed
@@ -60,18 +62,18 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
     ----------
     layers : list of Layer
     loss, optimizer
-        The objects that `compile` made; None before.
+        The objects chosen by `compile`; None before.
     wrapped_loss, wrapped_optimizer : nn.losses.Loss, nn.optim.Optimizer, or None
-        The same with all methods of a `Loss` and an `Optimizer`, even if yours have only a few.
+        The same with all methods of a `Loss` and an `Optimizer`, for custom ones with only a few.
     accumulator : nn.optim.Accumulator
         The gradients that wait for a step of the optimizer, with `gradient_accumulation_steps`.
     set_aside : dict or None
-        The weights in training by their names, while averaged weights stand in their place.
+        The weights in training by their names, while averaged weights replace them.
     input_shape, output_shape : tuple or None
         With None for the batch axis, once the model is built.
     class_names : list of str or None
         Names of the classes, for `predict_classes(x, names=True)`: those of the last training
-        set that has them, or yours. They are saved with the model.
+        set that has them, or those that were assigned. They are saved with the model.
     history : History
         The figures of the last `fit`.
     epoch : int
@@ -159,7 +161,7 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
             self._connect_loss()
         return plan
 
-    # -------------------------------------------------------------------- the way of a batch
+    # -------------------------------------------------------------------- a training step
 
     def train_step(
         self,
@@ -187,8 +189,8 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
         Raises
         ------
         FloatingPointError
-            Where the loss or its gradient is NaN or infinite; the message names the layer. The
-            weights are as they were before.
+            If the loss or its gradient is NaN or infinite; the message names the layer. The
+            weights are unchanged.
         """
         if self.wrapped_loss is None or self.wrapped_optimizer is None or not self.layers:
             self._require_compiled("train_step")
@@ -281,18 +283,18 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
         """Return (param, grad) pairs of all trainable layers, always in the same order.
 
         The gradients are those of the loss, which the layers keep, plus those of the penalties.
-        The model's optimizer is told the parameters' names and the `lr_factor` of their layers.
+        The optimizer gets the names of the parameters and the `lr_factor` of their layers.
 
         Raises
         ------
         RuntimeError
-            Where there are no gradients yet, or averaged weights stand in the weights' place.
+            If there are no gradients yet, or averaged weights have replaced the weights.
         ValueError
-            For layers with an `lr_factor`, where the optimizer does not honour it.
+            For layers with an `lr_factor`, if the optimizer does not support it.
         """
         if self.set_aside is not None:
             raise RuntimeError(
-                "[Model] averaged weights stand in the place of the weights in training: call "
+                "[Model] averaged weights have replaced the weights in training: call "
                 "use_training_weights() before the batch."
             )
         plan, optimizer, pairs = self._plan(), self.wrapped_optimizer, []
@@ -390,7 +392,7 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
                 )
 
     def check_weights(self) -> None:
-        """Raise where a weight, or a running statistic, is NaN or infinite.
+        """Raise an error if a weight or a running statistic is NaN or infinite.
 
         `fit` calls it at the end of each epoch, before anything is measured or saved.
 
@@ -402,7 +404,7 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
         finite.check_weights(self.layers)
 
     def _check_output(self, x: Array, y: Array) -> Array:
-        """Return the output y for inputs x, or raise where it is NaN or infinite."""
+        """Return the output y for inputs x; raise an error if it is NaN or infinite."""
         if not finite.all_finite(y):
             raise FloatingPointError(
                 f"[Model] the output is not finite: {finite.first_not_finite(self, x)}"

@@ -197,7 +197,7 @@ class Softsign(FormulaLayer):
 
 @register
 class HardSigmoid(FormulaLayer):
-    """min(max(x + 3, 0), 6) / 6: three straight lines in the place of a sigmoid.
+    """min(max(x + 3, 0), 6) / 6: three straight lines instead of a sigmoid.
 
     As in Keras 3 and PyTorch (Howard et al. 2019, arXiv 1905.02244, section 5.2).
     """

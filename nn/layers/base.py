@@ -2,7 +2,7 @@
 
 A layer is a function with a memory. `forward` computes the output and keeps what `backward`
 will need; `backward` takes the gradient of the loss with respect to the output, fills
-`grads` beside `params`, and returns the gradient with respect to the input. That is all of
+`grads`, which has the names of `params`, and returns the gradient with respect to the input. That is all of
 backpropagation: the model calls the one in order and the other in reverse.
 """
 
@@ -39,7 +39,7 @@ class Layer:
     Parameters
     ----------
     name
-        A name for `summary`; the class name where it is None.
+        A name for `summary`; None uses the class name.
     input_shape
         Shape of one sample, without the batch axis. On a model's first layer it makes the
         model build at once.
@@ -76,7 +76,7 @@ class Layer:
     array([2., 2., 2.])
     """
 
-    #: Axes that an input must have, and what to add before the layer where it has others.
+    #: Number of axes that an input must have, and what to add before the layer if it has others.
     input_ndim: tuple[int, ...] = ()
     input_hint = ""
 
@@ -175,8 +175,8 @@ class Layer:
             The batch, samples along the first axis.
         training
             True while the model trains; False otherwise, with `backward` still possible;
-            None where nothing is to be kept for `backward`, as in `predict`. A layer of your
-            own may treat None as False.
+            None if nothing is to be kept for `backward`, as in `predict`. A custom layer may
+            treat None as False.
         """
         raise NotImplementedError(f"[{type(self).__name__}] needs a forward(x, training) method.")
 
@@ -225,8 +225,7 @@ class Layer:
         Raises
         ------
         TypeError
-            In a class of your own whose `__init__` takes arguments that nobody told it of:
-            write `to_config` there.
+            For a custom class whose `__init__` takes arguments of its own: it needs a `to_config`.
         """
         own = set(inspect.signature(type(self).__init__).parameters) - COMMON - _ANY
         if own and type(self).__module__.split(".")[0] != __name__.split(".")[0]:
@@ -288,7 +287,7 @@ class Layer:
         self._output_sample = self._output_of(shape)[1:]
 
     def _check_shape(self, shape: Shape) -> None:
-        """Raise where an input of this shape has the wrong number of axes."""
+        """Raise an error if an input of this shape has the wrong number of axes."""
         if self.input_ndim and len(shape) not in self.input_ndim:
             expected = " or ".join(f"{n}-D" for n in self.input_ndim)
             hint = f": {self.input_hint}" if self.input_hint else "."

@@ -59,10 +59,10 @@ def build_layers(layers: Sequence[Layer], shape: Shape, dtype: str) -> Shape:
 
 
 def choose_initializers(layers: Sequence[Layer]) -> None:
-    """Tell each dense layer whether the next activation is like ReLU.
+    """Set `feeds_relu` of each dense layer that is followed by an activation like ReLU.
 
-    A dense layer that is built, as layers are that come by `add`, draws its weights anew,
-    unless they are no longer those that it drew.
+    A dense layer that is built already, as layers passed to `add` are, draws its weights again,
+    unless they have changed since it drew them.
     """
     chain = flat(layers)
     for index, layer in enumerate(chain):
@@ -75,7 +75,7 @@ def choose_initializers(layers: Sequence[Layer]) -> None:
 
 
 def _feed_relu(layer: Layer, dense: Dense) -> None:
-    """Choose the start that suits a ReLU, also where the layer has drawn its weights.
+    """Choose the initial weights for a ReLU, also if the layer has drawn its weights already.
 
     `layer` is the dense layer itself, or the `WeightNorm` around it.
     """
@@ -168,7 +168,7 @@ class Container(Layer):
         All layers inside, in the order of their numbers in a file.
     **common
         `name`, `input_shape` and `trainable`, as every layer takes them. The first layer's
-        `input_shape` stands for the container's own where that is not given.
+        `input_shape` is used if the container has none.
 
     Attributes
     ----------
@@ -359,7 +359,7 @@ class Sequential(Container):
     """A stack of layers that counts as one layer.
 
     A model given among the layers of another model becomes one of these, with the same layer
-    objects: what it has learned stays, and is trained on unless `trainable` is set to False.
+    objects: its weights are kept, and trained further unless `trainable` is set to False.
 
     Parameters
     ----------

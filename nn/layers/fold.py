@@ -79,14 +79,14 @@ def decide(scores: Array, threshold: float) -> Array:
 
 
 def gives_probabilities(layers: Sequence[Layer]) -> bool:
-    """Tell whether the outputs of layers are probabilities: they end in Softmax or Sigmoid."""
+    """Return whether the outputs of layers are probabilities: they end in Softmax or Sigmoid."""
     return isinstance(output_activation(layers), Softmax | Sigmoid)
 
 
 def missing_activation(layers: Sequence[Layer], loss: Any) -> str | None:
     """Return what makes probabilities of a model's outputs: 'softmax', 'sigmoid', or None.
 
-    It is the activation that the loss has within it, as a cross-entropy takes logits; None where
+    It is the activation that the loss includes, as a cross-entropy takes logits; None if
     the layers end in Softmax or Sigmoid already, and for any other loss, or none.
     """
     if gives_probabilities(layers):
@@ -110,7 +110,7 @@ def probabilities(outputs: Array, activation: str | None) -> Array:
 
 
 def _folds(layer: Layer, following: Layer | None) -> bool:
-    """Tell whether `following` is a batch norm that fits into the weights of `layer`."""
+    """Return whether `following` is a batch norm that fits into the weights of `layer`."""
     return (  # exactly these classes: subclasses may compute something else
         type(layer) in (Conv2D, Conv2DTranspose, Dense, DepthwiseConv2D)
         and type(following) in (BatchNorm, BatchNorm1D, BatchNorm2D)

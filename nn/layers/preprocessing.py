@@ -80,9 +80,9 @@ class Standardize(ElementwiseLayer):
 
     LeCun, Bottou, Orr and Mueller 1998, "Efficient backprop", section 4.3: inputs of mean 0 and
     variance 1 are learned from more quickly. The two are those of the training data, for all
-    data to come, so they are saved with the model. `fit` measures them on what it trains on,
-    without the validation data, where the layer comes first in the model (or after `Rescale`)
-    and nobody has given or measured them before; elsewhere, call `adapt`.
+    data to come, so they are saved with the model. `fit` measures them on the training data,
+    without the validation data, if the layer comes first in the model (or after `Rescale`) and they
+    are not known; otherwise, call `adapt`.
 
     Parameters
     ----------
@@ -248,7 +248,7 @@ class _Statistics:
 
 
 def adapt_first(layers: Sequence[Layer], data: Any) -> None:
-    """Measure what a `Standardize` at the beginning of a model needs, where it is not known.
+    """Measure what a `Standardize` at the beginning of a model needs, if it is not known.
 
     Parameters
     ----------

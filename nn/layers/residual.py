@@ -16,7 +16,7 @@ class Residual(Container):
     """y = F(x) + x: layers F learn what to add to their input.
 
     He, Zhang, Ren and Sun 2016, "Deep residual learning for image recognition", arXiv 1512.03385,
-    section 3.2, equation 1; where F changes the shape, x goes through a projection W_s of its own,
+    section 3.2, equation 1. If F changes the shape, x goes through a projection W_s,
     y = F(x) + W_s x, equation 2. An activation after the sum is the next layer.
 
     Parameters
@@ -24,8 +24,8 @@ class Residual(Container):
     layers
         F: a layer, or a list of them.
     shortcut
-        The layers that x goes through, one or a list. None is the identity where F keeps the
-        shape. Where it does not, None is a 1x1 convolution without bias, at the stride that
+        The layers that x goes through, one or a list. None is the identity if F keeps the
+        shape. If it does not, None is a 1x1 convolution without bias, at the stride that
         gives F's height and width, or a dense layer without bias for vectors.
     **common
         `name`, `input_shape` and `trainable`, as every layer takes them.
@@ -38,7 +38,7 @@ class Residual(Container):
     Raises
     ------
     ValueError
-        Where the shortcut's shape is not F's, or no stride makes it so.
+        If the shape of the shortcut is not that of F, or no stride makes it so.
 
     Examples
     --------
@@ -59,7 +59,7 @@ class Residual(Container):
         super().__init__((*self.main, *self.shortcut), **common)
 
     def build(self, input_shape: Shape) -> None:
-        """Build F and the shortcut, a projection where F changes the shape."""
+        """Build F and the shortcut, a projection if F changes the shape."""
         output = build_layers(self.main, input_shape, self.dtype)
         self.shortcut = self._given_shortcut
         if not self.shortcut and output[1:] != input_shape[1:]:
@@ -118,7 +118,7 @@ class Residual(Container):
 
 
 def _stride(given: int | None, wanted: int | None) -> int | None:
-    """Return the smallest step that meets `given` rows `wanted` times; None where none does.
+    """Return the smallest step that meets `given` rows `wanted` times; None if none does.
 
     Examples
     --------

@@ -241,9 +241,7 @@ def test_the_reason_and_the_remedy(tmp_path, error, reason, remedy):
     def save(stream):
         raise error
 
-    message = (
-        rf"^\[me\] cannot write '{path}': {reason}\. An old file is unchanged; {remedy}.*\.$"
-    )
+    message = rf"^\[me\] cannot write '{path}': {reason}\. An old file is unchanged; {remedy}.*\.$"
     with pytest.raises(type(error), match=message) as caught:
         write_atomic(path, save, "me")
     assert caught.value.errno == error.errno

@@ -33,7 +33,7 @@ def compile_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function at its first call and keep the machine code on disk.
 
     It may use constants of the function around it: they become part of the code. If no folder
-    for the code can be written, it is compiled anew in each process.
+    for the code can be written, it is compiled again in each process.
     """
     kernel = numba.njit(**_OPTIONS)(function)
     # RuntimeError: Numba found no folder that it may write to.

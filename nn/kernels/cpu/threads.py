@@ -45,7 +45,7 @@ def _quota(root: Path = Path("/")) -> float:
     """Return how many cores' time this process gets, in a container for example; or infinity.
 
     The limits of the control groups around its own count too. In a container the group may have
-    the name that it has outside, where only the topmost folder exists.
+    the name that it has outside, although only the topmost folder exists.
     """
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
@@ -72,7 +72,7 @@ def _cores() -> int:
 
 
 def _wanted() -> int:
-    """Return OMP_NUM_THREADS where it is a number, as BLAS reads it, else the cores."""
+    """Return OMP_NUM_THREADS if it is a number, as BLAS reads it, else the cores."""
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     return min(int(wanted), _cores()) if wanted.isdigit() and int(wanted) else _cores()
 
@@ -103,7 +103,7 @@ class _Call:
         self.over = False
 
     def claim(self, owner: threading.Thread | None) -> int | None:
-        """Give a part that nobody has begun to a thread; return it, or None if there is none."""
+        """Assign a part that is not begun to a thread; return it, or None if there is none."""
         first = 0 if owner is None else 1  # part 0 is the caller's
         for part in range(first, len(self.marks)):
             if part not in self.owners and self.owners.setdefault(part, owner) is owner:
@@ -255,7 +255,7 @@ def _run_a_part(call: _Call, worker: threading.Thread) -> tuple[np.ndarray, int]
     """
     part = call.claim(worker)
     if part is None:
-        return call.marks, 0  # which nobody reads: part 0 is the caller's
+        return call.marks, 0  # which is not read: part 0 is the caller's
     try:
         call.run_part(part)
         call.ended[part] = None
@@ -308,7 +308,7 @@ def _find_blas() -> list[Any]:
 
 
 def _forget_threads() -> None:
-    """After a fork the child has none of the threads and nobody's calls."""
+    """After a fork the child has none of the threads and none of the calls."""
     global _tasks
     _tasks = SimpleQueue()
     _workers.clear()
