@@ -1,10 +1,8 @@
 """The model: a stack of layers, and the loop that trains them.
 
-A batch flows through `train_step`: each layer's `forward` in order, the loss, the gradient of the
-loss through each layer's `backward` in reverse, and one step of the optimizer. What else a model
-does is in its base classes, one for each subject: `Compiling` chooses loss and optimizer, `Trainer`
-has `fit`, `evaluate` and `predict`, `Averaging` the averaged weights, `Saving` the files, and
-`Building` and `Sequential` the stack of layers.
+`train_step` is the flow of a batch: each layer's `forward` in order, the loss, each layer's
+`backward` in reverse, one step of the optimizer. What else a model does is in its base classes:
+`Compiling`, `Trainer` (fit, evaluate, predict), `Averaging`, `Saving`, `Building`, `Sequential`.
 """
 
 import math

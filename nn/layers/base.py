@@ -2,8 +2,8 @@
 
 A layer is a function with a memory. `forward` computes the output and keeps what `backward`
 will need; `backward` takes the gradient of the loss with respect to the output, fills
-`grads`, which has the names of `params`, and returns the gradient with respect to the input. That is all of
-backpropagation: the model calls the one in order and the other in reverse.
+`grads`, which has the names of `params`, and returns the gradient with respect to the input. That
+is all of backpropagation: the model calls the one in order and the other in reverse.
 """
 
 import inspect
