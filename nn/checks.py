@@ -171,10 +171,16 @@ def array(owner: str, argument: str, value: Any) -> Any:
     ValueError
         For lists of different lengths, and for arrays with masked values, whose masks NumPy's
         functions would ignore.
+    TypeError
+        For a sparse matrix.
     """
     if np.ma.is_masked(value):
         rule = "must hold no masked values: fill them in, or leave their rows out"
         raise ValueError(f"[{owner}] '{argument}' {rule}, got {type(value).__name__}.")
+    if is_sparse(value):
+        rule = "must be dense, one number for each feature"
+        got = f"a sparse matrix {type(value).__name__} of shape {value.shape}"
+        raise TypeError(f"[{owner}] '{argument}' {rule}, got {got}: pass {argument}.toarray().")
     if isinstance(value, np.memmap):
         return value  # np.asarray would make it an ndarray
     try:
@@ -198,11 +204,45 @@ def real_array(owner: str, argument: str, value: Any) -> Any:
     """
     made = array(owner, argument, value)
     if made.dtype.kind not in "fiub":
-        got = f"an array of dtype {made.dtype}"
-        if argument == "y" and made.dtype.kind in "UST":
-            got += ": give each class a number, with np.unique(y, return_inverse=True)[1]"
-        raise TypeError(f"[{owner}] '{argument}' must hold real numbers, got {got}.")
+        raise not_real(owner, argument, value, made.dtype)
     return made
+
+
+def not_real(owner: str, argument: str, value: Any, dtype: Any) -> TypeError:
+    """Return the TypeError for values that are not real numbers; it says what to do.
+
+    Parameters
+    ----------
+    owner, argument, value
+        As in `error`. The columns of a table are named.
+    dtype
+        Of the array that NumPy makes of the value.
+    """
+    columns: Any = getattr(value, "dtypes", None)  # of a table, as pandas has it
+    mixed = dict(columns.items()) if hasattr(columns, "items") else {}
+    named = [f"{name!r} ({kind})" for name, kind in mixed.items() if not _is_plain(kind)]
+    got, advice = f"an array of dtype {dtype}", "."
+    if argument == "y" and dtype.kind in "UST":
+        advice = ": give each class a number, with np.unique(y, return_inverse=True)[1]."
+    elif mixed:
+        got += f" from the columns {', '.join(named[:5])}{', ...' * (len(named) > 5)}"
+        advice = (
+            f": pass {argument}.astype('float32') if all columns are numbers without gaps; fill "
+            "gaps in, and encode texts, with pandas.get_dummies for example."
+        )
+    elif dtype.kind == "O":
+        advice = f": pass {argument}.astype('float32') if all are numbers without gaps."
+    return TypeError(f"[{owner}] '{argument}' must hold real numbers, got {got}{advice}")
+
+
+def is_sparse(value: Any) -> bool:
+    """Return whether a value is a sparse matrix, as of scipy.sparse."""
+    return hasattr(value, "toarray") and hasattr(value, "nnz")
+
+
+def _is_plain(dtype: Any) -> bool:
+    """Return whether a column has a type of NumPy's whose values are numbers of any precision."""
+    return isinstance(dtype, np.dtype) and dtype.kind in "fiu"
 
 
 class FileFormatError(ValueError):

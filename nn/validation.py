@@ -33,7 +33,7 @@ def check_inputs(x: Any, input_shape: tuple[int | None, ...] | None) -> Array:
     ValueError
         For another shape.
     """
-    x = checks.array("Model", "x", x)
+    x = checks.real_array("Model", "x", x)
     check_shape(x, input_shape)
     return x
 
@@ -44,7 +44,7 @@ def check_shape(x: Any, input_shape: tuple[int | None, ...] | None) -> None:
     The inputs are not read: those of a `Dataset` may be in a file.
     """
     if x.dtype.kind not in "fiub":
-        raise TypeError(f"[Model] 'x' must hold real numbers, got an array of dtype {x.dtype}.")
+        raise checks.not_real("Model", "x", x, x.dtype)
     if x.ndim < 2:
         raise ValueError(
             f"[Model] 'x' must have a batch axis and at least one more, got shape {x.shape}: "
@@ -92,6 +92,20 @@ def check_finite(array: Array, argument: str, dtype: str | None = None) -> None:
             )
 
 
+def is_byte_image(x: Any) -> bool:
+    """Return whether inputs are images of bytes, uint8 (N, C, H, W), which nn divides by 255.
+
+    Other bytes, such as bits, counts or the columns of a table, are numbers and stay as they are.
+
+    Examples
+    --------
+    >>> images, table = np.zeros((2, 1, 8, 8), np.uint8), np.zeros((2, 8), np.uint8)
+    >>> is_byte_image(images), is_byte_image(table), is_byte_image(images.astype("float32"))
+    (True, False, False)
+    """
+    return x.dtype == np.uint8 and x.ndim == 4
+
+
 def check_scaled_once(x: Any, input_scale: float | None) -> None:
     """Raise if uint8 images, which are scaled to [0, 1], would be scaled a second time.
 
@@ -102,7 +116,7 @@ def check_scaled_once(x: Any, input_scale: float | None) -> None:
     input_scale
         The scale of a `Rescale` at the start of the model; None without one.
     """
-    if input_scale is not None and abs(input_scale) <= 0.01 and x.dtype == np.uint8:
+    if input_scale is not None and abs(input_scale) <= 0.01 and is_byte_image(x):
         raise ValueError(
             "[Model] 'x' holds images of bytes (uint8), which are scaled to [0, 1] before the "
             f"first layer, Rescale({input_scale:g}), would do it again: leave that layer out, or "

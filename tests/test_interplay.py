@@ -106,12 +106,13 @@ def test_the_last_step_is_taken_also_with_averaged_weights():
 
 
 def test_bytes_in_a_source_of_batches_are_not_scaled_twice_to_predict():
-    images = RNG.integers(0, 256, (6, 4)).astype(np.uint8)
-    scaled = nn.Model([nn.Rescale(1 / 255, input_shape=(4,)), nn.Dense(2)], seed=0)
+    images = RNG.integers(0, 256, (6, 1, 2, 2)).astype(np.uint8)
+    layers = [nn.Rescale(1 / 255, input_shape=(1, 2, 2)), nn.Flatten(), nn.Dense(2)]
+    scaled = nn.Model(layers, seed=0)
     for source in ([images], (batch for batch in [images])):
         with pytest.raises(ValueError, match="would do it again"):
             scaled.predict(source)
-    plain = nn.Model([nn.Dense(2, input_shape=(4,))], seed=0)
+    plain = nn.Model([nn.Flatten(input_shape=(1, 2, 2)), nn.Dense(2)], seed=0)
     with pytest.raises(ValueError, match="'models' must all have the same input_scale"):
         nn.Ensemble([plain, scaled], activation=None)
 

@@ -590,6 +590,36 @@ def test_uint8_images_are_scaled_wherever_they_come_in():
     )
 
 
+@pytest.mark.parametrize("shape", [(12,), (3, 4), (1, 2, 3, 2)])
+def test_bytes_that_are_no_images_are_numbers_wherever_they_come_in(shape):
+    x = np.random.default_rng(0).integers(0, 2, (20, *shape), dtype=np.uint8)
+    floats, y = x.astype("float32"), np.arange(20) % 2
+
+    def model():
+        made = nn.Model([nn.Reshape((12,), input_shape=shape), nn.Dense(2)], seed=0)
+        made.compile("cce", "sgd", lr=0.1)
+        return made
+
+    trained = []
+    for data in (
+        (floats, y),
+        (x, y),
+        (nn.Dataset(x, y),),
+        ([(x, y)],),
+        (lambda: iter([(x, y)]),),
+    ):
+        trained.append(model())
+        trained[-1].fit(*data, batch_size=20, shuffle=False, verbose=0)
+    expected = trained[0].predict(floats)
+    for one in trained:
+        for inputs in (x, nn.Dataset(x, y), iter([x])):
+            np.testing.assert_array_equal(one.predict(inputs), expected)
+        assert one.evaluate(x, y) == trained[0].evaluate(floats, y)
+        assert one.evaluate(iter([(x, y)])) == trained[0].evaluate(floats, y)
+        np.testing.assert_array_equal(one.forward(x), trained[0].forward(floats))
+    assert trained[0].train_step(x, y)["loss"] == trained[1].train_step(floats, y)["loss"]
+
+
 @pytest.mark.parametrize("dtype", ["float64", np.float64, np.dtype("float64")])
 def test_dtype_by_any_name(dtype):
     assert nn.Model(dtype=dtype).dtype == "float64"

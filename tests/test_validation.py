@@ -284,3 +284,64 @@ def test_layers_without_a_fixed_size_take_other_sizes():
         for size in (4, 6):
             y = layer.forward(np.ones((2, 3, size, size), dtype="float32"), training=True)
             assert layer.backward(np.ones_like(y)).shape == (2, 3, size, size)
+
+
+class Table:
+    """A table of columns, as pandas has it: its array is one of objects."""
+
+    def __init__(self, **dtypes):
+        self.dtypes = dtypes
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array([[20.0, True], [30.0, False]], dtype=object)
+
+
+class Sparse:
+    """A sparse matrix, as scipy has it."""
+
+    shape, nnz = (120, 4), 3
+
+    def toarray(self):
+        return np.zeros(self.shape)
+
+    def __iter__(self):
+        return iter([])
+
+
+@pytest.mark.parametrize("use", ["fit", "evaluate", "predict", "batches", "Dataset"])
+def test_what_is_no_array_of_numbers_says_what_to_do(use):
+    model = classifier()
+
+    def pass_data(x):
+        if use == "predict":
+            model.predict(x)
+        elif use == "Dataset":
+            nn.Dataset(x, [0, 1])
+        elif use == "batches":
+            model.fit([(x, [0, 1])], verbose=0)
+        else:
+            getattr(model, use)(x, np.array([0, 1]))
+
+    with pytest.raises(TypeError, match=r"'x'.* sparse .*Sparse.* \(120, 4\).*toarray"):
+        pass_data(Sparse())
+    table = Table(age=np.dtype("f8"), town_a=np.dtype(bool), size="Float32")
+    with pytest.raises(TypeError, match=r"'x'.* columns 'town_a' \(bool\), 'size'.*astype"):
+        pass_data(table)
+    with pytest.raises(TypeError, match=r"'x'.* dtype object.*astype"):
+        pass_data(np.array([[1, None], [2, 3]], dtype=object))
+
+
+class Samples:
+    """A data set of PyTorch: samples, not batches."""
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        return np.ones(4, "float32"), np.int64(index % 3)
+
+
+def test_a_data_set_of_samples_is_asked_for_batches():
+    for use in (classifier().fit, classifier().evaluate):
+        with pytest.raises(ValueError, match=r"'y' .*got .*0.*batches.*DataLoader"):
+            use(Samples())

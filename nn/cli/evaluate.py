@@ -111,10 +111,11 @@ def _with_model_labels(model: Model, images: Dataset) -> Dataset:
 
 
 def flatten_for(model: Model, dataset: Dataset) -> Dataset:
-    """Flatten the images of a data set if the model has inputs (N, D)."""
+    """Flatten the images of a data set, scaled to [0, 1], if the model has inputs (N, D)."""
     shape = None if model.input_shape is None else model.input_shape[1:]
     flat = math.prod(dataset.x.shape[1:])
     if shape != (flat,) or dataset.x.ndim == 2:
         return dataset
-    rows = np.asarray(dataset.x).reshape(len(dataset), flat)  # (N, C, H, W) -> (N, C*H*W)
+    images, _ = dataset.arrays()  # scaled here, as bytes that are no images are not
+    rows = images.reshape(len(dataset), flat)  # (N, C, H, W) -> (N, C*H*W)
     return Dataset(rows, dataset.y, class_names=dataset.class_names)

@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import checks
 from ..random import new_generator
+from ..validation import is_byte_image
 
 Preprocess = Callable[[np.ndarray], np.ndarray]
 Augment = Callable[..., Any]  # (x, rng) -> x, or (x, y, rng) -> (x, y) if it mixes labels
@@ -56,8 +57,8 @@ def batch_generator(seed: int, index: int) -> np.random.Generator:
 
 
 def to_float(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Return a new array of floats: bytes scaled to [0, 1], other numbers as they are."""
-    if x.dtype == np.uint8:
+    """Return a new array of floats: images of bytes scaled to [0, 1], other numbers as they are."""
+    if is_byte_image(x):
         return np.divide(x, 255, dtype=dtype)
     with np.errstate(over="ignore"):  # overflow gives infinity, which the model refuses
         return x.astype(dtype)

@@ -41,10 +41,10 @@ class Dataset:
     Parameters
     ----------
     x
-        Array (n, ...) of real numbers, samples along the first axis. uint8 is taken for images
-        with values from 0 to 255 and stored as it is; batches of it are scaled to [0, 1]. Other
-        types are not scaled. A `numpy.memmap`, as from `np.load(path, mmap_mode='r')`, stays in
-        its file: only the rows of a batch are read.
+        Array (n, ...) of real numbers, samples along the first axis. uint8 (n, C, H, W) is taken
+        for images with values from 0 to 255 and stored as it is; batches of it are scaled to
+        [0, 1]. Other shapes and types are not scaled. A `numpy.memmap`, as from
+        `np.load(path, mmap_mode='r')`, stays in its file: only the rows of a batch are read.
     y
         Targets: integer labels (n,), one-hot labels (n, classes), numbers of any shape
         (n, ...), or None.
@@ -126,15 +126,14 @@ class Dataset:
         Returns
         -------
         x
-            (n, ...) float32, scaled to [0, 1] if the samples are uint8.
+            (n, ...) float32, scaled to [0, 1] if the samples are images in uint8 (n, C, H, W).
         y
             The targets as they are stored, or None.
 
         Examples
         --------
-        >>> Dataset(np.array([[0], [255]], dtype=np.uint8), [0, 1]).arrays()
-        (array([[0.],
-               [1.]], dtype=float32), array([0, 1]))
+        >>> Dataset(np.full((1, 1, 1, 2), 255, dtype=np.uint8), [1]).arrays()
+        (array([[[[1., 1.]]]], dtype=float32), array([1]))
         """
         y = None if self.y is None else self.y.copy()
         return to_float(np.asarray(self.x), np.dtype(np.float32)), y

@@ -46,7 +46,7 @@ def yields_batches(data: Any) -> bool:
     >>> yields_batches(iter([])), yields_batches([]), yields_batches(np.zeros(3))
     (True, True, False)
     """
-    if isinstance(data, Dataset | Mapping | str | bytes):
+    if isinstance(data, Dataset | Mapping | str | bytes) or checks.is_sparse(data):
         return False
     if callable(getattr(data, "batches", None)):
         return True
@@ -121,8 +121,8 @@ class Stream:
     Examples
     --------
     >>> def two_batches():
-    ...     yield np.full((3, 1), 255, dtype=np.uint8), [0, 1, 0]
-    ...     yield np.zeros((1, 1), dtype=np.uint8), [1]
+    ...     yield np.full((3, 1, 1, 1), 255, dtype=np.uint8), [0, 1, 0]
+    ...     yield np.zeros((1, 1, 1, 1), dtype=np.uint8), [1]
     >>> for x, y in Stream(two_batches).batches():
     ...     print(x.dtype, x.ravel(), y)
     float32 [1. 1. 1.] [0 1 0]
@@ -186,8 +186,8 @@ class Stream:
         Yields
         ------
         x, y or x, y, sample_weight or x
-            New arrays on the CPU, as from `Dataset.batches`: uint8 inputs are scaled to [0, 1],
-            other numbers are cast to `dtype`.
+            New arrays on the CPU, as from `Dataset.batches`: images of bytes, uint8
+            (N, C, H, W), are scaled to [0, 1], other numbers are cast to `dtype`.
 
         Raises
         ------
@@ -356,6 +356,11 @@ class Stream:
             return as_rows("x", x, owner="Model"), None, None
         if not isinstance(item, tuple | list) or len(item) not in (2, 3):
             raise TypeError(f"must be a pair (x, y) or (x, y, sample_weight), got {_kind(item)}.")
+        if checks.is_number(item[1]) or getattr(item[1], "ndim", None) == 0:
+            raise ValueError(
+                f"'y' must have samples along its first axis, got {item[1]!r}: if each item is "
+                "one sample, pass batches, as from a PyTorch DataLoader(data, batch_size=32)."
+            )
         x = as_rows("x", item[0], owner="Model")
         if len(x) == 0:
             raise checks.error("Model", "x", "must hold at least one sample", x.shape)

@@ -28,7 +28,7 @@ import numpy as np
 
 from ..checks import FileFormatError
 from ..layers.state import LoadReport, match_arrays
-from . import hdf5, npz
+from . import foreign, hdf5, npz
 from .atomic import write_atomic
 
 __all__ = [
@@ -125,16 +125,20 @@ def read(path: str | os.PathLike) -> ModelFile:
         elif head[:4] == _ZIP_SIGNATURE:
             reader = npz.read
         else:
+            _refuse_foreign(path, stream, head)
             raise FileFormatError(f"[io] '{path}' is neither an HDF5 nor an NPZ file.")
         try:
             datasets = reader(stream, size, _STRINGS)
         except MemoryError:
             raise  # the file may be good
         except Exception as error:  # a damaged file can make the libraries fail in any way
+            _refuse_foreign(path, stream, head)
             reason = str(error) or type(error).__name__
             raise FileFormatError(
                 f"[io] '{path}' is damaged or truncated, or no model file: {reason}."
             ) from error
+        if not datasets.keys() & _STRINGS:
+            _refuse_foreign(path, stream, head)
     architecture, training = (_parse(datasets.pop(name, None), path) for name in sorted(_STRINGS))
     arrays, optimizer_arrays = {}, {}
     for name, value in datasets.items():
@@ -155,6 +159,13 @@ def read_layers_json(path: str | os.PathLike) -> dict[str, Any] | None:
         return None
     with _open(listed) as stream:
         return {"layers": _parse(stream.read(MAX_TEXT + 1), listed)}
+
+
+def _refuse_foreign(path: Path, stream: BinaryIO, head: bytes) -> None:
+    """Raise if a file is known to be another library's."""
+    other = foreign.origin(stream, head)
+    if other is not None:
+        raise FileFormatError(f"[io] '{path}' is no model file of nn: {other}.")
 
 
 def _open(path: Path) -> BinaryIO:

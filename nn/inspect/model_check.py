@@ -11,6 +11,7 @@ import numpy as np
 from .. import checks, losses, text
 from ..layers.plan import named_layers
 from ..model import Model
+from ..validation import is_byte_image
 
 _SAMPLES = 4  # of a random batch
 # Relative error of the loss from rounding, that of a few dozen additions.
@@ -247,7 +248,7 @@ class _Measurement:
 
     def __init__(self, model: Model, x: Any, y: Any, rng: np.random.Generator, step: float):
         self.model, self.loss, self.step = model, model.loss, step
-        if x.dtype == np.uint8:
+        if is_byte_image(x):
             x = x / 255.0  # as in Model.forward
         y_pred = model.forward(x, training=False)  # checks x and builds the model
         self.parts = list(named_layers(model.layers))

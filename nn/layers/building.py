@@ -167,7 +167,7 @@ class Building:
 
     def _cast(self: Any, x: Array) -> Array:
         """Return inputs in the model's dtype and on its device; they must be finite."""
-        if x.dtype == np.uint8:  # images of bytes
+        if validation.is_byte_image(x):
             x = x.astype(self.dtype) / 255
         with np.errstate(over="ignore"):  # numbers that are too large become infinite
             x = cuda.to_device(x.astype(self.dtype, copy=False), self._device)

@@ -1,7 +1,7 @@
 """Preprocessing as the first layers of a model, so that it is saved with it and never forgotten.
 
-Images of bytes (uint8) reach every model scaled to [0, 1]: `fit`, `evaluate`, `predict` and
-`Dataset` do that. What is to happen to them beyond it stands here, as layers.
+Images of bytes, uint8 (N, C, H, W), reach every model scaled to [0, 1]: `fit`, `evaluate`,
+`predict` and `Dataset` do that. What is to happen to them beyond it stands here, as layers.
 """
 
 import math
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks, cuda
+from ..validation import is_byte_image
 from .activations import ElementwiseLayer
 from .base import Array, Layer, Shape
 from .budget import take_elements
@@ -283,8 +284,8 @@ def adapt_first(layers: Sequence[Layer], data: Any) -> None:
 
 
 def _batches(x: Any) -> Iterator[np.ndarray]:
-    """Yield batches of an array as float64, bytes scaled to [0, 1]."""
-    scale = 255 if x.dtype == np.uint8 else 1
+    """Yield batches of an array as float64, images of bytes scaled to [0, 1]."""
+    scale = 255 if is_byte_image(x) else 1
     for start in range(0, len(x), _SAMPLES_AT_ONCE):
         rows = np.asarray(cuda.to_cpu(x[start : start + _SAMPLES_AT_ONCE]))
         yield rows.astype(np.float64) / scale

@@ -65,7 +65,8 @@ class Trainer:
         ----------
         data, y
             A `Dataset`, or an array of inputs with its targets; `x` is another name of `data`.
-            uint8 inputs are images and are scaled to [0, 1]; others are used as they are.
+            Images of bytes, uint8 (n, C, H, W), are scaled to [0, 1]; other inputs are used as
+            they are.
 
             Or a source of batches (x, y) or (x, y, sample_weight), without `y`: an object with a
             method `batches(batch_size, ...)`, an iterable such as a list or a PyTorch
@@ -267,9 +268,9 @@ class Trainer:
         Parameters
         ----------
         x
-            Inputs of the model's shape, or a `Dataset`. As in `fit`, uint8 inputs are images
-            and are scaled to [0, 1]. Or a source of batches as in `fit`, each of which is x
-            or begins with x; it is read to its end.
+            Inputs of the model's shape, or a `Dataset`. As in `fit`, images of bytes,
+            uint8 (n, C, H, W), are scaled to [0, 1]. Or a source of batches as in `fit`, each of
+            which is x or begins with x; it is read to its end.
         batch_size
             Samples at a time; the result does not depend on it.
         steps

@@ -138,13 +138,13 @@ def test_can_be_pickled_and_copied(images):
 
 
 def test_arrays_are_floats_from_0_to_1_and_new():
-    x, y = np.array([[0, 51, 255]], dtype=np.uint8), np.array([2])
+    x, y = np.array([[[[0, 51, 255]]]], dtype=np.uint8), np.array([2])
     dataset = Dataset(x, y)
     floats, labels = dataset.arrays()
     assert floats.dtype == np.float32
-    np.testing.assert_array_equal(floats, np.float32([[0, 51, 255]]) / np.float32(255))
+    np.testing.assert_array_equal(floats, np.float32([[[[0, 51, 255]]]]) / np.float32(255))
     floats[:], labels[:] = 9, 9
-    assert x.tolist() == [[0, 51, 255]]
+    assert x.tolist() == [[[[0, 51, 255]]]]
     assert y.tolist() == [2]
 
 
@@ -681,7 +681,7 @@ def test_the_process_does_not_grow_to_the_size_of_the_file(tmp_path):
 
 
 def test_changes_to_a_private_mapping_are_not_lost(tmp_path):
-    np.save(tmp_path / "x.npy", np.zeros((8, 4096), np.uint8))
+    np.save(tmp_path / "x.npy", np.zeros((8, 1, 64, 64), np.uint8))
     x = np.load(tmp_path / "x.npy", mmap_mode="c")
     x[:] = 51
     dataset = Dataset(x)

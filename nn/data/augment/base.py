@@ -10,6 +10,7 @@ import numpy as np
 
 from ... import checks, random
 from ...kernels import memory
+from ...validation import is_byte_image
 from ..batching import Augment, augmented
 from ..dataset import Dataset
 
@@ -165,9 +166,9 @@ def expand(dataset: Dataset, augment: Augment, factor: int, seed: int | None = N
         seed = checks.non_negative_int("expand", "seed", seed)
     if not callable(augment) or getattr(augment, "mixes_labels", False):
         raise checks.error("expand", "augment", "must be a function that keeps labels", augment)
-    rng, stored = random.new_generator(seed), dataset.x.dtype
+    rng, stored, are_bytes = random.new_generator(seed), dataset.x.dtype, is_byte_image(dataset.x)
     dtype = stored if stored.kind == "f" else np.dtype(np.float32)
-    x = np.empty((factor * len(dataset), *dataset.x.shape[1:]), _kept_dtype(stored, dtype))
+    x = np.empty((factor * len(dataset), *dataset.x.shape[1:]), stored if are_bytes else dtype)
     x[: len(dataset)] = dataset.x
     start = len(dataset)
     for _ in range(1, factor):
@@ -176,7 +177,8 @@ def expand(dataset: Dataset, augment: Augment, factor: int, seed: int | None = N
             if images.shape[1:] != x.shape[1:]:
                 rule = f"must keep the shape {x.shape[1:]}"
                 raise checks.error("expand", "augment", rule, images.shape[1:])
-            x[start : start + len(images)] = _as_stored(images, stored)
+            rows = np.rint(images.clip(0, 1) * 255) if are_bytes else images
+            x[start : start + len(images)] = rows
             start += len(images)
     return Dataset(
         x,
@@ -184,16 +186,6 @@ def expand(dataset: Dataset, augment: Augment, factor: int, seed: int | None = N
         _repeated(dataset.sample_weight, factor),
         dataset.class_names,
     )
-
-
-def _kept_dtype(stored: np.dtype, dtype: np.dtype) -> np.dtype:
-    """Return the dtype of an expanded set: bytes stay bytes, all else becomes floats."""
-    return stored if stored == np.uint8 else dtype
-
-
-def _as_stored(x: np.ndarray, stored: np.dtype) -> np.ndarray:
-    """Return augmented floats as they are stored: 0 to 255, rounded, if the set has bytes."""
-    return np.rint(x.clip(0, 1) * 255) if stored == np.uint8 else x
 
 
 def _repeated(rows: np.ndarray | None, factor: int) -> np.ndarray | None:

@@ -1,0 +1,52 @@
+"""Files of other libraries, recognized by what they hold, so that they are not called damaged."""
+
+import zipfile
+from typing import Any
+
+import h5py
+
+_KERAS = (
+    "it is a file of Keras; load it there, make the same layers here, and pass the arrays to "
+    "set_arrays() of the model"
+)
+_PYTORCH = (
+    "it is a file of PyTorch; load it there with torch.load(), make the same layers here, and pass "
+    "the arrays to set_arrays() of the model"
+)
+
+
+def origin(stream: Any, head: bytes) -> str | None:
+    """Return what a file of another library is and what to do; None for an unknown file.
+
+    Only names in the file are read, and nothing in it is run.
+
+    Parameters
+    ----------
+    stream
+        The open file.
+    head
+        Its first 8 bytes.
+    """
+    stream.seek(0)
+    try:
+        if head[:4] == b"PK\x03\x04":
+            with zipfile.ZipFile(stream) as file:
+                names = file.namelist()
+            if "config.json" in names and "metadata.json" in names:
+                return _KERAS
+            return _PYTORCH if any(name.endswith("data.pkl") for name in names) else None
+        if head == b"\x89HDF\r\n\x1a\n":
+            with h5py.File(stream, "r") as file:
+                is_keras = "model_weights" in file or "layer_names" in file.attrs
+                is_weights = "_layer_checkpoint_dependencies" in file or "layers" in file
+            return _KERAS if is_keras or is_weights else None
+    except Exception:  # a damaged file can make the libraries fail in any way
+        return None
+    if head[:1] == b"\x80":
+        return (
+            "it is a pickle, as PyTorch's older files and scikit-learn's: it can run any program "
+            "and is not opened; load it with the library that wrote it"
+        )
+    if head[4:] == b"TFL3":
+        return "it is a model of TensorFlow Lite, which nn does not read"
+    return None
