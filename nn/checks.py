@@ -163,6 +163,32 @@ def takes(function: Any, count: int) -> bool:
     return True
 
 
+def positional_names(function: Any) -> list[str]:
+    """Return the names of the arguments that a function takes by position, if it tells them.
+
+    Examples
+    --------
+    >>> positional_names(lambda epoch, lr=0.1: lr), positional_names(min)
+    (['epoch', 'lr'], [])
+    """
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # a function in C without a signature
+        return []
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [p.name for p in parameters if p.kind in kinds]
+
+
+def function_of_step(owner: str, argument: str, function: Any) -> None:
+    """Raise if a function, to be called with the step, has an argument that is called `epoch`."""
+    if positional_names(function)[:1] == ["epoch"]:
+        raise ValueError(
+            f"[{owner}] {argument!r} is a function of the step, which counts batches, got a "
+            "function of 'epoch': pass fit(callbacks=[nn.callbacks.LearningRateScheduler(f)]), or "
+            "nn.schedules.by_epoch(f, steps_per_epoch)."
+        )
+
+
 def array(owner: str, argument: str, value: Any) -> Any:
     """Return lists as a NumPy array, an array as it is, on its device.
 

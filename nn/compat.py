@@ -1,17 +1,19 @@
 """Names of other libraries, and earlier module names, that nn accepts for its own.
 
 All such names are in these tables: registries (`nn.registry`) add their aliases from here, and
-optimizers translate the names of their arguments (`renamed`).
+the classes and `Model` translate the names of their arguments (`accept_other_names`).
 """
 
 import functools
 import importlib
 import inspect
 import sys
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from . import checks
+
+T = TypeVar("T")
 
 #: Modules by the names under which they can also be imported: `from nn.io import FileFormatError`.
 MODULES: dict[str, str] = {
@@ -54,13 +56,95 @@ LOSSES: dict[str, str] = {
 #: Metrics, as Keras calls them.
 METRICS: dict[str, str] = {"acc": "accuracy"}
 
-#: Arguments of an optimizer, as Keras and PyTorch call them.
-OPTIMIZER_ARGUMENTS: dict[str, str] = {
-    "learning_rate": "lr",
-    "beta_1": "beta1",
-    "beta_2": "beta2",
-    "epsilon": "eps",
+#: Arguments of layers, optimizers, losses, callbacks and `Model`, as Keras and PyTorch call them,
+#: if they mean the same: `{their name: ours}`. A class takes those whose names of ours it has.
+ARGUMENTS: dict[str, tuple[str, ...]] = {
+    "alpha": ("negative_slope", "rho"),  # of Keras' LeakyReLU, of PyTorch's RMSprop
+    "beta_1": ("beta1",),
+    "beta_2": ("beta2",),
+    "bias": ("use_bias",),
+    "clipvalue": ("clip_value",),
+    "dilation_rate": ("dilation",),
+    "epsilon": ("eps",),
+    "filename": ("path",),
+    "filepath": ("path",),
+    "global_clipnorm": ("clip_norm",),
+    "kernel_size": ("pool_size",),
+    "learning_rate": ("lr",),
+    "min_lr": ("lr_min",),
+    "num_groups": ("groups",),
+    "out_channels": ("filters",),
+    "out_features": ("units",),
+    "p": ("rate",),
+    "scale_factor": ("size",),
+    "std": ("stddev",),
+    "strides": ("stride",),
+    "x": ("data",),
 }
+
+_INFERRED = "is inferred from the first batch or input_shape: leave it out"
+_NOT_NEEDED = "is not needed: leave it out"
+
+#: Arguments of Keras and PyTorch that nn has under no name, with the way to the same.
+ELSEWHERE: dict[str, str] = {
+    "axis": "is fixed, as channels are axis 1 and images (N, C, H, W): leave it out",
+    "betas": "is a pair: pass beta1= and beta2=",
+    "clipnorm": "bounds each gradient; compile(clip_norm=) bounds all of them together",
+    "clipvalue": "is compile(clip_value=)",
+    "data_format": "is fixed, as images are (N, C, H, W): pass x.transpose(0, 3, 1, 2)",
+    "ema_momentum": "is compile(ema_decay=)",
+    "from_logits": "is not needed, as losses take logits, and those of a final Softmax or Sigmoid: "
+    "leave it out",
+    "global_clipnorm": "is compile(clip_norm=)",
+    "in_channels": _INFERRED,
+    "in_features": _INFERRED,
+    "inplace": _NOT_NEEDED,
+    "jit_compile": _NOT_NEEDED,
+    "max_queue_size": "is not needed: fit(num_threads=) prepares batches",
+    "normalized_shape": _INFERRED,
+    "num_features": _INFERRED,
+    "reduction": "is fixed, as losses are the mean over samples: leave it out",
+    "return_dict": "is not needed, as figures are returned as a dict: leave it out",
+    "run_eagerly": _NOT_NEEDED,
+    "steps_per_execution": _NOT_NEEDED,
+    "use_ema": "is compile(ema_decay=)",
+    "use_multiprocessing": "is not needed: fit(num_threads=) prepares batches",
+    "validation_batch_size": _NOT_NEEDED,
+    "validation_freq": "is fixed, as validation follows each epoch: leave it out",
+    "verbose": "is an argument of fit(): leave it out",
+    "weight_decay": "is compile(weight_decay=)",
+    "workers": "is fit(num_threads=)",
+}
+
+
+def unknown_argument(owner: str, name: str, known: Iterable[str]) -> ValueError:
+    """Return the error for an argument that a function does not have.
+
+    Examples
+    --------
+    >>> print(unknown_argument("Conv2D", "data_format", ["filters"]))
+    [Conv2D] 'data_format' is fixed, as images are (N, C, H, W): pass x.transpose(0, 3, 1, 2).
+    """
+    if name in ELSEWHERE:
+        return ValueError(f"[{owner}] {name!r} {ELSEWHERE[name]}.")
+    return checks.unknown(owner, "argument", name, known)
+
+
+def aliases_of(names: Iterable[str]) -> dict[str, str]:
+    """Return other libraries' names of these arguments: `{their name: ours}`.
+
+    Examples
+    --------
+    >>> aliases_of(["lr", "momentum"])
+    {'learning_rate': 'lr'}
+    """
+    names = set(names)
+    return {
+        alias: ours
+        for alias, candidates in ARGUMENTS.items()
+        for ours in candidates
+        if ours in names and alias not in names
+    }
 
 
 def renamed(owner: str, arguments: dict[str, Any], aliases: Mapping[str, str]) -> dict[str, Any]:
@@ -82,39 +166,68 @@ def renamed(owner: str, arguments: dict[str, Any], aliases: Mapping[str, str]) -
 
     Examples
     --------
-    >>> renamed("Adam", {"learning_rate": 0.1, "beta1": 0.8}, OPTIMIZER_ARGUMENTS)
+    >>> renamed("Adam", {"learning_rate": 0.1, "beta1": 0.8}, aliases_of(["lr", "beta1"]))
     {'lr': 0.1, 'beta1': 0.8}
     """
-    for alias, name in aliases.items():
-        if alias in arguments and name in arguments:
+    given: dict[str, Any] = {}
+    for argument, value in arguments.items():
+        name = aliases.get(argument, argument)
+        if name in given or (name != argument and name in arguments):
             rule = f"is another name of {name!r}: give one of them"
-            raise checks.error(owner, alias, rule, arguments[alias])
-    return {aliases.get(name, name): value for name, value in arguments.items()}
+            raise checks.error(owner, argument, rule, value)
+        given[name] = value
+    return given
 
 
-def aliases_of(names: Iterable[str], table: Mapping[str, str]) -> dict[str, str]:
-    """Return the entries of a table for arguments of these names, which a class takes itself.
+def accepts_other_names(
+    function: Callable[..., T], owner: str = "", ignored: Iterable[str] = ()
+) -> Callable[..., T]:
+    """Return a method that takes the other names of its arguments too, with errors that name ours.
 
-    Examples
-    --------
-    >>> aliases_of(["lr", "momentum"], OPTIMIZER_ARGUMENTS)
-    {'learning_rate': 'lr'}
+    Parameters
+    ----------
+    function
+        The method. Its arguments after `*` must be passed by name.
+    owner
+        What an error names; the class of the object if it is left out.
+    ignored
+        Arguments of other libraries that are accepted and have no effect.
     """
-    names = set(names)
-    return {alias: n for alias, n in table.items() if n in names and alias not in names}
+    parameters = inspect.signature(function).parameters.values()
+    names = {p.name for p in parameters}
+    by_position = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD][1:]
+    takes_more = {p.kind for p in parameters} & {inspect.Parameter.VAR_POSITIONAL}
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    by_name = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    aliases, ignored = aliases_of(names), set(ignored)
+
+    @functools.wraps(function)
+    def call(self: Any, *arguments: Any, **options: Any) -> T:
+        named = owner or type(self).__name__
+        if len(arguments) > len(by_position) and by_name and not takes_more:
+            raise TypeError(
+                f"[{named}] {', '.join(map(repr, by_name))} must be passed by name, got "
+                f"{arguments[len(by_position)]!r} by position."
+            )
+        if options.keys() <= names:
+            return function(self, *arguments, **options)
+        options = {name: value for name, value in options.items() if name not in ignored}
+        positional = dict(zip(by_position, arguments, strict=False))
+        options = renamed(named, {**positional, **options}, aliases)
+        for name in options.keys() - names:
+            if not takes_any:
+                raise TypeError(str(unknown_argument(named, name, names - {"self"})))
+        return function(
+            self, *arguments, **{k: v for k, v in options.items() if k not in positional}
+        )
+
+    return call
 
 
-def accept_aliases(cls: type, table: Mapping[str, str]) -> None:
-    """Let the constructor of a class take the other names of its keyword arguments too."""
-    original = vars(cls)["__init__"]
-    aliases = aliases_of(inspect.signature(original).parameters, table)
-
-    @functools.wraps(original)
-    def init(self: Any, *arguments: Any, **options: Any) -> None:
-        original(self, *arguments, **renamed(type(self).__name__, options, aliases))
-
-    if aliases:
-        cls.__init__ = init  # type: ignore[misc]
+def accept_other_names(cls: type) -> None:
+    """Let the constructor of a class take the other names of its arguments too."""
+    if "__init__" in vars(cls):
+        cls.__init__ = accepts_other_names(vars(cls)["__init__"])  # type: ignore[misc]
 
 
 def import_aliases() -> None:

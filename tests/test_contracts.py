@@ -52,7 +52,7 @@ ARGUMENTS = {
     "milestones": lambda: [10, 20],
     "path": "file.csv",
     "rate": 0.4,
-    "schedule": lambda: lambda step: 0.01,
+    "schedule": lambda: lambda epoch: 0.01,
     "stddev": 0.5,
     "steps_per_epoch": 10,
     "total_steps": 50,

@@ -5,12 +5,16 @@
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
-from .. import checks
+from .. import checks, compat
 
 Logs = dict[str, float]
+
+_PACKAGE = __name__.removesuffix("callbacks.base")
+_NEEDS_VALIDATION = "needs 'validation_data' or 'validation_split' of fit()"
 
 
 class Callback:
@@ -25,6 +29,8 @@ class Callback:
         The model in training, set before `on_train_begin`.
     params : dict
         'epochs', 'steps' (batches an epoch), 'samples' and 'verbose' of this `fit`.
+    adds : tuple of str
+        Figures that the callback adds to those of an epoch.
 
     Examples
     --------
@@ -37,6 +43,19 @@ class Callback:
 
     model: Any
     params: dict[str, Any]
+    adds: tuple[str, ...] = ()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let the constructor take other libraries' names of its arguments too."""
+        super().__init_subclass__(**options)
+        compat.accept_other_names(cls)
+
+    def needed_figures(self) -> list[tuple[str, str]]:
+        """Return (argument, figure) for each figure that the callback needs of an epoch.
+
+        `fit` raises an error before the first step if one of them will not be measured.
+        """
+        return []
 
     def set_model(self, model: Any) -> None:
         """Set the attribute `model`; `fit` calls it before `on_train_begin`."""
@@ -197,11 +216,44 @@ class History(dict, Callback):
         return html.of_history(self)
 
 
-#: Figures of which higher is better; any name with 'acc' in it counts as one.
-_RISING = ("precision", "recall", "f1", "auc", "r2")
+#: Names of figures, without 'val_', of which higher is better, and of which lower is.
+_RISING = re.compile(r"(?!neg)(.*_)?(acc|accuracy|precision|recall|f1|auc|r2)")
+_FALLING = re.compile(r"(?!neg)(.*_)?(loss|error|mse|mae|rmse)")
 
 
-def score(logs: Logs, monitor: str | None, mode: str = "auto") -> float:
+def figure_name(logs: Iterable[str], monitor: str | None) -> str:
+    """Return the figure to monitor: for None the accuracy or the loss, as `score` says."""
+    if monitor is not None:
+        return monitor
+    prefix = "val_" if "val_loss" in logs else ""
+    return f"{prefix}acc" if f"{prefix}acc" in logs else f"{prefix}loss"
+
+
+def direction(monitor: str, mode: str, owner: str = "callbacks") -> float:
+    """Return 1 if a higher figure is better and -1 if a lower one is.
+
+    Raises
+    ------
+    ValueError
+        For `mode='auto'` and a name that does not tell, such as that of a user's metric.
+
+    Examples
+    --------
+    >>> direction("val_acc", "auto"), direction("val_loss", "auto"), direction("val_iou", "max")
+    (1.0, -1.0, 1.0)
+    """
+    name = monitor.removeprefix("val_")
+    if mode == "auto" and not (_RISING.fullmatch(name) or _FALLING.fullmatch(name)):
+        rule = f"cannot be 'auto' for the figure {monitor!r}, of which nn does not know the better"
+        raise ValueError(
+            f"[{owner}] 'mode' {rule}, got 'auto': pass mode='max' if higher is better, "
+            "mode='min' if lower is."
+        )
+    rises = mode == "max" or (mode == "auto" and _RISING.fullmatch(name) is not None)
+    return 1.0 if rises else -1.0
+
+
+def score(logs: Logs, monitor: str | None, mode: str = "auto", owner: str = "callbacks") -> float:
     """Return a monitored figure, negated if lower is better.
 
     Without a name it is the accuracy, of the validation data if there are any, or the loss if
@@ -210,22 +262,18 @@ def score(logs: Logs, monitor: str | None, mode: str = "auto") -> float:
     Raises
     ------
     ValueError
-        If the named figure is not measured; the message lists those that are.
+        If the named figure is not measured (the message lists those that are), and as
+        `direction`.
 
     Examples
     --------
     >>> score({"loss": 0.5, "acc": 0.75}, None), score({"loss": 0.5, "acc": 0.75}, "loss")
     (0.75, -0.5)
     """
-    if monitor is None:
-        prefix = "val_" if "val_loss" in logs else ""
-        monitor = f"{prefix}acc" if f"{prefix}acc" in logs else f"{prefix}loss"
+    monitor = figure_name(logs, monitor)
     if monitor not in logs:
-        raise checks.unknown("callbacks", "monitor", monitor, logs)
-    rising = "acc" in monitor or monitor.removeprefix("val_") in _RISING
-    if mode == "max" or (mode == "auto" and rising):
-        return float(logs[monitor])
-    return -float(logs[monitor])
+        raise checks.unknown(owner, "monitor", monitor, logs)
+    return direction(monitor, mode, owner) * float(logs[monitor])
 
 
 class CallbackList:
@@ -268,6 +316,43 @@ class CallbackList:
             found = [defined(c, name) or (older and defined(c, older)) for c in self.callbacks]
             passed = _count_arguments(getattr(Callback(), name)) or 0
             self.hooks[name] = [_taking(passed, f) for f in found if f]
+
+    def check_figures(self, measured: Iterable[str]) -> None:
+        """Raise if a callback needs a figure that no epoch will have, or cannot tell the better.
+
+        Parameters
+        ----------
+        measured
+            The figures of the model. A user's callback may add others: then a missing one can
+            only be reported after the first epoch.
+        """
+        known = {*measured, *(name for callback in self.callbacks for name in callback.adds)}
+        for callback in self.callbacks:
+            owner = type(callback).__name__
+            for argument, name in callback.needed_figures():
+                is_val = str(name).startswith("val_")
+                hooks = ["on_epoch_end", "on_test_end", *([] if is_val else ["on_train_batch_end"])]
+                if name not in known and not any(map(self._may_add_figures, hooks)):
+                    if is_val and "val_loss" not in known:
+                        raise checks.error(owner, argument, _NEEDS_VALIDATION, name)
+                    if argument == "path":
+                        rule = f"may hold {{name}} of {', '.join(['epoch', *sorted(known)])}"
+                        raise checks.error(owner, argument, rule, name)
+                    raise checks.unknown(owner, argument, name, known)
+                if argument == "monitor":
+                    direction(name, getattr(callback, "mode", "auto"), owner)
+
+    def _may_add_figures(self, method: str) -> bool:
+        """Return whether a user's callback gets the figures in this method, and may add some."""
+        passed = _count_arguments(getattr(Callback(), method)) or 0
+        for callback in self.callbacks:
+            found = defined(callback, method) or None
+            is_ours = str(getattr(found, "__module__", "")).startswith(_PACKAGE)
+            if found is not None and not is_ours:
+                count = _count_arguments(found)
+                if count is None or count >= passed:
+                    return True
+        return False
 
     def call(self, method: str, *arguments: Any) -> None:
         """Call a method of every callback that defines it."""

@@ -2,6 +2,7 @@
 
 import math
 import os
+import string
 from typing import Any
 
 from .. import checks
@@ -25,7 +26,8 @@ class ModelCheckpoint(Callback):
     monitor
         The figure that decides which epoch is best. The arguments after it are passed by name.
     save_best_only
-        Write only if that figure beats all before it.
+        Write only if that figure beats all before it, those of an earlier `fit` with this
+        object included: a new object starts afresh.
     save_state
         Write the optimizer's state and the history as well, so that `fit(resume=path)` can
         go on from the file as if nothing had happened, also within an epoch.
@@ -85,11 +87,22 @@ class ModelCheckpoint(Callback):
         self._best = -math.inf
         self._epoch = self._batches = 0
 
+    def needed_figures(self) -> list[tuple[str, str]]:
+        """Return the figure to monitor, and those in the file's name."""
+        needed = [("monitor", self.monitor)] if self.save_best_only else []
+        try:
+            fields = [field or "" for _, field, _, _ in string.Formatter().parse(self.path)]
+        except ValueError:  # reported when the name is needed
+            fields = []
+        names = [field for field in fields if field.isidentifier()]
+        return needed + [("path", name) for name in names if name not in ("epoch", "batch")]
+
     def on_train_begin(self, logs: Logs) -> None:
-        """Reset, or take the best figure of a training that is resumed."""
+        """Keep the best figure of the `fit` before, or take that of a training that is resumed."""
         past = self.model.history
         epochs = [past.epoch(k) for k in range(len(past.get(self.monitor, ())))]
-        self._best = max((score(e, self.monitor, self.mode) for e in epochs), default=-math.inf)
+        if epochs and self.save_best_only:
+            self._best = max(score(e, self.monitor, self.mode) for e in epochs)
         self._batches = 0
 
     def state_dict(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import checks, cuda
 from ..files import model_file
-from .base import Callback, Logs, score
+from .base import Callback, Logs, direction, figure_name, score
 
 
 def check_mode(owner: str, mode: str) -> str:
@@ -34,11 +34,17 @@ class _Monitor(Callback):
         self.best = -math.inf
         self.wait = 0
 
+    def needed_figures(self) -> list[tuple[str, str]]:
+        """Return the figure to monitor."""
+        return [] if self.monitor is None else [("monitor", self.monitor)]
+
     def on_train_begin(self, logs: Logs) -> None:
         """Reset, and count the epochs of a training that is resumed."""
         self.best, self.wait = -math.inf, 0
-        for epoch in range(len(self.model.history.get("loss", ()))):
-            self.lost_patience(self.model.history.epoch(epoch))
+        past = self.model.history
+        epochs = len(past.get("loss", ()))
+        for index in range(epochs):
+            self.lost_patience(self.model.epoch - epochs + index, past.epoch(index))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best figure so far, and the epochs since."""
@@ -50,16 +56,23 @@ class _Monitor(Callback):
 
     def gained(self, logs: Logs) -> bool:
         """Count an epoch; return whether it beat the best so far by more than `min_delta`."""
-        value = score(logs, self.monitor, self.mode)
-        if value > self.best + self.min_delta:
-            self.best, self.wait = value, 0
-            return True
+        value = score(logs, self.monitor, self.mode, type(self).__name__)
         self.wait += 1
-        return False
+        if not value > self.best + self.min_delta:
+            return False
+        self.best = value
+        if self.is_enough(value, logs):
+            self.wait = 0
+        return True
 
-    def lost_patience(self, logs: Logs) -> bool:
+    def is_enough(self, value: float, logs: Logs) -> bool:
+        """Return whether a gain to this value ends the epochs without a gain."""
+        return True
+
+    def lost_patience(self, epoch: int, logs: Logs) -> bool:
         """Count an epoch; return whether `patience` epochs have brought no gain."""
-        return not self.gained(logs) and self.wait >= self.patience
+        self.gained(logs)
+        return self.wait >= max(self.patience, 1)
 
 
 class EarlyStopping(_Monitor):
@@ -80,6 +93,10 @@ class EarlyStopping(_Monitor):
         'max' or 'min', whether a higher or a lower figure is better; 'auto' goes by its name.
     restore_best_weights
         False leaves the weights of the last epoch.
+    start_from_epoch
+        Epochs at the beginning that do not count: none of them is the best or ends the training.
+    baseline
+        A figure to beat: an epoch that does not is none with a gain. None for no such figure.
 
     Attributes
     ----------
@@ -103,11 +120,19 @@ class EarlyStopping(_Monitor):
         min_delta: float = 0.0,
         mode: str = "auto",
         restore_best_weights: bool = True,
+        start_from_epoch: int = 0,
+        baseline: float | None = None,
     ):
         super().__init__(monitor, patience, min_delta, mode)
         self.restore_best_weights = checks.boolean(
             "EarlyStopping", "restore_best_weights", restore_best_weights
         )
+        self.start_from_epoch = checks.non_negative_int(
+            "EarlyStopping", "start_from_epoch", start_from_epoch
+        )
+        if baseline is not None and not (checks.is_number(baseline) and math.isfinite(baseline)):
+            raise checks.error("EarlyStopping", "baseline", "must be a number or None", baseline)
+        self.baseline = baseline
         self.best_epoch: int | None = None
         self.restored = False
         self._best_arrays: dict[str, Any] = {}
@@ -140,14 +165,26 @@ class EarlyStopping(_Monitor):
         if self.wait >= max(self.patience, 1):
             self.model.stop_training = True
 
+    def is_enough(self, value: float, logs: Logs) -> bool:
+        """Return whether a figure beats the baseline."""
+        if self.baseline is None:
+            return True
+        sign = direction(figure_name(logs, self.monitor), self.mode, "EarlyStopping")
+        return value - self.min_delta > sign * self.baseline
+
+    def lost_patience(self, epoch: int, logs: Logs) -> bool:
+        """Count an epoch, unless it is before `start_from_epoch`."""
+        return epoch >= self.start_from_epoch and super().lost_patience(epoch, logs)
+
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Keep the weights of a gain; stop after too many epochs without one."""
-        if self.gained(logs):
+        best = self.best
+        if self.lost_patience(epoch, logs):
+            self.model.stop_training = True
+        if self.best > best:
             self.best_epoch = epoch
             if self.restore_best_weights:
                 self._best_arrays = {k: v.copy() for k, v in self.model.get_arrays().items()}
-        elif self.wait >= self.patience:
-            self.model.stop_training = True
 
     def on_train_end(self, logs: Logs) -> None:
         """Restore the best weights if the model still has their layers."""
@@ -189,6 +226,8 @@ class ReduceLROnPlateau(_Monitor):
         Lower bound of the rate.
     mode
         As for `EarlyStopping`.
+    cooldown
+        Epochs after a reduction in which none without a gain is counted.
     """
 
     def __init__(
@@ -200,8 +239,11 @@ class ReduceLROnPlateau(_Monitor):
         min_delta: float = 0.0,
         lr_min: float = 1e-6,
         mode: str = "auto",
+        cooldown: int = 0,
     ):
         super().__init__(monitor, patience, min_delta, mode)
+        self.cooldown = checks.non_negative_int("ReduceLROnPlateau", "cooldown", cooldown)
+        self._cooling = 0  # epochs that are left of it
         self.factor = checks.fraction("ReduceLROnPlateau", "factor", factor, include_one=True)
         if self.factor == 0:
             raise checks.error("ReduceLROnPlateau", "factor", "must be above 0", factor)
@@ -209,6 +251,7 @@ class ReduceLROnPlateau(_Monitor):
 
     def on_train_begin(self, logs: Logs) -> None:
         """Reset, and count the epochs of a training that is resumed."""
+        self._cooling = 0
         super().on_train_begin(logs)
         if self.model.wrapped_optimizer.schedule is not None:
             raise ValueError(
@@ -218,57 +261,88 @@ class ReduceLROnPlateau(_Monitor):
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Lower the rate after too many epochs without a gain."""
-        if self.lost_patience(logs):
+        if self.lost_patience(epoch, logs):
             optimizer = self.model.optimizer
             optimizer.lr = min(optimizer.lr, max(self.lr_min, optimizer.lr * self.factor))
 
-    def lost_patience(self, logs: Logs) -> bool:
-        """Count an epoch; start counting again once patience is lost."""
-        lost = super().lost_patience(logs)
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best figure so far, and the epochs since and of the cooldown."""
+        return super().state_dict() | {"cooldown": self._cooling}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        super().load_state_dict(state)
+        self._cooling = int(state.get("cooldown", 0))  # none in earlier versions
+
+    def lost_patience(self, epoch: int, logs: Logs) -> bool:
+        """Count an epoch; start counting again once patience is lost, after the cooldown."""
+        self._cooling = max(self._cooling - 1, 0)
+        lost = super().lost_patience(epoch, logs)
+        if self._cooling:
+            self.wait, lost = 0, False
         if lost:
-            self.wait = 0
+            self.wait, self._cooling = 0, self.cooldown
         return lost
 
 
 class LearningRateScheduler(Callback):
-    """Set the learning rate from a function, before every step or before every epoch.
+    """Set the learning rate from a function, before every epoch or before every step.
 
     Parameters
     ----------
     schedule
-        A function step -> learning rate (see `nn.schedules`).
+        A function epoch -> learning rate, or (epoch, lr) -> learning rate, which gets the rate of
+        the epoch before. An argument with a default is left to it, unless it is called `lr`.
     by
-        The argument of the schedule, counted from 0: 'step' for a step of the optimizer, over all
-        epochs, or 'epoch'. A step is a batch, or several with
-        `compile(gradient_accumulation_steps=...)`. By epoch the function may also take the rate of
-        the epoch before, as Keras' does: (epoch, lr) -> lr.
+        The argument of the schedule, counted from 0: 'epoch', as in Keras, or 'step' for a step of
+        the optimizer, over all epochs. A step is a batch, or several with
+        `compile(gradient_accumulation_steps=...)`. None for 'epoch'.
 
     Raises
     ------
     ValueError
-        For a schedule that is not a function, or another `by`.
+        For a schedule that is not a function, returns no rate, or another `by`.
+
+    Warns
+    -----
+    UserWarning
+        If `by` is left out and the function's argument is called `step`, as that of the functions
+        of `nn.schedules` is: it is called once an epoch.
 
     Examples
     --------
     >>> import numpy as np, nn
     >>> model = nn.Model([nn.Dense(1, input_shape=(2,))], seed=0)
     >>> model.compile("mse", "sgd", lr=0.8)
-    >>> halve = LearningRateScheduler(lambda epoch, lr: lr / 2 if epoch else lr, by="epoch")
+    >>> halve = LearningRateScheduler(lambda epoch, lr: lr / 2 if epoch else lr)
     >>> x, y = np.ones((4, 2)), np.ones((4, 1))
     >>> model.fit(x, y, epochs=3, callbacks=[halve], verbose=0)["lr"]
     [0.8, 0.4, 0.2]
     """
 
-    def __init__(self, schedule: Callable[..., float], *, by: str = "step"):
+    def __init__(self, schedule: Callable[..., float], *, by: str | None = None):
+        owner = "LearningRateScheduler"
         if not callable(schedule):
-            raise checks.error(
-                "LearningRateScheduler", "schedule", "must be a function step -> lr", schedule
+            rule = "must be a function epoch -> lr"
+            raise checks.error(owner, "schedule", rule, schedule)
+        if by not in ("step", "epoch", None):
+            raise checks.unknown(owner, "by", by, ["step", "epoch"])
+        names = checks.positional_names(schedule)
+        if by is None and names[:1] == ["step"]:
+            checks.warn(
+                f"[{owner}] 'schedule' is called once an epoch, and its argument is called 'step': "
+                "pass by='step' to call it at every step of the optimizer, or by='epoch'."
             )
-        if by not in ("step", "epoch"):
-            raise checks.unknown("LearningRateScheduler", "by", by, ["step", "epoch"])
-        self.schedule, self.by = schedule, by
-        self._takes_rate = by == "epoch" and not checks.takes(schedule, 1)
+        self.schedule, self.by = schedule, by or "epoch"
+        asks_for_rate = names[1:2] in (["lr"], ["learning_rate"]) or not checks.takes(schedule, 1)
+        self._takes_rate = self.by == "epoch" and checks.takes(schedule, 2) and asks_for_rate
         self._epoch = 0
+
+    def _rate_of(self, *arguments: Any) -> float:
+        """Return the rate of an epoch or a step; raise if it is none."""
+        rate = self.schedule(*arguments)
+        rate = rate.item() if hasattr(rate, "item") else rate  # a number of NumPy's
+        return checks.non_negative("LearningRateScheduler", "schedule", rate)
 
     def on_train_begin(self, logs: Logs) -> None:
         """Keep the optimizer's own rate; a model saved meanwhile is saved with that."""
@@ -290,8 +364,8 @@ class LearningRateScheduler(Callback):
             done = 0 if self.model.progress is None else self.model.progress.batches
             self.on_train_batch_begin(max(done - 1, 0), logs)
             return
-        rate = self.schedule(epoch, self._rate) if self._takes_rate else self.schedule(epoch)
-        self.model.optimizer.lr = self._rate = float(rate)
+        rate = self._rate_of(epoch, *([self._rate] if self._takes_rate else []))
+        self.model.optimizer.lr = self._rate = rate
 
     def on_train_batch_begin(self, batch: int, logs: Logs) -> None:
         """Set the rate for this batch."""
@@ -299,7 +373,7 @@ class LearningRateScheduler(Callback):
             batches = self.model.accumulator.steps  # of one step
             in_epoch = optimizer_steps(self.params["steps"], batches)
             step = self._epoch * in_epoch + batch // batches
-            self.model.optimizer.lr = float(self.schedule(step))
+            self.model.optimizer.lr = self._rate_of(step)
 
     def on_train_end(self, logs: Logs) -> None:
         """Restore the optimizer's own rate."""

@@ -32,7 +32,9 @@ class CSVLogger(Callback):
     separator
         The separator of columns, one character.
     append
-        Whether to append to an old file, in its columns, instead of replacing it.
+        Whether to append to an old file, in its columns, instead of replacing it. A training
+        that is resumed appends to its own file in any case; lines of epochs that are run again
+        are removed.
 
     Raises
     ------
@@ -70,10 +72,30 @@ class CSVLogger(Callback):
     def on_train_begin(self, logs: Logs) -> None:
         """Start the file, or read the columns of an old one."""
         self._waiting = []
-        self._columns = self._old_columns() if self.append else []
+        resumes = bool(self.model.history)
+        append = self.append or (resumes and self._is_a_log())
+        self._columns = self._old_columns() if append else []
+        if self._columns and resumes:
+            self._cut(self.model.epoch)
         cut_off = self._columns and not self.path.read_bytes().endswith(b"\n")
-        with self.path.open("a" if self.append else "w", encoding="utf-8") as file:
+        with self.path.open("a" if append else "w", encoding="utf-8") as file:
             file.write("\n" if cut_off else "")
+
+    def _is_a_log(self) -> bool:
+        """Return whether there is a file with a table of epochs."""
+        try:
+            return bool(self._old_columns())
+        except (ValueError, StopIteration):
+            return False
+
+    def _cut(self, epoch: int) -> None:
+        """Remove the lines at the end of a file whose epochs are not before this one."""
+        with self.path.open("rb+") as file:
+            lines = file.readlines()
+            first = [line.partition(self.separator.encode())[0].strip() for line in lines]
+            while first and first[-1].isdigit() and int(first[-1]) >= epoch:
+                first.pop()
+            file.truncate(sum(map(len, lines[: len(first)])))
 
     def _old_columns(self) -> list[str]:
         """Return the columns of an old file; none for no file or an empty one."""
@@ -261,6 +283,8 @@ class Timer(Callback):
     >>> h["seconds"][0] >= h["step_seconds"][0] > 0
     True
     """
+
+    adds = ("seconds", "step_seconds")
 
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
         """Start the epoch's clock."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, random, regularizers
+from .. import checks, compat, random, regularizers
 from .budget import check_sample
 
 Array = Any  # numpy.ndarray or cupy.ndarray
@@ -93,9 +93,8 @@ class Layer:
     ):
         owner = type(self).__name__
         for argument in unknown:
-            raise TypeError(
-                str(checks.unknown(owner, "argument", argument, _arguments(type(self))))
-            )
+            error = compat.unknown_argument(owner, argument, _arguments(type(self)))
+            raise TypeError(str(error))
         if name is not None and not isinstance(name, str):
             raise checks.error(owner, "name", "must be a text or None", name)
         self.name = name
@@ -121,8 +120,12 @@ class Layer:
         self._dtype: Any = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Let `backward_params` call a `backward` that is overridden without it."""
+        """Let `backward_params` call a `backward` that is overridden without it.
+
+        The constructor takes other libraries' names of its arguments too.
+        """
         super().__init_subclass__(**kwargs)
+        compat.accept_other_names(cls)
         if "backward" in vars(cls) and "backward_params" not in vars(cls):
             cls.backward_params = Layer.backward_params  # type: ignore[method-assign]
 
@@ -356,3 +359,6 @@ def _arguments(cls: type[Layer]) -> set[str]:
     inits = [vars(base)["__init__"] for base in cls.__mro__[:-1] if "__init__" in vars(base)]
     own = inspect.signature(inits[0]).parameters
     return {*own, *COMMON} - _ANY
+
+
+compat.accept_other_names(Layer)

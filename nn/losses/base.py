@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, cuda
+from .. import checks, compat, cuda
 from .targets import Array, along_batch, check_weights
 
 
@@ -51,6 +51,14 @@ class Loss:
     activation: Any = None
     takes_weights: bool = True
     _scale: Any = None  # the weight of each sample's gradient in the mean; None before forward
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let the constructor take other libraries' names of its arguments too."""
+        super().__init_subclass__(**options)
+        compat.accept_other_names(cls)
+
+    def __init__(self) -> None:
+        super().__init__()
 
     def forward(self, y_pred: Any, y_true: Any, sample_weight: Any = None) -> float:
         """Return the loss, averaged over the batch.
@@ -191,3 +199,6 @@ def wrap(loss: Any) -> Loss:
     """Return a `Loss` as it is; wrap another object, and a `Loss` with a `forward` of its own."""
     is_ours = isinstance(loss, Loss) and type(loss).forward is Loss.forward
     return loss if is_ours else WrappedLoss(loss)
+
+
+compat.accept_other_names(Loss)

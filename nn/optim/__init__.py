@@ -126,13 +126,13 @@ def _split(
         name, value = next(iter(settings.items()))
         raise checks.error(owner, name, "needs an optimizer with a configure() method", value)
     known = {*arguments_of(cls), *(["lr"] if has_lr else [])}
-    aliases = compat.aliases_of(known, compat.OPTIMIZER_ARGUMENTS)
+    aliases = compat.aliases_of(known)
     given = {name: value for name, value in given.items() if name not in settings}
     given = compat.renamed(owner, given, aliases)
     for name in given:
         if name not in known:
             settable = SETTINGS if hasattr(cls, "configure") else ()
-            raise checks.unknown(owner, "argument", name, {*known, *aliases, *settable})
+            raise compat.unknown_argument(owner, name, {*known, *aliases, *settable})
     return given, settings
 
 

@@ -103,7 +103,7 @@ class Optimizer:
         """Let the class take other libraries' names of its arguments, such as `learning_rate`."""
         super().__init_subclass__(**options)
         if "__init__" in vars(cls):
-            compat.accept_aliases(cls, compat.OPTIMIZER_ARGUMENTS)
+            compat.accept_other_names(cls)
 
     def __init__(self, lr: LearningRate = 0.01) -> None:
         self.lr = lr
@@ -127,6 +127,7 @@ class Optimizer:
         name = type(self).__name__
         if callable(value) and not checks.takes(value, 1):
             raise checks.error(name, "lr", "must be a number or a function step -> rate", value)
+        checks.function_of_step(name, "lr", value)
         self._lr = value if callable(value) else checks.non_negative(name, "lr", value)
 
     learning_rate = lr  # as Keras calls it
@@ -444,4 +445,4 @@ class Optimizer:
         return {"class": type(self).__name__, "config": config}
 
 
-compat.accept_aliases(Optimizer, compat.OPTIMIZER_ARGUMENTS)
+compat.accept_other_names(Optimizer)

@@ -117,7 +117,7 @@ class Adagrad(Optimizer):
 
     slot_names = ("total",)
 
-    def __init__(self, lr: LearningRate = 0.01, eps: float = 1e-8) -> None:
+    def __init__(self, lr: LearningRate = 0.01, *, eps: float = 1e-8) -> None:
         super().__init__(lr)
         self.eps = checks.positive(type(self).__name__, "eps", eps)
 
@@ -156,7 +156,7 @@ class RMSprop(Optimizer):
 
     slot_names = ("v",)
 
-    def __init__(self, lr: LearningRate = 1e-3, rho: float = 0.9, eps: float = 1e-8) -> None:
+    def __init__(self, lr: LearningRate = 1e-3, rho: float = 0.9, *, eps: float = 1e-8) -> None:
         super().__init__(lr)
         self.rho = checks.fraction(type(self).__name__, "rho", rho)
         self.eps = checks.positive(type(self).__name__, "eps", eps)
@@ -256,6 +256,7 @@ class AdamW(Adam):
     def __init__(
         self,
         lr: LearningRate = 1e-3,
+        *,
         beta1: float = 0.9,
         beta2: float = 0.999,
         eps: float = 1e-8,

@@ -73,7 +73,7 @@ class ScheduleArguments:
             return users_callbacks(name, params)
         schedule = self._function(lr, params["epochs"], params["steps"], accumulate)
         _check_steps(params)
-        return [cb.LearningRateScheduler(schedule())]
+        return [cb.LearningRateScheduler(schedule(), by="step")]
 
     def _function(
         self, lr: float, epochs: int, batches: Any, accumulate: int
@@ -103,6 +103,7 @@ def checked_schedule(schedule: Callable[[int], Any]) -> Callable[[int], float]:
     if not checks.takes(schedule, 1):
         rule = "must be a name, a function step -> rate or a callback"
         raise checks.error("Model", "lr_schedule", rule, schedule)
+    checks.function_of_step("Model", "lr_schedule", schedule)
 
     def rate(step: int) -> float:
         value = schedule(step)

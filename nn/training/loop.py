@@ -180,6 +180,7 @@ class Fit:
         model, epoch = self.model, self.epochs.start
         is_whole, interrupted, model.stop_training = True, False, False
         with Interrupts() as self.interrupts:
+            self._check_figures()
             self.callbacks.call("on_train_begin", {})
             self.callbacks.find_hooks()
             try:
@@ -205,6 +206,17 @@ class Fit:
                 if interrupted or self.interrupts.received:
                     print(self._interruption(epoch))
         return False
+
+    def _check_figures(self) -> None:
+        """Raise if a callback needs a figure that no epoch will have."""
+        model, names = self.model, ["loss", "lr"]
+        if not self.epochs or not type(model).train_step.__module__.startswith("nn."):
+            return  # no epoch, or one with figures of the user's
+        for data, prefix in ((self.train, ""), (self.val, "val_")):
+            if data is not None:
+                measured = model._fresh_metrics(data.y)
+                names += [prefix + metric.name for metric in measured]
+        self.callbacks.check_figures([*names, *(["val_loss"] if self.val is not None else [])])
 
     def _run_epoch(self, epoch: int) -> bool:
         """Train on every batch that remains of the epoch, and validate.

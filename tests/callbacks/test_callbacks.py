@@ -214,19 +214,164 @@ def test_epochs_run_are_counted_also_after_initial_epoch(tmp_path):
     assert len(history["loss"]) == 3
 
 
-def test_checkpoint_starts_afresh_and_formats_its_name(tmp_path):
+def test_checkpoint_formats_its_name(tmp_path):
     x, y = data()
-    checkpoint = callbacks.ModelCheckpoint(
-        tmp_path / "{epoch:02d}-{loss:.1f}.npz", monitor="loss", save_best_only=True
+    keep = callbacks.ModelCheckpoint(
+        filepath=tmp_path / "{epoch:02d}-{val_loss:.2f}.npz", monitor="val_loss"
     )
-    for _ in range(2):
-        model(lr=0.0).fit(x, y, callbacks=[checkpoint], verbose=0)
-        written = list(tmp_path.iterdir())
-        assert [path.name[:3] for path in written] == ["01-"]
-        written[0].unlink()
+    figures = model().fit(x, y, validation_data=(x, y), callbacks=[keep], verbose=0)
+    name = f"01-{figures['val_loss'][0]:.2f}.npz"
+    assert [path.name for path in tmp_path.iterdir()] == [name]
     wrong = callbacks.ModelCheckpoint(tmp_path / "{epoc}.npz", monitor="loss")
-    with pytest.raises(ValueError, match=r"'path' may hold \{name\} of epoch, loss"):
+    with pytest.raises(ValueError, match=r"'path' may hold .*epoch.*loss.*, got 'epoc'"):
         model().fit(x, y, callbacks=[wrong], verbose=0)
+
+
+def test_checkpoint_keeps_its_best_over_several_fits_as_keras_does(tmp_path):
+    x, y = data()
+    keep = callbacks.ModelCheckpoint(tmp_path / "best.npz", monitor="loss")
+    trained = model()
+    first = trained.get_weights()
+    best = min(trained.fit(x, y, epochs=5, callbacks=keep, verbose=0)["loss"])
+    kept = (tmp_path / "best.npz").read_bytes()
+    trained.set_weights(first)
+    assert trained.fit(x, y, callbacks=keep, verbose=0)["loss"][0] > best
+    assert (tmp_path / "best.npz").read_bytes() == kept
+    another = callbacks.ModelCheckpoint(tmp_path / "best.npz", monitor="loss")
+    trained.fit(x, y, callbacks=another, verbose=0)
+    assert (tmp_path / "best.npz").read_bytes() != kept
+
+
+def test_stopping_and_plateau_start_afresh_in_each_fit_as_keras_do():
+    x, y = data()
+    stop = callbacks.EarlyStopping("loss", patience=2, restore_best_weights=False)
+    slow = callbacks.ReduceLROnPlateau("loss", patience=2, factor=0.5)
+    trained = model(lr=0.0)
+    for _ in range(2):
+        trained.optimizer.lr = 1e-30
+        history = trained.fit(x, y, epochs=5, callbacks=[stop, slow], verbose=0)
+        assert len(history["loss"]) == 3
+        assert stop.wait == 2
+
+
+def constant(name, values):
+    """Return a metric of this name that takes these values, epoch by epoch."""
+    values = iter(values)
+
+    def metric(y_true, y_pred):
+        return next(values)
+
+    metric.__name__ = name
+    return metric
+
+
+@pytest.mark.parametrize("name", ["iou", "neg_mean_squared_error", "vaccination", "kappa"])
+@pytest.mark.parametrize(
+    "make", [callbacks.EarlyStopping, callbacks.ReduceLROnPlateau, "checkpoint"]
+)
+def test_auto_refuses_names_that_it_does_not_know(make, name, tmp_path):
+    if make == "checkpoint":
+
+        def make(monitor, **more):
+            return callbacks.ModelCheckpoint(tmp_path / "best.npz", monitor, **more)
+
+    def fit(**more):
+        trained = model(metrics=[constant(name, [0.5, 0.75])])
+        trained.fit(*data(), epochs=2, callbacks=make(name, **more), verbose=0)
+        return trained
+
+    with pytest.raises(ValueError, match=rf"'mode'.*'{name}'.*mode='max'.*mode='min'") as raised:
+        fit()
+    assert not getattr(raised.value, "__notes__", ())  # before the first step
+    assert fit(mode="max").epoch == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "better"),
+    [
+        *((name, 1.0) for name in ("acc", "val_acc", "val_accuracy", "val_top_5_accuracy", "f1")),
+        *((name, 1.0) for name in ("auc", "r2", "precision", "val_recall", "binary_accuracy")),
+        *((name, -1.0) for name in ("loss", "val_loss", "val_mse", "mae", "mean_absolute_error")),
+    ],
+)
+def test_auto_knows_the_names_that_nn_and_keras_give(name, better):
+    assert callbacks.score({name: 0.5}, name) == 0.5 * better
+    assert callbacks.score({name: 0.5}, name, "min") == -0.5
+
+
+@pytest.mark.parametrize(
+    ("make", "argument"),
+    [
+        (lambda folder: callbacks.EarlyStopping("val_loss"), "monitor"),
+        (lambda folder: callbacks.ReduceLROnPlateau("val_acc"), "monitor"),
+        (lambda folder: callbacks.EarlyStopping("accuracy"), "monitor"),
+        (lambda folder: callbacks.ModelCheckpoint(folder / "best.npz"), "monitor"),
+        (
+            lambda folder: callbacks.ModelCheckpoint(
+                folder / "{val_loss:.2f}.npz", save_best_only=False
+            ),
+            "path",
+        ),
+    ],
+)
+def test_a_figure_that_will_not_be_measured_is_refused_before_the_first_step(
+    make, argument, tmp_path
+):
+    batches = []
+    spy = callbacks.LambdaCallback(on_train_batch_end=lambda batch: batches.append(batch))
+    made = make(tmp_path)
+    with pytest.raises(ValueError, match=rf"\[{type(made).__name__}\] '{argument}' .*, got '"):
+        model().fit(*data(), callbacks=[spy, callbacks.Timer(), made], verbose=0)
+    assert batches == []
+
+
+def test_figures_of_other_callbacks_can_be_monitored():
+    class Mine(callbacks.Callback):
+        def on_epoch_end(self, epoch, logs):
+            logs["val_mine"] = 1.0
+
+    stops = [
+        callbacks.EarlyStopping("val_mine", patience=1, mode="max"),
+        callbacks.EarlyStopping("seconds", mode="min"),
+    ]
+    chosen = [Mine(), callbacks.Timer(), *stops]
+    assert model().fit(*data(), epochs=5, callbacks=chosen, verbose=0)["val_mine"] == [1.0, 1.0]
+
+
+def test_epochs_before_start_from_epoch_do_not_count():
+    def epochs(**more):
+        stop = callbacks.EarlyStopping("mse", patience=2, **more)
+        metric = constant("mse", [0.1, 0.5, 0.4, 0.3, 0.3, 0.3, 0.3, 0.3])
+        history = model(metrics=[metric]).fit(*data(), epochs=8, callbacks=stop, verbose=0)
+        return len(history["mse"]), stop.best_epoch
+
+    assert epochs() == (3, 0)
+    assert epochs(start_from_epoch=1) == (6, 3)
+
+
+def test_a_baseline_must_be_beaten_within_the_patience():
+    def epochs(values, **more):
+        stop = callbacks.EarlyStopping("mse", patience=3, **more)
+        history = model(metrics=[constant("mse", values)]).fit(
+            *data(), epochs=8, callbacks=stop, verbose=0
+        )
+        return len(history["mse"]), stop.best_epoch
+
+    falling = [0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]
+    assert epochs(falling) == (8, 7)
+    assert epochs(falling, baseline=0.55) == (3, 2)  # as in Keras: the best of those is kept
+    assert epochs(falling, baseline=0.65) == (8, 7)
+
+
+def test_cooldown_waits_after_a_reduction():
+    def rates(**more):
+        plateau = callbacks.ReduceLROnPlateau("mse", patience=1, factor=0.5, **more)
+        flat = model(metrics=[constant("mse", [1.0] * 8)], lr=0.8)
+        return flat.fit(*data(), epochs=8, callbacks=plateau, verbose=0)["lr"]
+
+    assert rates() == [0.8, 0.8, 0.4, 0.2, 0.1, 0.05, 0.025, 0.0125]
+    assert rates(cooldown=2) == [0.8, 0.8, 0.4, 0.4, 0.2, 0.2, 0.1, 0.1]
+    assert rates(min_lr=0.2) == [0.8, 0.8, 0.4] + [0.2] * 5
 
 
 def test_evaluating_within_an_epoch_does_not_touch_its_figures():
@@ -263,17 +408,17 @@ def test_scheduler_sets_the_rate_of_every_batch_and_gives_it_back():
             seen.append(self.model.optimizer.lr)
 
     trained = model(lr=0.1)
-    scheduler = callbacks.LearningRateScheduler(lambda step: step / 100)
+    scheduler = callbacks.LearningRateScheduler(lambda step: step / 100, by="step")
     trained.fit(*data(), epochs=2, batch_size=8, callbacks=[scheduler, Spy()], verbose=0)
     assert seen == [0, 0.01, 0.02, 0.03, 0.04, 0.05]
     assert trained.optimizer.lr == 0.1
-    with pytest.raises(ValueError, match="must be a function step -> lr"):
+    with pytest.raises(ValueError, match=r"\[LearningRateScheduler\] 'schedule' must be"):
         callbacks.LearningRateScheduler(0.1)
 
 
 def test_scheduler_of_the_users_counts_steps_of_the_optimizer():
     rates = []
-    schedule = callbacks.LearningRateScheduler(lambda step: 0.1 / (1 + step))
+    schedule = callbacks.LearningRateScheduler(lambda step: 0.1 / (1 + step), by="step")
     spy = callbacks.LambdaCallback(on_batch_end=lambda: rates.append(trained.optimizer.lr))
     trained = model(gradient_accumulation_steps=2)
     trained.fit(*data(), epochs=2, batch_size=8, callbacks=[schedule, spy], verbose=0)
@@ -382,7 +527,7 @@ def test_lambda_callback():
 def test_scheduler_by_epoch_with_and_without_the_rate_before():
     x, y = data()
     seen = []
-    by_epoch = callbacks.LearningRateScheduler(lambda epoch: (epoch + 1) / 100, by="epoch")
+    by_epoch = callbacks.LearningRateScheduler(lambda epoch: (epoch + 1) / 100)
     spy = callbacks.LambdaCallback(on_batch_end=lambda: seen.append(trained.optimizer.lr))
     trained = model(lr=0.1)
     history = trained.fit(x, y, epochs=2, batch_size=10, callbacks=[by_epoch, spy], verbose=0)
@@ -393,12 +538,39 @@ def test_scheduler_by_epoch_with_and_without_the_rate_before():
     def with_default(epoch, factor=0.5):
         return factor / (1 + epoch)
 
-    keras = callbacks.LearningRateScheduler(lambda epoch, lr: lr * 0.5, by="epoch")
-    assert model(lr=0.8).fit(x, y, epochs=3, lr_schedule=keras, verbose=0)["lr"] == [0.4, 0.2, 0.1]
+    for halve in (lambda epoch, lr: lr * 0.5, lambda epoch, lr=0.1: lr * 0.5):
+        keras = callbacks.LearningRateScheduler(halve)
+        rates = model(lr=0.8).fit(x, y, epochs=3, lr_schedule=keras, verbose=0)["lr"]
+        assert rates == [0.4, 0.2, 0.1]
     plain = callbacks.LearningRateScheduler(with_default, by="epoch")
     assert model().fit(x, y, epochs=2, callbacks=plain, verbose=0)["lr"] == [0.5, 0.25]
     with pytest.raises(ValueError, match=r"\[LearningRateScheduler\] 'by' must be one of"):
         callbacks.LearningRateScheduler(with_default, by="batch")
+
+
+def test_a_function_of_the_step_is_not_taken_for_one_of_the_epoch_without_a_word():
+    with pytest.warns(UserWarning, match=r"\[LearningRateScheduler\] 'schedule'.*by='step'"):
+        scheduler = callbacks.LearningRateScheduler(nn.schedules.cosine(0.1, 100))
+    assert scheduler.by == "epoch"
+    callbacks.LearningRateScheduler(nn.schedules.cosine(0.1, 100), by="epoch")
+
+
+def test_a_function_of_the_epoch_is_refused_where_steps_are_counted():
+    def decay(epoch):
+        return 0.1
+
+    with pytest.raises(ValueError, match=r"\[Model\] 'lr_schedule' .*LearningRateScheduler"):
+        model().fit(*data(), lr_schedule=decay, verbose=0)
+    with pytest.raises(ValueError, match=r"\[SGD\] 'lr' .*LearningRateScheduler"):
+        model(lr=decay)
+
+
+@pytest.mark.parametrize("rate", [None, -0.1, np.nan, "0.1"])
+@pytest.mark.parametrize("by", ["epoch", "step"])
+def test_a_rate_that_is_none_is_an_error(by, rate):
+    wrong = callbacks.LearningRateScheduler(lambda number: rate, by=by)
+    with pytest.raises(ValueError, match=r"\[LearningRateScheduler\] 'schedule' must be a number"):
+        model().fit(*data(), callbacks=wrong, verbose=0)
 
 
 def test_scheduler_by_epoch_goes_on_from_a_checkpoint(tmp_path):
@@ -682,6 +854,27 @@ def test_csv_logger_writes_the_history(tmp_path):
         expected = [epoch, *(history[name][epoch] for name in head[1:])]
         assert [float(value) for value in line] == expected
     assert len(lines) == 3
+
+
+@pytest.mark.parametrize("append", [False, True])
+def test_csv_logger_goes_on_with_its_file_if_training_is_resumed(tmp_path, append):
+    path, saved = tmp_path / "log.csv", tmp_path / "{epoch}.npz"
+
+    def fit(**more):
+        keep = callbacks.ModelCheckpoint(saved, save_best_only=False, save_state=True)
+        log = callbacks.CSVLogger(filename=path, append=append)
+        return model().fit(*data(), callbacks=[log, keep], verbose=0, **more)
+
+    fit(epochs=3)
+    whole = path.read_text()
+    fit(epochs=3, resume=tmp_path / "2.npz")  # the third epoch is run again
+    assert path.read_text() == whole
+    fit(epochs=4, resume=tmp_path / "3.npz")
+    assert [line[0] for line in read_csv(path)] == ["epoch", "0", "1", "2", "3"]
+    path.write_text("something else")
+    if not append:
+        fit(epochs=4, resume=tmp_path / "3.npz")
+        assert [line[0] for line in read_csv(path)] == ["epoch", "3"]
 
 
 def test_csv_logger_is_on_disk_after_each_epoch_and_replaces_an_old_file(tmp_path):

@@ -27,6 +27,10 @@ X, Y = data()
 X_VAL, Y_VAL = data(1)
 
 
+def by_step(schedule):
+    return callbacks.LearningRateScheduler(schedule, by="step")
+
+
 def pairs(x=X, y=Y):
     ends = list(itertools.accumulate(SIZES))
     return [(x[b - n : b], y[b - n : b]) for n, b in zip(SIZES, ends, strict=True)]
@@ -568,7 +572,7 @@ WITHOUT_WEIGHTS = type(
             "'lr_schedule' needs the number of batches .* 'steps_per_epoch'"),
         (lambda m: m.fit(iter(pairs()), lr_schedule=lambda step: 0.1), ValueError,
             r"'lr_schedule' needs .*compile\(lr=\.\.\.\)"),
-        (lambda m: m.fit(iter(pairs()), callbacks=callbacks.LearningRateScheduler(float)),
+        (lambda m: m.fit(iter(pairs()), callbacks=by_step(float)),
             ValueError, "'lr_schedule' needs"),
         (lambda m: m.fit(iter(pairs()), lr_schedule="plato"), ValueError, "did you mean 'plateau'"),
         (lambda m: m.fit([]), ValueError, "'data' gave no batches: is it empty"),

@@ -56,7 +56,7 @@ def test_the_code_on_the_page_runs(number):
 
 
 def test_the_page_has_as_many_blocks_as_there_are_things_to_say():
-    assert len(BLOCKS) == len(NAMES) + 4
+    assert len(BLOCKS) == len(NAMES) + 5
 
 
 def test_the_table_of_names_is_that_of_fit():
