@@ -88,17 +88,14 @@ def schedule_cases(rng):
             ),
         )
     for total in (10, 100, 333):
-        # nn reaches the end at step `total`, PyTorch at its total_steps - 1; nn's peak is step
-        # int(0.3 * total), PyTorch's is pct_start * total_steps - 1
-        peak = int(0.3 * total)
         yield (
             f"one_cycle total_steps={total}",
             compare(
                 schedules.one_cycle(LR, total),
-                lambda o, t=total, p=peak: lr_scheduler.OneCycleLR(
-                    o, LR, total_steps=t + 1, pct_start=(p + 1) / (t + 1), cycle_momentum=False
+                lambda o, t=total: lr_scheduler.OneCycleLR(
+                    o, LR, total_steps=t, cycle_momentum=False
                 ),
-                total + 1,
+                total,
             ),
         )
 

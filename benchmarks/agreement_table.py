@@ -87,8 +87,7 @@ COUNTERPARTS = {
         "after LinearLR from 1 / (warmup_steps + 1) with a warm-up",
         "exponential": "torch ExponentialLR",
         "multi_step": "torch MultiStepLR",
-        "one_cycle": "torch OneCycleLR with total_steps one higher, as its last step is "
-        "total_steps - 1 and its peak pct_start * total_steps - 1",
+        "one_cycle": "torch OneCycleLR",
         "step_decay": "torch StepLR",
         "warm_restarts": "torch CosineAnnealingWarmRestarts",
         "ReduceLROnPlateau": "torch ReduceLROnPlateau with patience one lower, as it acts after "

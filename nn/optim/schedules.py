@@ -294,16 +294,16 @@ def warm_restarts(
 def one_cycle(max_lr: float, total_steps: int) -> Schedule:
     """Rise to a high rate for three tenths of the steps, then fall to almost nothing.
 
-    From `max_lr / 25` to `max_lr`, then to `max_lr / 250000` at `total_steps` and stays there;
-    both ways along half a cosine wave, as in PyTorch's `OneCycleLR`. The momentum is left as it
-    is.
+    From `max_lr / 25` to `max_lr`, then to `max_lr / 250000` at the last step, and stays there;
+    both ways along half a cosine wave. The rate of every step is that of PyTorch's `OneCycleLR`
+    with its defaults. The momentum is left as it is.
 
     Parameters
     ----------
     max_lr
-        The highest rate, reached at step `int(0.3 * total_steps)`.
+        The highest rate, reached at step `0.3 * total_steps - 1`, which may lie between two steps.
     total_steps
-        The length of the whole cycle.
+        The length of the whole cycle: step `total_steps - 1` has the lowest rate.
 
     Returns
     -------
@@ -323,19 +323,19 @@ def one_cycle(max_lr: float, total_steps: int) -> Schedule:
     Examples
     --------
     >>> lr = one_cycle(1.0, total_steps=100)
-    >>> [round(lr(step), 6) for step in (0, 15, 30, 65, 100)]
-    [0.04, 0.52, 1.0, 0.500002, 4e-06]
+    >>> [round(lr(step), 6) for step in (0, 29, 64, 99)]
+    [0.04, 1.0, 0.500002, 4e-06]
     """
     max_lr = checks.positive("one_cycle", "max_lr", max_lr)
     total_steps = checks.positive_int("one_cycle", "total_steps", total_steps)
     start = max_lr / _START_DIVISOR
     end = start / _FINAL_DIVISOR
-    peak = int(_RISING_SHARE * total_steps)
+    peak = _RISING_SHARE * total_steps - 1  # below 0 for three steps or fewer
 
     def schedule(step: int) -> float:
-        if step < peak:
+        if step <= peak:
             return _half_cosine(start, max_lr, step / peak)
-        progress = (step - peak) / (total_steps - peak)
+        progress = (step - peak) / (total_steps - 1 - peak)
         return _half_cosine(max_lr, end, min(progress, 1.0))
 
     return schedule

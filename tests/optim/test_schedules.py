@@ -71,10 +71,35 @@ def test_one_cycle_rises_then_falls():
     lr = schedules.one_cycle(0.5, total_steps=50)
     rates = [lr(step) for step in range(51)]
     assert rates[0] == pytest.approx(0.5 / 25, rel=1e-14)
-    assert rates[15] == max(rates) == 0.5
-    assert rates[:16] == sorted(rates[:16])
-    assert rates[15:] == sorted(rates[15:], reverse=True)
-    assert rates[50] == lr(10**6) == pytest.approx(0.5 / 25 / 1e4, rel=1e-12)
+    assert rates[14] == max(rates) == 0.5
+    assert rates[:15] == sorted(rates[:15])
+    assert rates[14:] == sorted(rates[14:], reverse=True)
+    assert rates[49] == lr(10**6) == pytest.approx(0.5 / 25 / 1e4, rel=1e-12)
+
+
+def test_one_cycle_has_the_rates_of_pytorch():
+    # torch.optim.lr_scheduler.OneCycleLR(max_lr=0.1, total_steps=12), PyTorch 2.13
+    expected = [
+        *(0.004, 0.03497897, 0.08792852, 0.09944154, 0.0933013, 0.08117457),
+        *(0.0647379, 0.04626371, 0.0283061, 0.01334775, 0.0034567, 4e-07),
+    ]
+    lr = schedules.one_cycle(0.1, 12)
+    assert [lr(step) for step in range(12)] == pytest.approx(expected, abs=5e-9)
+
+
+@pytest.mark.parametrize("total_steps", [1, 2, 3, 4, 10, 12, 99, 1000])
+def test_one_cycle_equals_pytorch_step_by_step(total_steps):
+    torch = pytest.importorskip("torch")
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 0.1, total_steps=total_steps, cycle_momentum=False
+    )
+    lr = schedules.one_cycle(0.1, total_steps)
+    for step in range(total_steps):
+        assert lr(step) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12, abs=1e-15)
+        optimizer.step()
+        if step < total_steps - 1:
+            scheduler.step()
 
 
 def test_by_epoch_keeps_the_rate_for_so_many_steps():
@@ -85,8 +110,8 @@ def test_by_epoch_keeps_the_rate_for_so_many_steps():
 @pytest.mark.parametrize("total_steps", [1, 2, 3, 4])
 def test_one_cycle_of_few_steps(total_steps):
     lr = schedules.one_cycle(0.5, total_steps)
-    assert max(lr(step) for step in range(total_steps)) == 0.5
-    assert lr(total_steps) < 1e-5
+    assert all(0 < lr(step) <= 0.5 for step in range(total_steps))
+    assert lr(total_steps - 1) == lr(total_steps) < 1e-4
 
 
 def test_a_schedule_is_a_pure_function():
