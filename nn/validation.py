@@ -124,6 +124,22 @@ def check_scaled_once(x: Any, input_scale: float | None) -> None:
         )
 
 
+def check_byte_targets(x: Any, y: Array) -> None:
+    """Raise if the targets of a regression are images of bytes, which are not scaled as inputs are.
+
+    Parameters
+    ----------
+    x, y
+        Inputs and targets. Inputs are not read.
+    """
+    are_several = y.dtype == np.uint8 and y.size > len(y)
+    if are_several and (y.ndim == 4 or is_byte_image(x)) and int(y.max()) > 1:
+        raise ValueError(
+            f"[Model] 'y' must be scaled as images of bytes in 'x' are, got bytes (uint8) up to "
+            f"{int(y.max())} as targets, which are not divided by 255: pass y / np.float32(255)."
+        )
+
+
 def check_class_names(names: Any, output_shape: tuple[int | None, ...] | None) -> list[str] | None:
     """Return names of classes as a list; None for None.
 

@@ -345,3 +345,22 @@ def test_a_data_set_of_samples_is_asked_for_batches():
     for use in (classifier().fit, classifier().evaluate):
         with pytest.raises(ValueError, match=r"'y' .*got .*0.*batches.*DataLoader"):
             use(Samples())
+
+
+@pytest.mark.parametrize("loss", ["mse", "mae", "huber"])
+def test_targets_of_bytes_are_not_compared_with_scaled_images(loss, rng):
+    x = rng.integers(0, 256, (12, 1, 4, 4), dtype=np.uint8)
+    flat = x.reshape(12, 16)
+    for y, layers in ((x, [nn.Conv2D(1, 3)]), (flat, [nn.Flatten(), nn.Dense(16)])):
+        model = compiled(layers, loss)
+        scaled = y / np.float32(255)
+        for use in (
+            lambda y=y, model=model: model.fit(x, y, verbose=0),
+            lambda y=y, model=model: model.fit([(x, y)], verbose=0),
+            lambda y=y, s=scaled, model=model: model.fit(x, s, val_data=(x, y), verbose=0),
+            lambda y=y, model=model: model.evaluate(nn.Dataset(x, y)),
+        ):
+            with pytest.raises(ValueError, match=r"'y' must be scaled .*uint8.*/ np.float32"):
+                use()
+        model.fit(x, scaled, verbose=0)
+        model.fit(x, (y > 99).astype("uint8"), verbose=0)  # a mask

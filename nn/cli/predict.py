@@ -56,7 +56,11 @@ def run(options: argparse.Namespace) -> Result:
         best = np.argsort(-row, kind="stable")[: options.top]
         classes = [_class(model, int(k), float(row[k]), kind, len(row)) for k in best]
         found.append({"image": os.fspath(path), "classes": classes})
-    return Result(_table(found, kind), {"score": kind, "images": found})
+    table, data = _table(found, kind), {"score": kind, "images": found}
+    if not fold.decides_each_output(model.layers, model.loss, (model.output_shape or (None, 1))[1]):
+        return Result(table, data)
+    remark = "Each output is a decision of its own: the classes of an image are those above 50%."
+    return Result(f"{table}\n{remark}", {**data, "multi_label": True})
 
 
 def image_paths(given: str) -> list[str]:

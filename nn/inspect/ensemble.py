@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, cuda, losses, metrics
+from .. import checks, cuda, metrics
 from ..layers import fold
 from ..model import Model
 from ..training.data import DataAdapter
@@ -115,6 +115,9 @@ class Ensemble:
     def predict_classes(self, x: Any, batch_size: int = _BATCH, names: bool = False) -> Array:
         """Return the class with the largest mean for each sample, as integers (n,).
 
+        Where each output is a decision of its own, 0 or 1 for each, (n, outputs), as in
+        `Model.predict_classes`.
+
         Parameters
         ----------
         x, batch_size
@@ -132,8 +135,18 @@ class Ensemble:
                 "[Ensemble] 'names' needs class names, and the models have none: set "
                 "ensemble.class_names."
             )
-        classes = fold.decide(self.predict(x, batch_size), self.threshold)
-        return np.array(self.class_names)[cuda.to_cpu(classes)] if names else classes
+        means = self.predict(x, batch_size)
+        classes = fold.decide(means, self.threshold, self._is_multi_label)
+        return fold.named(cuda.to_cpu(classes), self.class_names) if names else classes
+
+    @property
+    def _is_multi_label(self) -> bool:
+        """Whether each of several outputs is a decision of its own."""
+        first = self.models[0]
+        outputs = (first.output_shape or (None, 1))[1]
+        if self._activations[0] == "sigmoid":
+            return outputs != 1
+        return fold.decides_each_output(first.layers, first.loss, outputs)
 
     def evaluate(self, data: Any, y: Any = None, batch_size: int = _BATCH) -> dict[str, float]:
         """Return the accuracy of the ensemble as {'acc': ...}.
@@ -148,10 +161,7 @@ class Ensemble:
         source = DataAdapter(first).data(data, y)
         accuracy = metrics.Accuracy()
         accuracy.threshold = self.threshold
-        is_binary = self._activations[0] == "sigmoid" or isinstance(
-            first.loss, losses.BinaryCrossentropy
-        )
-        accuracy.elementwise = is_binary and (first.output_shape or (None, 1))[-1] != 1
+        accuracy.elementwise = self._is_multi_label
         batches = source.batches(batch_size, shuffle=False, dtype=first.dtype)
         with contextlib.closing(batches):
             for x, targets, *_ in batches:

@@ -64,18 +64,60 @@ def run(layers: Sequence[Layer], x: Array, keep_logits: bool = False) -> Array:
     return x
 
 
-def decide(scores: Array, threshold: float) -> Array:
+def decide(scores: Array, threshold: float, is_multi_label: bool = False) -> Array:
     """Return the class that outputs say, integers (n,): the largest of several, or yes or no.
+
+    Parameters
+    ----------
+    scores
+        Outputs (n, outputs), or (n, outputs, ...).
+    threshold
+        The output above which a single one, or each one with `is_multi_label`, says yes.
+    is_multi_label
+        Whether each output is a decision of its own: 0 or 1 for each, in the shape of `scores`.
 
     Examples
     --------
     >>> import numpy as np
-    >>> decide(np.array([[0.2, 0.8], [0.7, 0.3]]), 0.5), decide(np.array([[-1.0], [2.0]]), 0.0)
+    >>> scores = np.array([[0.2, 0.8], [0.7, 0.6]])
+    >>> decide(scores, 0.5), decide(scores[:, :1], 0.5)
     (array([1, 0]), array([0, 1]))
+    >>> decide(scores, 0.5, is_multi_label=True)
+    array([[0, 1],
+           [1, 1]])
     """
+    if is_multi_label:
+        return (scores > threshold).astype(np.int64)
     if scores.ndim == 2 and scores.shape[1] == 1:
         return (scores[:, 0] > threshold).astype(np.int64)
     return scores.argmax(axis=1)
+
+
+def named(decided: Array, names: Sequence[str]) -> np.ndarray:
+    """Return the names of classes of decisions: of labels (n,), or a tuple for each row of (n, k).
+
+    Examples
+    --------
+    >>> named(np.array([1, 0]), ["cat", "dog"]), named(np.array([[1, 1], [0, 0]]), ["cat", "dog"])
+    (array(['dog', 'cat'], dtype='<U3'), array([('cat', 'dog'), ()], dtype=object))
+    """
+    if decided.ndim == 1:
+        return np.array(names)[decided]
+    rows = np.empty(len(decided), dtype=object)
+    rows[:] = [tuple(name for name, yes in zip(names, row, strict=True) if yes) for row in decided]
+    return rows
+
+
+def decides_each_output(layers: Sequence[Layer], loss: Any, outputs: int | None) -> bool:
+    """Return whether each of several outputs is a decision of its own: multi-label.
+
+    It is under binary cross-entropy, and in layers that end in Sigmoid if there is no loss.
+    """
+    if outputs == 1:
+        return False
+    if loss is None:
+        return isinstance(output_activation(layers), Sigmoid)
+    return getattr(loss, "paired_activation", None) == "Sigmoid"
 
 
 def gives_probabilities(layers: Sequence[Layer]) -> bool:

@@ -25,6 +25,9 @@ class BatchNorm(Layer):
     the unbiased variance are kept: `running = momentum * running + (1 - momentum) * batch`.
     In inference, and in a layer with `trainable=False`, the running averages are used.
 
+    A training batch with one value for each channel, such as a single vector, is an error, as in
+    PyTorch: its variance is 0.
+
     Parameters
     ----------
     momentum
@@ -82,6 +85,8 @@ class BatchNorm(Layer):
         rows = kernels.to_rows(x)  # (N, C, ...) -> (M, C)
         gamma, beta = self.params["gamma"], self.params["beta"]
         if training and self._trainable:
+            if len(rows) == 1:
+                raise self.too_few(x.shape)
             y, mean, var = kernels.batch_norm(rows, gamma, beta, self.eps)
             self._update_running(mean, var, len(rows))
             self._keep(training, True, rows, mean, var, x.shape)
@@ -90,6 +95,14 @@ class BatchNorm(Layer):
             y = kernels.batch_norm_inference(rows, gamma, beta, mean, var, self.eps)
             self._keep(training, False, rows, mean, var, x.shape)
         return kernels.from_rows(y, x.shape)
+
+    def too_few(self, shape: tuple[int, ...]) -> ValueError:
+        """Return the error for a training batch with one value for each channel."""
+        return ValueError(
+            f"[{type(self).__name__}] expects more than one value for each channel in training, "
+            f"got {shape}: their variance is 0, and nothing can be learned. Pass batches of at "
+            "least two samples, by another 'batch_size'."
+        )
 
     def scale_and_shift(self) -> tuple[Array, Array]:
         """Return the factor and the offset of each channel in inference: (C,) and (C,)."""

@@ -221,6 +221,9 @@ def worst_mistakes(
     labels = base.labels_of(owner, y)
     names = model.class_names if names is None else names
     predicted = cuda.to_cpu(model.predict_classes(x))
+    if predicted.ndim != 1:
+        rule = "must predict one class for each sample, not decide each output"
+        raise checks.error(owner, "model", rule, model)
     wrong = np.flatnonzero(predicted != labels)
     if len(wrong) == 0:
         ax = base.one_axes(owner, ax, 4, 1)

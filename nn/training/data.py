@@ -7,6 +7,7 @@ checked batch by batch, as they come.
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,10 @@ import numpy as np
 from .. import checks, cuda, validation
 from ..data import Dataset
 from ..data.stream import Stream, are_inputs, are_pairs, yields_batches
+from ..layers import BatchNorm, Layer
+from ..layers.plan import named_layers
 from ..layers.preprocessing import adapt_first
+from ..losses.regression import RegressionLoss
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 Source = Dataset | Stream
@@ -134,6 +138,8 @@ class DataAdapter:
         if not model.built:
             model.build((None, *x.shape[1:]))
         model.wrapped_loss.check_targets(y, (len(x), *(model.output_shape or ())[1:]))
+        if isinstance(model.loss, RegressionLoss):
+            validation.check_byte_targets(x, y)
         largest = np.finfo(model.dtype).max
         if y.dtype.kind == "f" and y.dtype.itemsize > 4 and bool((abs(y) > largest).any()):
             rule = f"must be at most {largest:.2g} in size, the largest number of {model.dtype}"
@@ -303,6 +309,27 @@ def check_epochs(train: Source, val: Source | None, epochs: range) -> None:
                 f"got {data.source!r}, which can be read once: {way_out} a function that makes a "
                 "new one each epoch."
             )
+
+
+def check_last_batch(train: Source, batch_size: int, layers: Sequence[Layer]) -> None:
+    """Raise if a batch of a `Dataset` will have one sample, which a batch norm cannot train on.
+
+    It cannot if it has one value for each channel then. Streams raise at the batch itself.
+    """
+    if not isinstance(train, Dataset) or (batch_size > 1 and len(train) % batch_size != 1):
+        return
+    for name, layer in named_layers(layers):
+        is_trained = isinstance(layer, BatchNorm) and layer.trainable
+        if not is_trained or any(size != 1 for size in (layer.built_shape or ())[2:]):
+            continue
+        larger = (k for k in range(batch_size + 1, len(train) + 1) if len(train) % k != 1)
+        better = next(larger, None)
+        advice = "train on more samples" if better is None else f"pass batch_size={better}"
+        raise ValueError(
+            f"[Model] 'batch_size' must not leave a batch of one sample to {name}, got "
+            f"{batch_size} for {len(train)} samples: the variance of one value is 0, and nothing "
+            f"can be learned; {advice}."
+        )
 
 
 def sizes(train: Source, batch_size: int) -> dict[str, float]:

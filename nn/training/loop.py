@@ -16,7 +16,16 @@ from ..data.stream import Stream
 from ..files import training_state
 from ..files.model_file import ModelFile
 from . import arguments
-from .data import VAL_BATCH, DataAdapter, Source, check_epochs, close, limited, sizes
+from .data import (
+    VAL_BATCH,
+    DataAdapter,
+    Source,
+    check_epochs,
+    check_last_batch,
+    close,
+    limited,
+    sizes,
+)
 from .progress import Progress, fresh_metrics
 from .signals import Interrupts
 from .warnings import chance_callback, doubts
@@ -162,6 +171,7 @@ class Fit:
             self.adapter.adapt(self.train, resumes=self.saved is not None)
             if self.saved is None:
                 model.history = cb.History()  # from here on no argument can be refused
+            check_last_batch(self.train, self.batch_size, model.layers)
             model.use_training_weights()
             if progress.batches == 0:  # else gradients may wait for the epoch's next batch
                 model.accumulator.clear()

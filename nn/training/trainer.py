@@ -314,14 +314,17 @@ class Trainer:
     def predict_classes(self: Any, x: Any, batch_size: int = 256, names: bool = False) -> Array:
         """Return the likeliest class for every row of x, as integers (n,).
 
-        A single output means class 1 above 0 if it is a logit, else above 0.5.
+        A single output means class 1 above 0 if it is a logit, else above 0.5. Several outputs
+        under binary cross-entropy, or those of a Sigmoid in a model without a loss, are decided
+        each: 0 or 1 for each of them, (n, outputs).
 
         Parameters
         ----------
         x, batch_size
             As for `predict`.
         names
-            Whether to return the classes' names, `class_names`, instead of their numbers.
+            Whether to return the classes' names, `class_names`, instead of their numbers; if each
+            output is decided, for each row a tuple of the names of those that are 1.
 
         Raises
         ------
@@ -333,8 +336,11 @@ class Trainer:
                 "[Model] 'names' needs the names of the classes, and the model has none: set "
                 "model.class_names, or fit() a Dataset that has them."
             )
-        classes = fold.decide(self.predict(x, batch_size), self.threshold)
+        outputs = self.predict(x, batch_size)
+        is_multi_label = fold.decides_each_output(self.layers, self.loss, outputs.shape[1])
+        threshold = 0.5 if fold.gives_probabilities(self.layers) else self.threshold
+        classes = fold.decide(outputs, threshold, is_multi_label)
         if not names:
             return classes
         self.class_names = self.class_names  # there is one for each output, also after add()
-        return np.array(self.class_names)[cuda.to_cpu(classes)]
+        return fold.named(cuda.to_cpu(classes), self.class_names)

@@ -190,6 +190,8 @@ def test_refuses_what_is_no_batch_of_images(change, x, rng, message):
         (lambda: ElasticDistortion(1, 0), r"\[ElasticDistortion\] 'sigma' must be a positive"),
         (lambda: ElasticDistortion(fill=3), r"\[ElasticDistortion\] 'fill' must be"),
         (lambda: RandomBrightness(-0.1), r"\[RandomBrightness\] 'factor' must be a number of at"),
+        (lambda: RandomContrast(0.1, value_range=255), r"'value_range' must be a pair .*got 255"),
+        (lambda: RandomContrast(0.1, value_range=(1, 1)), r"'value_range' must be .*got \(1, 1\)"),
         (lambda: RandomContrast((-1, 1)), r"\[RandomContrast\] 'factor' must not go below 0"),
         (lambda: RandomSaturation(np.nan), r"\[RandomSaturation\] 'factor' must be a number"),
         (lambda: Cutout(2.5), r"\[Cutout\] 'size' must be an integer or a pair"),
@@ -772,3 +774,18 @@ def test_expand_refuses_wrong_arguments(dataset, arguments, message):
     usual = {"dataset": dataset, "augment": RandomFlip(), "factor": 2, "seed": 0}
     with pytest.raises(ValueError, match=rf"\[expand\] {message}"):
         augment.expand(**{**usual, **arguments})
+
+
+@pytest.mark.parametrize("make", [RandomBrightness, RandomContrast, RandomSaturation])
+@pytest.mark.parametrize("value_range", [(0, 255), (-1, 1)])
+def test_the_range_of_values_is_an_argument_and_is_checked(make, value_range):
+    low, high = value_range
+    x = new_rng().random((6, 3, 4, 4), dtype=np.float32)
+    ours = make(0.5, value_range=value_range)(low + (high - low) * x, new_rng())
+    np.testing.assert_allclose((ours - low) / (high - low), make(0.5)(x, new_rng()), atol=1e-5)
+    with pytest.raises(ValueError, match=rf"{make.__name__}.* \[0, 1\], got .*value_range"):
+        make(0.5)(low + (high - low) * x, new_rng())
+    steps = Compose([RandomFlip(), make(0.5)])
+    with pytest.raises(RuntimeError, match=r"batch 0 .*value_range"):
+        list(Dataset(low + (high - low) * x).batches(3, augment=steps))
+    make(0.5)(x + np.float32(1e-6), new_rng())  # rounding

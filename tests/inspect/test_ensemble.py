@@ -176,3 +176,20 @@ def test_it_draws_nothing_from_the_librarys_seed():
     nn.Ensemble(models).predict(x)
     again = nn.Model([nn.Dense(2, input_shape=(2,))]).layers[0].params["W"]
     np.testing.assert_array_equal(again, expected)
+
+
+@pytest.mark.parametrize("ends", [[], [nn.Sigmoid()]])
+def test_several_answers_are_decided_each(ends, tmp_path):
+    model = nn.Model([nn.Dense(3, input_shape=(3,)), *ends], seed=0)
+    model.compile("bce", "sgd")
+    weights = np.array([[9, 9, -9], [-9, 9, 9], [-9, -9, -9]], "float32")
+    model.layers[0].params["W"][...] = weights
+    x, yes = np.eye(3, dtype="float32"), (weights > 0).astype(int)
+    model.class_names = ["red", "round", "ripe"]
+    both = nn.Ensemble([model, model])
+    model.save(tmp_path / "model.npz")
+    for one in (model, both, nn.Model.load(tmp_path / "model.npz")):
+        np.testing.assert_array_equal(one.predict_classes(x), yes)
+        assert one.evaluate(x, yes)["acc"] == 1
+        names = one.predict_classes(x, names=True)
+        assert list(names) == [("red", "round"), ("round", "ripe"), ()]

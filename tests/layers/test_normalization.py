@@ -351,3 +351,19 @@ def test_weight_norm_refuses_what_it_could_not_honour(arguments):
     with pytest.raises(ValueError, match=r"\[WeightNorm\] 'layer' must have no kernel_regularizer"):
         nn.WeightNorm(nn.Dense(2, **arguments))
     assert nn.WeightNorm(nn.Dense(2), lr_factor=0.5).lr_factor == 0.5
+
+
+@pytest.mark.parametrize("make", [nn.BatchNorm, nn.BatchNorm1D, nn.BatchNorm2D])
+def test_a_batch_with_one_value_a_channel_is_an_error_in_training(make):
+    shape = (1, 3, 1, 1) if make is nn.BatchNorm2D else (1, 3)
+    layer, x = make(), np.arange(3, dtype="float32").reshape(shape)
+    layer.forward(x)
+    before = {name: array.copy() for name, array in layer.buffers.items()}
+    with pytest.raises(ValueError, match=rf"{make.__name__}\].* one value .*\(1, 3.*batch_size"):
+        layer.forward(x, training=True)
+    for name, array in layer.buffers.items():
+        np.testing.assert_array_equal(array, before[name])
+    layer.trainable = False
+    layer.forward(x, training=True)  # by the running averages
+    wide = make()
+    wide.forward(np.ones((1, 3, 2, 2) if make is not nn.BatchNorm1D else (1, 3, 4)), training=True)

@@ -184,3 +184,30 @@ def test_a_callback_goes_on_with_its_state_under_either_name(make, tmp_path):
     resumed = make()
     model().fit(X, Y, epochs=3, callbacks=resumed, resume=tmp_path / "1.npz", verbose=0)
     assert resumed.epochs == 3
+
+
+def norm_of_vectors():
+    model = nn.Model([nn.Dense(4, input_shape=(2,)), nn.Residual([nn.BatchNorm()]), nn.Dense(2)])
+    model.compile("cce")
+    return model
+
+
+@pytest.mark.parametrize(("samples", "batch_size", "better"), [(9, 4, 5), (9, 1, 3), (33, 32, 33)])
+def test_a_last_batch_of_one_is_refused_before_the_first_step(samples, batch_size, better):
+    x, y = np.ones((samples, 2), "float32"), np.arange(samples) % 2
+    model = norm_of_vectors()
+    before = {name: array.copy() for name, array in model.get_arrays().items()}
+    parts = rf"'batch_size'.*BatchNorm.*got {batch_size} .*={better}\."
+    with pytest.raises(ValueError, match=parts):
+        model.fit(x, y, batch_size=batch_size, verbose=0)
+    for name, array in model.get_arrays().items():
+        np.testing.assert_array_equal(array, before[name])
+    model.fit(x, y, batch_size=better, verbose=0)
+    model.evaluate(x, y, batch_size=batch_size)
+    with pytest.raises(ValueError, match="BatchNorm"):  # a stream cannot be known before
+        model.fit([(x[:1], y[:1])], verbose=0)
+    with pytest.raises(ValueError, match=r"'batch_size'.* for 1 samples.* more samples"):
+        model.fit(x[:1], y[:1], verbose=0)
+    images = nn.Model([nn.BatchNorm(input_shape=(1, 2, 1)), nn.Flatten(), nn.Dense(2)])
+    images.compile("cce")
+    images.fit(x.reshape(-1, 1, 2, 1), y, batch_size=batch_size, verbose=0)  # two values a channel

@@ -108,7 +108,7 @@ CASES = {
         ),
         {},
     ),
-    "class weights": (perceptron, {"class_weight": {0: 2.0, 1: 0.5}, "validation_split": 0.2}),
+    "class weights": (perceptron, {"class_weight": {0: 2.0, 1: 0.5}, "validation_split": 0.1}),
     "a rate of the epoch before": (
         perceptron,
         {"callbacks": [lambda: cb.LearningRateScheduler(lambda e, lr: lr * 0.9, by="epoch")]},

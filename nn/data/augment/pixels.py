@@ -2,7 +2,7 @@
 
 Brightness, contrast and saturation are one formula: an image is mixed with another one, black,
 evenly grey or without colours, in the shares `factor` and `1 - factor`. A factor above 1 leads
-away from that other image; what leaves [0, 1] is cut off.
+away from that other image; what leaves `value_range` is cut off.
 """
 
 from typing import Any
@@ -17,14 +17,21 @@ _LUMA = (0.299, 0.587, 0.114)  # perceived brightness of red, green and blue (IT
 
 
 class RandomBrightness(Augmentation):
-    """Multiply each image by a random factor and clip it to [0, 1].
+    """Multiply each image by a random factor and clip it to its range.
 
-    As in torchvision's ColorJitter; black stays black.
+    As in torchvision's ColorJitter; black, the lowest value, stays black.
 
     Parameters
     ----------
     factor
         A number b for factors from max(0, 1 - b) to 1 + b, or a pair (low, high), from 0 on.
+    value_range
+        Lowest and highest value of the images, black and white.
+
+    Raises
+    ------
+    ValueError
+        At the call, for images with values outside `value_range`.
 
     Examples
     --------
@@ -32,17 +39,18 @@ class RandomBrightness(Augmentation):
     array([[[[0. , 0.5, 1. ]]]])
     """
 
-    def __init__(self, factor: Any) -> None:
+    def __init__(self, factor: Any, value_range: Any = (0.0, 1.0)) -> None:
         self.factor = as_range("RandomBrightness", "factor", factor, centre=1, minimum=0)
+        self.value_range = _as_value_range("RandomBrightness", value_range)
 
     def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return the brighter and darker images."""
-        out = np.multiply(x, draw(rng, self.factor, x), out=memory.empty_like(x))
-        return np.clip(out, 0, 1, out=out)
+        black = x.dtype.type(self.value_range[0])
+        return _mixed(self, x, black, draw(rng, self.factor, x))
 
 
 class RandomContrast(Augmentation):
-    """Move the pixels of each image away from their mean or toward it, and clip to [0, 1].
+    """Move the pixels of each image away from their mean or toward it, and clip them.
 
     Every channel has its own mean, as in Keras' RandomContrast:
     `factor * x + (1 - factor) * mean`.
@@ -52,6 +60,13 @@ class RandomContrast(Augmentation):
     factor
         A number b for factors from max(0, 1 - b) to 1 + b, or a pair (low, high), from 0 on; 0
         leaves the mean alone.
+    value_range
+        Lowest and highest value of the images.
+
+    Raises
+    ------
+    ValueError
+        At the call, for images with values outside `value_range`.
 
     Examples
     --------
@@ -59,17 +74,18 @@ class RandomContrast(Augmentation):
     array([[[[0.2, 0.4, 0.6]]]])
     """
 
-    def __init__(self, factor: Any) -> None:
+    def __init__(self, factor: Any, value_range: Any = (0.0, 1.0)) -> None:
         self.factor = as_range("RandomContrast", "factor", factor, centre=1, minimum=0)
+        self.value_range = _as_value_range("RandomContrast", value_range)
 
     def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return the images in more and in less contrast."""
         mean = x.mean(axis=(2, 3), keepdims=True)  # (N, C, 1, 1)
-        return _mixed(x, mean, draw(rng, self.factor, x))
+        return _mixed(self, x, mean, draw(rng, self.factor, x))
 
 
 class RandomSaturation(Augmentation):
-    """Make the colours of each image stronger or weaker, and clip it to [0, 1].
+    """Make the colours of each image stronger or weaker, and clip them.
 
     `factor * x + (1 - factor) * grey` with grey = 0.299 red + 0.587 green + 0.114 blue.
 
@@ -78,11 +94,14 @@ class RandomSaturation(Augmentation):
     factor
         A number b for factors from max(0, 1 - b) to 1 + b, or a pair (low, high), from 0 on; 0
         leaves grey images.
+    value_range
+        Lowest and highest value of the images.
 
     Raises
     ------
     ValueError
-        At the call, for images that do not have three channels.
+        At the call, for images that do not have three channels, or with values outside
+        `value_range`.
 
     Examples
     --------
@@ -91,8 +110,9 @@ class RandomSaturation(Augmentation):
     array([0.299, 0.299, 0.299])
     """
 
-    def __init__(self, factor: Any) -> None:
+    def __init__(self, factor: Any, value_range: Any = (0.0, 1.0)) -> None:
         self.factor = as_range("RandomSaturation", "factor", factor, centre=1, minimum=0)
+        self.value_range = _as_value_range("RandomSaturation", value_range)
 
     def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return the images in stronger and in weaker colours."""
@@ -105,7 +125,7 @@ class RandomSaturation(Augmentation):
         grey = _LUMA[0] * red
         grey += _LUMA[1] * green
         grey += _LUMA[2] * blue
-        return _mixed(x, grey, draw(rng, self.factor, x))
+        return _mixed(self, x, grey, draw(rng, self.factor, x))
 
 
 class Cutout(Augmentation):
@@ -268,8 +288,35 @@ def _mixed_rows(rows: np.ndarray, partner: np.ndarray, share: np.ndarray) -> np.
     return mixed
 
 
-def _mixed(x: np.ndarray, other: np.ndarray, factor: np.ndarray) -> np.ndarray:
-    """Return `factor * x + (1 - factor) * other`, clipped to [0, 1]."""
+def _mixed(owner: Any, x: np.ndarray, other: Any, factor: np.ndarray) -> np.ndarray:
+    """Return `factor * x + (1 - factor) * other`, clipped to the owner's `value_range`.
+
+    Raises
+    ------
+    ValueError
+        If x leaves the range by more than rounding, as clipping would destroy it.
+    """
+    low, high = owner.value_range
+    rounding = 1e-3 * (high - low)
+    smallest, largest = float(x.min(initial=low)), float(x.max(initial=high))
+    if smallest < low - rounding or largest > high + rounding:
+        name = type(owner).__name__
+        raise ValueError(
+            f"[{name}] expects images with values in [{low:g}, {high:g}], got values from "
+            f"{float(x.min()):g} to {float(x.max()):g}: scale the images, or pass "
+            f"{name}(..., value_range=(low, high))."
+        )
     out = np.multiply(x, factor, out=memory.empty_like(x))
     out += (1 - factor) * other
-    return np.clip(out, 0, 1, out=out)
+    return np.clip(out, low, high, out=out)
+
+
+def _as_value_range(owner: str, value: Any) -> tuple[float, float]:
+    """Return the lowest and the highest value of images, which must differ."""
+    rule = "must be a pair (low, high) of numbers, low < high"
+    if checks.is_number(value):
+        raise checks.error(owner, "value_range", rule, value)
+    low, high = as_range(owner, "value_range", value, centre=0)
+    if low == high:
+        raise checks.error(owner, "value_range", rule, value)
+    return low, high
