@@ -1241,3 +1241,82 @@ def test_another_optimizer_gets_the_names_of_the_parameters():
     model.optimizer = nn.optim.Adam(0.01)
     model.train_step(x, y)
     assert model.optimizer.param_names == model.trained_names
+
+
+# ------------------------------------------------------------------------ names of classes
+
+FRUITS = ["apple", "kiwi", "plum"]
+
+
+class Named:
+    """A source of batches with names of classes."""
+
+    def __init__(self, x, y, class_names):
+        self.x, self.y, self.class_names = x, y, class_names
+
+    def batches(self, batch_size):
+        yield self.x, self.y
+
+
+def named_classes():
+    """A model that knows three classes by their names, and 30 samples of them."""
+    y = np.arange(30) % 3
+    x = np.eye(3, dtype="float32")[y]
+    model = nn.Model([nn.Dense(3, use_bias=False, input_shape=(3,))], seed=0)
+    model.compile("cce", "sgd", lr=0.01)
+    model.fit(nn.Dataset(x, y, class_names=FRUITS), verbose=0)
+    model.layers[0].params["W"][...] = 9 * np.eye(3)
+    return model, x, y
+
+
+@pytest.mark.parametrize("kind", [nn.Dataset, Named])
+@pytest.mark.parametrize("one_hot", [False, True])
+@pytest.mark.parametrize("names", [["plum", "apple", "kiwi"], ["apple", "plum"]])
+def test_labels_are_mapped_by_the_names_of_classes(kind, one_hot, names):
+    model, x, y = named_classes()
+    keep = np.array([FRUITS[label] in names for label in y])
+    x, own = x[keep], np.array([names.index(FRUITS[label]) for label in y[keep]])
+    data = kind(x, np.eye(len(names))[own] if one_hot else own, class_names=names)
+    assert model.evaluate(data)["acc"] == 1
+    history = model.fit(x, y[keep], val_data=data, verbose=0)
+    assert history["val_acc"] == [1]
+    assert model.fit(data, verbose=0)["acc"] == [1]  # also to train on
+    assert model.class_names == FRUITS
+    assert nn.Ensemble([model]).evaluate(data)["acc"] == 1
+    train = nn.Dataset(x, y[keep], class_names=FRUITS)
+    fresh = nn.Model([nn.Dense(3, input_shape=(3,))], seed=0)
+    fresh.compile("cce", "adam", lr=0.1)
+    assert fresh.fit(train, val_data=data, epochs=30, verbose=0)["val_acc"][-1] == 1
+    for use in (model.predict, model.predict_classes, nn.Ensemble([model]).predict):
+        with pytest.raises(ValueError, match=rf"'x' .*{FRUITS[1]}.*got .*{names[0]}.*x\.x"):
+            use(data)
+    if kind is nn.Dataset:
+        for one in (model, nn.Ensemble([model])):
+            found = one.predict_classes(data, names=True)
+            assert found.tolist() == [FRUITS[label] for label in y[keep]]
+
+
+@pytest.mark.parametrize("kind", [nn.Dataset, Named])
+def test_names_that_the_model_does_not_know_are_refused(kind):
+    model, x, y = named_classes()
+    data = kind(x, y, class_names=["apple", "kiwi", "plumb"])
+    for use in (
+        lambda: model.evaluate(data),
+        lambda: model.fit(x, y, val_data=data, verbose=0),
+        lambda: model.predict(data),
+        lambda: nn.Ensemble([model]).evaluate(data),
+    ):
+        with pytest.raises(ValueError, match=r"class names .*'plum'\].*got .*'plumb'"):
+            use()
+    model.fit(data, verbose=0)  # trained on they become the model's
+    assert model.class_names == ["apple", "kiwi", "plumb"]
+
+
+def test_a_training_is_not_resumed_with_classes_in_another_order(tmp_path):
+    model, x, y = named_classes()
+    model.save(tmp_path / "model.npz")
+    fresh = nn.Model([nn.Dense(3, use_bias=False, input_shape=(3,))], seed=0)
+    fresh.compile("cce", "sgd", lr=0.01)
+    data = nn.Dataset(x, y, class_names=FRUITS[::-1])
+    with pytest.raises(ValueError, match="class names"):
+        fresh.fit(data, epochs=2, resume=tmp_path / "model.npz", verbose=0)

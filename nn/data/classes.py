@@ -1,6 +1,6 @@
 """Classes of a dataset: how many there are, their names, weights, and their shares in a split."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -98,3 +98,32 @@ def check_class_names(names: Any, y: np.ndarray | None) -> tuple[str, ...]:
             f"got {len(names)} names."
         )
     return names
+
+
+def relabeled(y: np.ndarray, names: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
+    """Return labels of classes with other numbers of the same names.
+
+    Parameters
+    ----------
+    y
+        Integer labels (n,) or (n, 1), or one-hot labels or shares (n, classes).
+    names
+        The names of the classes by their numbers in y.
+    wanted
+        Their names by the numbers to return, all of `names` among them.
+
+    Examples
+    --------
+    >>> relabeled(np.array([0, 1, 1]), ["apple", "plum"], ["apple", "kiwi", "plum"])
+    array([0, 2, 2])
+    """
+    numbers = np.array([list(wanted).index(name) for name in names])
+    if y.ndim == 2 and y.shape[1] == len(names) and y.shape[1] > 1:
+        rows = np.zeros((len(y), len(wanted)), y.dtype)
+        rows[:, numbers] = y
+        return rows
+    labels = y.astype(np.int64)  # zeros and ones as floats too
+    if (labels != y).any() or labels.min(initial=0) < 0 or labels.max(initial=0) >= len(names):
+        rule = "must be labels of its class names, which differ in order from the model's"
+        raise checks.error("Model", "y", rule, y.dtype)
+    return numbers[labels].astype(y.dtype if y.dtype.kind == "f" else np.int64)

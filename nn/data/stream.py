@@ -111,6 +111,8 @@ class Stream:
     epoch
         Number of the epoch that was started last, counted from 1, if the source is read for
         training; otherwise None.
+    relabel
+        Function of the targets of a batch that returns the model's labels; None for none.
     y
         Targets of the first batch, once it has been read.
     rows
@@ -140,6 +142,7 @@ class Stream:
         self.source, self.argument, self.steps = source, argument, steps
         self.steps_argument = "steps_per_epoch"
         self.check, self.with_targets = check, with_targets
+        self.relabel: Callable[[np.ndarray], np.ndarray] | None = None
         self.epoch: int | None = None
         self.y: np.ndarray | None = None
         self.rows = 0
@@ -365,6 +368,8 @@ class Stream:
         if len(x) == 0:
             raise checks.error("Model", "x", "must hold at least one sample", x.shape)
         y = None if item[1] is None else as_rows("y", item[1], len(x), owner="Model")
+        if y is not None and self.relabel is not None:
+            y = self.relabel(y)
         if len(item) == 2 or item[2] is None:
             return x, y, None
         return x, y, validation.check_weights(item[2], "sample_weight", len(x))

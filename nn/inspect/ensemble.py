@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks, cuda, metrics
+from ..data import Dataset
 from ..layers import fold
 from ..model import Model
 from ..training.data import DataAdapter
@@ -135,7 +136,7 @@ class Ensemble:
                 "[Ensemble] 'names' needs class names, and the models have none: set "
                 "ensemble.class_names."
             )
-        means = self.predict(x, batch_size)
+        means = self.predict(x.x if names and isinstance(x, Dataset) else x, batch_size)
         classes = fold.decide(means, self.threshold, self._is_multi_label)
         return fold.named(cuda.to_cpu(classes), self.class_names) if names else classes
 

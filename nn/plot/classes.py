@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import checks, cuda, kernels, metrics
+from ..training.data import check_same_names
 from . import base
 
 if TYPE_CHECKING:
@@ -154,6 +155,7 @@ def decision_boundary(
     ['0', '1']
     """
     owner = "plot.decision_boundary"
+    check_same_names(getattr(x, "class_names", None), getattr(model, "class_names", None))
     points, y, names = base.samples(owner, x, y, class_names)
     points = np.asarray(points, dtype=np.float64)
     if points.ndim != 2 or points.shape[1] != 2 or len(points) == 0:

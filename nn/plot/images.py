@@ -8,6 +8,7 @@ from .. import checks, cuda, kernels
 from ..inspect import explain
 from ..layers import Conv2DTranspose, Layer, WeightNorm
 from ..layers.plan import named_layers
+from ..training.data import check_same_names
 from . import base
 from .grid import image_grid
 
@@ -217,6 +218,7 @@ def worst_mistakes(
     """
     owner = "plot.worst_mistakes"
     n = checks.positive_int(owner, "n", n)
+    check_same_names(getattr(x, "class_names", None), model.class_names)
     x, y, names = base.samples(owner, x, y, class_names)
     labels = base.labels_of(owner, y)
     names = model.class_names if names is None else names

@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import checks, cuda, validation
 from ..data import Dataset
+from ..data.classes import relabeled
 from ..data.stream import Stream, are_inputs, are_pairs, yields_batches
 from ..layers import BatchNorm, Layer
 from ..layers.plan import named_layers
@@ -39,17 +40,25 @@ class DataAdapter:
     def __init__(self, model: Any) -> None:
         self.model = model
 
+        self._names = validation.fitting_class_names(model.class_names, model.output_shape)
+
     # -------------------------------------------------------------- data with their targets
 
-    def data(self, data: Any, y: Any = None, sample_weight: Any = None) -> Source:
+    def data(
+        self, data: Any, y: Any = None, sample_weight: Any = None, is_training: bool = False
+    ) -> Source:
         """Return data as a `Dataset`, or as a `Stream` that is not read yet, with their weights.
 
         Parameters
         ----------
         data, y, sample_weight
             As in `Model.fit`.
+        is_training
+            Whether they are to train on. If their class names are not the model's, the model
+            gets theirs then; other data are refused.
         """
-        return self._with_sample_weight(self._source(data, y, "data"), sample_weight)
+        source = self._source(data, y, "data", is_training)
+        return self._with_sample_weight(source, sample_weight)
 
     def split(
         self, train: Source, val_data: Any, validation_data: Any, fraction: float, seed: int
@@ -94,7 +103,32 @@ class DataAdapter:
         rule = "must be a Dataset or a pair (x, y), or make batches"
         raise checks.error("Model", argument, rule, type(val))
 
-    def _source(self, data: Any, y: Any, argument: str) -> Source:
+    def _source(self, data: Any, y: Any, argument: str, is_training: bool = False) -> Source:
+        """Return data as a `Dataset` or a `Stream`, with the labels of the model's class names."""
+        if isinstance(data, Dataset):
+            validation.check_shape(data.x, self.model.input_shape)
+        names, wanted = getattr(data, "class_names", None), self._names
+        if names is not None:
+            names = list(names)
+            is_known = wanted is not None and set(names) <= set(wanted)
+            if wanted is None or (is_training and not is_known):
+                self._names = wanted = names
+            elif not is_known:
+                raise _other_names(argument, names, wanted)
+        if names is None or names == wanted:
+            return self._unnamed_source(data, y, argument)
+        if isinstance(data, Dataset):
+            if data.y is None:
+                return self._unnamed_source(data, y, argument)
+            labels = relabeled(data.y, names, wanted)
+            data = Dataset(data.x, labels, data.sample_weight, wanted)
+            return self._unnamed_source(data, y, argument)
+        stream = self._unnamed_source(data, y, argument)
+        if isinstance(stream, Stream):
+            stream.relabel = functools.partial(relabeled, names=names, wanted=wanted)
+        return stream
+
+    def _unnamed_source(self, data: Any, y: Any, argument: str) -> Source:
         if isinstance(data, Stream):
             return data
         if isinstance(data, type):
@@ -173,6 +207,8 @@ class DataAdapter:
             model.input_shape is not None and are_inputs(x, len(model.input_shape))
         ):
             return None  # a list of samples or of numbers, which is an array
+
+        check_same_names(getattr(x, "class_names", None), model.class_names)
 
         def check(x: Array, y: None, weights: None) -> None:
             validation.check_shape(x, model.input_shape)
@@ -258,9 +294,37 @@ class DataAdapter:
         source = train.source if isinstance(train, Stream) else train
         if not resumes:
             adapt_first(self.model.layers, source)
-        names = getattr(source, "class_names", None)
+        has_names = getattr(source, "class_names", None) is not None
+        names = self._names if has_names else None
+        if resumes and names is not None and self.model.class_names not in (None, names):
+            raise _other_names("data", names, self.model.class_names)
         if names is not None and len(names) == validation.classes_of(self.model.output_shape):
             self.model.class_names = names
+
+
+def check_same_names(names: Any, wanted: Sequence[str] | None) -> None:
+    """Raise if the labels of data to predict have other numbers than the model's classes.
+
+    Parameters
+    ----------
+    names
+        The data's class names; None without.
+    wanted
+        The model's; None without.
+    """
+    if names is not None and wanted is not None and list(names) != list(wanted):
+        raise _other_names("x", list(names), wanted)
+
+
+def _other_names(argument: str, names: list[str], wanted: Sequence[str]) -> ValueError:
+    """Return the error for data whose class names are not the model's."""
+    advice = "rename them, or set model.class_names"
+    if argument == "x":
+        advice = "pass the inputs alone, x.x, or call predict_classes(x, names=True)"
+    return ValueError(
+        f"[Model] '{argument}' must have the class names of the model, {list(wanted)}, in their "
+        f"order, got {names}: their numbers mean other classes; {advice}."
+    )
 
 
 # -------------------------------------------------------------------------- epochs in steps

@@ -95,7 +95,8 @@ class Fit:
 
     def read_data(self, data: Any, y: Any, sample_weight: Any, num_classes: Any) -> None:
         """Check the training data."""
-        self.train, self.num_classes = self.adapter.data(data, y, sample_weight), num_classes
+        self.train = self.adapter.data(data, y, sample_weight, is_training=True)
+        self.num_classes = num_classes
         self.adapter.check_num_classes(num_classes)
 
     def read_validation(self, val_data: Any, validation_data: Any, fraction: float) -> None:

@@ -14,7 +14,7 @@ from ..data import Dataset
 from ..layers import finite, fold
 from ..metrics import Metric
 from .arguments import ScheduleArguments
-from .data import DataAdapter, limited
+from .data import DataAdapter, check_same_names, limited
 from .loop import Fit
 from .progress import fresh_metrics
 
@@ -296,6 +296,8 @@ class Trainer:
                 outputs = [cuda.to_cpu(self._predict(x)) for (x,) in batches]
             return np.concatenate(outputs)
         if isinstance(x, Dataset):
+            if x.y is not None:  # else there are no labels to compare with
+                check_same_names(x.class_names, self.class_names)
             x = x.x  # not read as a whole: it may lie on the disk
             validation.check_shape(x, self.input_shape)
         else:
@@ -336,6 +338,8 @@ class Trainer:
                 "[Model] 'names' needs the names of the classes, and the model has none: set "
                 "model.class_names, or fit() a Dataset that has them."
             )
+        if names and isinstance(x, Dataset):
+            x = x.x  # names are right even if the data number their classes otherwise
         outputs = self.predict(x, batch_size)
         is_multi_label = fold.decides_each_output(self.layers, self.loss, outputs.shape[1])
         threshold = 0.5 if fold.gives_probabilities(self.layers) else self.threshold
