@@ -116,8 +116,11 @@ def schedule_cases(rng):
 
 def compare_plateau(figures, mode, patience, delta):
     """Compare the rates that both choose as the same figures come in, epoch by epoch."""
-    callback = nn.callbacks.ReduceLROnPlateau("val", patience, 0.5, delta, lr_min=0.01, mode=mode)
-    model = SimpleNamespace(optimizer=nn.optim.SGD(LR), history=nn.callbacks.History())
+    callback = nn.callbacks.ReduceLROnPlateau(
+        "val", patience=patience, factor=0.5, min_delta=delta, lr_min=0.01, mode=mode
+    )
+    model = nn.Model([nn.Dense(1, input_shape=(1,))])
+    model.compile("mse", nn.optim.SGD(LR))
     callback.set_model(model)
     callback.on_train_begin({})
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=LR)
