@@ -22,7 +22,7 @@ def check_inputs(x: Any, input_shape: tuple[int | None, ...] | None) -> Array:
     Parameters
     ----------
     x
-        Array or nested lists, samples along the first axis.
+        Array or nested lists, samples along the first axis; (N,) for a model of one feature.
     input_shape
         The model's, with None for the batch axis; None if the model is not built.
 
@@ -34,6 +34,8 @@ def check_inputs(x: Any, input_shape: tuple[int | None, ...] | None) -> Array:
         For another shape.
     """
     x = checks.real_array("Model", "x", x)
+    if x.ndim == 1 and input_shape is not None and tuple(input_shape[1:]) == (1,):
+        x = x[:, np.newaxis]  # (N,) -> (N, 1)
     check_shape(x, input_shape)
     return x
 
@@ -47,14 +49,27 @@ def check_shape(x: Any, input_shape: tuple[int | None, ...] | None) -> None:
         raise checks.not_real("Model", "x", x, x.dtype)
     if x.ndim < 2:
         raise ValueError(
-            f"[Model] 'x' must have a batch axis and at least one more, got shape {x.shape}: "
-            "give a single sample as x[np.newaxis]."
+            f"[Model] 'x' must have a batch axis and at least one more, got shape {x.shape}"
+            f"{_flat_hint(x.shape, input_shape)}"
         )
     if input_shape is not None and x.shape[1:] != tuple(input_shape[1:]):
         hint = _shape_hint(x.shape, tuple(input_shape))
         raise ValueError(
             f"[Model] expects inputs of shape {tuple(input_shape)}, got {x.shape}{hint}"
         )
+
+
+def _flat_hint(shape: tuple[int, ...], input_shape: tuple[int | None, ...] | None) -> str:
+    """Return the way out for inputs without a second axis, as the end of a sentence."""
+    wanted = None if input_shape is None else tuple(input_shape[1:])
+    hints = []
+    if len(shape) == 1 and wanted in (None, (1,)):
+        hints.append("samples of one feature as x[:, np.newaxis]")
+    if wanted in (None, shape):
+        hints.append("a single sample as x[np.newaxis]")
+    if not hints:
+        return f": the model takes inputs of shape {tuple(input_shape or ())}."
+    return f": give {', '.join(hints)}."
 
 
 def _shape_hint(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> str:

@@ -33,6 +33,7 @@ class _Monitor(Callback):
         self.mode = check_mode(owner, mode)
         self.best = -math.inf
         self.wait = 0
+        self.lost = False  # whether the last epoch ended the patience
 
     def needed_figures(self) -> list[tuple[str, str]]:
         """Return the figure to monitor."""
@@ -40,7 +41,7 @@ class _Monitor(Callback):
 
     def on_train_begin(self, logs: Logs) -> None:
         """Reset, and count the epochs of a training that is resumed."""
-        self.best, self.wait = -math.inf, 0
+        self.best, self.wait, self.lost = -math.inf, 0, False
         past = self.model.history
         epochs = len(past.get("loss", ()))
         for index in range(epochs):
@@ -71,8 +72,8 @@ class _Monitor(Callback):
 
     def lost_patience(self, epoch: int, logs: Logs) -> bool:
         """Count an epoch; return whether `patience` epochs have brought no gain."""
-        self.gained(logs)
-        return self.wait >= max(self.patience, 1)
+        self.lost = not self.gained(logs) and self.wait >= self.patience
+        return self.lost
 
 
 class EarlyStopping(_Monitor):
@@ -96,7 +97,8 @@ class EarlyStopping(_Monitor):
     start_from_epoch
         Epochs at the beginning that do not count: none of them is the best or ends the training.
     baseline
-        A figure to beat: an epoch that does not is none with a gain. None for no such figure.
+        A figure to beat: until an epoch does, the epochs with a gain count as those without one,
+        but only one without a gain ends the training. None for no such figure.
 
     Attributes
     ----------
@@ -158,11 +160,13 @@ class EarlyStopping(_Monitor):
                 )
             device = self.model.device
             self._best_arrays = {k: cuda.to_device(v, device) for k, v in state["weights"].items()}
+        gained = self.best_epoch == self.model.epoch - 1  # in the last epoch
+        self.lost = not gained and self.wait >= max(self.patience, 1)
         self._stop_without_patience()
 
     def _stop_without_patience(self) -> None:
         """Stop a resumed training that had stopped already."""
-        if self.wait >= max(self.patience, 1):
+        if self.lost:
             self.model.stop_training = True
 
     def is_enough(self, value: float, logs: Logs) -> bool:

@@ -5,9 +5,11 @@ same way. Each batch is checked when it arrives, as they cannot all be checked i
 """
 
 import contextlib
+import dis
 import inspect
 import itertools
 import operator
+import types
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -92,9 +94,12 @@ class Stream:
           signature (all but `augment` if it has `**arguments`; those that are None keep the
           method's default). Its `len`, if it has one, is its number of samples;
         - an iterable, which is iterated over in each epoch, or an object that is read by `len` and
-          an index. Its `len`, if it has one, is its number of batches;
+          an index, such as Keras' `Sequence`. Its `len`, if it has one, is its number of batches;
         - a function without arguments that returns an iterable, called in each epoch;
         - an iterator, such as a generator, of which each epoch reads the next batches.
+
+        Methods `on_epoch_begin` and `on_epoch_end` of an object are called before and after each
+        epoch.
     argument
         Its name in messages.
     steps
@@ -244,6 +249,7 @@ class Stream:
         if augment is not None:  # else no generator is used
             seed = int(check_rng(arguments["rng"]).integers(2**63))
         count = samples = 0
+        self._call("on_epoch_begin")
         with contextlib.closing(self._items(taken)) as items:
             for item in itertools.islice(items, self.steps):  # never one item too many
                 batch = self._prepared(item, count, seed, augment, arguments["dtype"])
@@ -256,6 +262,13 @@ class Stream:
                 yield batch
         self._check_count(count)
         self.counted = count, samples
+        self._call("on_epoch_end")
+
+    def _call(self, method: str) -> None:
+        """Call a method of the source if it has it, as Keras' sequences have."""
+        function = getattr(self.source, method, None)
+        if callable(function):
+            function()
 
     def _taken(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments that the source's method `batches` takes."""
@@ -302,12 +315,13 @@ class Stream:
         if not isinstance(source, Iterable):
             rule = f"must return batches to iterate over, like a generator, but {self.source!r}"
             raise TypeError(f"[Model] '{self.argument}' {rule} gave {source!r}.")
-        if self.steps is None and _is_endless(source):
+        iterator = iter(source)
+        if self.steps is None and _is_endless(iterator):
             raise ValueError(
                 f"[Model] '{self.argument}' must end, got {source!r}, which never does: pass "
                 f"'{self.steps_argument}', the number of batches to read."
             )
-        return iter(source)
+        return iterator
 
     def _check_count(self, count: int) -> None:
         """Raise if an epoch had no batches, or fewer than `steps`."""
@@ -403,11 +417,21 @@ def _close(iterator: Any) -> None:
 def _is_endless(source: Any) -> bool:
     """Return whether a source is known never to end.
 
+    So is a generator whose function has no way to return: a `while True` without a `break`.
+
     Examples
     --------
     >>> _is_endless(itertools.cycle([1])), _is_endless(itertools.repeat(1, times=3))
     (True, False)
+    >>> def ones():
+    ...     while True:
+    ...         yield 1
+    >>> _is_endless(ones()), _is_endless(one for one in [1])
+    (True, False)
     """
+    if isinstance(source, types.GeneratorType):
+        names = {instruction.opname for instruction in dis.get_instructions(source.gi_code)}
+        return not names & {"RETURN_VALUE", "RETURN_CONST"}
     if isinstance(source, itertools.repeat):
         return operator.length_hint(source, -1) == -1
     return isinstance(source, itertools.cycle | itertools.count)

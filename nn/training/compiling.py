@@ -1,10 +1,11 @@
 """The choice of loss, optimizer and metrics: `compile`, as a method of `Model`."""
 
 import difflib
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .. import checks, losses, metrics, optim
+from .. import checks, compat, losses, metrics, optim
 from ..layers import Sigmoid
 from ..layers.containers import output_activation
 from ..metrics import Metric
@@ -45,6 +46,7 @@ class Compiling:
         self._optimizer = optimizer
         self.wrapped_optimizer: Any = None if optimizer is None else optim.wrap(optimizer)
 
+    @functools.partial(compat.accepts_other_names, owner="Model.compile")
     def compile(
         self: Any,
         loss: Any,
@@ -93,7 +95,7 @@ class Compiling:
         """
         for name in optimizer_arguments:
             if difflib.get_close_matches(name, _COMPILE_ARGUMENTS, cutoff=0.8):
-                raise checks.unknown("Model.compile", "argument", name, _COMPILE_ARGUMENTS)
+                raise compat.unknown_argument("Model.compile", name, _COMPILE_ARGUMENTS)
         if optimizer == "adam" and self.loss is None and self._given_optimizer is not None:
             optimizer = self._given_optimizer  # Model(optimizer=...), then compile(loss)
         chosen_metrics = _as_metrics(metrics)

@@ -93,14 +93,15 @@ class DataAdapter:
                 )
             return train.split(fraction, rng=np.random.default_rng(seed))
         val = val_data if validation_data is None else validation_data
-        return train, self._with_sample_weight(self._validation(val, names[0]), None)
+        return train, self._validation(val, names[0])
 
     def _validation(self, val: Any, argument: str) -> Source:
-        if isinstance(val, tuple | list) and len(val) == 2 and not are_pairs(val):
-            return self._dataset(val[0], val[1], argument)
+        if isinstance(val, tuple | list) and len(val) in (2, 3) and not are_pairs(val):
+            data = self._dataset(val[0], val[1], argument)
+            return self._with_sample_weight(data, val[2] if len(val) == 3 else None)
         if isinstance(val, Dataset) or yields_batches(val):
-            return self._source(val, None, argument)
-        rule = "must be a Dataset or a pair (x, y), or make batches"
+            return self._with_sample_weight(self._source(val, None, argument), None)
+        rule = "must be a Dataset, (x, y) or (x, y, sample_weight), or make batches"
         raise checks.error("Model", argument, rule, type(val))
 
     def _source(self, data: Any, y: Any, argument: str, is_training: bool = False) -> Source:
@@ -163,6 +164,12 @@ class DataAdapter:
                 f"[Model] '{argument}' must have targets, got none: pass x and y, or a Dataset "
                 "with both."
             )
+        if not model.built:
+            model.build((None, *data.x.shape[1:]))
+        is_column = isinstance(model.loss, RegressionLoss) and model.output_shape[1:] == (1,)
+        if is_column and data.y.ndim == 1:
+            y = data.y[:, np.newaxis]  # (N,) -> (N, 1), as the outputs are
+            data = Dataset(data.x, y, data.sample_weight, data.class_names)
         self._check_targets(data.x, data.y)
         return data
 

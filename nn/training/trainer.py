@@ -1,6 +1,7 @@
 """What a model does with data: `fit`, `evaluate` and `predict`, as methods of `Model`."""
 
 import contextlib
+import functools
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import callbacks as cb
-from .. import checks, cuda, validation
+from .. import checks, compat, cuda, validation
 from ..data import Dataset
 from ..layers import finite, fold
 from ..metrics import Metric
@@ -24,6 +25,7 @@ Array = Any  # numpy.ndarray or cupy.ndarray
 class Trainer:
     """The methods of `Model` that train it, measure it and predict with it."""
 
+    @functools.partial(compat.accepts_other_names, owner="Model.fit")
     def fit(
         self: Any,
         data: Any = None,
@@ -81,9 +83,9 @@ class Trainer:
         num_classes
             Checked against the last layer if it is given.
         val_data, validation_data
-            A `Dataset`, a pair (x, y) or a source of batches, measured after each epoch. A
-            generator serves one epoch, or several with `validation_steps`. The two names mean the
-            same.
+            A `Dataset`, (x, y), (x, y, sample_weight) or a source of batches, measured after each
+            epoch. A generator serves one epoch, or several with `validation_steps`. The two names
+            mean the same.
         validation_split
             Share of the data, in [0, 1), to hold out instead of `val_data`: drawn at random
             by the model's seed, the same share of every class. Not for a source of batches.
@@ -194,22 +196,26 @@ class Trainer:
         fit.run()
         return self.history
 
+    @functools.partial(compat.accepts_other_names, owner="Model.evaluate", ignored=["verbose"])
     def evaluate(
         self: Any,
         data: Any,
         y: Any = None,
         batch_size: int = 256,
+        *,
         sample_weight: Array | None = None,
         steps: int | None = None,
         class_weight: dict[int, float] | None = None,
     ) -> dict[str, float]:
         """Return the loss, penalties included, and the metrics: {'loss': ..., 'acc': ...}.
 
+        Nothing is printed; `verbose` is accepted, as in Keras, and ignored.
+
         Parameters
         ----------
         data, y
             A `Dataset`, inputs with their targets, or a source of batches as in `fit`,
-            which is read to its end.
+            which is read to its end. `x` is another name of `data`.
         batch_size
             Samples at a time; the result does not depend on it.
         sample_weight
@@ -262,8 +268,11 @@ class Trainer:
         """Return new copies of the metrics that make sense for targets y."""
         return fresh_metrics(self.metrics, self.loss, y, self.output_shape, self.threshold)
 
-    def predict(self: Any, x: Any, batch_size: int = 256, steps: int | None = None) -> Array:
+    @functools.partial(compat.accepts_other_names, owner="Model.predict", ignored=["verbose"])
+    def predict(self: Any, x: Any, batch_size: int = 256, *, steps: int | None = None) -> Array:
         """Return the output for every row of x, on the device of x.
+
+        Nothing is printed; `verbose` is accepted, as in Keras, and ignored.
 
         Parameters
         ----------
@@ -313,7 +322,10 @@ class Trainer:
         x = self._cast(x)
         return self._check_output(x, fold.run(self.layers, x))
 
-    def predict_classes(self: Any, x: Any, batch_size: int = 256, names: bool = False) -> Array:
+    @functools.partial(
+        compat.accepts_other_names, owner="Model.predict_classes", ignored=["verbose"]
+    )
+    def predict_classes(self: Any, x: Any, batch_size: int = 256, *, names: bool = False) -> Array:
         """Return the likeliest class for every row of x, as integers (n,).
 
         A single output means class 1 above 0 if it is a logit, else above 0.5. Several outputs
@@ -348,3 +360,15 @@ class Trainer:
             return classes
         self.class_names = self.class_names  # there is one for each output, also after add()
         return fold.named(cuda.to_cpu(classes), self.class_names)
+
+    def train_on_batch(self: Any, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
+        """Train on one batch and return its figures: Keras' name of `train_step`."""
+        return self.train_step(x, y, sample_weight)
+
+    def test_on_batch(self: Any, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
+        """Return what `evaluate` does for one batch, under Keras' name."""
+        return self.evaluate(x, y, max(len(x), 1), sample_weight=sample_weight)
+
+    def predict_on_batch(self: Any, x: Any) -> Array:
+        """Return what `predict` does for one batch, under Keras' name."""
+        return self.predict(x, max(len(x), 1))

@@ -357,10 +357,22 @@ def test_a_baseline_must_be_beaten_within_the_patience():
         )
         return len(history["mse"]), stop.best_epoch
 
-    falling = [0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]
-    assert epochs(falling) == (8, 7)
-    assert epochs(falling, baseline=0.55) == (3, 2)  # as in Keras: the best of those is kept
-    assert epochs(falling, baseline=0.65) == (8, 7)
+    values = [0.8, 0.7, 0.6, 0.6, 0.5, 0.4, 0.3, 0.2]
+    assert epochs(values) == (8, 7)
+    assert epochs(values, baseline=0.55) == (4, 2)  # as in Keras: the best of those is kept
+    assert epochs(values, baseline=0.65) == (8, 7)
+    assert epochs(sorted(values, reverse=True)[:3] + values[4:] + [0.1], baseline=0.0) == (8, 7)
+
+
+def test_a_training_that_has_not_beaten_its_baseline_goes_on_when_it_is_resumed(tmp_path):
+    def fit(epochs, **more):
+        stop = callbacks.EarlyStopping("loss", patience=2, baseline=0.0)
+        keep = callbacks.ModelCheckpoint(tmp_path / "m.npz", save_best_only=False, save_state=True)
+        trained = model()
+        return trained.fit(*data(), epochs=epochs, callbacks=[stop, keep], verbose=0, **more)
+
+    fit(3)  # three epochs with a gain
+    assert len(fit(5, resume=tmp_path / "m.npz")["loss"]) == 5
 
 
 def test_cooldown_waits_after_a_reduction():

@@ -615,7 +615,7 @@ WITHOUT_WEIGHTS = type(
             "'steps_per_epoch' must be at most the 4 batches of 'data', got 5"),
         (lambda m: m.fit(X, Y, batch_size=9, steps_per_epoch=3), ValueError, "most the 2 batches"),
         (lambda m: m.fit(X, Y, val_data=[(X, Y + 1)]), ValueError, r"'val_data', batch 0: "),
-        (lambda m: m.fit(X, Y, val_data=(X, Y, Y)), TypeError, "'val_data', batch 0: must be"),
+        (lambda m: m.fit(X, Y, val_data=(X, Y, Y, Y)), TypeError, "'val_data', batch 0: must be"),
         (lambda m: m.fit({"x": X}), TypeError, "'x' must hold real numbers"),
         (lambda m: m.fit("images"), TypeError, "'x' must hold real numbers"),
         (lambda m: m.predict([X, X[:, :, :5]]), ValueError, "'x', batch 1: expects inputs"),

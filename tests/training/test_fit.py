@@ -211,3 +211,114 @@ def test_a_last_batch_of_one_is_refused_before_the_first_step(samples, batch_siz
     images = nn.Model([nn.BatchNorm(input_shape=(1, 2, 1)), nn.Flatten(), nn.Dense(2)])
     images.compile("cce")
     images.fit(x.reshape(-1, 1, 2, 1), y, batch_size=batch_size, verbose=0)  # two values a channel
+
+
+# ------------------------------------------------------------- data as Keras' users pass them
+
+
+class Batches:
+    """Batches as Keras' `Sequence` has them."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        if index >= 3:
+            raise IndexError(index)
+        self.calls.append(index)
+        return np.ones((4, 2), "float32"), np.ones((4, 1), "float32")
+
+    def on_epoch_begin(self):
+        self.calls.append("begin")
+
+    def on_epoch_end(self):
+        self.calls.append("end")
+
+
+def one_unit(inputs=2):
+    model = nn.Model([nn.Dense(1, input_shape=(inputs,))], seed=0)
+    model.compile("mse", "sgd", lr=0.05)
+    return model
+
+
+@pytest.mark.parametrize("steps", [None, 2])
+def test_a_sequence_hears_of_every_epoch(steps):
+    train, val = Batches(), Batches()
+    model = one_unit()
+    model.fit(train, epochs=2, steps_per_epoch=steps, validation_data=val, verbose=0)
+    epoch = ["begin", *range(steps or 3), "end"]
+    assert train.calls == epoch * 2
+    assert val.calls == ["begin", 0, 1, 2, "end"] * 2
+    train.calls.clear()
+    model.evaluate(train)
+    model.predict(train)
+    assert train.calls == ["begin", 0, 1, 2, "end"] * 2
+
+
+def test_validation_data_with_weights_of_samples():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(8, 2)), rng.normal(size=(8, 1))
+    weights = np.arange(8) / 4
+    for given in ((x, y, weights), [x, y, weights]):
+        model = one_unit()
+        history = model.fit(x, y, validation_data=given, verbose=0)
+        weighted = model.evaluate(x, y, sample_weight=weights)["loss"]
+        assert history["val_loss"][0] == pytest.approx(weighted, rel=1e-6)
+        assert weighted != pytest.approx(model.evaluate(x, y)["loss"], rel=1e-2)
+    assert one_unit().fit(x, y, validation_data=(x, y, None), verbose=0)["val_loss"][0] > 0
+    with pytest.raises(ValueError, match=r"'sample_weight' must have the shape \(8,\)"):
+        one_unit().fit(x, y, validation_data=(x, y, weights[:5]), verbose=0)
+
+
+def test_one_feature_may_be_a_vector():
+    x = np.array([-1.0, 0.0, 1.0, 2.0, 3.0, 4.0])
+    flat, column = one_unit(1), one_unit(1)
+    given = {"epochs": 200, "shuffle": False, "verbose": 0}
+    history = flat.fit(x, 2 * x - 1, validation_data=(x, 2 * x - 1), **given)
+    same = column.fit(
+        x[:, None], 2 * x[:, None] - 1, validation_data=(x[:, None], 2 * x - 1), **given
+    )
+    assert history == same
+    assert history["loss"][-1] < 1e-2  # not of every x with every y
+    np.testing.assert_array_equal(flat.predict(x), column.predict(x[:, None]))
+    assert flat.predict([10.0]).shape == (1, 1)
+    assert flat.evaluate(list(x), 2 * x - 1) == column.evaluate(x[:, None], 2 * x - 1)
+
+
+def test_the_advice_for_a_vector_leads_on():
+    x = np.arange(6.0)
+    unknown = nn.Model([nn.Dense(1)], seed=0)
+    unknown.compile("mse", "sgd")
+    with pytest.raises(ValueError, match=r"one feature as x\[:, np.newaxis\], a single sample"):
+        unknown.fit(x, x, verbose=0)
+    with pytest.raises(
+        ValueError, match=r"got shape \(6,\): the model takes inputs of shape \(None, 2\)"
+    ):
+        one_unit(2).predict(x)
+    with pytest.raises(ValueError, match=r"\(6,\): give a single sample as x\[np.newaxis\]"):
+        one_unit(6).predict(x)
+    with pytest.raises(ValueError, match=r"\(6,\): give samples of one feature as x\[:, np.new"):
+        one_unit(1).fit(nn.Dataset(x, x), verbose=0)
+
+
+def test_a_generator_without_an_end_is_refused_before_the_first_step():
+    def endless():
+        while True:
+            for _ in range(3):
+                yield np.ones((4, 2)), np.ones((4, 1))
+
+    model = one_unit()
+    for data in (endless(), endless):
+        with pytest.raises(ValueError, match=r"'data' must end.*'steps_per_epoch'"):
+            model.fit(data, verbose=0)
+        with pytest.raises(ValueError, match=r"'validation_data' must end.*'validation_steps'"):
+            model.fit(np.ones((4, 2)), np.ones((4, 1)), validation_data=data, verbose=0)
+        with pytest.raises(ValueError, match=r"'data' must end.*'steps'"):
+            model.evaluate(data)
+        with pytest.raises(ValueError, match=r"'x' must end.*'steps'"):
+            model.predict(data)
+    model.fit(endless(), steps_per_epoch=2, epochs=2, verbose=0)
+    assert model.optimizer.iterations == 4
