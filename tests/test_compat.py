@@ -125,6 +125,17 @@ def test_methods_take_the_names_of_keras(capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_files_under_the_names_of_keras(tmp_path):
+    model, x, _ = fitted()
+    model.save(filepath=tmp_path / "m.npz")
+    model.save_weights(filepath=tmp_path / "w.npz")
+    model.load_weights(filepath=tmp_path / "w.npz")
+    loaded = nn.Model.load(filepath=tmp_path / "m.npz")
+    np.testing.assert_array_equal(loaded.predict(x), model.predict(x))
+    with pytest.raises(TypeError, match=r"\[Model.load\] 'argument' .*'path'"):
+        nn.Model.load(pth=tmp_path / "m.npz")
+
+
 def test_methods_name_their_arguments_if_one_is_unknown():
     model, x, y = fitted()
     for call, owner in (

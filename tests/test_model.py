@@ -886,7 +886,7 @@ X, Y = blobs(12)
         (lambda m: m.fit(X, Y, validation_split=1.0), ValueError, "'validation_split' must be"),
         (lambda m: m.fit(X, Y, val_data=(X, Y), validation_data=(X, Y)), ValueError, "only one of"),
         (lambda m: m.fit(X, Y, val_data=(X, Y), validation_split=0.5), ValueError, "only one of"),
-        (lambda m: m.fit(X, Y, val_data=X), ValueError, r"must be a Dataset or a pair \(x, y\)"),
+        (lambda m: m.fit(X, Y, val_data=X), ValueError, r"must be a Dataset, \(x, y\) or"),
         (lambda m: m.fit(X, Y, val_data=(X, Y + 1)), ValueError, r"must be in 0\.\.2"),
         (lambda m: m.fit(X, Y, verbose=3), ValueError, "'verbose' must be 0, 1 or 2"),
         (lambda m: m.fit(X, Y, callbacks=[print]), ValueError, "'callbacks' must hold"),

@@ -1,10 +1,11 @@
 """What a model does with files: `save`, `load` and its training state, as methods of `Model`."""
 
+import functools
 import os
 from typing import Any
 
 from .. import callbacks as cb
-from .. import checks, cuda, losses, optim, random, validation
+from .. import checks, compat, cuda, losses, optim, random, validation
 from ..layers.budget import budget_for
 from . import model_file, training_state
 
@@ -127,6 +128,7 @@ class Saving:
 
     # --------------------------------------------------------------------------------- files
 
+    @functools.partial(compat.accepts_other_names, owner="Model.save")
     def save(self: Any, path: str | os.PathLike, include_optimizer: bool = True) -> None:
         """Write the whole model to one file: NPZ if the name ends in .npz, else HDF5.
 
@@ -167,6 +169,7 @@ class Saving:
         }
 
     @classmethod
+    @functools.partial(compat.accepts_other_names, owner="Model.load")
     def load(cls, path: str | os.PathLike) -> Any:
         """Return the model in a file of `save`, compiled and trained as it was.
 
@@ -230,6 +233,7 @@ class Saving:
         self._load_optimizer(state["optimizer"])
         self._set_waiting(*self._checked_waiting(state, path))
 
+    @functools.partial(compat.accepts_other_names, owner="Model.save_weights")
     def save_weights(self: Any, path: str | os.PathLike) -> None:
         """Write the parameters and buffers alone."""
         if not self.built:
@@ -238,6 +242,7 @@ class Saving:
         weights = {name: cuda.to_cpu(array) for name, array in self.get_arrays().items()}
         model_file.write(path, model_file.ModelFile(None, weights))
 
+    @functools.partial(compat.accepts_other_names, owner="Model.load_weights")
     def load_weights(
         self: Any, path: str | os.PathLike, strict: bool = True
     ) -> model_file.LoadReport:
