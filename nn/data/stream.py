@@ -98,8 +98,7 @@ class Stream:
         - a function without arguments that returns an iterable, called in each epoch;
         - an iterator, such as a generator, of which each epoch reads the next batches.
 
-        Methods `on_epoch_begin` and `on_epoch_end` of an object are called before and after each
-        epoch.
+        Its methods `on_epoch_begin` and `on_epoch_end`, if any, are called around each epoch.
     argument
         Its name in messages.
     steps
@@ -426,8 +425,8 @@ def _is_endless(source: Any) -> bool:
     >>> def ones():
     ...     while True:
     ...         yield 1
-    >>> _is_endless(ones()), _is_endless(one for one in [1])
-    (True, False)
+    >>> _is_endless(ones())
+    True
     """
     if isinstance(source, types.GeneratorType):
         names = {instruction.opname for instruction in dis.get_instructions(source.gi_code)}
