@@ -160,6 +160,8 @@ def test_the_order_of_keras_arguments_is_never_taken_for_ours():
         (lambda: optim.AdamW(1e-3, 0.01), "'beta1'"),  # weight_decay in Keras
         (lambda: optim.RMSprop(1e-3, 0.9, 0.9), "'eps'"),  # momentum
         (lambda: optim.Adagrad(1e-3, 0.1), "'eps'"),  # initial_accumulator_value
+        (lambda: nn.LayerNorm(64), "'eps'"),  # normalized_shape in PyTorch, axis in Keras
+        (lambda: nn.GroupNorm(8, 64), "'eps'"),  # num_channels
         (lambda: callbacks.EarlyStopping("val_loss", 0, 5), "'patience'"),
         (lambda: callbacks.ReduceLROnPlateau("val_loss", 0.1, 5), "'patience'"),
     ):

@@ -243,7 +243,7 @@ class LayerNorm(SampleNorm):
            [-1.,  1.]])
     """
 
-    def __init__(self, eps: float = 1e-5, **common: Any):
+    def __init__(self, *, eps: float = 1e-5, **common: Any):
         super().__init__(eps, **common)
 
     def build(self, input_shape: Shape) -> None:
@@ -301,7 +301,7 @@ class GroupNorm(SampleNorm):
     array([[-1.,  1., -1.,  1.]])
     """
 
-    def __init__(self, groups: int = 32, eps: float = 1e-5, **common: Any):
+    def __init__(self, groups: int = 32, *, eps: float = 1e-5, **common: Any):
         super().__init__(eps, **common)
         self.groups = checks.positive_int("GroupNorm", "groups", groups)
 
