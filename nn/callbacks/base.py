@@ -244,10 +244,10 @@ def direction(monitor: str, mode: str, owner: str = "callbacks") -> float:
     """
     name = monitor.removeprefix("val_")
     if mode == "auto" and not (_RISING.fullmatch(name) or _FALLING.fullmatch(name)):
-        rule = f"cannot be 'auto' for the figure {monitor!r}, of which nn does not know the better"
         raise ValueError(
-            f"[{owner}] 'mode' {rule}, got 'auto': pass mode='max' if higher is better, "
-            "mode='min' if lower is."
+            f"[{owner}] 'mode' must be 'max' or 'min' for {monitor!r}, a name that does not show "
+            "which is better, got 'auto': pass mode='max' if a higher value is better, mode='min' "
+            "if a lower one is."
         )
     rises = mode == "max" or (mode == "auto" and _RISING.fullmatch(name) is not None)
     return 1.0 if rises else -1.0
