@@ -14,12 +14,15 @@ with whichever of scikit-learn, Keras and PyTorch there are.
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # where it is run by its path alone
+
+os.environ.setdefault("KERAS_BACKEND", "torch")  # by default Keras needs TensorFlow
 
 from agreement_common import TOLERANCE, difference
 from agreement_table import COUNTERPARTS, as_text, libraries

