@@ -74,6 +74,7 @@ COUNTERPARTS = {
         "Adagrad": "torch Adagrad",
         "Adam": "torch Adam",
         "AdamW": "torch AdamW, its decay for weights alone",
+        "Lion": "keras Lion, its decay for weights alone",
         "Nadam": "torch NAdam",
         "Nesterov": "torch SGD(nesterov=True), keras SGD under a schedule",
         "RMSprop": "torch RMSprop(alpha=rho)",

@@ -27,6 +27,7 @@ RATES = {  # for these networks; other optimizers use their default
     "rmsprop": 1e-3,
     "adam": 3e-3,
     "adamw": 3e-3,
+    "lion": 3e-4,
     "nadam": 3e-3,
 }
 GRID = (0.1, 0.3, 1.0, 3.0, 10.0)  # factors of the rate for `--search`

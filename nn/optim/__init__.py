@@ -16,7 +16,7 @@ from ..registry import Registry
 from .accumulator import Accumulator
 from .arrays import global_norm
 from .base import SETTINGS, LearningRate, Optimizer, arguments_of
-from .rules import SGD, Adagrad, Adam, AdamW, Nadam, Nesterov, RMSprop, SGDMomentum
+from .rules import SGD, Adagrad, Adam, AdamW, Lion, Nadam, Nesterov, RMSprop, SGDMomentum
 from .wrapped import name_parameters, wrap
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "LearningRate",
+    "Lion",
     "Nadam",
     "Nesterov",
     "Optimizer",
@@ -39,7 +40,7 @@ __all__ = [
     "wrap",
 ]
 
-_RULES = (SGD, SGDMomentum, Nesterov, Adagrad, RMSprop, Adam, AdamW, Nadam)
+_RULES = (SGD, SGDMomentum, Nesterov, Adagrad, RMSprop, Adam, AdamW, Lion, Nadam)
 
 #: The optimizers by the names that `Model.compile` takes: the class names in lower case.
 NAME2OPTIMIZER: Registry[type[Optimizer]] = Registry(

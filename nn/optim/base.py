@@ -167,8 +167,8 @@ class Optimizer:
         ----------
         weight_decay
             `weight_decay * param` is added to the gradient of every parameter with two or more
-            axes: of weights, not of biases and normalisation scales. (`AdamW` subtracts
-            `lr * weight_decay * param` from the parameter instead.)
+            axes: of weights, not of biases and normalisation scales. (`AdamW` and
+            `Lion` subtract `lr * weight_decay * param` from the parameter instead.)
         clip_norm
             If the length of all gradients taken as one vector is above this, they are all
             scaled down to it, before the decay is added.

@@ -138,6 +138,15 @@ def nadam_reference(w, grads, lr=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
     return w
 
 
+def lion_reference(w, grads, lr=1e-4, beta1=0.9, beta2=0.99, weight_decay=0.0):
+    m = 0.0
+    for g in grads:
+        c = beta1 * m + (1 - beta1) * g
+        w -= lr * (math.copysign(1.0, c) + weight_decay * w)
+        m = beta2 * m + (1 - beta2) * g
+    return w
+
+
 REFERENCES = [
     (optim.SGD, sgd_reference, {"lr": 0.1}),
     (optim.SGD, sgd_reference, {"lr": 0.1, "momentum": 0.8}),
@@ -149,6 +158,8 @@ REFERENCES = [
     (optim.Adam, adam_reference, {"lr": 0.1, "beta1": 0.8, "beta2": 0.95, "eps": 1e-3}),
     (optim.Adam, adam_reference, {"beta1": 0.0, "beta2": 0.0}),
     (optim.AdamW, adam_reference, {"lr": 0.1, "beta1": 0.8, "weight_decay": 0.3}),
+    (optim.Lion, lion_reference, {}),
+    (optim.Lion, lion_reference, {"lr": 0.1, "beta1": 0.8, "beta2": 0.7, "weight_decay": 0.3}),
     (optim.Nadam, nadam_reference, {"lr": 0.1, "beta1": 0.8, "beta2": 0.95, "eps": 1e-3}),
 ]
 
@@ -174,6 +185,23 @@ def test_the_defaults_are_the_documented_ones():
     adam = {"_lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
     assert vars(optim.Adam()) == vars(optim.Nadam()) == adam
     assert vars(optim.AdamW()) == adam | {"weight_decay": 0.01}
+    lion = {"_lr": 1e-4, "beta1": 0.9, "beta2": 0.99, "weight_decay": 0.0}
+    assert vars(optim.Lion()) == lion
+
+
+def test_two_steps_of_lion_by_hand():
+    optimizer = optim.Lion(lr=0.5, beta1=0.5, beta2=0.75, weight_decay=0.5)
+    weights, bias = np.array([[4.0, -2.0, 8.0]]), np.array([4.0])
+    optimizer.step([(weights, np.array([[2.0, -4.0, 0.0]])), (bias, np.array([2.0]))])
+    # c = 1, -2, 0; w = 4 - 0.5 * (1 + 0.5 * 4), ...; no decay of the bias; m = 0.25 * g
+    assert weights.tolist() == [[2.5, -1.0, 6.0]]
+    assert bias.tolist() == [3.5]
+    assert optimizer.state_dict()["m/0"].tolist() == [[0.5, -1.0, 0.0]]
+    optimizer.step([(weights, np.array([[-2.0, -1.0, 1.0]])), (bias, np.array([-0.5]))])
+    # c = 0.25 - 1, -0.5 - 0.5, 0.5; of the bias 0.25 - 0.25 = 0, so that it stays
+    assert weights.tolist() == [[2.375, -0.25, 4.0]]
+    assert bias.tolist() == [3.5]
+    assert optimizer.state_dict()["m/0"].tolist() == [[-0.125, -1.0, 0.25]]
 
 
 # --------------------------------------------------------------------- what every optimizer keeps
@@ -1086,6 +1114,9 @@ def test_get_checks_what_is_given_beside_what_is_there():
         (lambda: optim.Adam(beta2=-0.1), ValueError, r"\[Adam\] 'beta2'"),
         (lambda: optim.Nadam(eps=0), ValueError, r"\[Nadam\] 'eps'"),
         (lambda: optim.AdamW(weight_decay=-1), ValueError, r"\[AdamW\] 'weight_decay' .* -1"),
+        (lambda: optim.Lion(beta1=1), ValueError, r"\[Lion\] 'beta1' .* 1"),
+        (lambda: optim.Lion(beta2=-1), ValueError, r"\[Lion\] 'beta2' .* -1"),
+        (lambda: optim.Lion(weight_decay=-1), ValueError, r"\[Lion\] 'weight_decay' .* -1"),
         (lambda: optim.SGD().configure(weight_decay=-1), ValueError, r"\[SGD\] 'weight_decay'"),
         (lambda: optim.SGD().configure(clip_norm=0), ValueError, r"\[SGD\] 'clip_norm' .* got 0"),
         (lambda: optim.SGD().configure(clip_value=0), ValueError, r"\[SGD\] 'clip_value' .* 0"),
