@@ -157,6 +157,26 @@ def activation_cases(rng):
             )
 
 
+def prelu_cases(rng):
+    """Yield PReLU of vectors, sequences and images."""
+    for shape, memory in (
+        ((1, 1), "contiguous"),
+        ((32, 10), "contiguous"),
+        ((6, 5, 8), "contiguous"),
+        ((6, 5, 7, 9), "contiguous"),
+        ((6, 5, 7, 9), "channels-last"),
+    ):
+        for scale in (1, 30):
+            yield (
+                f"PReLU {shape} | {memory} x{scale}",
+                compare_layer(
+                    nn.layers.PReLU(),
+                    lambda x, p, b: F.prelu(x, p["slope"]),
+                    scale * draw(rng, shape, memory),
+                ),
+            )
+
+
 def reshaping_cases(rng):
     """Yield layers that only move numbers, or scale them."""
     for memory in ("contiguous", "channels-last"):
@@ -241,6 +261,7 @@ CASES = (
     sample_norm_cases,
     dense_cases,
     activation_cases,
+    prelu_cases,
     reshaping_cases,
     container_cases,
 )

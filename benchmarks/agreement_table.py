@@ -28,6 +28,7 @@ COUNTERPARTS = {
         "LeakyReLU": "torch leaky_relu",
         "MaxPool2D": "torch max_pool2d",
         "Mish": "torch mish",
+        "PReLU": "torch prelu",
         "ReLU": "torch relu",
         "ReLU6": "torch relu6",
         "Recompute": "torch checkpoint",

@@ -19,7 +19,15 @@ from .geometry import (
     resolve_padding,
     to_rows,
 )
-from .reference import dropout_mask, lengths, log_softmax, normal_noise, softmax
+from .reference import (
+    dropout_mask,
+    lengths,
+    log_softmax,
+    normal_noise,
+    prelu,
+    prelu_grad,
+    softmax,
+)
 
 activate = dispatched(reference.activate)
 activate_grad = dispatched(reference.activate_grad)

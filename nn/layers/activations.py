@@ -6,9 +6,12 @@ weighted layer (`Dense(64, activation='relu')`). What they compute is in `nn.ker
 
 from typing import Any
 
+import numpy as np
+
 from .. import checks, cuda, kernels
 from ..kernels import formulas
 from .base import Array, Layer, Shape
+from .budget import take_elements
 from .config import NAME2ACTIVATION, activation_config, get_activation, register
 
 
@@ -99,6 +102,83 @@ class LeakyReLU(FormulaLayer):
     def to_config(self) -> dict[str, Any]:
         """Return the layer's class and arguments."""
         return self._config(negative_slope=self.negative_slope)
+
+
+@register
+class PReLU(Layer):
+    """x if positive, else x times a slope that is learned for each channel.
+
+    He, Zhang, Ren and Sun 2015, arXiv 1502.01852, equation 1. As it has parameters, it is a layer
+    of its own: `Dense(64, activation=PReLU())` is an error. As in the paper, weight decay does
+    not change the slopes, which would become 0, those of ReLU.
+
+    Parameters
+    ----------
+    initial
+        The slope of each channel before training, at least 0. (In Keras it is 0, and each value of
+        a sample has its own.)
+    **common
+        `name`, `input_shape` and `trainable`, as every layer takes them.
+
+    Attributes
+    ----------
+    params : dict
+        'slope' of shape (C,).
+
+    Raises
+    ------
+    ValueError
+        For an input that is not (N, C), (N, C, L) or (N, C, H, W), or an `initial` below 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> PReLU().forward(np.array([[-2.0, 3.0]]))
+    array([[-0.5,  3. ]])
+    """
+
+    input_ndim = (2, 3, 4)
+    input_hint = "the channels are along axis 1."
+    relu_like = True
+
+    def __init__(self, initial: float = 0.25, **common: Any):
+        super().__init__(**common)
+        self.initial = checks.non_negative("PReLU", "initial", initial)
+
+    def build(self, input_shape: Shape) -> None:
+        """Create the slope of each channel."""
+        self._check_shape(input_shape)
+        channels = int(input_shape[1] or 0)
+        take_elements("PReLU", channels)
+        self._set_param("slope", np.full(channels, self.initial))
+        self._built(input_shape, input_shape)
+
+    def _fixed(self, shape: Shape) -> Shape:
+        return shape[1:2]
+
+    def _output_of(self, shape: Shape) -> Shape:
+        return shape
+
+    def forward(self, x: Array, training: bool | None = False) -> Array:
+        """Return x (N, C, ...), its negative values times the slope of their channel."""
+        x = self._check_input(x)
+        rows = kernels.to_rows(x)  # (N, C, ...) -> (M, C)
+        y = kernels.prelu(rows, self.params["slope"])
+        self._keep(training, rows, x.shape)
+        return kernels.from_rows(y, x.shape)  # (M, C) -> (N, C, ...)
+
+    def backward(self, grad: Array) -> Array:
+        """Fill the gradient of the slopes; return the input's."""
+        rows, shape = self._recall_for(grad)
+        grad = kernels.to_rows(grad)  # (N, C, ...) -> (M, C)
+        dx, dslope = kernels.prelu_grad(grad, rows, self.params["slope"])
+        if self._trainable:
+            self.grads["slope"] = dslope
+        return kernels.from_rows(dx, shape)  # (M, C) -> (N, C, ...)
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the layer's class and arguments."""
+        return self._config(initial=self.initial)
 
 
 @register

@@ -82,6 +82,83 @@ def test_slopes_at_the_corners():
     assert slope == {"ReLU6": [0, 0, 1, 0], "HardSigmoid": [0, 1 / 6, 0, 0]}
 
 
+def test_prelu_by_hand(to_device):
+    """Two samples with two channels of three positions."""
+    layer = nn.PReLU()
+    x = np.array([[[1.0, -2.0, 0.0], [-4.0, 4.0, -8.0]], [[-1.0, -1.0, 3.0], [2.0, 2.0, 2.0]]])
+    layer.dtype = "float64"
+    layer.build((None, 2, 3))
+    layer.params["slope"] = to_device(np.array([0.25, 0.5]))
+    y = layer.forward(to_device(x), training=True)
+    assert cuda.to_cpu(y).tolist() == [
+        [[1, -0.5, 0], [-2, 4, -4]],
+        [[-0.25, -0.25, 3], [2, 2, 2]],
+    ]
+    grad = np.array([[[1.0, 2.0, 4.0], [1.0, 1.0, 3.0]], [[1.0, 5.0, 1.0], [7.0, 7.0, 7.0]]])
+    dx = layer.backward(to_device(grad))
+    assert cuda.to_cpu(dx).tolist() == [
+        [[1, 0.5, 1], [0.5, 1, 1.5]],  # at 0 the slope is that of the negative side
+        [[0.25, 1.25, 1], [7, 7, 7]],
+    ]
+    # 2 * -2 + 1 * -1 + 5 * -1, and 1 * -4 + 3 * -8
+    assert cuda.to_cpu(layer.grads["slope"]).tolist() == [-10, -28]
+
+
+@settings(max_examples=20)
+@given(
+    shape=st.sampled_from([(3, 5), (2, 3, 4), (2, 3, 2, 3)]),
+    initial=st.sampled_from([0.0, 0.25, 1.5]),
+    seed=st.integers(0, 2**16),
+)
+def test_gradients_of_prelu(shape, initial, seed):
+    x = np.random.default_rng(seed).uniform(-3, 3, size=shape)
+    x = np.where(abs(x) < 1e-3, 0.01, x)
+    assert max(check_gradients(nn.PReLU(initial), x).values()) <= 1e-6
+
+
+def test_prelu_is_trained_saved_and_loaded(rng, tmp_path):
+    model = nn.Model([nn.Dense(6, input_shape=(4,)), nn.PReLU(0.1), nn.Dense(2)], seed=0)
+    slope = model.layers[1].params["slope"]
+    assert slope == pytest.approx(np.full(6, 0.1))
+    model.compile("mse", "adam", lr=0.01, weight_decay=0.5)
+    x = rng.normal(size=(32, 4)).astype("float32")
+    model.fit(x, np.zeros((32, 2), "float32"), epochs=2, verbose=0)
+    assert not np.any(slope == np.float32(0.1))
+    model.save(tmp_path / "model.npz")
+    loaded = nn.Model.load(tmp_path / "model.npz")
+    assert loaded.layers[1].to_config() == {"class": "PReLU", "config": {"initial": 0.1}}
+    np.testing.assert_array_equal(loaded.layers[1].params["slope"], slope)
+    np.testing.assert_array_equal(loaded.predict(x), model.predict(x))
+
+
+def test_weight_decay_leaves_the_slopes_of_prelu():
+    layer = nn.PReLU()
+    layer.build((None, 3))
+    optimizer = nn.optim.SGD(lr=0.1).configure(weight_decay=0.5)
+    optimizer.step([(layer.params["slope"], np.zeros(3, "float32"))])
+    assert layer.params["slope"].tolist() == [0.25] * 3
+
+
+def test_frozen_prelu_passes_on_the_gradient_alone():
+    layer = nn.PReLU(trainable=False)
+    layer.forward(np.array([[-2.0, 2.0]]), training=True)
+    assert layer.backward(np.ones((1, 2))).tolist() == [[0.25, 1]]
+    assert layer.grads == {}
+
+
+def test_errors_of_prelu(rng):
+    with pytest.raises(ValueError, match=r"\[PReLU\] 'initial' must be .*, got -0.1\."):
+        nn.PReLU(-0.1)
+    with pytest.raises(ValueError, match=r"\[PReLU\] expects 2-D or 3-D or 4-D input, got \(5,\)"):
+        nn.PReLU().forward(np.ones(5))
+    layer = nn.PReLU()
+    layer.forward(np.ones((2, 3)))
+    with pytest.raises(ValueError, match=r"\[PReLU\] was built for inputs of shape \(None, 3\)"):
+        layer.forward(np.ones((2, 4)))
+    with pytest.raises(ValueError, match=r"\[Dense\] 'activation' must have no parameters"):
+        nn.Dense(3, activation=nn.PReLU()).forward(np.ones((2, 4), "float32"))
+
+
 def test_selu_keeps_mean_0_and_variance_1_through_many_layers(rng):
     """The fixed point of Klambauer et al. 2017, theorem 1."""
     stack = [nn.Dense(400, activation="selu", kernel_initializer="lecun_normal") for _ in range(12)]
@@ -102,7 +179,7 @@ def test_names_and_what_is_saved():
         nn.Activation("softplu")
 
 
-@pytest.mark.parametrize("activation", [nn.SiLU, nn.Mish, nn.ReLU6])
+@pytest.mark.parametrize("activation", [nn.SiLU, nn.Mish, nn.ReLU6, nn.PReLU])
 def test_dense_before_them_starts_as_he(activation):
     model = nn.Model([nn.Dense(200, input_shape=(400,)), activation()], seed=0)
     assert model.layers[0].params["W"].std() == pytest.approx(np.sqrt(2 / 400), rel=0.02)

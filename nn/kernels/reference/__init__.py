@@ -15,6 +15,8 @@ from .elementwise import (
     dropout_mask,
     log_softmax,
     normal_noise,
+    prelu,
+    prelu_grad,
     relu,
     relu_grad,
     softmax,

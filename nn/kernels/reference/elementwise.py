@@ -7,6 +7,7 @@ import numpy as np
 from ... import cuda
 from ..formulas import RELU, Formula
 from ..geometry import Array, from_rows
+from .normalization import column_sums
 
 
 def activate(
@@ -34,6 +35,30 @@ def relu(x: Array, keep_mask: bool = True) -> tuple[Array, Array | None]:
 def relu_grad(grad: Array, mask: Array) -> Array:
     """Return the gradient for x of `relu`: that for its result if the mask is true, else 0."""
     return activate_grad(grad, mask, RELU)
+
+
+def prelu(x: Array, slope: Array) -> Array:
+    """Return max(x, 0) + slope * min(x, 0) for x (M, C) and a slope (C,) of each column.
+
+    He et al. 2015, arXiv 1502.01852, equation 1.
+
+    Examples
+    --------
+    >>> prelu(np.array([[-2.0, -2.0], [3.0, 3.0]]), np.array([0.25, 0.5]))
+    array([[-0.5, -1. ],
+           [ 3. ,  3. ]])
+    """
+    xp = cuda.get_array_module(x)
+    return xp.maximum(x, 0) + slope * xp.minimum(x, 0)
+
+
+def prelu_grad(grad: Array, x: Array, slope: Array) -> tuple[Array, Array]:
+    """Return the gradients for x (M, C) and slope (C,) of `prelu`, given that for its result.
+
+    At 0 the slope for x is that of the negative side, as in PyTorch.
+    """
+    xp = cuda.get_array_module(x)
+    return grad * xp.where(x > 0, 1, slope), column_sums(grad * xp.minimum(x, 0))
 
 
 def softmax(x: Array) -> Array:
