@@ -47,9 +47,9 @@ class Rescale(ElementwiseLayer):
     In a model, for images of bytes:
 
     >>> from nn import Model
-    >>> images = np.array([[0, 255]], dtype=np.uint8)
+    >>> images = np.array([[[[0, 255]]]], dtype=np.uint8)
     >>> Model([Rescale(2, -1)]).predict(images)
-    array([[-1.,  1.]], dtype=float32)
+    array([[[[-1.,  1.]]]], dtype=float32)
     """
 
     def __init__(self, scale: float, offset: float = 0.0, **common: Any):
