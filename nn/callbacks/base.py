@@ -242,7 +242,7 @@ def direction(monitor: str, mode: str, owner: str = "callbacks") -> float:
     >>> direction("val_acc", "auto"), direction("val_loss", "auto"), direction("val_iou", "max")
     (1.0, -1.0, 1.0)
     """
-    name = monitor.removeprefix("val_")
+    name = str(monitor).removeprefix("val_")
     if mode == "auto" and not (_RISING.fullmatch(name) or _FALLING.fullmatch(name)):
         raise ValueError(
             f"[{owner}] 'mode' must be 'max' or 'min' for {monitor!r}, a name that does not show "
