@@ -65,8 +65,8 @@ print(f"times the kernel, added up: {np.sum(patch * kernel):.3f}")
 # %% [markdown]
 # ## 2. All positions: loops
 #
-# The same for each row and column, each image `n` and each filter `f`; with several channels `c`
-# the sum includes them. There are four loops over the output and three in the sum:
+# Repeat this for each row and column, each image `n` and each filter `f`; if there are several
+# channels `c`, the sum includes them. There are four loops over the output and three in the sum:
 #
 # $$y_{n,f,p,q} = \sum_{c} \sum_{i} \sum_{j} W_{f,c,i,j}\; x_{n,\,c,\,p + i,\,q + j}$$
 #
@@ -240,7 +240,7 @@ print(f"shifted images against im2col: at most {shift_difference:.1e} apart")
 # %% [markdown]
 # ## 6. Backward
 #
-# As it is a matrix product, the gradients are those of a dense layer: $dK = P^T dY$ and
+# As a convolution is a matrix product, its gradients are those of a dense layer: $dK = P^T dY$ and
 # $dP = dY\, K^T$. A pixel that is part of several patches gets the sum of their gradients
 # ("col2im").
 
