@@ -364,3 +364,76 @@ def test_targets_of_bytes_are_not_compared_with_scaled_images(loss, rng):
                 use()
         model.fit(x, scaled, verbose=0)
         model.fit(x, (y > 99).astype("uint8"), verbose=0)  # a mask
+
+
+def test_inputs_of_another_range_than_the_training(rng, tmp_path):
+    images = rng.integers(0, 256, (120, 1, 4, 4), dtype=np.uint8)
+    floats, words = images.astype("float32"), images.astype(np.uint16) * 257
+
+    def trained(x, *first):
+        model = compiled([*first, nn.Flatten(), nn.Dense(3)], lr=1e-6)
+        model.fit(x, Y, verbose=0)
+        return model
+
+    model = trained(images)
+    assert model.input_range == (images.min() / 255, 1.0)
+    model.save(tmp_path / "model.npz")
+    loaded = nn.Model.load(tmp_path / "model.npz")
+    assert loaded.input_range == model.input_range
+    pairs = [(floats[:60], Y[:60]), (floats[60:], Y[60:])]
+    for one in (model, loaded):
+        for use in (
+            lambda m=one: m.evaluate(floats, Y),
+            lambda m=one: m.evaluate(nn.Dataset(words, Y)),
+            lambda m=one: m.evaluate(iter(pairs)),
+            lambda m=one: m.predict(floats),
+            lambda m=one: m.predict(words[:1]),
+            lambda m=one: m.predict(nn.Dataset(floats)),
+            lambda m=one: m.predict_classes(iter([x for x, _ in pairs])),
+            lambda m=one: m.fit(images, Y, val_data=(floats, Y), verbose=0),
+            lambda m=one: m.fit(images, Y, val_data=lambda: iter(pairs), verbose=0),
+        ):
+            (message,) = said(use)
+            assert "'x' should be scaled" in message and "to 1, got inputs from" in message
+        for use in (
+            lambda m=one: m.evaluate(images, Y),
+            lambda m=one: m.predict(images / 255),
+            lambda m=one: m.predict(images[:1] * 0),
+            lambda m=one: m.predict(nn.Dataset(images, Y)),
+        ):
+            assert said(use) == []
+    for again in (floats, [(floats, Y)]):  # trained on again
+        model = trained(images)
+        messages = said(
+            lambda m=model, x=again: m.fit(*((x, Y) if x is floats else (x,)), verbose=0)
+        )
+        assert any("of the training" in message for message in messages)
+    whole = trained(floats, nn.BatchNorm())
+    for x in (images, floats / 255):
+        (message,) = said(lambda x=x: whole.predict(x))
+        assert "from 0 to 255" in message
+    streamed = compiled([nn.Flatten(), nn.Dense(3)], lr=1e-6)
+    streamed.fit([(images[:60], Y[:60]), (images[60:], Y[60:])], verbose=0)
+    assert streamed.input_range == pytest.approx((images.min() / 255, 1.0))
+
+
+def test_bits_as_images_of_bytes(rng):
+    boards = rng.integers(0, 2, (120, 1, 4, 4), dtype=np.uint8)
+
+    def fit(x):
+        compiled([nn.Flatten(), nn.Dense(3)]).fit(x, Y, verbose=0)
+
+    (message,) = said(lambda: fit(boards))
+    assert "divided by 255" in message and "astype" in message
+    assert said(lambda: fit(boards.astype("float32"))) == []
+    (message,) = said(lambda: fit(rng.integers(0, 256, (120, 4, 4), dtype=np.uint8)))
+    assert "'x' should be scaled" in message and "uint8" in message  # no axis of channels
+
+
+@pytest.mark.parametrize("found", ["01", [1], [1, 0], [0, None], [0, 1e999], {"low": 0}])
+def test_a_range_in_a_file_that_is_none(found, tmp_path):
+    model = classifier()
+    model.input_range = found
+    model.save(tmp_path / "model.npz")
+    with pytest.raises(ValueError):
+        nn.Model.load(tmp_path / "model.npz")

@@ -6,6 +6,7 @@ when it is needed, on threads that work on the next batches while the model uses
 batch by batch by the same threads, and a split of it is a list of row numbers (`rows`).
 """
 
+import functools
 import math
 from collections.abc import Generator, Sequence
 from typing import Any
@@ -29,6 +30,7 @@ from .batching import (
     to_float,
 )
 from .classes import check_class_names, count_classes, stratified
+from .ranges import Range, range_of
 from .rows import Rows, as_rows, mapped_file, release_pages
 
 # Numbers in a batch that are scaled in less time than it takes to pass them between threads.
@@ -119,6 +121,11 @@ class Dataset:
         if self.class_names is not None:
             return len(self.class_names)
         return count_classes(self.y)
+
+    @functools.cached_property
+    def input_range(self) -> Range | None:
+        """Lowest and highest number of x; images of bytes count as scaled to [0, 1]."""
+        return range_of(self.x)
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray | None]:
         """Return all samples at once, as new arrays.

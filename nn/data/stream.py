@@ -29,6 +29,7 @@ from .batching import (
     to_float,
 )
 from .dataset import Dataset
+from .ranges import Range, range_of, union
 from .rows import as_rows
 
 # Checks a batch (x, y, weights or None) and returns the weights to use.
@@ -121,6 +122,8 @@ class Stream:
         Targets of the first batch, once it has been read.
     rows
         Samples in the batch that was read last.
+    input_range
+        Lowest and highest number of the inputs read so far; images of bytes count as scaled.
     counted
         (batches, samples) of the epoch that was read last; None before that.
 
@@ -150,6 +153,7 @@ class Stream:
         self.epoch: int | None = None
         self.y: np.ndarray | None = None
         self.rows = 0
+        self.input_range: Range | None = None
         self.counted: tuple[int, int] | None = None
         self._kept: Generator[tuple, None, None] | None = None
 
@@ -358,6 +362,7 @@ class Stream:
             reason = str(error).removeprefix("[Model] ")
             raise kind(f"[Model] {self._place(index)}: {reason}") from error
         x = to_float(x, dtype)  # a copy, as the source may reuse its arrays
+        self.input_range = union(self.input_range, range_of(x))
         if not self.with_targets:
             return (x,)
         y = None if y is None else np.array(y, dtype=dtype if y.dtype.kind == "f" else None)

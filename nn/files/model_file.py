@@ -5,7 +5,7 @@ This module knows only files, dictionaries and arrays, no models: `Model.save` p
 written by `atomic`.
 
 An HDF5 file holds
-    architecture                  JSON: dtype, name, input_shape, class_names, and {"class",
+    architecture                  JSON: dtype, name, input_shape, input_range, class_names, {"class",
                                   "config"} a layer
     training                      JSON: the arguments of `compile`, history, generators' states
     <index>_<LayerClass>_<name>   each array of each layer: 7_Dense_W, 3_BatchNorm2D_running_var;
@@ -19,6 +19,7 @@ lists the layers.
 """
 
 import json
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from .. import checks
 from ..checks import FileFormatError
 from ..layers.state import LoadReport, match_arrays
 from . import foreign, hdf5, npz
@@ -159,6 +161,25 @@ def read_layers_json(path: str | os.PathLike) -> dict[str, Any] | None:
         return None
     with _open(listed) as stream:
         return {"layers": _parse(stream.read(MAX_TEXT + 1), listed)}
+
+
+def input_range(architecture: dict[str, Any] | None) -> tuple[float, float] | None:
+    """Return the range of the inputs of a model's training; None in files without it.
+
+    Raises
+    ------
+    ValueError
+        For anything but two finite numbers in order.
+    """
+    found = (architecture or {}).get("input_range")
+    if found is None:
+        return None
+    are_two = isinstance(found, list | tuple) and len(found) == 2
+    if not are_two or not all(checks.is_number(n) and math.isfinite(n) for n in found):
+        raise checks.error("Model", "input_range", "must be two finite numbers", found)
+    if found[0] > found[1]:
+        raise checks.error("Model", "input_range", "must be (lowest, highest)", found)
+    return float(found[0]), float(found[1])
 
 
 def _refuse_foreign(path: Path, stream: BinaryIO, head: bytes) -> None:

@@ -153,6 +153,7 @@ class Saving:
             "dtype": self.dtype,
             "input_shape": self.input_shape,
             "class_names": validation.fitting_class_names(self.class_names, self.output_shape),
+            "input_range": self.input_range,
             "layers": [layer.to_config() for layer in self.layers],
         }
         state = self.training_state() if include_optimizer else {"weights": self.get_arrays()}
@@ -200,6 +201,7 @@ class Saving:
                 if given.get("input_shape") is not None:
                     model.build(given["input_shape"])
             model.class_names = given.get("class_names")
+            model.input_range = model_file.input_range(given)
         if model.built:
             model.set_arrays(content.arrays, str(path))
         else:

@@ -15,6 +15,7 @@ import numpy as np
 from .. import checks, cuda, validation
 from ..data import Dataset
 from ..data.classes import relabeled
+from ..data.ranges import Range, union
 from ..data.stream import Stream, are_inputs, are_pairs, yields_batches
 from ..layers import BatchNorm, Layer
 from ..layers.plan import named_layers
@@ -301,12 +302,17 @@ class DataAdapter:
         source = train.source if isinstance(train, Stream) else train
         if not resumes:
             adapt_first(self.model.layers, source)
+        self.remember_range(train)
         has_names = getattr(source, "class_names", None) is not None
         names = self._names if has_names else None
         if resumes and names is not None and self.model.class_names not in (None, names):
             raise _other_names("data", names, self.model.class_names)
         if names is not None and len(names) == validation.classes_of(self.model.output_shape):
             self.model.class_names = names
+
+    def remember_range(self, train: Source) -> None:
+        """Extend the range of the model's inputs by that of training data."""
+        self.model.input_range = union(self.model.input_range, range_of_source(train))
 
 
 def check_same_names(names: Any, wanted: Sequence[str] | None) -> None:
@@ -332,6 +338,12 @@ def _other_names(argument: str, names: list[str], wanted: Sequence[str]) -> Valu
         f"[Model] '{argument}' must have the class names of the model, {list(wanted)}, in their "
         f"order, got {names}: their numbers mean other classes; {advice}."
     )
+
+
+def range_of_source(data: Source) -> Range | None:
+    """Return the range of the inputs of data, as far as a stream has been read."""
+    source = data.source if isinstance(data, Stream) else data
+    return source.input_range if isinstance(source, Dataset) else data.input_range
 
 
 # -------------------------------------------------------------------------- epochs in steps

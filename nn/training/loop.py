@@ -12,8 +12,9 @@ from typing import Any
 
 from .. import callbacks as cb
 from .. import checks, random, validation
+from ..data.ranges import union
 from ..data.stream import Stream
-from ..files import training_state
+from ..files import model_file, training_state
 from ..files.model_file import ModelFile
 from . import arguments
 from .data import (
@@ -24,6 +25,7 @@ from .data import (
     check_last_batch,
     close,
     limited,
+    range_of_source,
     sizes,
 )
 from .progress import Progress, fresh_metrics
@@ -169,7 +171,10 @@ class Fit:
                 self._resume(self.saved)
             self._read_ahead()
             self.adapter.check_num_classes(self.num_classes)
+            model.warn_of_range(range_of_source(self.train))  # of the model's trainings before
             self.adapter.adapt(self.train, resumes=self.saved is not None)
+            if self.val is not None:
+                model.warn_of_range(range_of_source(self.val))
             if self.saved is None:
                 model.history = cb.History()  # from here on no argument can be refused
             check_last_batch(self.train, self.batch_size, model.layers)
@@ -284,6 +289,7 @@ class Fit:
     def _end_epoch(self, epoch: int, logs: dict[str, float]) -> None:
         """Validate, write the history and call the callbacks; with averages if asked for."""
         model = self.model
+        self.adapter.remember_range(self.train)  # of a stream it may have grown
         with model.averaged_weights() if self.use_averages else contextlib.nullcontext():
             if self.val is not None:
                 logs.update(self._validate(self.val))
@@ -362,6 +368,7 @@ class Fit:
             model.wrapped_optimizer.lr = lr
         if model.class_names is None:
             model.class_names = names
+        model.input_range = union(model.input_range, model_file.input_range(saved.architecture))
         self._rng.bit_generator.state = progress.order  # to draw the epoch's order again
 
     def _read_ahead(self) -> None:

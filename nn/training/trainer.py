@@ -12,10 +12,11 @@ import numpy as np
 from .. import callbacks as cb
 from .. import checks, compat, cuda, validation
 from ..data import Dataset
+from ..data.ranges import Range, doubt_about_range, range_of
 from ..layers import finite, fold
 from ..metrics import Metric
 from .arguments import ScheduleArguments
-from .data import DataAdapter, check_same_names, limited
+from .data import DataAdapter, check_same_names, limited, range_of_source
 from .loop import Fit
 from .progress import fresh_metrics
 
@@ -23,7 +24,23 @@ Array = Any  # numpy.ndarray or cupy.ndarray
 
 
 class Trainer:
-    """The methods of `Model` that train it, measure it and predict with it."""
+    """The methods of `Model` that train it, measure it and predict with it.
+
+    Attributes
+    ----------
+    input_range : tuple of float or None
+        Lowest and highest number of the inputs that `fit` trained on, images of bytes scaled to
+        [0, 1]. It is saved with the model. `fit`, `evaluate` and `predict` warn about inputs of
+        another range.
+    """
+
+    input_range: Range | None = None
+
+    def warn_of_range(self: Any, found: Range | None) -> None:
+        """Warn if inputs of a range are not scaled as those of the training."""
+        doubt = doubt_about_range(found, self.input_range, len(self.input_shape or ()) == 4)
+        if doubt is not None:
+            checks.warn(doubt)
 
     @functools.partial(compat.accepts_other_names, owner="Model.fit")
     def fit(
@@ -236,7 +253,10 @@ class Trainer:
         batch_size = checks.positive_int("Model", "batch_size", batch_size)
         adapter = DataAdapter(self)
         source = adapter.with_class_weight(adapter.data(data, y, sample_weight), class_weight)
-        return self.evaluate_checked(limited(source, steps, batch_size, "steps"), batch_size)
+        source = limited(source, steps, batch_size, "steps")
+        figures = self.evaluate_checked(source, batch_size)
+        self.warn_of_range(range_of_source(source))
+        return figures
 
     def evaluate_checked(
         self: Any, data: Any, batch_size: int, allow_nan: bool = False
@@ -303,15 +323,18 @@ class Trainer:
             batches = source.batches(batch_size, shuffle=False, dtype=self.dtype)
             with contextlib.closing(batches):
                 outputs = [cuda.to_cpu(self._predict(x)) for (x,) in batches]
+            self.warn_of_range(source.input_range)
             return np.concatenate(outputs)
         if isinstance(x, Dataset):
             if x.y is not None:  # else there are no labels to compare with
                 check_same_names(x.class_names, self.class_names)
-            x = x.x  # not read as a whole: it may lie on the disk
+            found, x = x.input_range, x.x  # not read as a whole: it may lie on the disk
             validation.check_shape(x, self.input_shape)
         else:
             x = validation.check_inputs(x, self.input_shape)
+            found = range_of(x)
         x = self._check_inputs(x)
+        self.warn_of_range(found)
         back = cuda.to_cpu if cuda.get_array_module(x) is np else cuda.to_gpu
         starts = range(0, max(len(x), 1), batch_size)[:steps]
         outputs = [back(self._predict(x[k : k + batch_size])) for k in starts]

@@ -22,6 +22,7 @@ REGRESSION = (losses.MeanSquaredError, losses.MeanAbsoluteError, losses.Huber)
 CLASSIFICATION = (losses.CategoricalCrossentropy, losses.BinaryCrossentropy, losses.Hinge)
 
 _ENOUGH_FOR_CHANCE = 500  # samples: an accuracy 5% above chance is no longer chance
+_FEWEST_GREYS = 16  # an image of bytes has a higher value
 _ROWS_OF_SCALE = 256  # samples whose scale is looked at
 
 _CONVOLUTIONS = ("Conv2D", "Conv2DTranspose", "DepthwiseConv2D")
@@ -68,6 +69,7 @@ def doubts(
             found.append(doubt_about_range(kind, data.y))
         found.append(doubt_about_layout(data.x.shape, first))
         found.append(doubt_about_scale(data.x, first))
+        found.append(doubt_about_bits(data.x, data.input_range))
     return [doubt for doubt in found if doubt is not None]
 
 
@@ -263,7 +265,7 @@ def doubt_about_scale(x: Any, first: str) -> str | None:
     [Model] 'x' should be scaled, got whole numbers from 255 to 255 of dtype float64, like \
 images of bytes: use x / 255, or pass uint8, which nn scales.
     """
-    if x.dtype == np.uint8 or first in _SCALING or math.prod(x.shape[1:]) < 16:
+    if validation.is_byte_image(x) or first in _SCALING or math.prod(x.shape[1:]) < 16:
         return None
     rows = np.asarray(x[:_ROWS_OF_SCALE])
     low, high = rows.min(), rows.max()
@@ -272,4 +274,31 @@ images of bytes: use x / 255, or pass uint8, which nn scales.
     return (
         f"[Model] 'x' should be scaled, got whole numbers from {low:g} to {high:g} of dtype "
         f"{x.dtype}, like images of bytes: use x / 255, or pass uint8, which nn scales."
+    )
+
+
+def doubt_about_bits(x: Any, input_range: tuple[float, float] | None) -> str | None:
+    """Return a warning about bits or small counts that are scaled as images of bytes, or None.
+
+    Parameters
+    ----------
+    x
+        Inputs. They are not read.
+    input_range
+        Of the inputs, images of bytes scaled to [0, 1].
+
+    Examples
+    --------
+    >>> boards = np.ones((1, 2, 8, 8), np.uint8)
+    >>> print(doubt_about_bits(boards, (0.0, 1 / 255)))
+    [Model] 'x' should have values from 0 to 255 if it holds images of bytes (uint8), which are \
+divided by 255, got at most 1: pass x.astype('float32') if these are no images.
+    """
+    largest = 0.0 if input_range is None else 255 * input_range[1]
+    if not validation.is_byte_image(x) or not 0 < largest < _FEWEST_GREYS:
+        return None
+    return (
+        "[Model] 'x' should have values from 0 to 255 if it holds images of bytes (uint8), which "
+        f"are divided by 255, got at most {largest:g}: pass x.astype('float32') if these are no "
+        "images."
     )
