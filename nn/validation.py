@@ -5,7 +5,7 @@ either device.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,12 +72,48 @@ def _flat_hint(shape: tuple[int, ...], input_shape: tuple[int | None, ...] | Non
     return f": give {', '.join(hints)}."
 
 
+def channels_first(shape: Sequence[int | None], is_sure: bool = False) -> str | None:
+    """Return what to do about images whose channels seem to be the last axis, or None.
+
+    They seem so if the last axis has the length 1 to 4 and the two before it are longer. Before an
+    error, images of any such size count. Otherwise those of 1 and 2 channels must be square, as
+    signals of many channels are (channels, time, 1).
+
+    Parameters
+    ----------
+    shape
+        Of the inputs, with the batch axis.
+    is_sure
+        Whether there is an error already.
+
+    Examples
+    --------
+    >>> channels_first((None, 28, 28, 1))
+    'images are (N, C, H, W): pass x.transpose(0, 3, 1, 2), and input_shape=(1, 28, 28)'
+    >>> channels_first((None, 64, 100, 1)) is None
+    True
+    """
+    if len(shape) != 4:
+        return None
+    height, width, channels = (int(size or 0) for size in shape[1:])
+    if not 1 <= channels <= 4 or min(height, width) <= 4:
+        return None
+    if not is_sure and height != width and channels < 3:
+        return None
+    return (
+        "images are (N, C, H, W): pass x.transpose(0, 3, 1, 2), and "
+        f"input_shape=({channels}, {height}, {width})"
+    )
+
+
 def _shape_hint(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> str:
     """Return the way out of the likeliest mistakes, as the end of a sentence."""
     if shape == wanted[1:]:
         return ": give a single sample as x[np.newaxis]."
     if len(wanted) == len(shape) == 4 and (shape[3], *shape[1:3]) == wanted[1:]:
         return ": these are channels-last, use x.transpose(0, 3, 1, 2)."
+    if len(wanted) == len(shape) == 4 and (*shape[2:], shape[1]) == wanted[1:]:
+        return f": the model was built for channels-last images, make it for {shape[1:]}."
     if len(wanted) == 4 and wanted[1] == 1 and shape[1:] == wanted[2:]:
         return ": give grey images a channel axis, x[:, np.newaxis]."
     return "."

@@ -1,5 +1,6 @@
 """What `fit` warns of, where NaN is found, and data that never end."""
 
+import copy
 import itertools
 import os
 import re
@@ -113,6 +114,30 @@ def test_images_with_their_channels_last(rng):
     assert "x.transpose(0, 3, 1, 2), and input_shape=(1, 8, 8)" in message
     assert said(lambda: fit(x.transpose(0, 3, 1, 2), input_shape=(1, 8, 8))) == []
     assert said(lambda: fit(x[:, :5])) == []  # five channels of 8 x 1
+    (message,) = said(lambda: compiled([nn.Rescale(2), nn.Conv2D(2, 3), nn.Flatten()]).predict(x))
+    assert "input_shape=(1, 8, 8)" in message
+    (message,) = said(lambda: nn.Model([nn.MaxPool2D(2, padding=1, input_shape=(40, 60, 3))]))
+    assert "input_shape=(3, 40, 60)" in message
+    assert said(lambda: nn.Model([nn.Conv2D(2, 3, input_shape=(64, 100, 1))])) == []  # a signal
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (32, 32, 3), (30, 40, 1), (64, 48, 4)])
+@pytest.mark.parametrize("first", [[], [nn.Rescale(1 / 255)]])
+def test_an_error_of_channels_last_images_says_so(shape, first):
+    hint = rf"\(N, H, W, C\).*input_shape=\({shape[2]}, {shape[0]}, {shape[1]}\)"
+    layers = [nn.Conv2D(2, 3), nn.MaxPool2D(5), nn.Flatten(), nn.Dense(3)]
+    model = nn.Model([*copy.deepcopy(first), *layers])
+    with pytest.raises(ValueError, match=hint):
+        model.build((None, *shape))
+    with pytest.raises(ValueError, match=hint):
+        model.predict(np.zeros((2, *shape)))
+    model.build((None, shape[2], *shape[:2]))
+
+
+def test_channels_first_images_for_a_channels_last_model():
+    model = nn.Model([nn.Flatten(input_shape=(8, 8, 1)), nn.Dense(3)])
+    with pytest.raises(ValueError, match=r"channels-last.* \(1, 8, 8\)"):
+        model.predict(np.zeros((2, 1, 8, 8)))
 
 
 def test_texts_as_labels_say_what_to_do(rng):

@@ -132,6 +132,17 @@ class Building:
                 layer.built, layer.built_shape = False, None
             raise
         self.input_shape, self.built, self._pending = shape, True, None
+        self._warn_of_layout(shape)
+
+    def _warn_of_layout(self: Any, shape: Shape) -> None:
+        """Warn if inputs of convolutions or pooling seem to have their channels last."""
+        advice = validation.channels_first(shape)
+        names = {type(layer).__name__ for layer in flat(self.layers)}
+        if advice is not None and any(name.endswith(("Conv2D", "Pool2D")) for name in names):
+            checks.warn(
+                f"[Model] 'x' should be images (N, C, H, W), got {shape}, which looks like "
+                f"(N, H, W, C): {advice.partition(': ')[2]} to the first layer."
+            )
 
     def _build_if_known(self: Any) -> None:
         """Build the layers that are not built, if the input's shape is known."""
@@ -147,7 +158,14 @@ class Building:
 
     def _build_layers(self: Any, shape: Shape) -> None:
         unbuilt = [layer for layer in self.layers if not layer.built]
-        self.output_shape = build_layers(self.layers, shape, self.dtype)
+        try:
+            self.output_shape = build_layers(self.layers, shape, self.dtype)
+        except ValueError as error:
+            advice = validation.channels_first(shape, is_sure=True)
+            if advice is None or type(error) is not ValueError:
+                raise
+            hint = f"The input {shape} looks like (N, H, W, C); {advice}."
+            raise ValueError(f"{error} {hint}") from error
         for layer in unbuilt:
             move_to_device(layer, self.device)
 

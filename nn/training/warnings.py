@@ -1,7 +1,7 @@
 """Warnings about a training that is allowed but seldom meant, once a `fit`.
 
 `doubts` is called before the first step: activations that do not suit the loss, classes without
-samples, images that are channels-last or not scaled. `ChanceWatch` looks at the figures of the
+samples, images that are not scaled. `ChanceWatch` looks at the figures of the
 epochs: an accuracy that stays at chance although the loss falls.
 """
 
@@ -25,7 +25,6 @@ _ENOUGH_FOR_CHANCE = 500  # samples: an accuracy 5% above chance is no longer ch
 _FEWEST_GREYS = 16  # an image of bytes has a higher value
 _ROWS_OF_SCALE = 256  # samples whose scale is looked at
 
-_CONVOLUTIONS = ("Conv2D", "Conv2DTranspose", "DepthwiseConv2D")
 _SCALING = ("Rescale", "Standardize", "BatchNorm", "BatchNorm1D", "BatchNorm2D", "LayerNorm")
 
 #: The lowest and the highest output of bounded activations.
@@ -67,7 +66,6 @@ def doubts(
             found.append(doubt_about_classes(data.y, validation.classes_of(output_shape)))
         elif isinstance(loss, REGRESSION):
             found.append(doubt_about_range(kind, data.y))
-        found.append(doubt_about_layout(data.x.shape, first))
         found.append(doubt_about_scale(data.x, first))
         found.append(doubt_about_bits(data.x, data.input_range))
     return [doubt for doubt in found if doubt is not None]
@@ -212,37 +210,6 @@ def doubt_about_classes(y: np.ndarray, classes: int | None) -> str | None:
         f"[Model] 'y' should hold samples of each of the {classes} classes of the last layer, got "
         f"none of class {named}: labels count from 0, and a class without samples cannot be "
         "learned."
-    )
-
-
-def doubt_about_layout(shape: tuple[int, ...], first: str) -> str | None:
-    """Return a warning about images whose channels seem to be the last axis, or None.
-
-    They seem so before a convolution if the last axis has the length 1 or 3 and the two axes
-    before it are equal and longer.
-
-    Parameters
-    ----------
-    shape
-        Of the inputs, with the batch axis.
-    first
-        Name of the first layer's class.
-
-    Examples
-    --------
-    >>> print(doubt_about_layout((60, 28, 28, 1), "Conv2D"))
-    [Model] 'x' should be images (N, C, H, W), got (60, 28, 28, 1), which looks like \
-(N, H, W, C): pass x.transpose(0, 3, 1, 2), and input_shape=(1, 28, 28) to the first layer.
-    """
-    if first not in _CONVOLUTIONS or len(shape) != 4:
-        return None
-    _, height, width, channels = shape
-    if channels not in (1, 3) or height != width or height <= 4:
-        return None
-    return (
-        f"[Model] 'x' should be images (N, C, H, W), got {shape}, which looks like "
-        f"(N, H, W, C): pass x.transpose(0, 3, 1, 2), and input_shape="
-        f"({channels}, {height}, {width}) to the first layer."
     )
 
 
