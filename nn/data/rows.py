@@ -16,7 +16,11 @@ def as_rows(
     if not isinstance(value, np.memmap):
         array = cuda.to_cpu(array)
     if array.ndim == 0:
-        raise checks.error(owner, argument, "must have samples along its first axis", value)
+        raise ValueError(
+            f"[{owner}] '{argument}' must have samples along its first axis, got {value!r}: pass "
+            "many samples at once; if each item of your data is one sample, pass batches, as from "
+            "a PyTorch DataLoader(data, batch_size=32)."
+        )
     if rows is not None and len(array) != rows:
         raise ValueError(
             f"[{owner}] '{argument}' must have as many rows as x ({rows}), got {len(array)}."

@@ -377,11 +377,6 @@ class Stream:
             return as_rows("x", x, owner="Model"), None, None
         if not isinstance(item, tuple | list) or len(item) not in (2, 3):
             raise TypeError(f"must be a pair (x, y) or (x, y, sample_weight), got {_kind(item)}.")
-        if checks.is_number(item[1]) or getattr(item[1], "ndim", None) == 0:
-            raise ValueError(
-                f"'y' must have samples along its first axis, got {item[1]!r}: if each item is "
-                "one sample, pass batches, as from a PyTorch DataLoader(data, batch_size=32)."
-            )
         x = as_rows("x", item[0], owner="Model")
         if len(x) == 0:
             raise checks.error("Model", "x", "must hold at least one sample", x.shape)
