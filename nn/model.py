@@ -213,7 +213,7 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
         pairs = self.get_params_and_grads()
         self._check_gradients(pairs)
         accumulates = self.accumulator.steps > 1 or self.accumulator.batches > 0
-        summed = self.accumulator.add(pairs, len(x)) if accumulates else pairs
+        summed = self.accumulator.add(pairs, len(x), plan.names) if accumulates else pairs
         if summed is not None:  # else it waits for more batches
             self.wrapped_optimizer.step(summed)
         measured = self._fresh_metrics(y) if metrics is None else metrics
@@ -360,8 +360,9 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
         if self.accumulator.batches:
             self.use_training_weights()
             self._name_parameters()
-            params = [layer.params[key] for _, layer, key in self._plan().parameters]
-            self.wrapped_optimizer.step(self.accumulator.finish(params))
+            plan = self._plan()
+            params = [layer.params[key] for _, layer, key in plan.parameters]
+            self.wrapped_optimizer.step(self.accumulator.finish(params, plan.names))
 
     # ------------------------------------------------------------------ looking for mistakes
 

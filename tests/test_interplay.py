@@ -93,6 +93,26 @@ def test_gradients_that_wait_are_not_applied_to_another_layer(tmp_path):
     assert model.accumulator.batches == 2
 
 
+def test_gradients_that_wait_are_not_applied_to_another_layer_of_the_same_shape(tmp_path):
+    model = nn.Model([nn.Dense(3, input_shape=(3,)), nn.Dense(3), nn.Dense(3)], seed=0)
+    model.compile("mse", "sgd", gradient_accumulation_steps=2)
+    x = np.random.default_rng(0).normal(size=(4, 3))
+    model.layers[2].trainable = False
+    model.train_step(x, x)
+    model.layers[1].trainable, model.layers[2].trainable = False, True
+    before = model.get_weights()
+    with pytest.raises(RuntimeError, match="other layers are trained"):
+        model.train_step(x, x)
+    with pytest.raises(RuntimeError, match="the gradients of 4 others are added up"):
+        model.finish_step()
+    model.save(tmp_path / "model.hdf5")  # without them
+    assert nn.Model.load(tmp_path / "model.hdf5").accumulator.batches == 0
+    assert all(map(np.array_equal, before, model.get_weights()))
+    model.layers[1].trainable, model.layers[2].trainable = True, False
+    model.train_step(x, x)
+    assert model.optimizer.iterations == 1
+
+
 def test_the_last_step_is_taken_also_with_averaged_weights():
     model, alike = (make(ema_decay=0.9, gradient_accumulation_steps=2) for _ in range(2))
     for one in (model, alike):

@@ -83,6 +83,9 @@ class Layer:
     # Replaced when a layer is made, built, frozen or freed: a plan of before is out of date then.
     _structure: object = object()
 
+    # The `backward` that `backward_params` goes with; another may replace it later.
+    _own_backward: Any = None
+
     def __init__(
         self,
         name: str | None = None,
@@ -126,8 +129,14 @@ class Layer:
         """
         super().__init_subclass__(**kwargs)
         compat.accept_other_names(cls)
-        if "backward" in vars(cls) and "backward_params" not in vars(cls):
-            cls.backward_params = Layer.backward_params  # type: ignore[method-assign]
+        for base in cls.__mro__:  # a class beside this one may override it too
+            if "backward_params" in vars(base):
+                break
+            if "backward" in vars(base):
+                cls.backward_params = Layer.backward_params  # type: ignore[method-assign]
+                break
+        if "backward_params" in vars(cls):
+            cls._own_backward = cls.backward
 
     @property
     def lr_factor(self) -> float:

@@ -97,6 +97,7 @@ def flat(layers: Sequence[Layer]) -> list[Layer]:
     chain: list[Layer] = []
     for layer in layers:
         is_stack = vars(type(layer)).get("is_plain_stack", False)
+        is_stack = is_stack and "forward" not in vars(layer)  # nor one replaced in the object
         chain += flat(layer.sublayers()) if is_stack else [layer]
     return chain
 

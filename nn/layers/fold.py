@@ -57,7 +57,7 @@ def run(layers: Sequence[Layer], x: Array, keep_logits: bool = False) -> Array:
         folded = _folds(layer, following)
         if folded:
             x = layer.forward_scaled(x, *following.scale_and_shift())  # type: ignore
-        elif type(layer) is Residual:
+        elif type(layer) is Residual and "forward" not in vars(layer):
             x = run(layer.main, x) + run(layer.shortcut, x)
         else:
             x = layer.forward(x, training=False if keep_logits and following is None else None)
@@ -157,4 +157,5 @@ def _folds(layer: Layer, following: Layer | None) -> bool:
         type(layer) in (Conv2D, Conv2DTranspose, Dense, DepthwiseConv2D)
         and type(following) in (BatchNorm, BatchNorm1D, BatchNorm2D)
         and layer.activation is None  # type: ignore
+        and "forward" not in vars(layer).keys() | vars(following).keys()
     )

@@ -48,20 +48,24 @@ class Plan:
 
     def __init__(self, layers: Sequence[Layer]):
         self._structure, self._layers = Layer._structure, list(layers)
+        self._inside: list[tuple[Layer, tuple[Layer, ...]]] = []  # of layers made of layers
         self._trainable: list[Layer] = []
+        self._keys: list[list[str]] = []  # of the parameters of each
         self.parameters: list[Parameter] = []
         self.factors: list[float] = []
         self.lowest: int | None = None
         factors = {"": 1.0}  # of each layer, times those of the layers around it
         for name, layer in named_layers(layers):
             factors[name] = factors[name.rpartition("/")[0]] * layer.lr_factor
+            if inside := layer.sublayers():
+                self._inside.append((layer, inside))
             if layer.trainable:
                 self._add(name, layer, factors[name])
-        self._count = len(self.parameters)
         self.names = [parameter.name for parameter in self.parameters]
 
     def _add(self, name: str, layer: Layer, factor: float) -> None:
         self._trainable.append(layer)
+        self._keys.append([*layer.params])
         for key in layer.params:
             self.parameters.append(Parameter(f"{name}_{key}", layer, key))
             self.factors.append(factor)
@@ -72,10 +76,13 @@ class Plan:
         """Return whether the plan is still that of these layers."""
         if self._structure is not Layer._structure or self._layers != layers:
             return False
-        count = 0
-        for layer in self._trainable:
-            count += len(layer.params)  # a user's layer may create parameters at any time
-        return count == self._count
+        for layer, inside in self._inside:
+            if layer.sublayers() != inside:
+                return False
+        for layer, keys in zip(self._trainable, self._keys, strict=True):
+            if [*layer.params] != keys:  # a user's layer may create parameters at any time
+                return False
+        return True
 
     def penalty(self) -> float:
         """Return the sum of the penalties on the parameters that are trained."""

@@ -51,9 +51,14 @@ def backward_params_through(layers: Sequence[Layer], grad: Array, lowest: int | 
     below = len(layers) if lowest is None else lowest
     if lowest is not None:
         grad = backward_through(layers[lowest + 1 :], grad)
-        layers[lowest].backward_params(grad)
+        last = layers[lowest]
+        is_own = getattr(last.backward, "__func__", None) is type(last)._own_backward
+        if is_own or "backward_params" in vars(last):
+            last.backward_params(grad)
+        else:  # its backward was replaced, in the object or in the class
+            last.backward(grad)
         for observer in active_observers.get():
-            observer.gradient(layers[lowest], grad)
+            observer.gradient(last, grad)
     for layer in layers[:below]:
         layer.forget()
 

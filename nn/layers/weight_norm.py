@@ -7,6 +7,7 @@ import numpy as np
 from .. import checks, cuda, kernels
 from .base import Array, Layer, Shape
 from .config import layer_from_config, register
+from .stack import backward_params_through
 from .weighted import WeightedLayer
 
 
@@ -132,7 +133,7 @@ class WeightNorm(Layer):
     def backward_params(self, grad: Array) -> None:
         """Fill the gradients of v, g and b from the layer's own."""
         self._recall_for(grad)
-        self.layer.backward_params(grad)
+        backward_params_through([self.layer], grad, 0)
         self._fill_grads()
 
     def _fill_grads(self) -> None:

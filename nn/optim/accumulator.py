@@ -26,6 +26,8 @@ class Accumulator:
         The number of batches and of their samples since the last step.
     sums : list of array
         The sums of the gradients since then, each multiplied by the samples of its batch.
+    names : list of str or None
+        The names of the parameters that they belong to, if they are known.
 
     Examples
     --------
@@ -44,8 +46,11 @@ class Accumulator:
         """Forget the batches since the last step."""
         self.batches, self.samples = 0, 0
         self.sums: list[Array] = []
+        self.names: list[str] | None = None
 
-    def add(self, params_and_grads: Pairs, samples: int) -> Pairs | None:
+    def add(
+        self, params_and_grads: Pairs, samples: int, names: list[str] | None = None
+    ) -> Pairs | None:
         """Add a batch; return the pairs for a step if it is the last one, else None.
 
         Parameters
@@ -54,6 +59,8 @@ class Accumulator:
             The pairs of a batch. The gradients are not changed or kept.
         samples
             The number of samples in the batch.
+        names
+            The names of the parameters, if they have any.
 
         Raises
         ------
@@ -64,43 +71,52 @@ class Accumulator:
             return params_and_grads
         params = [param for param, _ in params_and_grads]
         parts = [grad * samples for _, grad in params_and_grads]
-        if self.batches and [total.shape for total in self.sums] != [p.shape for p in params]:
+        is_other = self._is_of_others(names)
+        is_other |= [total.shape for total in self.sums] != [p.shape for p in params]
+        if self.batches and is_other:
             raise RuntimeError(
                 "[Model] other layers are trained than in the batches that are added up for "
                 "'gradient_accumulation_steps': call finish_step() before the change."
             )
         for total, part in zip(self.sums, parts, strict=False):  # none before the first batch
             part += total
-        self.sums = parts
+        self.sums, self.names = parts, names
         self.batches, self.samples = self.batches + 1, self.samples + samples
         # There may be more than enough, from a file that was saved with a larger number of steps.
-        return self.finish(params) if self.batches >= self.steps else None
+        return self.finish(params, names) if self.batches >= self.steps else None
 
-    def finish(self, params: list[Array]) -> Pairs:
+    def finish(self, params: list[Array], names: list[str] | None = None) -> Pairs:
         """Return each parameter with its mean gradient since the last step, and start again.
 
         Raises
         ------
         RuntimeError
-            If there are sums for another number of parameters.
+            If there are sums for other parameters.
         """
-        if len(params) != len(self.sums):
+        is_same_number = len(params) == len(self.sums)
+        others = " others" * (is_same_number and self._is_of_others(names))
+        if others or not is_same_number:
             raise RuntimeError(
                 f"[Model] {len(params)} parameters are trained, and the gradients of "
-                f"{len(self.sums)} are added up: call finish_step() before a layer is frozen or "
-                "unfrozen."
+                f"{len(self.sums)}{others} are added up: call finish_step() before a layer is "
+                "frozen or unfrozen."
             )
         means = [total / self.samples for total in self.sums]
         self.clear()
         return list(zip(params, means, strict=True))
 
+    def _is_of_others(self, names: Sequence[str] | None) -> bool:
+        """Return whether the sums are known to be those of other parameters."""
+        return None not in (names, self.names) and list(names or ()) != self.names
+
     def state_dict(self, names: Sequence[str]) -> dict[str, Any]:
         """Return 'steps', 'batches', 'samples', and the 'sums' by the names of the parameters.
 
-        There are no sums if the number of names is another: layers were frozen since, and no step
-        can be made of them.
+        There are no sums if the names are others: layers were frozen since, and no step can be
+        made of them.
         """
-        named = zip(names, self.sums, strict=True) if len(names) == len(self.sums) else ()
+        is_other = len(names) != len(self.sums) or self._is_of_others(names)
+        named = () if is_other else zip(names, self.sums, strict=True)
         counts = {"steps": self.steps, "batches": self.batches, "samples": self.samples}
         return {**counts, "sums": dict(named)}
 
@@ -117,4 +133,4 @@ class Accumulator:
         [(array([0.]), array([4.]))]
         """
         self.batches, self.samples = int(state["batches"]), int(state["samples"])
-        self.sums = list(state["sums"].values())
+        self.names, self.sums = list(state["sums"]), list(state["sums"].values())

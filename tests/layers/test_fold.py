@@ -41,7 +41,7 @@ def test_batch_norm_goes_into_the_weights(name, rng, monkeypatch):
     def not_called(*_, **__):
         raise AssertionError("batch norm ran as a layer of its own")
 
-    monkeypatch.setattr(model.layers[1], "forward", not_called)
+    monkeypatch.setattr(type(model.layers[1]), "forward", not_called)
     np.testing.assert_allclose(fold.run(model.layers, x), expected, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(model.predict(x, batch_size=4), expected, rtol=1e-10, atol=1e-12)
     for key, array in model.get_arrays().items():
@@ -122,3 +122,16 @@ def test_an_ensemble_and_the_command_say_the_same_probabilities(last, loss, rng)
     kind, said = predict.probabilities(model, model.predict(x))
     assert kind == "probability"
     np.testing.assert_allclose(nn.Ensemble([model]).predict(x), said, rtol=1e-6)
+
+
+@pytest.mark.parametrize("index", [0, 1, 2, 3])
+def test_a_forward_replaced_in_an_object_is_called_in_predict(index):
+    layers = [nn.Dense(3), nn.BatchNorm1D(), nn.Residual([nn.Dense(3)]), nn.Sequential([nn.ReLU()])]
+    model = nn.Model(layers, seed=0)
+    model.build((None, 4))
+    x = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
+    layer = layers[index]
+    own = layer.forward
+    layer.forward = lambda x, training=False: own(x, training) + 3
+    np.testing.assert_allclose(model.predict(x), model.forward(x), rtol=1e-5, atol=1e-6)
+    assert abs(model.predict(x)).max() > 2

@@ -315,3 +315,63 @@ def test_repr_says_how_to_make_it():
 def test_an_activation_in_keras_place_says_what_to_write():
     with pytest.raises(ValueError, match="write activation='relu', got 'relu'"):
         nn.Dense(8, "relu")
+
+
+# ---------------------------------------------------------------- a `backward` that is replaced
+
+
+class Halving:
+    """Halves the gradient of the kernel; to be put before a layer among the base classes."""
+
+    def backward(self, grad):
+        dx = super().backward(grad)
+        self.grads["W"] = self.grads["W"] / 2
+        return dx
+
+
+class HalvingDense(Halving, nn.Dense):
+    pass
+
+
+class DenseBelow(nn.Dense):
+    pass
+
+
+def kernel_gradient(layer):
+    """The kernel's gradient after a training step with the layer as the lowest one."""
+    model = nn.Model([layer, nn.Dense(2)], "mse", "sgd", seed=0)
+    x = np.random.default_rng(0).normal(size=(5, 4))
+    model.train_step(x, x[:, :2])
+    inner = getattr(layer, "layer", layer)
+    return inner.grads["W"]
+
+
+def test_a_backward_of_a_class_beside_the_layer_is_called_in_training():
+    expected = kernel_gradient(nn.Dense(3)) / 2
+    assert np.array_equal(kernel_gradient(HalvingDense(3)), expected)
+
+
+@pytest.mark.parametrize("wrap", [lambda layer: layer, nn.WeightNorm], ids=["plain", "WeightNorm"])
+def test_a_backward_replaced_in_an_object_is_called_in_training(wrap):
+    layer, expected = nn.Dense(3), kernel_gradient(wrap(nn.Dense(3))) / 2
+
+    def backward(grad, own=layer.backward):
+        dx = own(grad)
+        layer.grads["W"] = layer.grads["W"] / 2
+        return dx
+
+    layer.backward = backward
+    assert np.array_equal(kernel_gradient(wrap(layer)), expected)
+
+
+@pytest.mark.parametrize("cls", [nn.Dense, DenseBelow])
+def test_a_backward_replaced_in_a_class_is_called_in_training(cls, monkeypatch):
+    expected, own = kernel_gradient(cls(3)) / 2, nn.Dense.backward
+
+    def backward(self, grad):
+        dx = own(self, grad)
+        self.grads["W"] = self.grads["W"] / (2 if self.params["W"].shape == (4, 3) else 1)
+        return dx
+
+    monkeypatch.setattr(nn.Dense, "backward", backward)
+    assert np.array_equal(kernel_gradient(cls(3)), expected)
