@@ -137,7 +137,7 @@ def path(owner: str, argument: str, value: Any) -> str | os.PathLike:
     Raises
     ------
     TypeError
-        For anything but a text or a `pathlib.Path`.
+        For anything but a string or a `pathlib.Path`.
     """
     if not isinstance(value, str | os.PathLike):
         raise TypeError(f"[{owner}] '{argument}' must be the name of a file, got {value!r}.")

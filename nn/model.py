@@ -109,7 +109,7 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
     ):
         if "recompute" in unknown:
             raise TypeError(
-                "[Model] 'recompute' is no argument any more: put layers in nn.Recompute([...])."
+                "[Model] 'recompute' is no longer an argument: use nn.Recompute([...])."
             )
         for argument in unknown:
             raise TypeError(str(checks.unknown("Model", "argument", argument, _ARGUMENTS)))
@@ -150,7 +150,7 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
             self.optimizer = optim.get(optimizer)
 
     def _plan(self) -> Plan:
-        """Return what training needs of the layers, found again if they have changed."""
+        """Return the cached training plan, rebuilt if the layers have changed."""
         plan = self._last_plan
         if plan is None or not plan.is_current(self.layers):
             plan = self._last_plan = Plan(self.layers)
@@ -292,15 +292,15 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
         """
         if self.set_aside is not None:
             raise RuntimeError(
-                "[Model] averaged weights have replaced the weights in training: call "
-                "use_training_weights() before the batch."
+                "[Model] cannot train while the averaged weights are in use: call "
+                "use_training_weights() first."
             )
         plan, optimizer, pairs = self._plan(), self.wrapped_optimizer, []
         for _, layer, key in plan.parameters:
             if key not in layer.grads:
                 raise RuntimeError(
                     f"[{type(layer).__name__}] has no gradient for '{key}': call backward() "
-                    "first, and let it fill grads."
+                    f"first, which must set grads['{key}']."
                 )
             param, grad = layer.params[key], layer.grads[key]
             if key in layer.regularizers:

@@ -120,7 +120,7 @@ class L2(Regularizer):
 
 
 class L1L2(Regularizer):
-    """Both: `l1 * sum(abs(w)) + l2 * sum(w**2)`.
+    """The sum of both penalties: `l1 * sum(abs(w)) + l2 * sum(w**2)`.
 
     Zou and Hastie, "Regularization and Variable Selection via the Elastic Net", Journal of the
     Royal Statistical Society B 67(2), 2005.

@@ -1,7 +1,7 @@
 """Text for people: aligned tables, sizes in bytes and times.
 
 A character may take two columns of a terminal (Chinese, Japanese) or none (a combining accent), so
-that `len` is not the width of a text.
+that `len` is not the width of a string.
 """
 
 import unicodedata
@@ -11,7 +11,7 @@ _UNITS = ("KB", "MB", "GB", "TB")
 
 
 def width(text: str) -> int:
-    """Return how many columns of a terminal a text takes, as tqdm counts them.
+    """Return how many columns of a terminal a string takes, as tqdm counts them.
 
     Examples
     --------
@@ -24,7 +24,7 @@ def width(text: str) -> int:
 
 
 def printable(text: str) -> str:
-    r"""Return a text in which newlines and other control characters are escaped.
+    r"""Return a string in which newlines and other control characters are escaped.
 
     Examples
     --------
@@ -35,7 +35,7 @@ def printable(text: str) -> str:
 
 
 def cut(text: str, columns: int) -> str:
-    """Return the beginning of a text that fits into a number of columns.
+    """Return the beginning of a string that fits into a number of columns.
 
     Examples
     --------

@@ -148,7 +148,7 @@ def mlp(
     _check_shape("mlp", input_shape)
     dropout = checks.fraction("mlp", "dropout", dropout)
     if not isinstance(activation, str):  # several layers cannot share one object
-        raise checks.error("mlp", "activation", "must be a name, as 'relu'", activation)
+        raise checks.error("mlp", "activation", "must be a name, such as 'relu'", activation)
     stack: list[Layer] = [Flatten()] if len(input_shape) > 1 else []
     for units in hidden_dims:
         stack.append(Dense(units))

@@ -392,7 +392,7 @@ G = np.ones((1, 4, 2, 2))
             lambda: naive.conv2d_transpose_naive(
                 X, X.transpose(1, 0, 2, 3), None, padding=((3, 2), (0, 0))
             ),
-            r"\[conv2d_transpose_naive\] 'padding' must leave an output",
+            r"\[conv2d_transpose_naive\] 'padding' must not remove the whole output",
         ),
         (lambda: naive.max_pool2d_naive(X, (4, 1), 1), "'padding' must leave room for a kernel"),
         (lambda: naive.max_pool2d_naive(X, 0, 1), r"\[max_pool2d_naive\] 'pool' must be positive"),

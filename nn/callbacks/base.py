@@ -315,7 +315,7 @@ class CallbackList:
         for name, older in METHODS.items():
             found = [defined(c, name) or (older and defined(c, older)) for c in self.callbacks]
             passed = _count_arguments(getattr(Callback(), name)) or 0
-            self.hooks[name] = [_taking(passed, f) for f in found if f]
+            self.hooks[name] = [_with_accepted_arguments(passed, f) for f in found if f]
 
     def check_figures(self, measured: Iterable[str]) -> None:
         """Raise if a callback needs a figure that no epoch will have, or cannot tell the better.
@@ -383,7 +383,7 @@ def is_loading_ours(callback: Callback) -> bool:
     return ours and defined(callback, "set_state") is None
 
 
-def _taking(passed: int, function: Callable) -> Callable:
+def _with_accepted_arguments(passed: int, function: Callable) -> Callable:
     """Return a function of `passed` arguments that calls `function` with as many as it takes."""
     count = _count_arguments(function)
     if count is None or count >= passed:

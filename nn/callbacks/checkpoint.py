@@ -79,10 +79,10 @@ class ModelCheckpoint(Callback):
         if save_freq != "epoch":
             self.save_freq = checks.positive_int(owner, "save_freq", save_freq)
             if save_best_only or every_n_epochs != 1:
-                rule = "in batches goes with save_best_only=False and every_n_epochs=1"
+                rule = "as a number of batches needs save_best_only=False and every_n_epochs=1"
                 raise checks.error(owner, "save_freq", rule, save_freq)
         if save_state and save_weights_only:
-            rule = "does not go with save_weights_only=True"
+            rule = "must be False with save_weights_only=True"
             raise checks.error(owner, "save_state", rule, save_state)
         self._best = -math.inf
         self._epoch = self._batches = 0

@@ -48,7 +48,7 @@ class _Monitor(Callback):
             self.lost_patience(self.model.epoch - epochs + index, past.epoch(index))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best figure so far, and the epochs since."""
+        """Return the best value so far and the number of epochs since then."""
         return {"best": self.best, "wait": self.wait}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -204,9 +204,9 @@ class EarlyStopping(_Monitor):
             model_file.match_arrays(own, best, "the best weights")
         except ValueError as error:
             checks.warn(
-                f"[EarlyStopping] did not restore the weights of epoch {(self.best_epoch or 0) + 1}"
-                f", the best: {error} The model keeps those of the last epoch: leave the layers "
-                "alone while fit() runs, or set restore_best_weights=False.",
+                f"[EarlyStopping] did not restore the weights of the best epoch "
+                f"{(self.best_epoch or 0) + 1}: {error} The model keeps those of the last epoch: "
+                "do not change the layers during fit(), or set restore_best_weights=False.",
                 RuntimeWarning,
             )
             return False
@@ -270,7 +270,7 @@ class ReduceLROnPlateau(_Monitor):
             optimizer.lr = min(optimizer.lr, max(self.lr_min, optimizer.lr * self.factor))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best figure so far, and the epochs since and of the cooldown."""
+        """Return the best value so far, the epochs since then and those of the cooldown."""
         return super().state_dict() | {"cooldown": self._cooling}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -119,8 +119,9 @@ class LayerStats(Callback):
             self._warned_of_norm = True
             listed = ", ".join(f"{path} {norm:.3g}" for path, norm in too_long.items())
             checks.warn(
-                f"[LayerStats] batch {batch}: exploding gradients, longer than {self.max_norm:g}: "
-                f"{listed}: set clip_norm, lower the learning rate, or scale the inputs."
+                f"[LayerStats] batch {batch}: exploding gradients, with norms above "
+                f"{self.max_norm:g}: {listed}: set clip_norm, lower the learning rate, or scale "
+                "the inputs."
             )
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:

@@ -65,7 +65,7 @@ class ProgressBar(Callback):
             self._show("validating")
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        """Show the epoch's figures, and leave them on the screen."""
+        """Show the epoch's metrics on a line that remains on the screen."""
         taken = time.perf_counter() - self._start
         speed = _speed(self._images - self._before, self._seconds)
         display, self._display = self._display, None
@@ -177,14 +177,16 @@ class _TerminalBar:
         count = total if math.isfinite(total) else None
         begin = f"{title}: 0 images" if count is None else f"{title}: 0% 0/{total:,.0f}"
         # tqdm draws nothing in a terminal of unknown size, 0 x 0, hence a height.
-        self._bar = tqdm(total=count, ncols=_columns(), nrows=24, bar_format="{desc}", desc=begin)
+        self._bar = tqdm(
+            total=count, ncols=_line_width(), nrows=24, bar_format="{desc}", desc=begin
+        )
 
     def show(
         self, images: int, total: float, figures: dict[str, str], speed: str, remark: str
     ) -> None:
         from tqdm.utils import disp_len
 
-        columns, bar, known = _columns(), self._bar, math.isfinite(total)
+        columns, bar, known = _line_width(), self._bar, math.isfinite(total)
         if columns < bar.ncols:  # tqdm would clear the rest of its last line, which is too long now
             bar.sp = bar.status_printer(bar.fp)
         line = f"{self.title}: {_percent(images, total)}"
@@ -237,7 +239,7 @@ class _NotebookBar:
         self._bar.close()
 
 
-def _columns() -> int:
+def _line_width() -> int:
     """Return how wide a line may be: one less than the window, as some terminals wrap there.
 
     The size of the window is asked for each time, as it may have changed; if it is not known, the

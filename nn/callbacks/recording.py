@@ -121,8 +121,8 @@ class CSVLogger(Callback):
         except OSError as error:
             checks.warn(
                 f"[CSVLogger] did not write epoch {epoch + 1} to '{self.path}': "
-                f"{error.strerror or error}. Training goes on, and the line is tried again with "
-                "the next.",
+                f"{error.strerror or error}. Training continues, and the line will be written "
+                "with the next one.",
                 RuntimeWarning,
             )
 

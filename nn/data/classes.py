@@ -124,6 +124,6 @@ def relabeled(y: np.ndarray, names: Sequence[str], wanted: Sequence[str]) -> np.
         return rows
     labels = y.astype(np.int64)  # zeros and ones as floats too
     if (labels != y).any() or labels.min(initial=0) < 0 or labels.max(initial=0) >= len(names):
-        rule = "must be labels of its class names, which differ in order from the model's"
+        rule = "must be labels, as the order of the class names differs from the model's"
         raise checks.error("Model", "y", rule, y.dtype)
     return numbers[labels].astype(y.dtype if y.dtype.kind == "f" else np.int64)

@@ -192,9 +192,9 @@ class Dataset:
         classes = class_of_rows(self.y) if stratify else None
         in_part = np.zeros(len(self), dtype=bool)
         in_part[order[:size] if classes is None else stratified(order, classes, size)] = True
-        return self._rows(~in_part), self._rows(in_part)
+        return self._select_rows(~in_part), self._select_rows(in_part)
 
-    def _rows(self, rows: np.ndarray) -> "Dataset":
+    def _select_rows(self, rows: np.ndarray) -> "Dataset":
         return Dataset(
             self.x[rows] if mapped_file(self.x) is None else Rows(self.x, rows),
             None if self.y is None else self.y[rows],

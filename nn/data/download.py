@@ -130,7 +130,7 @@ def _require_network(mirrors: list[str], name: str, timeout: float) -> None:
     except queue.Empty:
         pass
     raise ConnectionError(
-        "[download_files] there seems to be no network, as no mirror answers: asked "
+        "[download_files] no mirror answered, check the network connection: tried "
         f"{' and '.join(mirrors)} with a timeout of {timeout:g} s."
     ) from reason
 

@@ -92,7 +92,7 @@ def write_atomic(path: str | os.PathLike, save: Callable[[BinaryIO], object], ow
             temporary.replace(real)
         _sync_folder(real.parent)
     except OSError as error:
-        raise _explained(error, path, real, owner) from error
+        raise _detailed_error(error, path, real, owner) from error
 
 
 def _permissions(real: Path) -> int | None:
@@ -163,7 +163,7 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def _explained(error: OSError, path: str | os.PathLike, real: Path, owner: str) -> OSError:
+def _detailed_error(error: OSError, path: str | os.PathLike, real: Path, owner: str) -> OSError:
     """Return an error of the same class that says which file, why, and what to do."""
     reason = error.strerror or str(error) or type(error).__name__
     if not real.parent.is_dir():

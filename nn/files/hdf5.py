@@ -75,7 +75,7 @@ def _list_datasets(root: Any) -> dict[str, Any]:
     while groups:
         group, prefix, depth = groups.pop()
         if depth > _MAX_DEPTH:
-            raise ValueError(f"it has groups inside groups more than {_MAX_DEPTH} deep")
+            raise ValueError(f"its groups are nested more than {_MAX_DEPTH} deep")
         if len(seen) + group.get_num_objs() > _MAX_OBJECTS:
             raise ValueError(f"it holds more than {_MAX_OBJECTS:,} objects")
         for key in group:
@@ -120,7 +120,7 @@ def _check_storage(name: str, dataset: Any, size: int) -> None:
     if made.get_external_count():
         raise ValueError(f"'{name}' is stored in another file")
     if made.get_layout() == h5d.VIRTUAL:
-        raise ValueError(f"'{name}' is a virtual dataset, put together from other files")
+        raise ValueError(f"'{name}' is a virtual dataset, assembled from other files")
     if made.get_nfilters():
         number, _, _, label = made.get_filter(0)
         raise ValueError(
@@ -152,8 +152,8 @@ def _check_type(name: str, dataset: Any, is_string: bool) -> int:
         is_plain = dtype.kind in "fiub" and dtype.itemsize <= 8 and not kind.committed()
         if not is_plain or extent == h5s.NULL or not h5t.py_create(dtype).equal(kind):
             raise ValueError(
-                f"'{name}' is not an array of numbers, of a floating-point or integer type of 1 "
-                f"to 8 bytes, but {'empty' if extent == h5s.NULL else f'of {dtype}'}"
+                f"'{name}' is not an array of numbers (integers or floats of at most 8 bytes), but "
+                f"{'empty' if extent == h5s.NULL else f'of {dtype}'}"
             )
     shape = space.get_simple_extent_dims()
     size = math.prod(shape) * kind.get_size()

@@ -201,7 +201,7 @@ def _open(path: Path) -> BinaryIO:
 
 def _to_text(name: str, value: Any) -> str:
     """Return a value as JSON, for `_parse`."""
-    text = json.dumps(value, default=_plain)
+    text = json.dumps(value, default=_json_value)
     if len(text) > MAX_TEXT:
         raise FileFormatError(
             f"[io] '{name}' must take at most {MAX_TEXT:,} characters in a file, got {len(text):,}."
@@ -239,12 +239,12 @@ def _check_depth(value: Any) -> None:
     raise ValueError(f"it is nested more than {_MAX_DEPTH} deep")
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     """Return NumPy's numbers and arrays as Python's, for JSON."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     raise TypeError(
         f"[io] a configuration or a state must hold numbers, strings and lists, got "
-        f"{type(value).__name__} {value!r}: to_config() must return what JSON can write, and "
-        "get_state() that or arrays."
+        f"{type(value).__name__} {value!r}: to_config() must return values that JSON can "
+        "store; get_state() may return arrays too."
     )

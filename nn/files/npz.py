@@ -52,7 +52,7 @@ def read(stream: BinaryIO, size: int, strings: frozenset[str]) -> dict[str, Any]
         infos = members(file)
         for name, info in infos.items():
             if name == info.filename:
-                raise ValueError(f"it holds '{name}', which is no array")
+                raise ValueError(f"it holds '{name}', which is not an array")
         total, most = sum(info.file_size for info in infos.values()), _MAX_RATIO * size + _ALLOWANCE
         if total > most:
             raise ValueError(
@@ -82,7 +82,7 @@ def members(file: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
         if name in found:
             raise ValueError(f"it holds '{name}' twice")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ValueError(f"'{name}' is packed by method {info.compress_type}, not NumPy's")
+            raise ValueError(f"'{name}' is compressed by method {info.compress_type}, not NumPy's")
         if info.flag_bits & 1:
             raise ValueError(f"'{name}' is encrypted")
         found[name] = info

@@ -221,8 +221,8 @@ class Saving:
             arguments = training_state.compiled_of(saved)
         except ValueError as error:
             checks.warn(
-                f"[Model] '{path}' is loaded but not compiled, as it names parts that are not "
-                f"nn's own: {error} Call compile() with yours."
+                f"[Model] '{path}' was loaded but not compiled, as it uses a custom loss, metric "
+                f"or optimizer: {error} Call compile() with it."
             )
             return
         if saved.get("schedule"):

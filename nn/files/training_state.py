@@ -136,7 +136,7 @@ def read_training(path: str | os.PathLike) -> model_file.ModelFile:
     if content.training is None:
         raise ValueError(
             f"[Model] '{path}' holds no training state to resume: save the model with "
-            "include_optimizer=True, or ModelCheckpoint(save_state=True)."
+            "include_optimizer=True, or use ModelCheckpoint(save_state=True)."
         )
     with refusing_nonsense(path):
         content.training["split_seed"] = int(content.training["split_seed"])

@@ -373,7 +373,7 @@ def _last_maps(owner: str, layers: Sequence[Layer]) -> Layer:
         if any(is_convolution(part) for _, part in named_layers([layer]))
     ]
     if not holding:
-        raise ValueError(f"[{owner}] needs a model with a convolution, this one has none.")
+        raise ValueError(f"[{owner}] needs a model with a convolution, but this one has none.")
     index = holding[-1]
     while chain[index + 1 :] and chain[index + 1].output_shape == chain[index].output_shape:
         index += 1

@@ -84,11 +84,11 @@ def find_lr(
         model.wrapped_optimizer.lr = rate
         return model.train_step(x, targets, weight[0] if weight else None, metrics=[])["loss"]
 
-    with contextlib.closing(_endless(train, adapter, batch_size)) as batches:
+    with contextlib.closing(_cycle_batches(train, adapter, batch_size)) as batches:
         return range_test(step, batches, lr_min, lr_max, steps)
 
 
-def _endless(
+def _cycle_batches(
     train: Source, adapter: DataAdapter, batch_size: int
 ) -> Generator[tuple[Any, ...], None, None]:
     """Yield batches, epoch after epoch; of a generator as many as there are."""

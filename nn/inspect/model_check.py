@@ -180,7 +180,7 @@ def check_model(
     if not isinstance(model, Model):
         raise checks.error("check_model", "model", "must be a Model or the path of a file", model)
     twin = _in_float64(model)
-    x = _batch(twin, rng) if x is None else np.array(x)
+    x = _random_batch(twin, rng) if x is None else np.array(x)
     measure = _Measurement(twin, x, y, rng, step)
     rows = [
         _row(measure, target, entries, tolerance, rng)
@@ -207,7 +207,7 @@ def _in_float64(model: Model) -> Model:
     return twin
 
 
-def _batch(model: Model, rng: np.random.Generator) -> np.ndarray:
+def _random_batch(model: Model, rng: np.random.Generator) -> np.ndarray:
     """Return a normal batch of the input shape, divided by the scale of a first `Rescale`."""
     if model.input_shape is None:
         raise ValueError("[check_model] 'x' must be a batch if the model is not built, got None.")

@@ -123,18 +123,20 @@ def table(rows: Sequence[LayerTrace]) -> str:
     lines = [("Layer", "Output shape", *heads)]
     for row in rows:
         weight_grad = "" if row.weight_grad_norm is None else f"{row.weight_grad_norm:.3g}"
-        costs = _costs(row.forward_seconds, row.backward_seconds, row.memory)
+        costs = _format_costs(row.forward_seconds, row.backward_seconds, row.memory)
         label = "  " * row.path.count("/") + row.path.rpartition("/")[2]
         lines.append((label, str(row.shape), *costs, f"{row.output_grad_norm:.3g}", weight_grad))
     outer = [row for row in rows if "/" not in row.path]  # their times include the others
     forward = sum(row.forward_seconds for row in outer)
     backward = sum(row.backward_seconds for row in outer)
     memory = sum(row.memory for row in rows)
-    lines.append(("total", "", *_costs(forward, backward, memory), "", ""))
+    lines.append(("total", "", *_format_costs(forward, backward, memory), "", ""))
     return "\n".join(text.table(lines, right=range(2, 7)))
 
 
-def _costs(forward_seconds: float, backward_seconds: float, memory: int) -> tuple[str, str, str]:
+def _format_costs(
+    forward_seconds: float, backward_seconds: float, memory: int
+) -> tuple[str, str, str]:
     """Return times in milliseconds and memory in kilobytes of 1,024 bytes."""
     return f"{forward_seconds * 1e3:.3f}", f"{backward_seconds * 1e3:.3f}", f"{memory / 1024:,.1f}"
 
@@ -156,7 +158,7 @@ class _Pass:
 
     def begin(self, array: Array) -> None:
         """Start the clock, once the device has finished with an array."""
-        self._last = _now(array)
+        self._last = _synchronized_time(array)
 
     def output(self, name: str, layer: Layer, y: Array) -> None:
         """Record the time, shape and memory of a layer's forward pass."""
@@ -167,7 +169,7 @@ class _Pass:
                 if _address(array) not in self.charged:
                     self.charged[_address(array)] = array
                     row.memory += array.nbytes
-        self._last = _now(y)
+        self._last = _synchronized_time(y)
 
     def gradient(self, name: str, layer: Layer, grad: Array) -> None:
         """Record the time of a layer's backward pass and the norms of its gradients."""
@@ -176,7 +178,7 @@ class _Pass:
         row.output_grad_norm = optim.global_norm([grad])
         if layer.params and layer.trainable:
             row.weight_grad_norm = optim.global_norm(layer.grads.values())
-        self._last = _now(grad)
+        self._last = _synchronized_time(grad)
 
     def _elapsed(self, name: str, array: Array) -> float:
         """Return the time since a layer, or the first layer of a container, started."""
@@ -185,10 +187,10 @@ class _Pass:
         while parent:
             self._starts.setdefault(parent, start)
             parent = parent.rpartition("/")[0]
-        return _now(array) - start
+        return _synchronized_time(array) - start
 
 
-def _now(array: Array) -> float:
+def _synchronized_time(array: Array) -> float:
     """Return the time once the device of an array has finished its work."""
     xp = cuda.get_array_module(array)
     if xp is not np:

@@ -116,14 +116,14 @@ def normal_cdf(x: Array) -> Array:
     """
     z = np.abs(x) * math.sqrt(0.5)
     near, far = np.minimum(z, 1), np.minimum(np.maximum(z, 1), 14)
-    half_erf = 0.5 * near * _ratio(near * near, _ERF_TOP, _ERF_BOTTOM)
+    half_erf = 0.5 * near * _rational(near * near, _ERF_TOP, _ERF_BOTTOM)
     # Beyond 14 the tail is 0 in either precision; the bound keeps the powers finite.
-    tail = np.where(z > 14, 0, 0.5 * np.exp(-far * far) * _ratio(far, _ERFC_TOP, _ERFC_BOTTOM))
+    tail = np.where(z > 14, 0, 0.5 * np.exp(-far * far) * _rational(far, _ERFC_TOP, _ERFC_BOTTOM))
     left = np.where(z <= 1, 0.5 - half_erf, tail)  # at -|x|
     return np.where(x < 0, left, 1 - left)
 
 
-def _ratio(x: Array, top: tuple[Any, ...], bottom: tuple[Any, ...]) -> Array:
+def _rational(x: Array, top: tuple[Any, ...], bottom: tuple[Any, ...]) -> Array:
     """Return the quotient of two polynomials at x, by Horner's rule."""
     numerator, denominator = top[0], bottom[0]
     for a in top[1:]:

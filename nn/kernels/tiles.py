@@ -62,8 +62,8 @@ def conv2d(
         xs = pad(xp, x[tile], padding)
         ys = y[tile].reshape(-1, f)  # (n, OH, OW, F) -> (M, F), a view
         for group, matrix in enumerate(matrices):
-            patches = _im2col(xp, _columns(xs, group, groups), kernel, stride, dilation, out)
-            xp.matmul(patches, matrix, out=_columns(ys, group, groups))
+            patches = _im2col(xp, _group_columns(xs, group, groups), kernel, stride, dilation, out)
+            xp.matmul(patches, matrix, out=_group_columns(ys, group, groups))
         if b is not None:
             wide, biases = wide_rows(xp, ys, b)
             wide += biases
@@ -148,15 +148,17 @@ def conv2d_weight_grad(
     grad, x = channels_last(grad), channels_last(x)
     f, c_per_group, kh, kw = w_shape
     out = grad.shape[1:3]
-    dmatrices = xp.zeros((_parts(xp), groups, kh * kw * c_per_group, f // groups), dtype=grad.dtype)
+    dmatrices = xp.zeros(
+        (_thread_count(xp), groups, kh * kw * c_per_group, f // groups), dtype=grad.dtype
+    )
 
     def add(tile: slice, part: int) -> None:
         xs = pad(xp, x[tile], padding)
         gs = grad[tile].reshape(-1, f)  # (n, OH, OW, F) -> (M, F)
         for group in range(groups):
-            columns = _columns(xs, group, groups)
+            columns = _group_columns(xs, group, groups)
             patches = _im2col(xp, columns, (kh, kw), stride, dilation, out)
-            dmatrices[part, group] += patches.T @ _columns(gs, group, groups)
+            dmatrices[part, group] += patches.T @ _group_columns(gs, group, groups)
 
     _for_each_tile(add, xp, x, w_shape, out)
     dw = dmatrices.sum(axis=0).reshape(groups, kh, kw, c_per_group, f // groups)
@@ -221,7 +223,7 @@ def _depthwise_weight_grad(
     grad, x = channels_last(grad), channels_last(x)
     f, _, kh, kw = w_shape
     out = grad.shape[1:3]
-    dcells = xp.zeros((_parts(xp), kh, kw, f), dtype=grad.dtype)
+    dcells = xp.zeros((_thread_count(xp), kh, kw, f), dtype=grad.dtype)
 
     def add(tile: slice, part: int) -> None:
         xs, gs = pad(xp, x[tile], padding), grad[tile]
@@ -287,7 +289,7 @@ def _empty(xp: Any, shape: tuple[int, ...], dtype: Any) -> Array:
     return memory.empty(shape, dtype) if xp is np else xp.empty(shape, dtype=dtype)
 
 
-def _parts(xp: Any) -> int:
+def _thread_count(xp: Any) -> int:
     """Return the number of threads that may share the work."""
     return threads.NUM_THREADS if xp is np else 1
 
@@ -316,7 +318,7 @@ def _for_each_tile(
         run(0, 0, len(starts))
 
 
-def _columns(rows: Array, group: int, groups: int) -> Array:
+def _group_columns(rows: Array, group: int, groups: int) -> Array:
     """Return the columns of a group: (..., F) -> (..., F/G), a view."""
     if groups == 1:
         return rows

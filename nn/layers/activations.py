@@ -313,7 +313,7 @@ class Sigmoid(ElementwiseLayer):
         return kernels.activate_grad(grad, y, formulas.SIGMOID)
 
     def logits_of(self, y: Array) -> Array:
-        """Return the logits of probabilities: the kept ones if y is the last output."""
+        """Return the logits of probabilities y; those of the last forward pass are cached."""
         if self._kept is not None and self._kept[0] is y:
             return self._kept[1]
         xp = cuda.get_array_module(y)
@@ -358,7 +358,7 @@ class Softmax(ElementwiseLayer):
         return y * (grad - (grad * y).sum(axis=1, keepdims=True))
 
     def logits_of(self, y: Array) -> Array:
-        """Return logits of probabilities: the kept ones if y is the last output."""
+        """Return the logits of probabilities y; those of the last forward pass are cached."""
         if self._kept is not None and self._kept[0] is y:
             return self._kept[1]
         xp = cuda.get_array_module(y)

@@ -99,7 +99,7 @@ class Layer:
             error = compat.unknown_argument(owner, argument, _arguments(type(self)))
             raise TypeError(str(error))
         if name is not None and not isinstance(name, str):
-            raise checks.error(owner, "name", "must be a text or None", name)
+            raise checks.error(owner, "name", "must be a string or None", name)
         self.name = name
         self.input_shape: Shape | None = (
             None if input_shape is None else checks.shape(owner, "input_shape", input_shape)
@@ -290,7 +290,9 @@ class Layer:
         self._check_shape(shape)
         if not self.built:
             self.build((None, *shape[1:]))
-        elif self.built_shape is not None and self._fixed(shape) != self._fixed(self.built_shape):
+        elif self.built_shape is not None and self._fixed_sizes(shape) != self._fixed_sizes(
+            self.built_shape
+        ):
             raise ValueError(
                 f"[{type(self).__name__}] was built for inputs of shape {self.built_shape}, "
                 f"got {tuple(shape)}."
@@ -307,7 +309,7 @@ class Layer:
                 f"[{type(self).__name__}] expects {expected} input, got {tuple(shape)}{hint}"
             )
 
-    def _fixed(self, shape: Shape) -> Shape:
+    def _fixed_sizes(self, shape: Shape) -> Shape:
         """Return the part of an input's shape that may not change once the layer is built."""
         return ()
 

@@ -44,8 +44,8 @@ class Building:
         for entry in entries:
             if hasattr(entry, "as_layer") and entry.built and entry.dtype != self.dtype:
                 raise ValueError(
-                    f"[Model] 'layers' holds a model that is built in {entry.dtype}, got it in a "
-                    f"model of dtype {self.dtype}: make both with the same dtype."
+                    f"[Model] 'layers' contains a model built in {entry.dtype}, but this "
+                    f"model has dtype {self.dtype}: create both with the same dtype."
                 )
             added.append(as_layer(entry, "Model"))
         check_distinct("Model", added, self.layers)
@@ -114,7 +114,7 @@ class Building:
         """
         if not self.layers:
             raise ValueError(
-                "[Model] has no layers: add() some before build(), fit() or predict()."
+                "[Model] has no layers: call add() before build(), fit() or predict()."
             )
         shape = _checked_shape(input_shape)
         if self.input_shape is not None and shape != self.input_shape:

@@ -61,7 +61,7 @@ def layer_from_config(entry: dict[str, Any]) -> Layer:
         raise ValueError(f"[Model] 'config' of a {name} must be a dict, got {value}.")
     if name not in NAME2LAYER:
         message = str(checks.unknown("Model", "class", name, NAME2LAYER))
-        raise ValueError(f"{message} A layer of your own must be registered first: @nn.register.")
+        raise ValueError(f"{message} Register a custom layer first, with @nn.register.")
     # Ours take these themselves; a user's __init__ may not.
     taken = inspect.signature(NAME2LAYER[name].__init__).parameters
     takes_all = any(p.kind is p.VAR_KEYWORD for p in taken.values())

@@ -61,7 +61,7 @@ class ConvLayer(WeightedLayer):
         self._build_weights((filters, channels // self.groups, *self.kernel_size), filters)
         self._built(input_shape, (None, filters, *out))
 
-    def _fixed(self, shape: Shape) -> Shape:
+    def _fixed_sizes(self, shape: Shape) -> Shape:
         return shape[1:]
 
     def _padding(self, size: tuple[int, int]) -> kernels.Padding:

@@ -77,7 +77,7 @@ class Dense(WeightedLayer):
         self._build_weights((int(input_shape[1] or 0), self.units), self.units)
         self._built(input_shape, (None, self.units))
 
-    def _fixed(self, shape: Shape) -> Shape:
+    def _fixed_sizes(self, shape: Shape) -> Shape:
         return shape[1:]
 
     def forward(self, x: Array, training: bool | None = False) -> Array:

@@ -73,7 +73,7 @@ class BatchNorm(Layer):
         self.buffers["running_var"] = np.ones(channels, dtype=self.dtype)
         self._built(input_shape, input_shape)
 
-    def _fixed(self, shape: Shape) -> Shape:
+    def _fixed_sizes(self, shape: Shape) -> Shape:
         return shape[1:2]
 
     def _output_of(self, shape: Shape) -> Shape:
@@ -251,7 +251,7 @@ class LayerNorm(SampleNorm):
         self._check_shape(input_shape)
         self._build_scales(input_shape, math.prod(int(n or 0) for n in input_shape[1:]))
 
-    def _fixed(self, shape: Shape) -> Shape:
+    def _fixed_sizes(self, shape: Shape) -> Shape:
         return shape[1:]
 
     def _by_pixel(self, values: Array, shape: Shape) -> Array:
@@ -314,7 +314,7 @@ class GroupNorm(SampleNorm):
             raise checks.error("GroupNorm", "groups", rule, self.groups)
         self._build_scales(input_shape, channels)
 
-    def _fixed(self, shape: Shape) -> Shape:
+    def _fixed_sizes(self, shape: Shape) -> Shape:
         return shape[1:2]
 
     def _by_pixel(self, values: Array, shape: Shape) -> Array:

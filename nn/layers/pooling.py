@@ -47,7 +47,7 @@ class WindowPool(Layer):
             )
         self._built(input_shape, (None, input_shape[1], *out))
 
-    def _fixed(self, shape: Shape) -> Shape:
+    def _fixed_sizes(self, shape: Shape) -> Shape:
         return shape[1:]
 
     def to_config(self) -> dict[str, Any]:
@@ -90,7 +90,7 @@ class MaxPool2D(WindowPool):
         return y
 
     def backward(self, grad: Array) -> Array:
-        """Give each window's gradient to the cell that won."""
+        """Pass each window's gradient to the position of its maximum."""
         index, shape = self._recall_for(grad)
         return kernels.max_pool2d_grad(grad, index, shape, *self._geometry)
 
@@ -172,9 +172,9 @@ class GlobalMaxPool2D(GlobalPool):
         return xp.take_along_axis(pixels, index, axis=1)[:, 0]  # (N, C)
 
     def backward(self, grad: Array) -> Array:
-        """Give each channel's gradient to the pixel that won."""
+        """Pass each channel's gradient to the position of its maximum."""
         index, (n, c, h, w) = self._recall_for(grad)
         xp = cuda.get_array_module(grad)
-        won = xp.arange(h * w)[:, xp.newaxis] == index  # (N, H*W, C)
-        dx = won * grad[:, xp.newaxis]  # (N, 1, C) -> (N, H*W, C)
+        is_max = xp.arange(h * w)[:, xp.newaxis] == index  # (N, H*W, C)
+        dx = is_max * grad[:, xp.newaxis]  # (N, 1, C) -> (N, H*W, C)
         return kernels.channels_first(dx.reshape(n, h, w, c))

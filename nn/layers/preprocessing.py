@@ -1,4 +1,4 @@
-"""Preprocessing as the first layers of a model, so that it is saved with it and never forgotten.
+"""Preprocessing as the first layers of a model, so that it is saved with the model.
 
 Images of bytes, uint8 (N, C, H, W), reach every model scaled to [0, 1]: `fit`, `evaluate`,
 `predict` and `Dataset` do that. What is to happen to them beyond it stands here, as layers.
@@ -124,8 +124,8 @@ class Standardize(ElementwiseLayer):
     ):
         super().__init__(**common)
         if (mean is None) != (std is None):
-            missing = "mean" if mean is None else "std"
-            raise checks.error("Standardize", missing, "must be given with the other", None)
+            missing, other = ("mean", "std") if mean is None else ("std", "mean")
+            raise checks.error("Standardize", missing, f"must be given with {other!r}", None)
         self.mean = _numbers("mean", mean)
         self.std = _numbers("std", std)
         if self.std is not None and min(self.std) <= 0:
@@ -150,7 +150,7 @@ class Standardize(ElementwiseLayer):
             self.buffers[name] = np.full(channels, given, dtype=self.dtype)
         self._built(input_shape, input_shape)
 
-    def _fixed(self, shape: Shape) -> Shape:
+    def _fixed_sizes(self, shape: Shape) -> Shape:
         return shape[1:2]
 
     def adapt(self, data: Any) -> None:
@@ -193,8 +193,8 @@ class Standardize(ElementwiseLayer):
         x = self._check_input(x)
         if not self.adapted:
             raise RuntimeError(
-                "[Standardize] has no mean and std yet: call adapt(training data), give both "
-                "to its __init__, or fit() a model that begins with it."
+                "[Standardize] has no mean and std yet: call adapt(training data), pass "
+                "'mean' and 'std', or fit() a model that begins with it."
             )
         self._keep(training, None)
         return (x - _to_axis_1(self.buffers["mean"], x)) / _to_axis_1(self.buffers["std"], x)

@@ -54,7 +54,7 @@ class Reshape(Layer):
         sample = tuple(values // known if n == -1 else n for n in self.target_shape)
         self._built(input_shape, (None, *sample))
 
-    def _fixed(self, shape: Shape) -> Shape:
+    def _fixed_sizes(self, shape: Shape) -> Shape:
         return shape[1:]
 
     def forward(self, x: Array, training: bool | None = False) -> Array:

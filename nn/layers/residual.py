@@ -79,15 +79,16 @@ class Residual(Container):
         if len(given) == len(wanted) == 4:
             down, right = _stride(given[2], wanted[2]), _stride(given[3], wanted[3])
             if down and right:
-                return self._adopt(Conv2D(units, 1, (down, right), use_bias=False))
+                return self._init_projection(Conv2D(units, 1, (down, right), use_bias=False))
         elif len(given) == len(wanted) == 2:
-            return self._adopt(Dense(units, use_bias=False))
+            return self._init_projection(Dense(units, use_bias=False))
         raise ValueError(
-            f"[{type(self).__name__}] has no projection from {given} to its layers' output "
-            f"{wanted}: give a 'shortcut' that makes it, or layers that keep the shape."
+            f"[{type(self).__name__}] cannot add its input of shape {given} to its "
+            f"layers' output of shape {wanted}: pass a 'shortcut' that projects the input to that "
+            "shape, or use layers that keep the shape."
         )
 
-    def _adopt(self, projection: Layer) -> Layer:
+    def _init_projection(self, projection: Layer) -> Layer:
         projection.rng = self.rng.spawn(1)[0]
         projection.trainable = self.trainable
         return projection

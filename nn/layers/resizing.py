@@ -57,7 +57,7 @@ class ZeroPad2D(Layer):
         ]
         self._built(input_shape, (None, input_shape[1], *size))
 
-    def _fixed(self, shape: Shape) -> Shape:
+    def _fixed_sizes(self, shape: Shape) -> Shape:
         return shape[1:]
 
     def forward(self, x: Array, training: bool | None = False) -> Array:
@@ -130,7 +130,7 @@ class UpSample2D(Layer):
         )
         self._built(input_shape, (None, input_shape[1], height, width))
 
-    def _fixed(self, shape: Shape) -> Shape:
+    def _fixed_sizes(self, shape: Shape) -> Shape:
         return shape[1:]
 
     def forward(self, x: Array, training: bool | None = False) -> Array:

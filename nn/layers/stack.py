@@ -1,4 +1,4 @@
-"""A batch through a list of layers, forward and backward; and what is done to a list of layers.
+"""Forward and backward passes through a list of layers, and helpers for such lists.
 
 A model calls these functions for its layers and a container for its own, so that a batch takes the
 same way at any depth.
@@ -75,9 +75,9 @@ def is_trained(layer: Layer) -> bool:
 
 def check_distinct(owner: str, layers: Iterable[Layer], present: Iterable[Layer] = ()) -> None:
     """Raise where a layer object, or an activation inside one, would stand in a model twice."""
-    seen = {id(part) for layer in present for part in _parts(layer)}
+    seen = {id(part) for layer in present for part in _all_layers(layer)}
     for layer in layers:
-        for part in _parts(layer):
+        for part in _all_layers(layer):
             if id(part) in seen:
                 raise ValueError(
                     f"[{owner}] 'layers' must not hold a layer object twice, got {layer!r} again: "
@@ -86,7 +86,7 @@ def check_distinct(owner: str, layers: Iterable[Layer], present: Iterable[Layer]
             seen.add(id(part))
 
 
-def _parts(layer: Layer) -> Iterator[Layer]:
+def _all_layers(layer: Layer) -> Iterator[Layer]:
     """Yield a layer, all layers inside it, their activations, and what a `WeightNorm` wraps."""
     for _, part in named_layers([layer]):
         yield part

@@ -107,10 +107,10 @@ class WeightNorm(Layer):
         g = self.params["g"]
         g[...] = kernels.lengths(self.params["v"], self.layer.output_axis).reshape(g.shape)
         if not bool((g > 0).all()):
-            rule = "must not draw an output's weights all 0, which have no direction"
+            rule = "must not set all weights of an output to 0, as their norm is then 0"
             raise checks.error("WeightNorm", "kernel_initializer", rule, self.layer)
 
-    def _fixed(self, shape: Shape) -> Shape:
+    def _fixed_sizes(self, shape: Shape) -> Shape:
         return shape[1:]
 
     def forward(self, x: Array, training: bool | None = False) -> Array:

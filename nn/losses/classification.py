@@ -171,8 +171,8 @@ class Hinge(Loss):
         check_classes(type(self).__name__, y_true, shape)
         if y_true.ndim == 2 and not bool(((y_true == 0) | (y_true == 1)).all()):
             raise ValueError(
-                f"[{type(self).__name__}] 'y_true' must be labels or one-hot rows: a mixture of "
-                "classes has no single true one, use 'categorical_crossentropy'."
+                f"[{type(self).__name__}] 'y_true' must be labels or one-hot rows: for "
+                "mixtures of classes, use 'categorical_crossentropy'."
             )
 
     def convert_targets(self, y_true: Array, outputs: Array) -> Array:

@@ -203,7 +203,7 @@ class AUC(DecisionMetric):
         """Replace labels and scores by what `state_dict` returned."""
         labels, scores = state["labels"], state["scores"]
         if labels.ndim != 1 or labels.shape != scores.shape:
-            rule = "must hold as many labels as scores, arrays (n,)"
+            rule = "must hold labels and scores of one shape (n,)"
             raise checks.error(type(self).__name__, "state", rule, (labels.shape, scores.shape))
         super().load_state_dict(state)
         self.labels, self.scores = [labels], [scores]
@@ -310,7 +310,7 @@ def recall(y_true: Any, y_pred: Any, threshold: float = 0.5) -> float:
 
 
 def f1(y_true: Any, y_pred: Any, threshold: float = 0.5) -> float:
-    """Return the harmonic mean of precision and recall; of which class, see `precision`.
+    """Return the harmonic mean of precision and recall; see `precision` for which class.
 
     Several classes give the mean of their F1 values, not the F1 of the means.
 

@@ -10,7 +10,7 @@ from .decisions import shape_error
 
 
 class DistanceMetric(Metric):
-    """Base of the metrics of distance, for targets and predictions of one shape."""
+    """Base class of distance metrics, for targets and predictions of one shape."""
 
     def differences(self, y_true: Array, y_pred: Array) -> tuple[Array, Array]:
         """Return targets and predictions minus targets in float64."""

@@ -301,7 +301,7 @@ def conv2d_transpose_naive(
     height_out = (height - 1) * stride[0] - top - bottom + dilation[0] * (kh - 1) + 1 + extra[0]
     width_out = (width - 1) * stride[1] - left - right + dilation[1] * (kw - 1) + 1 + extra[1]
     if min(height_out, width_out) < 1:
-        raise checks.error(owner, "padding", "must leave an output", padding)
+        raise checks.error(owner, "padding", "must not remove the whole output", padding)
     y = np.zeros((samples, filters, height_out, width_out))
     for n in range(samples):
         for f in range(filters):

@@ -75,8 +75,8 @@ class Accumulator:
         is_other |= [total.shape for total in self.sums] != [p.shape for p in params]
         if self.batches and is_other:
             raise RuntimeError(
-                "[Model] other layers are trained than in the batches that are added up for "
-                "'gradient_accumulation_steps': call finish_step() before the change."
+                "[Model] the trainable layers changed while gradients were accumulated for "
+                "'gradient_accumulation_steps': call finish_step() before changing them."
             )
         for total, part in zip(self.sums, parts, strict=False):  # none before the first batch
             part += total

@@ -61,8 +61,8 @@ def check_pairs(owner: str, names: list[str], pairs: Pairs) -> None:
 def factor_error(owner: str, lr_factors: dict[str, float], way_out: str = "") -> ValueError:
     """Return the error for factors of the learning rate that would be ignored."""
     name, factor = next(iter(lr_factors.items()))
-    way_out = way_out or "write update() instead of a step() of your own"
-    rule = f"for {name!r} needs an optimizer that multiplies its rate by it: {way_out}"
+    way_out = way_out or "override update() instead of step()"
+    rule = f"for {name!r} needs an optimizer that supports it: {way_out}"
     return checks.error(owner, "lr_factor", rule, factor)
 
 

@@ -224,7 +224,7 @@ class Optimizer:
         }
         if given and self.has_own_step:
             setting, value = next(iter(given.items()))
-            rule = "has no effect on a step() of your own: write update() instead"
+            rule = "has no effect with a custom step(): override update() instead"
             raise checks.error(name, setting, rule, value)
         norm, limit = (given.get(k, getattr(self, k)) for k in ("clip_norm", "clip_value"))
         if norm is not None and limit is not None:

@@ -41,7 +41,7 @@ def _decay_factor(owner: str, factor: float) -> float:
 def _lowest_rate(owner: str, lr_min: float, lr: float) -> float:
     """Return `lr_min` as a float between 0 and `lr`."""
     if checks.non_negative(owner, "lr_min", lr_min) > lr:
-        raise checks.error(owner, "lr_min", f"must not be above the rate {lr}", lr_min)
+        raise checks.error(owner, "lr_min", f"must not be above the learning rate {lr}", lr_min)
     return float(lr_min)
 
 
@@ -127,7 +127,9 @@ def multi_step(lr: float, milestones: Sequence[int], factor: float = 0.1) -> Sch
         raise checks.error("multi_step", "milestones", "must be a list of steps", milestones)
     steps = [checks.non_negative_int("multi_step", "milestones", step) for step in milestones]
     if steps != sorted(set(steps)):
-        raise checks.error("multi_step", "milestones", "must ascend", list(milestones))
+        raise checks.error(
+            "multi_step", "milestones", "must be strictly increasing", list(milestones)
+        )
 
     def schedule(step: int) -> float:
         return lr * factor ** bisect.bisect_right(steps, step)

@@ -50,7 +50,9 @@ def image_grid(
         Arguments of `imshow`: colour map and limits.
     """
     count = len(tiles)
-    columns = _columns(count) if columns is None else checks.positive_int(owner, "columns", columns)
+    columns = (
+        _grid_columns(count) if columns is None else checks.positive_int(owner, "columns", columns)
+    )
     columns = min(columns, count)
     rows = math.ceil(count / columns)
     shape = np.asarray(tiles[0]).shape
@@ -92,12 +94,12 @@ def image_grid(
     return ax, places
 
 
-def _columns(count: int) -> int:
+def _grid_columns(count: int) -> int:
     """Return the number of images in a row of an about square grid.
 
     Examples
     --------
-    >>> _columns(5), _columns(8), _columns(25), _columns(32)
+    >>> _grid_columns(5), _grid_columns(8), _grid_columns(25), _grid_columns(32)
     (5, 4, 5, 8)
     """
     if count <= 5:

@@ -158,7 +158,7 @@ def feature_maps(
     n = checks.positive_int(owner, "n", n)
     x = cuda.as_array(x)
     if x.ndim == 0 or len(x) != 1:
-        raise checks.error(owner, "x", "must be one image (1, C, H, W), as x[:1]", x.shape)
+        raise checks.error(owner, "x", "must be one image (1, C, H, W), such as x[:1]", x.shape)
     target = _first_convolution(owner, model) if layer is None else layer
     target = explain.find_layer(model, target, owner)
     maps = explain.layer_output(model, x, target)
@@ -224,7 +224,7 @@ def worst_mistakes(
     names = model.class_names if names is None else names
     predicted = cuda.to_cpu(model.predict_classes(x))
     if predicted.ndim != 1:
-        rule = "must predict one class for each sample, not decide each output"
+        rule = "must be a classifier that predicts one class for each sample"
         raise checks.error(owner, "model", rule, model)
     wrong = np.flatnonzero(predicted != labels)
     if len(wrong) == 0:

@@ -60,7 +60,7 @@ def learning_curves(
     panels = [f for f in wanted if any(f in run or f"val_{f}" in run for run in runs.values())]
     if not panels:
         known = sorted({name for run in runs.values() for name in run if name != "epoch"})
-        raise checks.error(owner, "figures", f"must be among those of the history, {known}", wanted)
+        raise checks.error(owner, "figures", f"must be in the history, which has {known}", wanted)
     drawn = base.several_axes(owner, axes, len(panels), columns=3, width=4.2, height=3.4)
     for ax, figure in zip(drawn, panels, strict=True):
         for index, (name, run) in enumerate(runs.items()):

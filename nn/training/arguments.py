@@ -51,14 +51,14 @@ class ScheduleArguments:
         """
         name = self.name
         if self.warmup_epochs and (name != "cosine" or self.warmup_epochs >= params["epochs"]):
-            rule = "goes with lr_schedule='cosine' and is below 'epochs'"
+            rule = "needs lr_schedule='cosine' and must be below 'epochs'"
             raise checks.error("Model", "warmup_epochs", rule, self.warmup_epochs)
         if name is None:
             return []
         if math.isnan(lr):
             raise ValueError(
                 "[Model] 'lr_schedule' needs an optimizer with an attribute 'lr', which this one "
-                "lacks."
+                "does not have."
             )
         if name == "plateau":
             return [

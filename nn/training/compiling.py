@@ -103,8 +103,8 @@ class Compiling:
         steps = 0 if isinstance(optimizer, str) else optim.wrap(optimizer).iterations
         if steps and optimizer is not self.optimizer:
             raise ValueError(
-                f"[Model] 'optimizer' has taken {steps} steps with another model, "
-                "and its state is that model's: use a new optimizer."
+                f"[Model] 'optimizer' has the state of another model, after {steps} steps with "
+                "it: use a new optimizer."
             )
         accumulator = optim.Accumulator(gradient_accumulation_steps)
         settings = {
@@ -128,8 +128,8 @@ class Compiling:
             kind = type(last).__name__
             if kind != pair and kind in ("Softmax", "Sigmoid"):
                 raise ValueError(
-                    f"[Model] ends in {kind} under {type(self.loss).__name__}, which goes with "
-                    f"{pair} or with logits: change the last activation, or the loss."
+                    f"[Model] the loss {type(self.loss).__name__} expects outputs of {pair} or "
+                    f"logits, but the last activation is {kind}: change one of them."
                 )
             self.wrapped_loss.activation = last if kind == pair else None
         self._connected = (self.wrapped_loss, self.wrapped_loss.activation, self._last_plan)
@@ -142,7 +142,7 @@ class Compiling:
 
     def _require_compiled(self: Any, caller: str) -> None:
         if not self.layers:
-            raise ValueError(f"[Model] has no layers: add() some before {caller}().")
+            raise ValueError(f"[Model] has no layers: call add() before {caller}().")
         if self.wrapped_loss is None or self.wrapped_optimizer is None:
             raise RuntimeError(f"[Model] call compile(loss, optimizer) before {caller}().")
         self._plan()
@@ -158,7 +158,5 @@ def _as_metrics(chosen: Any) -> list[Metric]:
     names = [metric.name for metric in made]
     for name in names:
         if names.count(name) > 1 or name in ("loss", "lr"):
-            raise checks.error(
-                "Model", "metrics", "must have names of their own in the history", name
-            )
+            raise checks.error("Model", "metrics", "must have different names", name)
     return made

@@ -116,21 +116,21 @@ class DataAdapter:
             if wanted is None or (is_training and not is_known):
                 self._names = wanted = names
             elif not is_known:
-                raise _other_names(argument, names, wanted)
+                raise _class_names_error(argument, names, wanted)
         if names is None or names == wanted:
-            return self._unnamed_source(data, y, argument)
+            return self._source_of(data, y, argument)
         if isinstance(data, Dataset):
             if data.y is None:
-                return self._unnamed_source(data, y, argument)
+                return self._source_of(data, y, argument)
             labels = relabeled(data.y, names, wanted)
             data = Dataset(data.x, labels, data.sample_weight, wanted)
-            return self._unnamed_source(data, y, argument)
-        stream = self._unnamed_source(data, y, argument)
+            return self._source_of(data, y, argument)
+        stream = self._source_of(data, y, argument)
         if isinstance(stream, Stream):
             stream.relabel = functools.partial(relabeled, names=names, wanted=wanted)
         return stream
 
-    def _unnamed_source(self, data: Any, y: Any, argument: str) -> Source:
+    def _source_of(self, data: Any, y: Any, argument: str) -> Source:
         if isinstance(data, Stream):
             return data
         if isinstance(data, type):
@@ -275,8 +275,8 @@ class DataAdapter:
         if not self.model.wrapped_loss.takes_weights:
             name = type(self.model.loss).__name__
             raise ValueError(
-                f"[Model] weights of samples need a loss whose forward() takes 'sample_weight', "
-                f"which {name} does not: let it define sample_losses() instead."
+                "[Model] sample weights need a loss whose forward() accepts 'sample_weight', which "
+                f"that of {name} does not: define sample_losses() in it instead."
             )
 
     # --------------------------------------------------------------- before the first step
@@ -306,7 +306,7 @@ class DataAdapter:
         has_names = getattr(source, "class_names", None) is not None
         names = self._names if has_names else None
         if resumes and names is not None and self.model.class_names not in (None, names):
-            raise _other_names("data", names, self.model.class_names)
+            raise _class_names_error("data", names, self.model.class_names)
         if names is not None and len(names) == validation.classes_of(self.model.output_shape):
             self.model.class_names = names
 
@@ -326,10 +326,10 @@ def check_same_names(names: Any, wanted: Sequence[str] | None) -> None:
         The model's; None without.
     """
     if names is not None and wanted is not None and list(names) != list(wanted):
-        raise _other_names("x", list(names), wanted)
+        raise _class_names_error("x", list(names), wanted)
 
 
-def _other_names(argument: str, names: list[str], wanted: Sequence[str]) -> ValueError:
+def _class_names_error(argument: str, names: list[str], wanted: Sequence[str]) -> ValueError:
     """Return the error for data whose class names are not the model's."""
     advice = "rename them, or set model.class_names"
     if argument == "x":

@@ -390,7 +390,7 @@ class Fit:
         if done == 0:
             return self._batches()
         if isinstance(self.train, Stream):
-            return _after(self._batches(), done, self.train.argument)
+            return _skip_batches(self._batches(), done, self.train.argument)
         _check_length(int(sizes(self.train, self.batch_size)["steps"]), done, "data")
         return self._batches(skip=done)
 
@@ -414,7 +414,7 @@ class StreamSizes(cb.Callback):
         self.params["batch_size"] = self.stream.rows
 
 
-def _after(
+def _skip_batches(
     batches: Generator[tuple, None, None], done: int, argument: str
 ) -> Generator[tuple, None, None]:
     """Yield the batches after the first `done` ones, which must be there."""

@@ -59,7 +59,7 @@ class Progress:
     # --------------------------------------------------------------------------- an epoch
 
     def begin_epoch(self, measured: list[Metric], lr: float) -> None:
-        """Start an epoch with its metrics and rate; one that is resumed keeps its own rate."""
+        """Set the metrics and learning rate of an epoch; a resumed epoch keeps its rate."""
         self.metrics = measured
         if self.batches == 0:
             self.lr = lr
@@ -209,7 +209,7 @@ def fresh_metrics(
     """
     outputs = (output_shape or (None, 1))[-1]
     measured = copy.deepcopy(list(chosen))
-    if not (isinstance(loss, CLASSIFICATION) or _are_classes(y, outputs)):
+    if not (isinstance(loss, CLASSIFICATION) or _look_like_classes(y, outputs)):
         measured = [metric for metric in measured if metric.name != "acc"]
     for metric in measured:
         if metric.threshold is None:
@@ -230,8 +230,8 @@ def measure(measured: Sequence[Metric], y: Array, y_pred: Array) -> dict[str, fl
     return figures
 
 
-def _are_classes(y: Array, outputs: int | None) -> bool:
-    """Return whether targets under any other loss are classes: labels or one-hot rows."""
+def _look_like_classes(y: Array, outputs: int | None) -> bool:
+    """Return whether the targets of a loss are classes, if its type does not say so."""
     if validation.class_of_rows(y) is not None and outputs != 1:
         return True
     return outputs == 1 and y.dtype.kind in "iub" and bool(((y == 0) | (y == 1)).all())

@@ -24,7 +24,7 @@ Array = Any  # numpy.ndarray or cupy.ndarray
 
 
 class Trainer:
-    """The methods of `Model` that train it, measure it and predict with it.
+    """The methods of `Model` for training, evaluation and prediction.
 
     Attributes
     ----------
@@ -316,7 +316,7 @@ class Trainer:
         if steps is not None:
             steps = checks.positive_int("Model", "steps", steps)
         if not self.layers:
-            raise ValueError("[Model] has no layers: add() some before predict().")
+            raise ValueError("[Model] has no layers: call add() before predict().")
         stream = DataAdapter(self).inputs(x)
         if stream is not None:
             source = limited(stream, steps, batch_size, "steps")

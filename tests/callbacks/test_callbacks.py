@@ -671,7 +671,7 @@ def test_checkpoint_of_weights_alone(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"save_freq": 5}, "'save_freq' in batches goes with save_best_only=False"),
+        ({"save_freq": 5}, "'save_freq' as a number of batches needs save_best_only=False"),
         ({"save_freq": 0, "save_best_only": False}, "'save_freq' must be a positive integer"),
         ({"save_freq": "batch"}, "'save_freq' must be a positive integer, got 'batch'"),
         ({"every_n_epochs": 0}, "'every_n_epochs' must be a positive integer, got 0"),
@@ -726,9 +726,9 @@ def test_best_weights_of_other_layers_are_not_restored():
     )
     stopping = callbacks.EarlyStopping("mine", patience=5, mode="max")
     says = (
-        r"\[EarlyStopping\] did not restore the weights of epoch 1, the best: .*wrong shape: "
+        r"\[EarlyStopping\] did not restore the weights of the best epoch 1: .*wrong shape: "
         r"1_Dense_W \(3, 2\) for \(3, 4\), 1_Dense_b .*The model keeps those of the last epoch: "
-        "leave the layers alone while fit"
+        "do not change the layers during fit"
     )
     with pytest.warns(RuntimeWarning, match=says) as caught:
         made.fit(*data(), epochs=3, callbacks=[NewHead(), stopping, watch], verbose=0)

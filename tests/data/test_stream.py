@@ -637,7 +637,7 @@ def test_bad_sources_are_errors_before_the_first_step(call, error, message):
 def test_weights_need_a_loss_that_takes_them():
     model = make(loss=WITHOUT_WEIGHTS())
     for arguments in ({"data": [(X, Y, np.ones(18))]}, {"data": [(X, Y)], "class_weight": {0: 2}}):
-        with pytest.raises(ValueError, match="batch 0: weights of samples need a loss"):
+        with pytest.raises(ValueError, match="batch 0: sample weights need a loss"):
             model.fit(verbose=0, **arguments)
 
 

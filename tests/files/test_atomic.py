@@ -517,7 +517,7 @@ def test_a_log_on_a_full_disk_stays_whole_and_gets_its_lines_later(tmp_path, sma
     log = callbacks.CSVLogger(path, append=True)
     says = (
         r"\[CSVLogger\] did not write epoch \d to '.*log\.csv': File too large\. Training goes on, "
-        "and the line is tried again with the next"
+        "and the line will be written with the next one"
     )
     with pytest.warns(RuntimeWarning, match=says) as warned:
         trained = fit(log, 4, Disk())

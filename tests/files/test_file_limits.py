@@ -67,7 +67,7 @@ def fill_groups(file):
 @pytest.mark.parametrize(
     ("limit", "least", "message"),
     [
-        ("_MAX_DEPTH", 3, "it has groups inside groups more than 2 deep"),
+        ("_MAX_DEPTH", 3, "its groups are nested more than 2 deep"),
         ("_MAX_OBJECTS", 5, "it holds more than 4 objects"),  # the root, three groups and an array
     ],
 )
@@ -356,10 +356,11 @@ def test_an_error_without_a_word_is_named_by_its_kind(monkeypatch, tmp_path):
 def test_what_json_cannot_write():
     message = (
         r"^\[io\] a configuration or a state must hold numbers, strings and lists, got complex 1j: "
-        r"to_config\(\) must return what JSON can write, and get_state\(\) that or arrays\.$"
+        r"to_config\(\) must return values that JSON can store; get_state\(\) may "
+        r"return arrays too\.$"
     )
     with pytest.raises(TypeError, match=message):
-        io._plain(1j)
+        io._json_value(1j)
 
 
 # --------------------------------------------------------------------------- what fits a model

@@ -154,7 +154,7 @@ def test_groups_that_contain_each_other(path):
 def test_groups_without_end(path):
     with h5py.File(path, "a") as file:
         file.create_group("/".join("x" * 200))
-    refused(path, "groups inside groups more than 128 deep")
+    refused(path, "groups are nested more than 128 deep")
 
 
 # ---------------------------------------------------------- what HDF5 can make of numbers
@@ -577,7 +577,7 @@ class Mine:
         ([("..\\x.npy", KERNEL)], "a name that leads elsewhere"),
         ([("C:\\x.npy", KERNEL)], "a name that leads elsewhere"),
         ([GOOD[0]], "it holds '0_Dense_W' twice"),
-        ([("run.py", b"print()")], "'run.py', which is no array"),
+        ([("run.py", b"print()")], "'run.py', which is not an array"),
         ([("x.npy", npy(np.array([Mine()])))], "'x' must hold real numbers, got the dtype object"),
         ([("x.npy", npy(np.ones(3, [("a", "f4")])))], "'x' must hold real numbers"),
         ([("x.npy", npy("text"))], "'x' must hold real numbers, got the dtype <U4"),
@@ -616,7 +616,7 @@ def test_packed_npz(tmp_path):
     archive(tmp_path / "model.npz", GOOD, zipfile.ZIP_DEFLATED)
     nn.Model.load(tmp_path / "model.npz")
     archive(tmp_path / "model.npz", GOOD, zipfile.ZIP_LZMA)
-    refused(tmp_path / "model.npz", "is packed by method 14")
+    refused(tmp_path / "model.npz", "is compressed by method 14")
 
 
 def test_an_npz_bomb(tmp_path):

@@ -324,7 +324,7 @@ def test_a_config_that_json_cannot_write_says_so(tmp_path):
 
     model = nn.Model([Odd()])
     model.build((None, 2))
-    with pytest.raises(TypeError, match=r"to_config\(\) must return what JSON can write"):
+    with pytest.raises(TypeError, match=r"to_config\(\) must return values that JSON can store"):
         model.save(tmp_path / "model.hdf5")
     assert list(tmp_path.iterdir()) == []
 

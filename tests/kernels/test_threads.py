@@ -394,11 +394,11 @@ def test_quotas_of_containers(tmp_path, monkeypatch, groups, files, quota):
     for name, text in {"proc/self/cgroup": groups, **files}.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert threads._quota(tmp_path) == quota
-    monkeypatch.setattr(threads, "_quota", lambda: quota)
+    assert threads._cpu_quota(tmp_path) == quota
+    monkeypatch.setattr(threads, "_cpu_quota", lambda: quota)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(3), raising=False)
     assert threads._cores() == max(1, math.floor(min(3, quota)))
 
 
 def test_without_control_groups_there_is_no_quota(tmp_path):
-    assert threads._quota(tmp_path) == math.inf
+    assert threads._cpu_quota(tmp_path) == math.inf

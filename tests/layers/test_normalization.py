@@ -307,7 +307,7 @@ def test_weight_norm_of_what_has_no_kernel(layer):
 
 
 def test_a_direction_of_no_length():
-    with pytest.raises(ValueError, match=r"'kernel_initializer' must not draw .* all 0"):
+    with pytest.raises(ValueError, match=r"'kernel_initializer' must not set all weights .* to 0"):
         built(nn.WeightNorm(nn.Dense(3, kernel_initializer="zeros")), (4,))
 
 

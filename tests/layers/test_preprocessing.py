@@ -223,8 +223,8 @@ def test_adapt_again_replaces_what_was_known(rng):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"mean": 1}, r"\[Standardize\] 'std' must be given with the other, got None"),
-        ({"std": 1}, "'mean' must be given with the other"),
+        ({"mean": 1}, r"\[Standardize\] 'std' must be given with 'mean', got None"),
+        ({"std": 1}, "'mean' must be given with 'std'"),
         ({"mean": 1, "std": 0}, "'std' must be above 0, got 0"),
         ({"mean": 1, "std": [1, -1]}, "'std' must be above 0"),
         ({"mean": [], "std": 1}, "'mean' must be a number or a list of them"),

@@ -381,8 +381,8 @@ Z = np.zeros((4, 3))
             "hinge",
             Z,
             Z + np.array([0.5, 0.5, 0]),
-            r"\[Hinge\] 'y_true' must be labels or one-hot rows: a mixture of classes has no "
-            r"single true one, use 'categorical_crossentropy'\.$",
+            r"\[Hinge\] 'y_true' must be labels or one-hot rows: for mixtures of classes, "
+            r"use 'categorical_crossentropy'\.$",
         ),
         ("hinge", Z, [0.0, 1.0, 2.0, 0.0], r"\[Hinge\] 'y_true' must hold integer labels"),
         ("bce", Z, Z + 1.5, r"\[BinaryCrossentropy\] 'y_true' must be in 0\.\.1, got 1\.5"),

@@ -352,6 +352,8 @@ def test_auc_refuses_a_state_with_more_scores_than_labels(labels):
     """Also where a class is missing, and the area is not known anyway."""
     metric = metrics.AUC()
     state = {"samples": 3, "labels": np.array(labels), "scores": np.array([0.1, 0.2, 0.3])}
-    with pytest.raises(ValueError, match=r"\[AUC\] 'state' must hold as many labels as scores"):
+    with pytest.raises(
+        ValueError, match=r"\[AUC\] 'state' must hold labels and scores of one shape"
+    ):
         metric.load_state_dict(state)
     assert metric.samples == 0

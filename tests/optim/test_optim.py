@@ -684,7 +684,8 @@ def test_factors_need_an_optimizer_that_honours_them():
         name = type(optimizer).__name__
         optim.name_parameters(optimizer, ["W"], [1.0])
         with pytest.raises(
-            ValueError, match=rf"\[{name}\] 'lr_factor' for 'W' .*: write update\(\) .* got 0\.1\.$"
+            ValueError,
+            match=rf"\[{name}\] 'lr_factor' for 'W' .*: override update\(\) .* got 0\.1\.$",
         ):
             optim.name_parameters(optimizer, ["b", "W"], [1.0, 0.1])
     with pytest.raises(ValueError, match=r"\[Model\] 'lr_factor' for 'W' .* compile\(\)"):
@@ -835,7 +836,9 @@ def test_the_sums_of_an_accumulator_go_by_the_names_of_the_parameters():
 def test_accumulating_other_parameters_is_an_error():
     accumulator = optim.Accumulator(2)
     accumulator.add([(np.zeros(2), np.ones(2))], 4)
-    message = r"^\[Model\] other layers .*'gradient_accumulation_steps'.* finish_step\(\)"
+    message = (
+        r"^\[Model\] the trainable layers changed .*'gradient_accumulation_steps'.* finish_step\(\)"
+    )
     with pytest.raises(RuntimeError, match=message):
         accumulator.add([(np.zeros(2), np.ones(2)), (np.zeros(3), np.ones(3))], 4)
     message = r"^\[Model\] 2 parameters .* gradients of 1 .* finish_step\(\)"

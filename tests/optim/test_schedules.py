@@ -129,8 +129,14 @@ def test_a_schedule_is_a_pure_function():
         (lambda: schedules.step_decay(0.1, 2.5), r"\[step_decay\] 'every' .* got 2\.5"),
         (lambda: schedules.step_decay(0.1, 5, 1.5), r"\[step_decay\] 'factor' .*\(0, 1\].* 1\.5"),
         (lambda: schedules.step_decay(0.1, 5, 0), r"\[step_decay\] 'factor'"),
-        (lambda: schedules.multi_step(0.1, [3, 2]), r"\[multi_step\] 'milestones' must ascend"),
-        (lambda: schedules.multi_step(0.1, [3, 3]), r"\[multi_step\] 'milestones' must ascend"),
+        (
+            lambda: schedules.multi_step(0.1, [3, 2]),
+            r"\[multi_step\] 'milestones' must be strictly",
+        ),
+        (
+            lambda: schedules.multi_step(0.1, [3, 3]),
+            r"\[multi_step\] 'milestones' must be strictly",
+        ),
         (lambda: schedules.multi_step(0.1, [-1]), r"\[multi_step\] 'milestones' .* got -1"),
         (lambda: schedules.multi_step(0.1, [1], 2), r"\[multi_step\] 'factor'"),
         (lambda: schedules.exponential(0.1, 0), r"\[exponential\] 'rate'"),

@@ -165,7 +165,7 @@ def expand(dataset: Dataset, augment: Augment, factor: int, seed: int | None = N
     if seed is not None:
         seed = checks.non_negative_int("expand", "seed", seed)
     if not callable(augment) or getattr(augment, "mixes_labels", False):
-        raise checks.error("expand", "augment", "must be a function that keeps labels", augment)
+        raise checks.error("expand", "augment", "must be a function that keeps the labels", augment)
     rng, stored, are_bytes = random.new_generator(seed), dataset.x.dtype, is_byte_image(dataset.x)
     dtype = stored if stored.kind == "f" else np.dtype(np.float32)
     x = np.empty((factor * len(dataset), *dataset.x.shape[1:]), stored if are_bytes else dtype)
@@ -201,8 +201,8 @@ def check_floats(owner: str, x: Any) -> None:
         raise checks.error(owner, "x", "must be a NumPy array with a batch axis", type(x))
     if x.dtype.kind != "f":
         raise ValueError(
-            f"[{owner}] expects floats in [0, 1], got dtype {x.dtype}: divide images in bytes "
-            "by 255, as Dataset.batches does."
+            f"[{owner}] expects floats in [0, 1], got dtype {x.dtype}: divide uint8 "
+            "images by 255, as Dataset.batches does."
         )
 
 

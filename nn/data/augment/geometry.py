@@ -198,10 +198,10 @@ class RandomAffine(Augmentation):
         self.translate = checks.fraction(owner, "translate", translate)
         self.scale = as_range(owner, "scale", scale, centre=1)
         if self.scale[0] <= 0:
-            raise checks.error(owner, "scale", "must stay above 0", scale)
+            raise checks.error(owner, "scale", "must be above 0", scale)
         self.shear = as_range(owner, "shear", shear, centre=0)
         if not -90 < self.shear[0] <= self.shear[1] < 90:
-            raise checks.error(owner, "shear", "must stay within -90 and 90 degrees", shear)
+            raise checks.error(owner, "shear", "must be between -90 and 90 degrees", shear)
         self.fill = checks.fraction(owner, "fill", fill, include_one=True)
 
     def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -163,7 +163,7 @@ def _map(stream: BinaryIO, count: int, form: Form) -> np.memmap:
     header, shape = expected.getvalue(), (count, *form.shape)
     stream.seek(0)
     if stream.read(len(header)) != header:
-        raise ValueError(f"[{OWNER}] the cache holds something else.")
+        raise ValueError(f"[{OWNER}] the cache is of other images or sizes.")
     if os.fstat(stream.fileno()).st_size != len(header) + math.prod(shape):
-        raise ValueError(f"[{OWNER}] the cache is too short or too long.")
+        raise ValueError(f"[{OWNER}] the cache file does not have the expected size.")
     return np.memmap(stream, np.uint8, "r", len(header), shape)

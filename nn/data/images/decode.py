@@ -191,7 +191,7 @@ def to_array(image: "Image.Image", form: Form) -> np.ndarray:
         image.draft(form.mode, wanted[::-1] if orientation(image) >= 5 else wanted)
     image.load()  # before the EXIF data are read, which are at the end of some PNG files
     turn = _turns().get(orientation(image))
-    flat = _without_alpha(_in_eight_bits(image)).convert(form.mode)
+    flat = _without_alpha(_as_8_bit(image)).convert(form.mode)
     if turn is not None:
         flat = flat.transpose(turn)
     array = np.asarray(_FIT[form.fit](flat, (form.width, form.height)))
@@ -232,8 +232,8 @@ def _turns() -> dict[int, Any]:
     }
 
 
-def _in_eight_bits(image: "Image.Image") -> "Image.Image":
-    """Return an image of 16-bit grey values as one of bytes; others as they are."""
+def _as_8_bit(image: "Image.Image") -> "Image.Image":
+    """Convert an image of 16-bit grey values to 8 bits; return others unchanged."""
     from PIL import Image
 
     # Depending on its version, Pillow returns 16 bits as such or in 32; `convert` would clip them.
@@ -241,7 +241,7 @@ def _in_eight_bits(image: "Image.Image") -> "Image.Image":
         values = np.asarray(image).astype(np.uint32)  # 0 to 65535 = 257 * 255
         return Image.fromarray(((values + 128) // 257).astype(np.uint8))
     if image.mode in ("I", "F"):
-        raise ValueError("32-bit values, whose value for white is not known")
+        raise ValueError("32-bit values of unknown range")
     return image
 
 

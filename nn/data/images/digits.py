@@ -174,20 +174,20 @@ def _as_grey(image: Any) -> np.ndarray:
     """Return an array as grey values, as `read_grey` returns a file."""
     channels = _as_channels(_as_floats(image))
     if len(channels) == 1:
-        return _reduced(channels[0])
+        return _downscaled(channels[0])
     # ITU-R BT.601, which Pillow uses too.
     grey = np.tensordot(np.array([0.299, 0.587, 0.114], np.float32), channels[:3], axes=1)
     if len(channels) == 3:
-        return _reduced(grey)
+        return _downscaled(grey)
     opacity = channels[3]
-    return _visible(_reduced(grey * opacity + (1 - opacity)), opacity)
+    return _visible(_downscaled(grey * opacity + (1 - opacity)), opacity)
 
 
 def _visible(grey: np.ndarray, opacity: np.ndarray | None) -> np.ndarray:
     """Return the grey values, or the opacity if they have no contrast."""
     if opacity is None or np.ptp(grey) >= _CONTRAST:
         return grey
-    return 1 - _reduced(opacity)
+    return 1 - _downscaled(opacity)
 
 
 def _as_floats(image: Any) -> np.ndarray:
@@ -220,7 +220,7 @@ def _as_channels(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def _reduced(values: np.ndarray) -> np.ndarray:
+def _downscaled(values: np.ndarray) -> np.ndarray:
     """Return values (H, W) with at most `_LARGEST` pixels along each side."""
     height, width = values.shape
     scale = _LARGEST / max(height, width)

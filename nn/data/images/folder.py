@@ -111,7 +111,7 @@ def load_image_folder(
     if not isinstance(cache, bool):
         raise checks.error(OWNER, "cache", "must be True or False", cache)
     if cache_dir is not None and not cache:
-        raise checks.error(OWNER, "cache_dir", "goes with cache=True", cache_dir)
+        raise checks.error(OWNER, "cache_dir", "needs cache=True", cache_dir)
     checks.path(OWNER, "path", path)
     class_names, images = list_images(Path(path))
     source = ImageSource(Path(path), class_names, images, form, threads, progress)

@@ -153,8 +153,8 @@ def list_images(folder: Path) -> tuple[list[str], list[ImageFile]]:
     listed = [image for images in found for image in images]
     if {name.lower() for name in names} <= _PARTS and all(i.name.count("/") > 1 for i in listed):
         raise ValueError(
-            f"[{OWNER}] 'path' must have a sub-folder for each class, got {_quoted(names)}, the "
-            f"parts of a set with classes in them: load each part, as '{folder / names[0]}'."
+            f"[{OWNER}] 'path' must have a sub-folder for each class, got {_quoted(names)}, "
+            f"which contain the class folders: load each separately, '{folder / names[0]}' first."
         )
     return names, listed
 

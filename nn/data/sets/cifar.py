@@ -75,7 +75,7 @@ class _Set:
         return {name + layout.ending: n for name, n in (self.train | self.test).items()}
 
     def max_size(self, layout: _Layout, count: int) -> int:
-        """Return the most bytes that a file of `count` images has; a binary file has just these."""
+        """Return the maximum size in bytes of a file of `count` images, exact if it is binary."""
         row = self.label_columns + _VALUES if layout is self.binary else _MAX_ROW
         return count * row
 
@@ -345,8 +345,8 @@ def _not_there(owner: str, kind: _Set, path: Path) -> FileNotFoundError:
                 what = f"'{folder / missing[0]}' does not exist"
     return FileNotFoundError(
         f"[{owner}] {what}: download {kind.title} with `python -m nn.data {kind.command} "
-        f"--dir DIR`, or pass the folder that has {kind.binary.folder}, {kind.python.folder} or "
-        "the archive of one of them in it."
+        f"--dir DIR`, or pass a folder that contains {kind.binary.folder}, {kind.python.folder} "
+        "or the archive of one of them."
     )
 
 
@@ -362,7 +362,7 @@ def _contents(owner: str, kind: _Set, layout: _Layout, place: Path) -> Iterator[
         with (place / name).open("rb") as file:
             content = file.read(limit + 1)
         if len(content) > limit:
-            raise _damaged(owner, place / name, f"has more than {limit:,} bytes")
+            raise _format_error(owner, place / name, f"has more than {limit:,} bytes")
         yield name, content
 
 
@@ -373,7 +373,7 @@ def _read_binary(
     width = kind.label_columns + _VALUES
     if len(content) != count * width:
         rule = f"must have {count * width:,} bytes, {count:,} rows of {width:,}"
-        raise _damaged(owner, source, f"{rule}, got {len(content):,}")
+        raise _format_error(owner, source, f"{rule}, got {len(content):,}")
     rows = np.frombuffer(content, np.uint8).reshape(count, width)
     return rows[:, kind.label_columns :], rows[:, labels.column]
 
@@ -386,13 +386,15 @@ def _read_python(
     pixels, classes = batch.get(b"data"), batch.get(labels.key)
     if not isinstance(pixels, np.ndarray) or pixels.shape != (count, _VALUES):
         got = f"shape {pixels.shape}" if isinstance(pixels, np.ndarray) else "none"
-        raise _damaged(
+        raise _format_error(
             owner, source, f"must hold an array 'data' of shape {(count, _VALUES)}, got {got}"
         )
     if not isinstance(classes, list) or len(classes) != count or set(map(type, classes)) != {int}:
         got = f"{len(classes):,} items" if isinstance(classes, list) else "none"
         key = labels.key.decode()
-        raise _damaged(owner, source, f"must hold a list '{key}' of {count:,} numbers, got {got}")
+        raise _format_error(
+            owner, source, f"must hold a list '{key}' of {count:,} numbers, got {got}"
+        )
     return pixels, np.array(classes)
 
 
@@ -400,8 +402,8 @@ def _check_labels(owner: str, classes: np.ndarray, source: Path, count: int) -> 
     outside = (classes < 0) | (classes >= count)
     if outside.any():
         rule = f"must hold labels from 0 to {count - 1}"
-        raise _damaged(owner, source, f"{rule}, got {classes[outside][0]}")
+        raise _format_error(owner, source, f"{rule}, got {classes[outside][0]}")
 
 
-def _damaged(owner: str, path: Path, what: str) -> FileFormatError:
+def _format_error(owner: str, path: Path, what: str) -> FileFormatError:
     return FileFormatError(f"[{owner}] '{path}' {what}: delete it and download it again.")

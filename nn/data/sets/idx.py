@@ -82,34 +82,36 @@ def read_idx(path: str | os.PathLike, max_bytes: int = 1 << 33) -> np.ndarray:
             with gzip.GzipFile(fileobj=raw) as file:
                 return _read_array(file, path, max_bytes)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise _damaged(path, f"its gzip data is damaged ({error})") from error
+            raise _format_error(path, f"its gzip data is damaged ({error})") from error
 
 
 def _read_array(file: io.BufferedIOBase, path: Path, max_bytes: int) -> np.ndarray:
     magic = file.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _DTYPES:
-        raise _damaged(path, f"it does not begin as an IDX file does, but with {magic!r}")
+        raise _format_error(path, f"it does not begin as an IDX file does, but with {magic!r}")
     dtype, axes = np.dtype(_DTYPES[magic[2]]), magic[3]
     if not 1 <= axes <= _MAX_AXES:
-        raise _damaged(path, f"its header says {axes} axes")
+        raise _format_error(path, f"its header says {axes} axes")
     lengths = file.read(4 * axes)
     if len(lengths) < 4 * axes:
-        raise _damaged(path, "it ends inside its header")
+        raise _format_error(path, "it ends inside its header")
     shape = tuple(int(length) for length in np.frombuffer(lengths, ">u4"))
     if 0 in shape:
-        raise _damaged(path, f"its header says the shape {shape}, which has no elements")
+        raise _format_error(path, f"its header says the shape {shape}, which has no elements")
 
     size = math.prod(shape) * dtype.itemsize
     # One byte more, to detect excess.
     content = _read_at_most(file, min(size, max_bytes) + 1)
     if len(content) > max_bytes:
-        raise _damaged(path, f"it holds more than {max_bytes:,} bytes, the 'max_bytes'")
+        raise _format_error(path, f"it holds more than {max_bytes:,} bytes, the 'max_bytes'")
     if len(content) < size:
-        raise _damaged(
+        raise _format_error(
             path, f"it is truncated: the shape {shape} takes {size} bytes, it has {len(content)}"
         )
     if len(content) > size:
-        raise _damaged(path, f"it holds more than the {size} bytes that the shape {shape} takes")
+        raise _format_error(
+            path, f"it holds more than the {size} bytes that the shape {shape} takes"
+        )
     array = np.frombuffer(content, dtype).reshape(shape)
     return array.astype(dtype.newbyteorder("="), copy=False)
 
@@ -125,8 +127,8 @@ def _read_at_most(file: io.BufferedIOBase, size: int) -> bytearray:
     return content
 
 
-def _damaged(path: Path, what: str) -> FileFormatError:
-    return FileFormatError(f"[read_idx] '{path}' is not a whole IDX file: {what}.")
+def _format_error(path: Path, what: str) -> FileFormatError:
+    return FileFormatError(f"[read_idx] '{path}' is not a complete IDX file: {what}.")
 
 
 def write_idx(path: str | os.PathLike, array: Any) -> None:

@@ -137,7 +137,7 @@ class _Machine:
                     raise ValueError(f"it names {argument.replace(' ', '.')}")
                 stack.append(argument)
             case "REDUCE":
-                stack.append(_created(self.pop(2)))
+                stack.append(_call_result(self.pop(2)))
             case "BUILD":
                 self.build(*self.pop(1))
             case _:
@@ -193,7 +193,7 @@ class _Machine:
     def result(self) -> dict[bytes, Any]:
         """Return the dict that is left on the stack, with arrays of NumPy in it."""
         if self.below or len(self.stack) != 1:
-            raise ValueError("it does not end with one dict")
+            raise ValueError("it does not contain exactly one dict")
         values = self.top(dict)
         for key, value in values.items():
             if type(value) is _Array and value.content is not None:
@@ -201,14 +201,14 @@ class _Machine:
             elif type(value) is list and set(map(type, value)) <= {int, bytes}:
                 continue
             elif type(value) not in (int, bytes):
-                raise ValueError(f"it has a value for {key!r} that CIFAR does not have")
+                raise ValueError(f"its value for {key!r} is of a type that CIFAR does not use")
         return values
 
 
-def _created(call: list[Any]) -> _Array | _Dtype:
+def _call_result(call: list[Any]) -> _Array | _Dtype:
     """Return what the two calls in these files would return."""
     if call == _NEW_ARRAY:
         return _Array()
     if call == _NEW_DTYPE:
         return _Dtype()
-    raise ValueError("it calls something other than these files do to create an array of bytes")
+    raise ValueError("it calls a function that files of CIFAR do not call")

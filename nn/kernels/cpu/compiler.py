@@ -103,7 +103,7 @@ class _Cache(FunctionCache):
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Write the compiled kernel for a signature to disk, whole or not at all."""
+        """Write the compiled kernel for a signature to disk atomically."""
         with contextlib.suppress(Exception):
             if not self._impl.check_cachable(data):
                 return

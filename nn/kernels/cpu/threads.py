@@ -41,8 +41,8 @@ def _limit(group: Path) -> float:
     return int(quota) / int(period) if quota.strip().isdigit() else math.inf  # "max" or -1
 
 
-def _quota(root: Path = Path("/")) -> float:
-    """Return how many cores' time this process gets, in a container for example; or infinity.
+def _cpu_quota(root: Path = Path("/")) -> float:
+    """Return the CPU quota of this process in cores, or infinity if it has none.
 
     The limits of the control groups around its own count too. In a container the group may have
     the name that it has outside, although only the topmost folder exists.
@@ -68,7 +68,7 @@ def _cores() -> int:
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
-    return max(1, math.floor(min(cores, _quota())))
+    return max(1, math.floor(min(cores, _cpu_quota())))
 
 
 def _wanted() -> int:
@@ -307,8 +307,8 @@ def _find_blas() -> list[Any]:
     return ThreadpoolController().select(user_api="blas").lib_controllers
 
 
-def _forget_threads() -> None:
-    """After a fork the child has none of the threads and none of the calls."""
+def _reset_after_fork() -> None:
+    """Reset the thread pool in the child after a fork, which has none of the threads."""
     global _tasks
     _tasks = SimpleQueue()
     _workers.clear()
@@ -319,4 +319,4 @@ def _forget_threads() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_threads)
+    os.register_at_fork(after_in_child=_reset_after_fork)

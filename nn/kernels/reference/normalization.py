@@ -85,7 +85,7 @@ def lengths(v: Array, axis: int) -> Array:
     >>> lengths(np.array([[3.0, 1.0], [4.0, 0.0]]), axis=1)
     array([[5., 1.]])
     """
-    return cuda.get_array_module(v).sqrt((v * v).sum(axis=_others(v, axis), keepdims=True))
+    return cuda.get_array_module(v).sqrt((v * v).sum(axis=_other_axes(v, axis), keepdims=True))
 
 
 def weight_norm(v: Array, g: Array, axis: int) -> Array:
@@ -103,11 +103,11 @@ def weight_norm_grad(grad: Array, v: Array, g: Array, axis: int) -> tuple[Array,
     dg = sum(grad * v) / ||v|| and dv = g / ||v|| * (grad - dg * v / ||v||).
     """
     length = lengths(v, axis)
-    dg = (grad * v).sum(axis=_others(v, axis), keepdims=True) / length
+    dg = (grad * v).sum(axis=_other_axes(v, axis), keepdims=True) / length
     dv = (grad - dg * (v / length)) * (g.reshape(length.shape) / length)
     return dv, dg.reshape(g.shape)
 
 
-def _others(v: Array, axis: int) -> tuple[int, ...]:
+def _other_axes(v: Array, axis: int) -> tuple[int, ...]:
     """Return all axes of v but one."""
     return tuple(k for k in range(v.ndim) if k != axis)

@@ -55,7 +55,7 @@ def avg_pool2d(x: Array, pool: Pair, stride: Pair, padding: Padding) -> Array:
 def avg_pool2d_grad(
     grad: Array, x_shape: tuple[int, ...], pool: Pair, stride: Pair, padding: Padding
 ) -> Array:
-    """Return the gradient for x of `avg_pool2d`: each window's is shared by its cells."""
+    """Return the gradient for x of `avg_pool2d`: each window's is divided among its cells."""
     xp = cuda.get_array_module(grad)
     share = channels_last(grad) / _cells_on_image(grad, x_shape[2:], pool, stride, padding)
     cells = xp.broadcast_to(share[..., xp.newaxis, xp.newaxis], (*share.shape, *pool))

@@ -179,7 +179,7 @@ def test_a_path_that_cannot_be_read_is_one_clear_error(folder, monkeypatch):
         ({"fit": "croop"}, r"'fit' must be .* got 'croop': did you mean 'crop'\?"),
         ({"num_threads": -1}, "'num_threads' must be an integer of at least 0"),
         ({"cache": "folder"}, "'cache' must be True or False, got 'folder'"),
-        ({"cache": False, "cache_dir": "x"}, "'cache_dir' goes with cache=True, got 'x'"),
+        ({"cache": False, "cache_dir": "x"}, "'cache_dir' needs cache=True, got 'x'"),
     ],
 )
 def test_arguments_are_checked(folder, arguments, message):

@@ -43,8 +43,8 @@ def _grain(work: int) -> int:
     return 1 + _GRAIN // max(work, 1)
 
 
-def _whole_panels(matrix: Array, width: int) -> Array:
-    """Return a matrix row by row in memory, columns of zeros added up to a multiple of width."""
+def _padded_columns(matrix: Array, width: int) -> Array:
+    """Return a C-contiguous matrix, padded with zero columns to a multiple of width."""
     missing = -matrix.shape[1] % width
     if missing:
         return np.pad(matrix, ((0, 0), (0, missing)))
@@ -101,8 +101,8 @@ def _matmul(rows: int, vectors: int, lanes: int) -> Callable[..., Any]:
     return matmul
 
 
-def _flat(matrix: Array) -> tuple[Array, Pair]:
-    """Return the numbers of a matrix in the order of memory, and its steps to row and column."""
+def _flatten(matrix: Array) -> tuple[Array, Pair]:
+    """Return a matrix flattened in memory order, and its row and column strides."""
     if not (matrix.flags.c_contiguous or matrix.flags.f_contiguous):
         matrix = np.ascontiguousarray(matrix)
     row, column = matrix.strides
@@ -134,8 +134,8 @@ def matmul(a: Array, b: Array) -> Array:
     rows = min(m if share_columns else m // parts, _ROWS)
     c = memory.empty((m, panels * vectors * lanes), a.dtype)
     threads.run(
-        _matmul(rows, vectors, lanes), total, (*_flat(_with_gaps(a)), *_flat(b)), c.reshape(c.size),
-        (m, k, n), share_columns, grain=_grain(work),
+        _matmul(rows, vectors, lanes), total, (*_flatten(_with_gaps(a)), *_flatten(b)),
+        c.reshape(c.size), (m, k, n), share_columns, grain=_grain(work),
     )  # fmt: skip
     return c if c.shape[1] == n else np.ascontiguousarray(c[:, :n])
 
@@ -265,7 +265,7 @@ def conv2d(x: Array, w: Array, b: Array | None, stride: Pair, padding: Padding, 
     f, c, kh, kw = w.shape
     vectors, lanes = block_columns(f, x.dtype)
     # (F, C, KH, KW) -> (KH, KW, C, F) -> (KH*KW*C, F), and zeros to whole blocks
-    matrix = _whole_panels(w.transpose(2, 3, 1, 0).reshape(-1, f), vectors * lanes)
+    matrix = _padded_columns(w.transpose(2, 3, 1, 0).reshape(-1, f), vectors * lanes)
     bias = np.zeros(matrix.shape[1], dtype=x.dtype)
     if b is not None:
         bias[:f] = b
@@ -287,7 +287,7 @@ def conv2d_weight_grad(
     (kh, kw), c = kernel, x.shape[3]
     n, oh, ow, f = grad.shape
     vectors, lanes = block_columns(f, x.dtype)
-    grad = _whole_panels(grad.reshape(-1, f), vectors * lanes).reshape(n, oh, ow, -1)
+    grad = _padded_columns(grad.reshape(-1, f), vectors * lanes).reshape(n, oh, ow, -1)
     taps = block_rows(kw * c)
     all_taps = -(-kw * c // taps) * taps
     dw = np.empty((threads.NUM_THREADS, kh * all_taps * grad.shape[3]), dtype=grad.dtype)

@@ -35,7 +35,7 @@ _OUTPUTS, _TAPS = 4, 3
 
 
 def _polynomial(roots: list[Fraction]) -> list[Fraction]:
-    """Return the coefficients of (x - a) (x - b) ..., that of the constant first."""
+    """Return the coefficients of (x - a) (x - b) ..., constant term first."""
     coefficients = [Fraction(1)]
     for root in roots:
         shifted, scaled = [Fraction(0), *coefficients], [*coefficients, Fraction(0)]
