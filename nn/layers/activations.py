@@ -153,7 +153,7 @@ class PReLU(Layer):
         self._set_param("slope", np.full(channels, self.initial))
         self._built(input_shape, input_shape)
 
-    def _fixed(self, shape: Shape) -> Shape:
+    def _fixed_sizes(self, shape: Shape) -> Shape:
         return shape[1:2]
 
     def _output_of(self, shape: Shape) -> Shape:
