@@ -21,11 +21,7 @@ from .layers.base import Array
 from .layers.building import Building
 from .layers.observe import observe
 from .layers.plan import Plan
-from .layers.stack import (
-    backward_params_through,
-    backward_through,
-    forward_through,
-)
+from .layers.stack import backward_params_through, backward_through, forward_through
 from .metrics import Metric
 from .training.averaging import Averaging
 from .training.compiling import Compiling
@@ -62,7 +58,7 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
     loss, optimizer
         The objects chosen by `compile`; None before.
     wrapped_loss, wrapped_optimizer : nn.losses.Loss, nn.optim.Optimizer, or None
-        The same with all methods of a `Loss` and an `Optimizer`, for custom ones with only a few.
+        The same, with all methods of a `Loss` and an `Optimizer`.
     accumulator : nn.optim.Accumulator
         The gradients that wait for a step of the optimizer, with `gradient_accumulation_steps`.
     set_aside : dict or None
@@ -71,7 +67,7 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
         With None for the batch axis, once the model is built.
     class_names : list of str or None
         Names of the classes, for `predict_classes(x, names=True)`: those of the last training
-        set that has them, or those that were assigned. They are saved with the model.
+        set that has them, or those assigned. They are saved with the model.
     history : History
         The figures of the last `fit`.
     epoch : int

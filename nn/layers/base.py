@@ -129,7 +129,7 @@ class Layer:
         """
         super().__init_subclass__(**kwargs)
         compat.accept_other_names(cls)
-        for base in cls.__mro__:  # a class beside this one may override it too
+        for base in cls.__mro__:  # another base of a subclass may override it too
             if "backward_params" in vars(base):
                 break
             if "backward" in vars(base):
