@@ -122,7 +122,7 @@ def max_pool2d_backward_naive(
     grad = array_of_shape(owner, "grad", grad, (samples, channels, height_out, width_out))
     positions = array_of_shape(owner, "index", index, (samples, height_out, width_out, channels))
     if positions.min() < 0 or positions.max() >= pool[0] * pool[1]:
-        rule = f"must hold positions in a window, from 0 to {pool[0] * pool[1] - 1}"
+        rule = f"must hold positions in a window, 0..{pool[0] * pool[1] - 1}"
         raise checks.error(owner, "index", rule, f"{positions.min():g}..{positions.max():g}")
     dx = np.zeros((samples, channels, height, width))
     for n in range(samples):
