@@ -50,7 +50,7 @@ def union(one: Range | None, other: Range | None) -> Range | None:
 def doubt_about_range(found: Range | None, trained: Range | None, are_images: bool) -> str | None:
     """Return a warning about inputs that are not scaled as those of the training, or None.
 
-    Images may leave the range of the training by half its width, tables by four times its width.
+    Images may leave the range of the training by its width, tables by four times its width.
     Inputs within [0, 1] are not scaled as those of the training if that was as wide as bytes are.
 
     Examples
@@ -64,7 +64,7 @@ from 0 to 255: divide, or convert them, as those were.
     if found is None or trained is None:
         return None
     (low, high), (lowest, highest) = trained, found
-    margin = (high - low or max(abs(high), 1.0)) * (0.5 if are_images else 4.0)
+    margin = (high - low or max(abs(high), 1.0)) * (1.0 if are_images else 4.0)
     is_outside = lowest < low - margin or highest > high + margin
     is_fraction = lowest >= 0 and 0 < highest <= 1 and (are_images or highest < 1)
     if not is_outside and not (is_fraction and high - low >= _FACTOR_OF_BYTES):

@@ -3,8 +3,6 @@
 import zipfile
 from typing import Any
 
-import h5py
-
 _KERAS = (
     "it is a file of Keras; load it there, make the same layers here, and pass the arrays to "
     "set_arrays() of the model"
@@ -27,6 +25,8 @@ def origin(stream: Any, head: bytes) -> str | None:
     head
         Its first 8 bytes.
     """
+    import h5py  # imported here, so that `import nn` stays light
+
     stream.seek(0)
     try:
         if head[:4] == b"PK\x03\x04":
