@@ -137,11 +137,12 @@ def at_instruction(number, act, run=allocate_everywhere, every_line=False):
         frame.f_trace_opcodes = not every_line
         return local
 
+    before = sys.gettrace()  # that of a measurement of coverage
     sys.settrace(trace)
     try:
         run()
     finally:
-        sys.settrace(None)
+        sys.settrace(before)
     return done
 
 

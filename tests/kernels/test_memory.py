@@ -3,11 +3,13 @@
 import argparse
 import gc
 import os
+import subprocess
 import sys
 
 import numpy as np
 import prove_memory
 import pytest
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -219,12 +221,12 @@ def test_finalizers_that_allocate_or_keep_the_array(capsys):
     prove_memory.prove_garbage(argparse.Namespace(cycles=100))
 
 
-def test_threads_that_free_the_arrays_of_others(capsys):
-    interval = sys.getswitchinterval()
-    try:
-        prove_memory.prove_threads(argparse.Namespace(seconds=0.5))
-    finally:
-        sys.setswitchinterval(interval)
+def test_threads_that_free_the_arrays_of_others():
+    """In a process of its own: under coverage not all of 100 threads can be started."""
+    script = str(ROOT / "tests" / "prove_memory.py")
+    command = [sys.executable, script, "--only", "threads", "--seconds", "0.5"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
