@@ -32,6 +32,10 @@ class Formula(NamedTuple):
     keeps: str = "x"
     mask: Callable[[Array], Array] | None = None
 
+    def kept(self, x: Array, y: Array) -> Array:
+        """Return what `gradient` needs of x and its y."""
+        return self.mask(x) if self.mask else {"x": x, "y": y}[self.keeps]
+
 
 # ------------------------------------------------------------------------- special functions
 

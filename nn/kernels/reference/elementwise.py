@@ -15,9 +15,7 @@ def activate(
 ) -> tuple[Array, Array | None]:
     """Return a formula's y for x, and what its gradient needs (None without `keep`)."""
     y = formula.function(x, *parameters)
-    if not keep:
-        return y, None
-    return y, formula.mask(x) if formula.mask else {"x": x, "y": y}[formula.keeps]
+    return y, formula.kept(x, y) if keep else None
 
 
 def activate_grad(

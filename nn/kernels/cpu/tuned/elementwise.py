@@ -69,9 +69,7 @@ def activate(
     y = _compute(formula.function, {"x": x}, parameters, memory.empty_like(x))
     if y is None:
         return reference.activate(x, formula, parameters, keep)
-    if not keep:
-        return y, None
-    return y, formula.mask(x) if formula.mask else {"x": x, "y": y}[formula.keeps]
+    return y, formula.kept(x, y) if keep else None
 
 
 def activate_grad(
