@@ -5,18 +5,21 @@ connection does not lose what has arrived; and a file is either complete and rig
 all, even if several processes download it at once.
 """
 
+import contextlib
 import os
 import queue
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from .. import checks
 
-_CHUNK = 1 << 16  # bytes
+_CHUNK = 1 << 12  # bytes
+_MOST = 1 << 30  # bytes of a file
 _MAX_UNANNOUNCED = 1 << 26  # bytes of a file whose length the mirror does not announce
+_SLOWEST = 1 << 12  # bytes a second, on the average of a transfer
 
 
 def download_files(
@@ -43,7 +46,8 @@ def download_files(
         one that served a file is tried first for the next.
     timeout
         Seconds to wait for an answer. If no mirror answers, there is no network; a mirror that
-        sends nothing for as long during a download is given up for the next one.
+        sends nothing for as long during a download is given up for the next one, as is one that
+        sends less than 4 KB a second from twice that time on.
     retries
         How many times all mirrors are tried again for a file that none of them delivered.
     progress
@@ -155,7 +159,7 @@ def _fetch(
 def _fetch_from(url: str, path: Path, md5: str, timeout: float, progress: bool) -> None:
     """Download one file to `path`, starting where an earlier attempt was interrupted."""
     while True:
-        resumed = _transfer(url, path, timeout, progress)
+        resumed = _in_time(lambda count: _transfer(url, path, timeout, progress, count), timeout)
         if _is_right(path, md5):
             return
         path.unlink()
@@ -164,7 +168,43 @@ def _fetch_from(url: str, path: Path, md5: str, timeout: float, progress: bool) 
         # What had arrived before, perhaps from another mirror, may be wrong: get the whole file.
 
 
-def _transfer(url: str, path: Path, timeout: float, progress: bool) -> bool:
+def _in_time(transfer: Callable[[Callable[[int], None]], bool], timeout: float) -> bool:
+    """Return the result of a transfer; raise TimeoutError if it takes too long as a whole.
+
+    It runs in a thread, which can be abandoned, and calls its argument with the number of bytes
+    before it writes them. No timeout of a connection notices a mirror that sends drop by drop.
+    """
+    received, is_over = [0], threading.Event()
+    outcome: queue.Queue[tuple[bool, BaseException | None]] = queue.Queue()
+
+    def count(size: int) -> None:
+        if is_over.is_set():
+            raise TimeoutError
+        received[0] += size
+
+    def work() -> None:
+        try:
+            outcome.put((transfer(count), None))
+        except BaseException as error:
+            outcome.put((False, error))
+
+    start = time.monotonic()
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        while time.monotonic() - start < 2 * timeout + received[0] / _SLOWEST:
+            with contextlib.suppress(queue.Empty):
+                result, error = outcome.get(timeout=0.05)
+                if error is not None:
+                    raise error
+                return result
+    finally:
+        is_over.set()
+    raise TimeoutError(f"it sent only {received[0]:,} bytes in {time.monotonic() - start:.3g} s")
+
+
+def _transfer(
+    url: str, path: Path, timeout: float, progress: bool, count: Callable[[int], None]
+) -> bool:
     """Download to `path` what is missing of it, and return whether that was less than all.
 
     The bytes are stored as they come: if the server declares them compressed, the checksum is
@@ -180,11 +220,14 @@ def _transfer(url: str, path: Path, timeout: float, progress: bool) -> bool:
         is_rest = answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         if have and (answer.status_code == 416 or (answer.status_code == 206 and not is_rest)):
             path.unlink()  # the server does not have the rest: request the whole file
-            return _transfer(url, path, timeout, progress)
+            return _transfer(url, path, timeout, progress, count)
         answer.raise_for_status()
         resumed = have > 0 and answer.status_code == 206
         start = have if resumed else 0
         length = int(answer.headers.get("Content-Length", 0))  # urllib3 reads no more than that
+        most = _MOST if length else _MAX_UNANNOUNCED
+        if start + length > most:
+            raise ValueError(f"it announces {start + length:,} bytes, more than {most:,}")
         bar = {"desc": path.name, "unit": "B", "unit_scale": True, "disable": not progress}
         with (
             path.open("ab" if resumed else "wb") as file,
@@ -192,10 +235,11 @@ def _transfer(url: str, path: Path, timeout: float, progress: bool) -> bool:
         ):
             try:
                 for chunk in answer.raw.stream(_CHUNK, decode_content=False):
+                    count(len(chunk))
                     shown.update(file.write(chunk))
-                    if not length and file.tell() > _MAX_UNANNOUNCED:
+                    if file.tell() > most:
                         file.truncate(0)
-                        raise ValueError(f"it sends more than {_MAX_UNANNOUNCED:,} bytes")
+                        raise ValueError(f"it sends more than {most:,} bytes")
             except urllib3.exceptions.HTTPError as error:
                 raise ConnectionError(f"the connection broke: {error}") from error
     return resumed

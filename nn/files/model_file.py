@@ -19,7 +19,6 @@ lists the layers.
 """
 
 import json
-import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,11 +26,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from .. import checks
 from ..checks import FileFormatError
 from ..layers.state import LoadReport, match_arrays
-from . import foreign, hdf5, npz
+from . import fields, foreign, hdf5, npz
 from .atomic import write_atomic
+from .sparse import size_of
 
 __all__ = [
     "MAX_TEXT",
@@ -76,6 +75,12 @@ class ModelFile:
     training: dict[str, Any] | None = None
     optimizer_arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
+    @property
+    def input_range(self) -> tuple[float, float] | None:
+        """Range of the inputs of the training; None in files without it."""
+        found = (self.architecture or {}).get("input_range")
+        return None if found is None else (float(found[0]), float(found[1]))
+
 
 def write(path: str | os.PathLike, content: ModelFile) -> None:
     """Write a model file: NPZ if the name ends in .npz, otherwise HDF5.
@@ -119,7 +124,6 @@ def read(path: str | os.PathLike) -> ModelFile:
     """
     path = Path(path)
     with _open(path) as stream:
-        size = os.fstat(stream.fileno()).st_size
         head = stream.read(8)
         stream.seek(0)
         if head == _HDF5_SIGNATURE:
@@ -130,7 +134,7 @@ def read(path: str | os.PathLike) -> ModelFile:
             _refuse_foreign(path, stream, head)
             raise FileFormatError(f"[io] '{path}' is neither an HDF5 nor an NPZ file.")
         try:
-            datasets = reader(stream, size, _STRINGS)
+            datasets = reader(stream, size_of(stream), _STRINGS)
         except MemoryError:
             raise  # the file may be good
         except Exception as error:  # a damaged file can make the libraries fail in any way
@@ -142,6 +146,8 @@ def read(path: str | os.PathLike) -> ModelFile:
         if not datasets.keys() & _STRINGS:
             _refuse_foreign(path, stream, head)
     architecture, training = (_parse(datasets.pop(name, None), path) for name in sorted(_STRINGS))
+    _check_fields("architecture", architecture, path)
+    _check_fields("training", training, path)
     arrays, optimizer_arrays = {}, {}
     for name, value in datasets.items():
         if name.startswith(_OPTIMIZER):
@@ -160,26 +166,9 @@ def read_layers_json(path: str | os.PathLike) -> dict[str, Any] | None:
     if not listed.is_file():
         return None
     with _open(listed) as stream:
-        return {"layers": _parse(stream.read(MAX_TEXT + 1), listed)}
-
-
-def input_range(architecture: dict[str, Any] | None) -> tuple[float, float] | None:
-    """Return the range of the inputs of a model's training; None in files without it.
-
-    Raises
-    ------
-    ValueError
-        For anything but two finite numbers in order.
-    """
-    found = (architecture or {}).get("input_range")
-    if found is None:
-        return None
-    are_two = isinstance(found, list | tuple) and len(found) == 2
-    if not are_two or not all(checks.is_number(n) and math.isfinite(n) for n in found):
-        raise checks.error("Model", "input_range", "must be two finite numbers", found)
-    if found[0] > found[1]:
-        raise checks.error("Model", "input_range", "must be (lowest, highest)", found)
-    return float(found[0]), float(found[1])
+        architecture = {"layers": _parse(stream.read(MAX_TEXT + 1), listed)}
+    _check_fields("architecture", architecture, listed)
+    return architecture
 
 
 def _refuse_foreign(path: Path, stream: BinaryIO, head: bytes) -> None:
@@ -226,6 +215,14 @@ def _parse(text: str | bytes | None, path: Path) -> Any:
     except (ValueError, RecursionError) as error:  # the latter: brackets without end
         raise FileFormatError(f"[io] '{path}' holds broken JSON: {error}.") from error
     return value
+
+
+def _check_fields(name: str, value: Any, path: Path) -> None:
+    """Raise unless every field of one of the JSON texts is what it must be; None for no text."""
+    try:
+        fields.check(value, (fields.FIELDS[name],), name)
+    except ValueError as error:
+        raise FileFormatError(f"[io] '{path}' does not describe a model: {error}.") from error
 
 
 def _check_depth(value: Any) -> None:

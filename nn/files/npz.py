@@ -15,12 +15,11 @@ from typing import IO, Any, BinaryIO
 
 import numpy as np
 
+from .sparse import ALLOWANCE, MAX_RATIO
+
 __all__ = ["members", "read", "read_array", "write"]
 
 _MAX_MEMBERS = 100_000
-_MAX_RATIO = 20  # of a model file's unpacked size to its own: weights hardly shrink
-_ALLOWANCE = 1 << 20  # bytes added to that limit: headers and zeros shrink well
-
 _MAX_HEADER = 10_000  # bytes, as in NumPy
 _LENGTH_BYTES = {(1, 0): 2, (2, 0): 4}  # in which a header has its length, by version
 
@@ -53,7 +52,7 @@ def read(stream: BinaryIO, size: int, strings: frozenset[str]) -> dict[str, Any]
         for name, info in infos.items():
             if name == info.filename:
                 raise ValueError(f"it holds '{name}', which is not an array")
-        total, most = sum(info.file_size for info in infos.values()), _MAX_RATIO * size + _ALLOWANCE
+        total, most = sum(info.file_size for info in infos.values()), MAX_RATIO * size + ALLOWANCE
         if total > most:
             raise ValueError(
                 f"its {size:,} bytes unpack to {total:,}, more than the {most:,} that weights "

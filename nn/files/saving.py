@@ -201,7 +201,7 @@ class Saving:
                 if given.get("input_shape") is not None:
                     model.build(given["input_shape"])
             model.class_names = given.get("class_names")
-            model.input_range = model_file.input_range(given)
+            model.input_range = content.input_range
         if model.built:
             model.set_arrays(content.arrays, str(path))
         else:

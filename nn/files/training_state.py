@@ -138,10 +138,6 @@ def read_training(path: str | os.PathLike) -> model_file.ModelFile:
             f"[Model] '{path}' holds no training state to resume: save the model with "
             "include_optimizer=True, or use ModelCheckpoint(save_state=True)."
         )
-    with refusing_nonsense(path):
-        content.training["split_seed"] = int(content.training["split_seed"])
-        content.training["epoch"] = int(content.training["epoch"])
-        saved_rate(content)
     return content
 
 
@@ -156,8 +152,8 @@ def state_of(content: model_file.ModelFile) -> State:
         "set_aside": _with_prefix(arrays, _ASIDE),
         "accumulator": {**accumulation, "sums": _with_prefix(arrays, _ACCUMULATED)},
         "history": _checked_history(saved["history"]),
-        "epoch": int(saved["epoch"]),
-        "split_seed": int(saved["split_seed"]),
+        "epoch": saved["epoch"],
+        "split_seed": saved["split_seed"],
         "generators": saved["generators"],
         "callbacks": [
             {**entry, "state": join_arrays(entry["state"], f"{_CALLBACK}{k}/", arrays)}
@@ -188,8 +184,8 @@ def layers_of(content: model_file.ModelFile, path: str | os.PathLike) -> list[La
             f"[Model] '{path}' holds weights but no layers: make the model and call load_weights()."
         )
     entries = content.architecture["layers"]
-    if not isinstance(entries, list) or not entries:
-        raise TypeError("'layers' is no list of layers")
+    if not entries:
+        raise ValueError("'layers' is empty")
     check_nesting(entries)
     return [layer_from_config(entry) for entry in entries]
 
@@ -205,7 +201,7 @@ def compiled_of(saved: dict[str, Any]) -> dict[str, Any]:
     chosen = [metrics.get(entry["name"]) for entry in saved["metrics"]]
     for metric, entry in zip(chosen, saved["metrics"], strict=True):
         if entry.get("threshold") is not None:
-            metric.threshold = float(entry["threshold"])
+            metric.threshold = entry["threshold"]
     return {
         "loss": losses.from_config(saved["loss"]),
         "optimizer": optim.from_config(saved["optimizer"]),
@@ -239,7 +235,7 @@ def _is_array(value: Any) -> bool:
 
 def _checked_history(saved: dict[str, Any]) -> dict[str, list[float]]:
     """Return a history of floats, each figure with as many epochs as the loss."""
-    history = {str(name): [float(v) for v in values] for name, values in saved.items()}
+    history = {name: [float(v) for v in values] for name, values in saved.items()}
     epochs = len(history.get("loss", ()))
     if epochs * len(history) > _MAX_FIGURES:
         raise ValueError(f"'history' has {len(history):,} figures in {epochs:,} epochs")

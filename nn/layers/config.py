@@ -51,7 +51,8 @@ def layer_from_config(entry: dict[str, Any]) -> Layer:
         For a class that is not registered, arguments that its `__init__` does not take, or
         layers inside layers that are nested too deeply.
     """
-    if not isinstance(entry, dict) or not isinstance(entry.get("class"), str):
+    is_entry = isinstance(entry, dict) and entry.keys() <= {"class", "config"}
+    if not is_entry or not isinstance(entry.get("class"), str):
         rule = "must be {'class': ..., 'config': {...}}"
         raise ValueError(f"[Model] 'layers' {rule}, got {reprlib.repr(entry)}.")
     check_nesting(entry)

@@ -14,7 +14,7 @@ from .. import callbacks as cb
 from .. import checks, random, validation
 from ..data.ranges import union
 from ..data.stream import Stream
-from ..files import model_file, training_state
+from ..files import training_state
 from ..files.model_file import ModelFile
 from . import arguments
 from .data import (
@@ -368,7 +368,7 @@ class Fit:
             model.wrapped_optimizer.lr = lr
         if model.class_names is None:
             model.class_names = names
-        model.input_range = union(model.input_range, model_file.input_range(saved.architecture))
+        model.input_range = union(model.input_range, saved.input_range)
         self._rng.bit_generator.state = progress.order  # to draw the epoch's order again
 
     def _read_ahead(self) -> None:

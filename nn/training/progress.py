@@ -9,7 +9,7 @@ from typing import Any
 from .. import callbacks as cb
 from .. import checks, losses, validation
 from ..callbacks import base as states
-from ..files import training_state
+from ..files import fields, training_state
 from ..metrics import Metric
 from .warnings import CLASSIFICATION
 
@@ -130,16 +130,16 @@ class Progress:
             For the state of a callback that this `fit` does not have.
         """
         for entry in state.get("callbacks", ()):
-            self._assign(str(entry["class"]), entry["state"])
+            self._assign(entry["class"], entry["state"])
         within = state.get("within_epoch")
         if within is None or within["batch_size"] != self.batch_size:
             return
         self.order = within["order"]
-        self.batches, self.samples = int(within["batches"]), int(within["samples"])
-        if not 0 < self.batches <= self.samples:
+        self.batches, self.samples = within["batches"], within["samples"]
+        if self.batches > self.samples:
             raise ValueError(f"it has {self.batches} batches of {self.samples} samples")
-        self.total, self.lr = float(within["total"]), float(within["lr"])
-        self.metric_states = dict(within["metrics"])
+        self.total, self.lr = within["total"], within["lr"]
+        self.metric_states = within["metrics"]
 
     def _assign(self, name: str, state: dict[str, Any]) -> None:
         """Keep a state for the next callback of its class; warn if there is none."""
@@ -176,6 +176,8 @@ class Progress:
 
     def _restore_callback(self, callback: cb.Callback, state: dict[str, Any]) -> None:
         with training_state.refusing_nonsense(self.path, f"the state of {type(callback).__name__}"):
+            if states.is_loading_ours(callback):
+                fields.check_like(state, callback.state_dict(), "state")
             states.load_state(callback, state)
 
     def _restore_metrics(self, measured: Sequence[Metric]) -> None:
@@ -183,6 +185,7 @@ class Progress:
             if metric.name in self.metric_states:
                 what = f"the state of the metric {metric.name}"
                 with training_state.refusing_nonsense(self.path, what):
+                    fields.check_like(self.metric_states[metric.name], vars(metric), "state")
                     metric.load_state_dict(self.metric_states[metric.name])
                     if metric.samples:
                         metric.result()  # fails on a state that makes no sense

@@ -65,7 +65,7 @@ def doubts(
         if isinstance(loss, CLASSIFICATION):
             found.append(doubt_about_classes(data.y, validation.classes_of(output_shape)))
         elif isinstance(loss, REGRESSION):
-            found.append(doubt_about_range(kind, data.y))
+            found.append(doubt_about_range(kind, data.y) or doubt_about_targets(data.x, data.y))
         found.append(doubt_about_scale(data.x, first))
         found.append(doubt_about_bits(data.x, data.input_range))
     return [doubt for doubt in found if doubt is not None]
@@ -241,6 +241,25 @@ images of bytes: use x / 255, or pass uint8, which nn scales.
     return (
         f"[Model] 'x' should be scaled, got whole numbers from {low:g} to {high:g} of dtype "
         f"{x.dtype}, like images of bytes: use x / 255, or pass uint8, which nn scales."
+    )
+
+
+def doubt_about_targets(x: Any, y: np.ndarray) -> str | None:
+    """Return a warning about targets from 0 to 255 of images of bytes, which are scaled, or None.
+
+    Examples
+    --------
+    >>> images = np.full((1, 1, 4, 4), 200, np.uint8)
+    >>> print(doubt_about_targets(images, images.astype("float32")))
+    [Model] 'y' should be scaled as images of bytes in 'x' are, got whole numbers up to 200 as \
+targets, which are not divided by 255: pass y / np.float32(255).
+    """
+    if not validation.is_byte_image(x) or doubt_about_scale(y, "") is None:
+        return None
+    return (
+        f"[Model] 'y' should be scaled as images of bytes in 'x' are, got whole numbers up to "
+        f"{y[:_ROWS_OF_SCALE].max():g} as targets, which are not divided by 255: pass "
+        "y / np.float32(255)."
     )
 
 

@@ -88,13 +88,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if fault == "encoded":  # as servers do that take a gzip file for a compressed page
             self.send_header("Content-Encoding", "gzip")
         rest = content[start:]
-        if fault != "endless":
+        if fault == "announced":
+            self.send_header("Content-Length", str(1 << 40))
+        elif fault != "endless":
             self.send_header("Content-Length", str(len(rest)))
+        if fault == "slow headers":
+            self.flush_headers()
+            self.drip(b"X-Drop: " + bytes(range(65, 91)) * 100)
         self.end_headers()
         if fault in ("wrong", "wrong and drop"):
             rest = bytes(len(rest))
         if fault in ("drop", "wrong and drop", "hang"):
             rest = rest[: len(rest) // 2]
+        if fault == "drop by drop":
+            self.drip(rest)
+            return
         self.wfile.write(rest)
         self.server.sent += len(rest)
         if fault == "endless":
@@ -104,6 +112,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     self.server.sent += len(rest)
         if fault == "hang":
             self.server.closing.wait(20)  # seconds
+
+    def drip(self, content):
+        """Send a byte every 0.1 seconds."""
+        with contextlib.suppress(OSError):
+            for byte in content:
+                if self.server.closing.wait(0.1):
+                    return
+                self.wfile.write(bytes([byte]))
+                self.wfile.flush()
 
     def log_message(self, *_):
         pass
@@ -259,6 +276,27 @@ def test_a_body_without_end_is_given_up(serve, tmp_path, monkeypatch):
         fetch(tmp_path, [server.url], {SMALL: FILES[SMALL]}, retries=0)
     assert not list(tmp_path.iterdir())
     fetch(tmp_path, [server.url], {SMALL: FILES[SMALL]})  # the second time it ends
+
+
+@pytest.mark.parametrize("fault", ["drop by drop", "slow headers"])
+def test_a_mirror_that_sends_drop_by_drop_is_given_up(serve, tmp_path, fault):
+    server, start = serve({SMALL: [fault] * 9}), time.monotonic()
+    with pytest.raises(OSError, match=r"it sent only [\d,]{1,3} bytes in 2\.?\d* s"):
+        fetch(tmp_path, [server.url], {SMALL: FILES[SMALL]}, timeout=1, retries=0)
+    assert time.monotonic() - start < 10
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_next_mirror_serves_what_one_sends_drop_by_drop(serve, tmp_path):
+    slow, quick = serve({SMALL: ["drop by drop"] * 9}), serve()
+    fetch(tmp_path, [slow.url, quick.url], {SMALL: FILES[SMALL]}, timeout=0.5)
+    assert quick.requests == [SMALL]
+
+
+def test_a_file_that_is_announced_as_a_terabyte_is_refused(serve, tmp_path):
+    server = serve({SMALL: ["announced"]})
+    with pytest.raises(OSError, match=r"it announces 1,099,511,627,776 bytes, more than"):
+        fetch(tmp_path, [server.url], {SMALL: FILES[SMALL]}, retries=0)
 
 
 def test_files_in_place_need_no_network(serve, tmp_path, dead_url):

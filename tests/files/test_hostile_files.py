@@ -19,6 +19,7 @@ from conftest import ROOT
 import nn
 from nn import layers
 from nn.data import read_idx, write_idx
+from nn.files import model_file
 from nn.files.model_file import FileFormatError
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -209,6 +210,51 @@ def test_packed_arrays(path, options, reason):
     with h5py.File(path, "a") as file:
         file.create_dataset("0_Dense_W", data=np.ones(SHAPE, "f4"), **options)
     refused(path, f"'0_Dense_W' {reason}")
+
+
+def with_hole(path, size):
+    """Let a file end in a hole, which reads as zeros; skip where there are no such files."""
+    with path.open("ab") as file:
+        file.truncate(file.tell() + size)
+    if not hasattr(os, "SEEK_DATA") or path.stat().st_blocks * 512 > size / 2:
+        pytest.skip("the file system has no sparse files")
+
+
+def test_a_sparse_file(path):
+    """A contiguous array of 4 GB, of which nothing is on the disk."""
+    made = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    made.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    made.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    with h5py.File(path, "a") as file:
+        space = h5py.h5s.create_simple((10**9,))
+        h5py.h5d.create(file.id, b"x", h5py.h5t.IEEE_F32LE, space, made)
+    if path.stat().st_blocks * 512 > 10**6:
+        pytest.skip("the file system has no sparse files")
+    refused(path, r"of its 4,000,\d{3},\d{3} bytes only [\d,]{1,6} are on the disk", memory=1e6)
+    with pytest.raises(FileFormatError, match="the rest are holes"):
+        model().load_weights(path)
+    made = model()
+    made.compile("mse")
+    with pytest.raises(FileFormatError, match="the rest are holes"):
+        made.fit(np.ones((1, 2)), np.ones((1, 3)), resume=path)
+
+
+def test_sparse_data(tmp_path):
+    write_idx(tmp_path / "x.idx", np.zeros((2, 30_000_000), np.uint8))
+    header = (tmp_path / "x.idx").read_bytes()[:12]
+    (tmp_path / "x.idx").write_bytes(header)
+    with_hole(tmp_path / "x.idx", 60_000_000)
+    with pytest.raises(FileFormatError, match="on the disk, the rest are holes"):
+        read_idx(tmp_path / "x.idx")
+    np.savez(tmp_path / "x.npz", x=np.zeros(3))
+    with_hole(tmp_path / "x.npz", 60_000_000)
+    with pytest.raises(FileFormatError, match="on the disk, the rest are holes"):
+        nn.data.load_npz(tmp_path / "x.npz")
+
+
+def test_a_file_of_zeros_that_is_whole_is_read(tmp_path):
+    np.savez(tmp_path / "x.npz", x=np.zeros((10**6, 3)))
+    assert nn.data.load_npz(tmp_path / "x.npz").x.shape == (10**6, 3)
 
 
 def test_a_compression_bomb(path):
@@ -685,3 +731,131 @@ def test_no_other_encoding_is_looked_for(encoding, tmp_path):
     (tmp_path / "weights.json").write_text(json.dumps(listed), encoding=encoding)
     with pytest.raises(FileFormatError, match=r"weights\.json' holds broken JSON"):
         nn.Model.load(tmp_path / "weights.hdf5")
+
+
+# ---------------------------------------------------------- every field, replaced in every way
+
+WRONG = (None, 1, -1, 2.5, 1e400, np.nan, "x", "", [], {}, True, [1], [[]], {"a": 1}, 10**30)
+MISSING, EXTRA = object(), object()
+
+
+def fields_below(value, path=()):
+    """Yield the path of a value read from JSON, and of all that is in it."""
+    yield path
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from fields_below(inner, (*path, key))
+
+
+def replaced(value, path, new):
+    """Return a copy with another value at a path, without it, or with one more of its kind."""
+    *outer, last = path
+    value = json.loads(json.dumps(value))
+    holder = value
+    for key in outer:
+        holder = holder[key]
+    if new is MISSING:
+        del holder[last]
+    elif new is EXTRA and isinstance(holder, dict):
+        holder["another"] = 1
+    elif new is EXTRA:
+        holder.append(holder[last])
+    else:
+        holder[last] = new
+    return value
+
+
+def trained_within_an_epoch(path):
+    """Return what a file holds that is saved in the second epoch of a training."""
+
+    class Saves(nn.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs):
+            if self.model.epoch == 1 and batch == 1:
+                self.model.save(path)
+
+    fit(watched(), callbacks=[*watchers(), Saves()])
+    return model_file.read(path)
+
+
+def watched():
+    made = nn.Model([nn.Dense(3, input_shape=(2,)), nn.BatchNorm()], seed=0, name="watched")
+    made.compile("cce", "adam", metrics=["acc", "f1"], ema_decay=0.9, clip_norm=1.0)
+    return made
+
+
+def watchers():
+    return [nn.callbacks.EarlyStopping("loss"), nn.callbacks.ReduceLROnPlateau("loss")]
+
+
+def fit(made, **more):
+    x = np.random.default_rng(0).random((8, 2), np.float32)
+    data = nn.data.Dataset(x, np.arange(8) % 3, class_names=("a", "b", "c"))
+    return made.fit(data, **{"epochs": 2, "batch_size": 4, "verbose": 0, "num_threads": 0, **more})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["architecture", "training"])
+def test_every_field_is_checked_when_a_file_is_read(part, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda handle: None)  # which takes most of the time
+    content = trained_within_an_epoch(tmp_path / "valid.npz")
+    path, valid, refusals = tmp_path / "changed.npz", getattr(content, part), 0
+    places = [p for p in fields_below(valid) if p and "generators" not in p[:1] + p[:-2]]
+    for place in places:
+        for new in (*WRONG, MISSING, EXTRA):
+            setattr(content, part, replaced(valid, place, new))
+            model_file.write(path, content)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of a loss or an optimizer of the user's
+                try:
+                    loaded = nn.Model.load(path)
+                except ValueError as error:
+                    assert str(error).startswith("["), (place, new, error)
+                    refusals += 1
+                else:
+                    loaded.summary()
+                    if loaded.built:
+                        assert loaded.predict(np.ones((1, 2), "f4")).shape == (1, 3)
+                        loaded.save(tmp_path / "again.npz")
+    assert refusals > {"architecture": 300, "training": 700}[part]
+
+
+KINDS = {  # what no number may be, what no count may be, what no flag may be
+    "number": (None, "x", [], {}, True),
+    "count": (None, "x", [], {}, True, -1, 2.5, 1e400, np.nan, 10**30),
+    "flag": (None, "x", [], {}, 1, 0.0),
+}
+NUMBERS_OF = {
+    ("epoch",): "count",
+    ("split_seed",): "count",
+    ("schedule",): "flag",
+    ("history", "loss", 0): "number",
+    ("accumulation", "batches"): "count",
+    ("generators", 0, "uinteger"): "count",
+    ("within_epoch", "samples"): "count",
+    ("within_epoch", "total"): "number",
+    ("within_epoch", "order", "has_uint32"): "count",
+    ("within_epoch", "metrics", "acc", "right"): "count",
+    ("within_epoch", "metrics", "acc", "elementwise"): "flag",
+    ("within_epoch", "metrics", "f1", "binary"): "flag",
+    ("callbacks", 0, "state", "best"): "number",
+    ("callbacks", 0, "state", "wait"): "count",
+    ("callbacks", 1, "state", "cooldown"): "count",
+}
+
+
+@pytest.mark.parametrize("place", NUMBERS_OF, ids=lambda place: ".".join(map(str, place)))
+def test_a_state_of_another_kind_changes_nothing_in_the_model(place, tmp_path):
+    content = trained_within_an_epoch(tmp_path / "valid.npz")
+    valid, path = content.training, tmp_path / "changed.npz"
+    for new in KINDS[NUMBERS_OF[place]]:
+        content.training = replaced(valid, place, new)
+        model_file.write(path, content)
+        other = watched()
+        before = {name: array.copy() for name, array in other.get_arrays().items()}
+        with pytest.raises(FileFormatError, match=rf"{place[-1]}\b"):
+            fit(other, callbacks=watchers(), resume=path)
+        after = other.get_arrays()
+        assert all(np.array_equal(before[name], after[name]) for name in before)
+        assert other.epoch == 0
+        assert other.class_names is None
+        assert other.optimizer.iterations == 0

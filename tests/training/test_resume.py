@@ -498,8 +498,10 @@ DAMAGES = {
     "metric auc: ValueError: [AUC] 'state' must hold": lambda c: c.optimizer_arrays.update(
         {"metric/0/labels": np.array([0, 1, 0])}
     ),
-    "it has 2 batches of 0 samples": lambda c: c.training["within_epoch"].update(samples=0),
-    "it has -2 batches": lambda c: c.training["within_epoch"].update(batches=-2),
+    "it has 2 batches of 1 samples": lambda c: c.training["within_epoch"].update(samples=1),
+    "'training.within_epoch.batches' must be": lambda c: c.training["within_epoch"].update(
+        batches=-2
+    ),
 }
 
 

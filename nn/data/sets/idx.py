@@ -31,6 +31,7 @@ import numpy as np
 from ... import checks
 from ...checks import FileFormatError
 from ...files.atomic import write_atomic
+from ...files.sparse import size_of
 from ..dataset import Dataset
 
 _DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -38,6 +39,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _MAX_AXES = 32  # more than any data has, and what every NumPy can hold
 _CHUNK = 1 << 20  # bytes
 _SIDE = 28  # pixels of an image
+_MOST = 1 << 30  # bytes of a file of a set; the largest, of EMNIST, have half as many
 
 
 def read_idx(path: str | os.PathLike, max_bytes: int = 1 << 33) -> np.ndarray:
@@ -74,6 +76,10 @@ def read_idx(path: str | os.PathLike, max_bytes: int = 1 << 33) -> np.ndarray:
     """
     path, max_bytes = Path(path), checks.positive_int("read_idx", "max_bytes", max_bytes)
     with path.open("rb") as raw:
+        try:
+            size_of(raw)
+        except ValueError as error:
+            raise _format_error(path, str(error)) from error
         compressed = raw.read(2) == _GZIP_MAGIC
         raw.seek(0)
         if not compressed:
@@ -242,7 +248,7 @@ def load_idx_files(
 
 
 def _read_images(owner: str, path: Path) -> np.ndarray:
-    images = read_idx(path)
+    images = read_idx(path, _MOST)
     if images.dtype != np.uint8 or images.shape[1:] != (_SIDE, _SIDE):
         raise FileFormatError(
             f"[{owner}] '{path}' must hold images, bytes of the shape (n, {_SIDE}, {_SIDE}), "
@@ -253,7 +259,7 @@ def _read_images(owner: str, path: Path) -> np.ndarray:
 
 def _read_labels(owner: str, path: Path, first: int, classes: int) -> np.ndarray:
     """Return the labels (n,) in a file as int64, counted from 0."""
-    labels = read_idx(path)
+    labels = read_idx(path, _MOST)
     if labels.dtype != np.uint8 or labels.ndim != 1:
         raise FileFormatError(
             f"[{owner}] '{path}' must hold labels, bytes of the shape (n,), "

@@ -9,6 +9,7 @@ import numpy as np
 
 from ... import checks
 from ...files import npz
+from ...files.sparse import size_of
 from ..dataset import Dataset
 
 _NPZ_PAIR = ("x_train", "y_train", "x_test", "y_test")
@@ -72,6 +73,7 @@ def load_npz(
 
 def _read_npz(stream: BinaryIO, max_bytes: int) -> dict[str, np.ndarray]:
     """Return the arrays of known names in an NPZ file, or raise any exception if it is bad."""
+    size_of(stream)
     with zipfile.ZipFile(stream) as file:
         members = npz.members(file)
         names = [name for name in ("x", "y", *_NPZ_PAIR) if name in members]
