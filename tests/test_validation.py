@@ -103,6 +103,21 @@ def test_images_that_nobody_scaled(dtype, rng):
     assert doubt_about_scale(x[:, :, 0], "Dense") is None  # 4 features: no image
 
 
+def test_targets_of_an_autoencoder_that_nobody_scaled(rng):
+    x = rng.integers(0, 256, (120, 1, 4, 4), dtype=np.uint8)
+
+    def fit(y, **more):
+        model = compiled([nn.Conv2D(1, 3, **more)], "mse", lr=1e-6)
+        model.fit(x, y, verbose=0)
+
+    (message,) = said(lambda: fit(x.astype("float32")))
+    assert "'y' should be scaled" in message
+    assert "y / np.float32(255)" in message
+    assert said(lambda: fit(x / np.float32(255))) == []
+    (message,) = said(lambda: fit(x.astype("float32"), activation="sigmoid"))
+    assert "'y' should lie within the outputs" in message
+
+
 def test_images_with_their_channels_last(rng):
     x = rng.random((120, 8, 8, 1))
 

@@ -1,5 +1,6 @@
 """Augmentation: what each one does to images, how often, and that a seed repeats it."""
 
+import copy
 import math
 import pickle
 
@@ -174,28 +175,28 @@ def test_refuses_what_is_no_batch_of_images(change, x, rng, message):
         (lambda: RandomCrop(0), r"\[RandomCrop\] 'size' must be positive, got 0"),
         (lambda: RandomCrop(8, -1), r"\[RandomCrop\] 'padding' must be at least 0, got -1"),
         (lambda: RandomCrop(8, 1, "wrap"), r"\[RandomCrop\] 'padding_mode' must be one of"),
-        (lambda: RandomCrop(8, fill=2), r"\[RandomCrop\] 'fill' must be a number in"),
+        (lambda: RandomCrop(8, fill="2"), r"\[RandomCrop\] 'fill' must be a number, got '2'"),
         (lambda: RandomRotation(-5), r"\[RandomRotation\] 'degrees' must be a number of at least"),
         (lambda: RandomRotation((5, -5)), r"'degrees' must be .* pair \(low, high\) .*low <= high"),
         (lambda: RandomRotation((0, 1, 2)), r"'degrees' must be .* pair"),
         (lambda: RandomRotation((0, np.inf)), r"'degrees' must be .* pair"),
         (lambda: RandomRotation("10"), r"'degrees' must be .* pair"),
-        (lambda: RandomRotation(3, fill=-1), r"\[RandomRotation\] 'fill' must be a number in"),
+        (lambda: RandomRotation(3, fill=None), r"\[RandomRotation\] 'fill' must be a number"),
         (lambda: RandomAffine(translate=1), r"\[RandomAffine\] 'translate' must be .* \[0, 1\)"),
         (lambda: RandomAffine(scale=1), r"\[RandomAffine\] 'scale' must be above 0, got 1"),
         (lambda: RandomAffine(scale=(0, 1)), r"\[RandomAffine\] 'scale' must be above 0"),
         (lambda: RandomAffine(shear=90), r"\[RandomAffine\] 'shear' must be between -90"),
-        (lambda: RandomAffine(fill=3), r"\[RandomAffine\] 'fill' must be"),
+        (lambda: RandomAffine(fill=np.nan), r"\[RandomAffine\] 'fill' must be"),
         (lambda: ElasticDistortion(-1), r"\[ElasticDistortion\] 'alpha' must be a number of at"),
         (lambda: ElasticDistortion(1, 0), r"\[ElasticDistortion\] 'sigma' must be a positive"),
-        (lambda: ElasticDistortion(fill=3), r"\[ElasticDistortion\] 'fill' must be"),
+        (lambda: ElasticDistortion(fill=np.nan), r"\[ElasticDistortion\] 'fill' must be"),
         (lambda: RandomBrightness(-0.1), r"\[RandomBrightness\] 'factor' must be a number of at"),
         (lambda: RandomContrast(0.1, value_range=255), r"'value_range' must be a pair .*got 255"),
         (lambda: RandomContrast(0.1, value_range=(1, 1)), r"'value_range' must be .*got \(1, 1\)"),
         (lambda: RandomContrast((-1, 1)), r"\[RandomContrast\] 'factor' must not go below 0"),
         (lambda: RandomSaturation(np.nan), r"\[RandomSaturation\] 'factor' must be a number"),
         (lambda: Cutout(2.5), r"\[Cutout\] 'size' must be an integer or a pair"),
-        (lambda: Cutout(2, fill=3), r"\[Cutout\] 'fill' must be"),
+        (lambda: Cutout(2, fill=np.nan), r"\[Cutout\] 'fill' must be"),
         (lambda: Mixup(0), r"\[Mixup\] 'alpha' must be a positive number, got 0"),
         (lambda: Mixup(num_classes=0), r"\[Mixup\] 'num_classes' must be a positive integer"),
         (lambda: Compose(RandomFlip()), r"\[Compose\] 'transforms' must be a list"),
@@ -206,6 +207,22 @@ def test_refuses_what_is_no_batch_of_images(change, x, rng, message):
 def test_refuses_wrong_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+FILLED = [RandomCrop(8, 1), RandomRotation(5), RandomAffine(5), ElasticDistortion(), Cutout(3)]
+
+
+@pytest.mark.parametrize("change", FILLED, ids=lambda change: type(change).__name__)
+def test_fill_is_of_the_range_of_the_images(change):
+    change, name = copy.copy(change), type(change).__name__
+    x = new_rng().random((2, 1, 8, 8))
+    for fill, images in ((255, 254 * x), (-1, 2 * x - 1), (1, x), (0.5, x), (0, 3 + x)):
+        change.fill = fill
+        assert change(images, new_rng()).shape == x.shape
+    for fill, images in ((2, x), (255, x), (-1, x), (255, 2 * x - 1), (-600, 255 * x)):
+        change.fill = fill
+        with pytest.raises(ValueError, match=rf"\[{name}\] 'fill' must be in the range of"):
+            change(images, new_rng())
 
 
 def test_a_subclass_defines_change():

@@ -65,6 +65,8 @@ class Augmentation:
             hint = ": give a single image as x[np.newaxis]." if x.ndim == 3 else "."
             raise ValueError(f"[{owner}] expects images (N, C, H, W), got shape {x.shape}{hint}")
         check_rng(owner, rng)
+        if getattr(self, "fill", 0.0):  # that of a subclass
+            _check_fill(owner, self.fill, x)  # type: ignore[attr-defined]
         return self.change(x, rng)
 
     def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -210,6 +212,22 @@ def check_rng(owner: str, rng: Any) -> None:
     """Raise unless `rng` is a generator."""
     if not isinstance(rng, np.random.Generator):
         raise checks.error(owner, "rng", "must be a numpy.random.Generator", rng)
+
+
+def as_fill(owner: str, value: Any) -> float:
+    """Return the value of pixels that come from nowhere; the first batch shows whether it fits."""
+    if not checks.is_number(value) or not np.isfinite(value):
+        raise checks.error(owner, "fill", "must be a number", value)
+    return float(value)
+
+
+def _check_fill(owner: str, fill: float, x: np.ndarray) -> None:
+    """Raise if a value is far from those of images: outside [0, 1] if they are in [0, 1]."""
+    low, high = float(x.min(initial=0)), float(x.max(initial=1))
+    slack = 0.0 if (low, high) == (0, 1) else high - low
+    if not low - slack <= fill <= high + slack:
+        rule = f"must be in the range of the images, {low:g} to {high:g}"
+        raise checks.error(owner, "fill", rule, fill)
 
 
 def as_range(

@@ -16,7 +16,7 @@ import numpy as np
 
 from ... import checks
 from ...kernels import memory
-from .base import Augmentation, as_range, copied
+from .base import Augmentation, as_fill, as_range, copied
 
 _MODES = {"horizontal": (3,), "vertical": (2,), "horizontal_and_vertical": (3, 2)}
 _PADDING_MODES = ("constant", "edge", "reflect", "symmetric")
@@ -71,7 +71,7 @@ class RandomCrop(Augmentation):
         'constant' pads with `fill`, 'edge' repeats the outermost pixels, 'reflect' mirrors the
         image without them and 'symmetric' with them.
     fill
-        Value of the padding, in [0, 1].
+        Value of the padding, in the range of the images.
 
     Raises
     ------
@@ -93,7 +93,7 @@ class RandomCrop(Augmentation):
         if padding_mode not in _PADDING_MODES:
             raise checks.unknown("RandomCrop", "padding_mode", padding_mode, _PADDING_MODES)
         self.padding_mode = padding_mode
-        self.fill = checks.fraction("RandomCrop", "fill", fill, include_one=True)
+        self.fill = as_fill("RandomCrop", fill)
 
     def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return the crops, (N, C, *size)."""
@@ -176,7 +176,7 @@ class RandomAffine(Augmentation):
         Angle by which upright lines lean, positive ones to the left at the top: a number or a
         pair, within -90 to 90 degrees.
     fill
-        Value of what comes from outside the image, in [0, 1].
+        Value of what comes from outside the image, in the range of the images.
 
     Examples
     --------
@@ -202,7 +202,7 @@ class RandomAffine(Augmentation):
         self.shear = as_range(owner, "shear", shear, centre=0)
         if not -90 < self.shear[0] <= self.shear[1] < 90:
             raise checks.error(owner, "shear", "must be between -90 and 90 degrees", shear)
-        self.fill = checks.fraction(owner, "fill", fill, include_one=True)
+        self.fill = as_fill(owner, fill)
 
     def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return the moved images."""
@@ -223,7 +223,7 @@ class RandomRotation(Augmentation):
     degrees
         A number for -degrees to degrees, or a pair (low, high).
     fill
-        Value of what comes from outside the image, in [0, 1].
+        Value of what comes from outside the image, in the range of the images.
 
     Examples
     --------
@@ -235,7 +235,7 @@ class RandomRotation(Augmentation):
 
     def __init__(self, degrees: Any, fill: float = 0.0) -> None:
         self.degrees = as_range("RandomRotation", "degrees", degrees, centre=0)
-        self.fill = checks.fraction("RandomRotation", "fill", fill, include_one=True)
+        self.fill = as_fill("RandomRotation", fill)
 
     def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return the rotated images."""
@@ -257,7 +257,7 @@ class ElasticDistortion(Augmentation):
     sigma
         Standard deviation of the Gaussian, in pixels: small for crumpled, large for wavy.
     fill
-        Value of what comes from outside the image, in [0, 1].
+        Value of what comes from outside the image, in the range of the images.
 
     References
     ----------
@@ -274,7 +274,7 @@ class ElasticDistortion(Augmentation):
     def __init__(self, alpha: float = 34.0, sigma: float = 4.0, fill: float = 0.0) -> None:
         self.alpha = checks.non_negative("ElasticDistortion", "alpha", alpha)
         self.sigma = checks.positive("ElasticDistortion", "sigma", sigma)
-        self.fill = checks.fraction("ElasticDistortion", "fill", fill, include_one=True)
+        self.fill = as_fill("ElasticDistortion", fill)
 
     def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return the distorted images."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from ... import checks
 from ...kernels import memory
-from .base import Augmentation, as_range, check_floats, check_rng, copied, draw
+from .base import Augmentation, as_fill, as_range, check_floats, check_rng, copied, draw
 
 _LUMA = (0.299, 0.587, 0.114)  # perceived brightness of red, green and blue (ITU-R BT.601)
 
@@ -139,7 +139,7 @@ class Cutout(Augmentation):
     size
         Height and width of the hole, a number or a pair, in pixels; 16 for CIFAR-10.
     fill
-        Value in the hole, in [0, 1].
+        Value in the hole, in the range of the images.
 
     Raises
     ------
@@ -161,7 +161,7 @@ class Cutout(Augmentation):
 
     def __init__(self, size: Any, fill: float = 0.0) -> None:
         self.size = checks.pair("Cutout", "size", size)
-        self.fill = checks.fraction("Cutout", "fill", fill, include_one=True)
+        self.fill = as_fill("Cutout", fill)
 
     def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return the images with holes."""
