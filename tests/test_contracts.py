@@ -223,6 +223,35 @@ def test_layer_does_not_change_what_it_is_given(name):
     np.testing.assert_array_equal(grad, grad_before)
 
 
+def state_of(layer):
+    """All attributes of a layer and of those inside it."""
+    inner = [getattr(layer, name, None) for name in ("layer", "activation")]
+    parts = [part for _, part in layers.plan.named_layers([layer])]
+    parts += [part for part in inner if isinstance(part, nn.Layer)]
+    return [
+        {k: dict(v) if isinstance(v, dict) else v for k, v in vars(part).items()} for part in parts
+    ]
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_inference_changes_nothing_of_a_layer_that_is_in_training(name):
+    layer, x = make_layer(name)
+    twin, _ = make_layer(name)
+    y = layer.forward(x, training=True)
+    twin.forward(x, training=True)
+    before = state_of(layer)
+    layer.forward(x[:1], training=None)
+    for kept, found in zip(before, state_of(layer), strict=True):
+        assert kept.keys() == found.keys()
+        for key, value in kept.items():
+            if isinstance(value, dict):
+                assert all(value[k] is found[key][k] for k in value.keys() | found[key].keys())
+            else:
+                assert value is found[key] or value == found[key], key
+    grad = np.random.default_rng(0).normal(size=y.shape)
+    np.testing.assert_array_equal(layer.backward(grad), twin.backward(grad))
+
+
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("training", [True, False])
 def test_layer_passes_the_gradient_check(name, training):

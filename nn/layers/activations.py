@@ -26,9 +26,6 @@ class ElementwiseLayer(Layer):
         self._check_shape(input_shape)
         self._built(input_shape, input_shape)
 
-    def _output_of(self, shape: Shape) -> Shape:
-        return shape
-
 
 class FormulaLayer(ElementwiseLayer):
     """y = f(x) for each number x: a subclass names the formula, and the values it takes."""
@@ -42,7 +39,7 @@ class FormulaLayer(ElementwiseLayer):
         """Return f(x)."""
         x = self._check_input(x)
         y, kept = kernels.activate(x, self.formula, self.constants, training is not None)
-        self._keep(training, kept)
+        self._keep(training, y, kept)
         return y
 
     def backward(self, grad: Array) -> Array:
@@ -156,15 +153,12 @@ class PReLU(Layer):
     def _fixed_sizes(self, shape: Shape) -> Shape:
         return shape[1:2]
 
-    def _output_of(self, shape: Shape) -> Shape:
-        return shape
-
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return x (N, C, ...), its negative values times the slope of their channel."""
         x = self._check_input(x)
         rows = kernels.to_rows(x)  # (N, C, ...) -> (M, C)
         y = kernels.prelu(rows, self.params["slope"])
-        self._keep(training, rows, x.shape)
+        self._keep(training, x, rows, x.shape)
         return kernels.from_rows(y, x.shape)  # (M, C) -> (N, C, ...)
 
     def backward(self, grad: Array) -> Array:
@@ -304,7 +298,7 @@ class Sigmoid(ElementwiseLayer):
         """Return the probabilities for the logits x."""
         x = self._check_input(x)
         y, _ = kernels.activate(x, formulas.SIGMOID)
-        self._keep(training, y, x)
+        self._keep(training, y, y, x)
         return y
 
     def backward(self, grad: Array) -> Array:
@@ -348,7 +342,7 @@ class Softmax(ElementwiseLayer):
         """Return the probabilities for the logits x (N, classes, ...)."""
         x = self._check_input(x)
         y = kernels.from_rows(kernels.softmax(kernels.to_rows(x)), x.shape)
-        self._keep(training, y, x)
+        self._keep(training, y, y, x)
         return y
 
     def backward(self, grad: Array) -> Array:

@@ -117,9 +117,7 @@ class Layer:
         self.output_shape: Shape | None = None
         self._kept: tuple | None = None  # what `backward` needs of the last forward pass
         self._grad_shape: Shape = ()  # of the gradient that goes with it
-        self._input_shape: Shape = ()  # of the last batch
-        self._sample_shape: Shape | None = None  # of a sample that was checked, and of its output
-        self._output_sample: Shape = ()
+        self._sample_shape: Shape | None = None  # of a sample that was checked
         self._dtype: Any = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -274,7 +272,6 @@ class Layer:
         """Return x, which is checked if its shape or dtype is not that of the last batch."""
         if getattr(x, "shape", _NO_ARRAY)[1:] != self._sample_shape or x.dtype is not self._dtype:
             self._accept(x)
-        self._input_shape = x.shape
         return x
 
     def _accept(self, x: Array) -> None:
@@ -298,7 +295,6 @@ class Layer:
                 f"got {tuple(shape)}."
             )
         self._sample_shape, self._dtype = shape[1:], x.dtype
-        self._output_sample = self._output_of(shape)[1:]
 
     def _check_shape(self, shape: Shape) -> None:
         """Raise an error if an input of this shape has the wrong number of axes."""
@@ -313,21 +309,16 @@ class Layer:
         """Return the part of an input's shape that may not change once the layer is built."""
         return ()
 
-    def _output_of(self, shape: Shape) -> Shape:
-        """Return the output's shape for an input of this shape, the number of samples included."""
-        return (shape[0], *(self.output_shape or ())[1:])
-
     def _built(self, input_shape: Shape, output_shape: Shape) -> None:
         """Note the end of `build`."""
         self.built_shape, self.output_shape, self.built = input_shape, output_shape, True
         self._sample_shape = None
         Layer._structure = object()
 
-    def _keep(self, training: bool | None, *values: Any) -> None:
-        """Keep `values` for `backward`, unless this forward pass is for inference only."""
+    def _keep(self, training: bool | None, y: Array, *values: Any) -> None:
+        """Keep `values`, and the shape of the output y, for `backward`; nothing for inference."""
         if training is not None:
-            self._kept = values
-            self._grad_shape = (*self._input_shape[:1], *self._output_sample)
+            self._kept, self._grad_shape = values, y.shape
 
     def forget(self) -> None:
         """Drop what the last forward pass kept for `backward`."""

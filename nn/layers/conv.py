@@ -73,7 +73,7 @@ class ConvLayer(WeightedLayer):
         """Return the convolution of x (N, C, H, W), as (N, F, OH, OW)."""
         x = self._check_input(x)
         y = kernels.conv2d(x, self.params["W"], self.params.get("b"), *self._geometry)
-        self._keep(training, x)
+        self._keep(training, y, x)
         return y if self.activation is None else self._activate(self.activation, y, training)
 
     def linear(self, x: Array, w: Array, b: Array | None) -> Array:
@@ -384,7 +384,7 @@ class Conv2DTranspose(ConvLayer):
         """Return the transposed convolution of x (N, C, H, W), as (N, F, OH, OW)."""
         x = self._check_input(x)
         y = self.linear(x, self.params["W"], self.params.get("b"))
-        self._keep(training, x)
+        self._keep(training, y, x)
         return y if self.activation is None else self._activate(self.activation, y, training)
 
     def linear(self, x: Array, w: Array, b: Array | None) -> Array:

@@ -86,7 +86,7 @@ class Dense(WeightedLayer):
         y = kernels.matmul(x, self.params["W"])
         if self.use_bias:
             y += self.params["b"]
-        self._keep(training, x)
+        self._keep(training, y, x)
         return y if self.activation is None else self._activate(self.activation, y, training)
 
     def linear(self, x: Array, w: Array, b: Array | None) -> Array:

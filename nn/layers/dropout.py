@@ -40,10 +40,10 @@ class Dropout(ElementwiseLayer):
         """Return x with a share dropped in training, x itself otherwise."""
         x = self._check_input(x)
         if not training or self.rate == 0:
-            self._keep(training, None)
+            self._keep(training, x, None)
             return x
         kept = self._mask(x)
-        self._keep(training, kept)
+        self._keep(training, x, kept)
         return kernels.dropout(x, kept, self.rate)
 
     def _mask(self, x: Array) -> Array:
@@ -125,7 +125,7 @@ class GaussianNoise(ElementwiseLayer):
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return x with noise in training, x itself otherwise."""
         x = self._check_input(x)
-        self._keep(training)
+        self._keep(training, x)
         if not training or self.stddev == 0:
             return x
         return x + self.stddev * kernels.normal_noise(x, self.rng)

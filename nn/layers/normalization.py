@@ -76,9 +76,6 @@ class BatchNorm(Layer):
     def _fixed_sizes(self, shape: Shape) -> Shape:
         return shape[1:2]
 
-    def _output_of(self, shape: Shape) -> Shape:
-        return shape
-
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return x (N, C, ...) normalised."""
         x = self._check_input(x)
@@ -89,11 +86,11 @@ class BatchNorm(Layer):
                 raise self.too_few(x.shape)
             y, mean, var = kernels.batch_norm(rows, gamma, beta, self.eps)
             self._update_running(mean, var, len(rows))
-            self._keep(training, True, rows, mean, var, x.shape)
+            self._keep(training, x, True, rows, mean, var, x.shape)
         else:
             mean, var = self.buffers["running_mean"], self.buffers["running_var"]
             y = kernels.batch_norm_inference(rows, gamma, beta, mean, var, self.eps)
-            self._keep(training, False, rows, mean, var, x.shape)
+            self._keep(training, x, False, rows, mean, var, x.shape)
         return kernels.from_rows(y, x.shape)
 
     def too_few(self, shape: tuple[int, ...]) -> ValueError:
@@ -177,14 +174,11 @@ class SampleNorm(Layer):
         self._set_param("beta", np.zeros(count))
         self._built(input_shape, input_shape)
 
-    def _output_of(self, shape: Shape) -> Shape:
-        return shape
-
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return x (N, C, ...) normalised, times gamma, plus beta."""
         x = self._check_input(x)
         x_hat, inv_std = kernels.normalize_samples(_pixels(x), self.groups, self.eps)
-        self._keep(training, x_hat, inv_std, x.shape)
+        self._keep(training, x, x_hat, inv_std, x.shape)
         y = x_hat * self._by_pixel(self.params["gamma"], x.shape)
         y += self._by_pixel(self.params["beta"], x.shape)
         return kernels.from_rows(y, x.shape)

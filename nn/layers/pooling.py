@@ -86,7 +86,7 @@ class MaxPool2D(WindowPool):
         """Return the maxima of x (N, C, H, W), as (N, C, OH, OW)."""
         x = self._check_input(x)
         y, index = kernels.max_pool2d(x, *self._geometry, training is not None)
-        self._keep(training, index, x.shape)
+        self._keep(training, y, index, x.shape)
         return y
 
     def backward(self, grad: Array) -> Array:
@@ -110,8 +110,9 @@ class AvgPool2D(WindowPool):
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return the means of x (N, C, H, W), as (N, C, OH, OW)."""
         x = self._check_input(x)
-        self._keep(training, x.shape)
-        return kernels.avg_pool2d(x, *self._geometry)
+        y = kernels.avg_pool2d(x, *self._geometry)
+        self._keep(training, y, x.shape)
+        return y
 
     def backward(self, grad: Array) -> Array:
         """Share each window's gradient among its cells."""
@@ -130,9 +131,6 @@ class GlobalPool(Layer):
         self._check_shape(input_shape)
         self._built(input_shape, (None, input_shape[1]))
 
-    def _output_of(self, shape: Shape) -> Shape:
-        return shape[:2]
-
 
 @register
 class GlobalAvgPool2D(GlobalPool):
@@ -144,8 +142,9 @@ class GlobalAvgPool2D(GlobalPool):
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return the mean of each channel."""
         x = self._check_input(x)
-        self._keep(training, x.shape)
-        return x.mean(axis=(2, 3))
+        y = x.mean(axis=(2, 3))
+        self._keep(training, y, x.shape)
+        return y
 
     def backward(self, grad: Array) -> Array:
         """Share each channel's gradient among its pixels."""
@@ -168,8 +167,9 @@ class GlobalMaxPool2D(GlobalPool):
         n, c, h, w = x.shape
         pixels = kernels.channels_last(x).reshape(n, h * w, c)  # (N, C, H, W) -> (N, H*W, C)
         index = pixels.argmax(axis=1)[:, xp.newaxis]  # (N, 1, C)
-        self._keep(training, index, x.shape)
-        return xp.take_along_axis(pixels, index, axis=1)[:, 0]  # (N, C)
+        y = xp.take_along_axis(pixels, index, axis=1)[:, 0]  # (N, C)
+        self._keep(training, y, index, x.shape)
+        return y
 
     def backward(self, grad: Array) -> Array:
         """Pass each channel's gradient to the position of its maximum."""

@@ -62,7 +62,7 @@ class Rescale(ElementwiseLayer):
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return x * scale + offset."""
         x = self._check_input(x)
-        self._keep(training, None)
+        self._keep(training, x)
         return x * self.scale + self.offset
 
     def backward(self, grad: Array) -> Array:
@@ -196,7 +196,7 @@ class Standardize(ElementwiseLayer):
                 "[Standardize] has no mean and std yet: call adapt(training data), pass "
                 "'mean' and 'std', or fit() a model that begins with it."
             )
-        self._keep(training, None)
+        self._keep(training, x)
         return (x - _to_axis_1(self.buffers["mean"], x)) / _to_axis_1(self.buffers["std"], x)
 
     def backward(self, grad: Array) -> Array:

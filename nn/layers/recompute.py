@@ -55,9 +55,9 @@ class Recompute(Sequential):
         x = self._check_input(x)
         if training is None:
             return forward_through(self.layers, x, None)
-        self._keep(training, x, training, self._generator_states())
+        states = self._generator_states()
         y = forward_through(self.layers, x, training)
-        self._grad_shape = y.shape
+        self._keep(training, y, x, training, states)
         self._forget_inside()
         return y
 

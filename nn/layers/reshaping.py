@@ -60,8 +60,9 @@ class Reshape(Layer):
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return x (N, ...) as (N, *target_shape)."""
         x = self._check_input(x)
-        self._keep(training, x.shape)
-        return x.reshape(x.shape[0], *(self.output_shape or ())[1:])
+        y = x.reshape(x.shape[0], *(self.output_shape or ())[1:])
+        self._keep(training, y, x.shape)
+        return y
 
     def backward(self, grad: Array) -> Array:
         """Return the gradient in the input's shape."""

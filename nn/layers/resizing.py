@@ -63,8 +63,9 @@ class ZeroPad2D(Layer):
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return x with zeros around it."""
         x = self._check_input(x)
-        self._keep(training, None)
-        return kernels.zero_pad2d(x, self.padding)
+        y = kernels.zero_pad2d(x, self.padding)
+        self._keep(training, y)
+        return y
 
     def backward(self, grad: Array) -> Array:
         """Return the gradient without the border."""
@@ -136,10 +137,10 @@ class UpSample2D(Layer):
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return the larger images."""
         x = self._check_input(x)
-        self._keep(training, None)
-        if self.interpolation == "nearest":
-            return kernels.repeat_pixels(x, self.size)
-        return kernels.interpolate_pixels(x, self.size)
+        nearest = self.interpolation == "nearest"
+        y = (kernels.repeat_pixels if nearest else kernels.interpolate_pixels)(x, self.size)
+        self._keep(training, y)
+        return y
 
     def backward(self, grad: Array) -> Array:
         """Return the sum of the gradients of each pixel's copies, or of its weighted parts."""

@@ -116,12 +116,16 @@ class WeightNorm(Layer):
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return the layer's output with W = g * v / ||v||."""
         x = self._check_input(x)
-        v, g = self.params["v"], self.params["g"]
-        self.layer.params["W"] = kernels.weight_norm(v, g, self.layer.output_axis)
+        w = kernels.weight_norm(self.params["v"], self.params["g"], self.layer.output_axis)
+        if training is None:  # which must not change the layer: another thread may train it
+            y = self.layer.linear(x, w, self.params.get("b"))
+            return y if self.activation is None else self.activation.forward(y, None)
+        self.layer.params["W"] = w
         if self.layer.use_bias:
             self.layer.params["b"] = self.params["b"]
-        self._keep(training, None)
-        return self.layer.forward(x, training)
+        y = self.layer.forward(x, training)
+        self._keep(training, y)
+        return y
 
     def backward(self, grad: Array) -> Array:
         """Fill the gradients of v, g and b from the layer's own; return the input's."""
