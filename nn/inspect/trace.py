@@ -16,7 +16,7 @@ from .. import cuda, optim, text
 from ..layers import Layer
 from ..layers.observe import observe
 from ..layers.plan import named_layers
-from ..layers.stack import backward_params_through, lowest_trained
+from ..layers.stack import backward_params_through
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 
@@ -105,7 +105,7 @@ def measure(model: Any, x: Any, y: Any = None) -> list[LayerTrace]:
                 model.loss.forward(y_pred, cuda.get_array_module(y_pred).asarray(y))
                 grad = model.loss.backward()
             measured.begin(grad)
-            backward_params_through(model.layers, grad, lowest_trained(model.layers))
+            backward_params_through(model.layers, grad, model._plan().lowest)
     return list(rows.values())
 
 

@@ -83,7 +83,7 @@ class Layer:
     # Replaced when a layer is made, built, frozen or freed: a plan of before is out of date then.
     _structure: object = object()
 
-    # The `backward` that `backward_params` goes with; another may replace it later.
+    # The `backward` beside which `backward_params` was written; see `backward_params_through`.
     _own_backward: Any = None
 
     def __init__(
@@ -121,18 +121,9 @@ class Layer:
         self._dtype: Any = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Let `backward_params` call a `backward` that is overridden without it.
-
-        The constructor takes other libraries' names of its arguments too.
-        """
+        """Let the constructor take other libraries' names of its arguments too."""
         super().__init_subclass__(**kwargs)
         compat.accept_other_names(cls)
-        for base in cls.__mro__:  # another base of a subclass may override it too
-            if "backward_params" in vars(base):
-                break
-            if "backward" in vars(base):
-                cls.backward_params = Layer.backward_params  # type: ignore[method-assign]
-                break
         if "backward_params" in vars(cls):
             cls._own_backward = cls.backward
 
@@ -204,7 +195,8 @@ class Layer:
         """Fill `grads` without computing the gradient for the input.
 
         A model calls it for its lowest layer with parameters to train, and ignores what it
-        returns. This one calls `backward`; layers that can save work override it.
+        returns. This one calls `backward`; layers that can save work override it, together with
+        `backward`: of a subclass that overrides `backward` alone, that is called.
 
         Parameters
         ----------

@@ -17,13 +17,12 @@ from .config import MAX_DEPTH, layer_from_config, nested_too_deeply, register
 from .dense import Dense
 from .dropout import Dropout
 from .normalization import BatchNorm
-from .plan import named_layers
+from .plan import Plan, named_layers
 from .stack import (
     backward_params_through,
     backward_through,
     check_distinct,
     forward_through,
-    lowest_trained,
 )
 from .state import LoadReport, match_arrays
 from .weight_norm import WeightNorm
@@ -186,6 +185,8 @@ class Container(Layer):
 
     layers: Any = ()
 
+    _last_plan: Plan | None = None
+
     #: Whether there may be no layers inside, as in a model that has none yet.
     may_be_empty = False
 
@@ -221,6 +222,12 @@ class Container(Layer):
     def build(self, input_shape: Shape) -> None:
         """Build the layers inside, as one stack."""
         self._built(input_shape, build_layers(self.layers, input_shape, self.dtype))
+
+    def _plan(self) -> Plan:
+        """Return the plan of the layers inside, made anew if they have changed."""
+        if self._last_plan is None or not self._last_plan.is_current(self.layers):
+            self._last_plan = Plan(self.layers)
+        return self._last_plan
 
     def named_layers(self) -> Iterator[tuple[str, Layer]]:
         """Yield every layer inside, at any depth, with its name: '3_Residual/0_Conv2D'."""
@@ -399,7 +406,7 @@ class Sequential(Container):
 
     def backward_params(self, grad: Array) -> None:
         """Fill the gradients of the layers inside, down to the lowest one with parameters."""
-        backward_params_through(self.layers, grad, lowest_trained(self.layers))
+        backward_params_through(self.layers, grad, self._plan().lowest)
 
     def to_config(self) -> dict[str, Any]:
         """Return the class and the configurations of the layers."""

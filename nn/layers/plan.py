@@ -47,30 +47,37 @@ class Plan:
     """
 
     def __init__(self, layers: Sequence[Layer]):
-        self._structure, self._layers = Layer._structure, list(layers)
+        self._structure, self._layers = Layer._structure, layers[:]
         self._inside: list[tuple[Layer, tuple[Layer, ...]]] = []  # of layers made of layers
         self._trainable: list[Layer] = []
         self._keys: list[list[str]] = []  # of the parameters of each
         self.parameters: list[Parameter] = []
         self.factors: list[float] = []
-        self.lowest: int | None = None
         factors = {"": 1.0}  # of each layer, times those of the layers around it
+        places: dict[str, Layer] = {}
+        trained: list[str] = []  # paths of the layers with parameters to train
         for name, layer in named_layers(layers):
+            places[name] = layer
             factors[name] = factors[name.rpartition("/")[0]] * layer.lr_factor
             if inside := layer.sublayers():
                 self._inside.append((layer, inside))
             if layer.trainable:
-                self._add(name, layer, factors[name])
+                self._trainable.append(layer)
+                self._keys.append([*layer.params])
+                self.parameters += [Parameter(f"{name}_{k}", layer, k) for k in layer.params]
+                self.factors += [factors[name]] * len(layer.params)
+                trained += [name] * bool(layer.params)
         self.names = [parameter.name for parameter in self.parameters]
+        self._trained: set[int] = set()  # ids of these layers and of those around them
+        for path in trained:
+            while path:
+                self._trained.add(id(places[path]))
+                path = path.rpartition("/")[0]
+        self.lowest = self.lowest_of(layers)
 
-    def _add(self, name: str, layer: Layer, factor: float) -> None:
-        self._trainable.append(layer)
-        self._keys.append([*layer.params])
-        for key in layer.params:
-            self.parameters.append(Parameter(f"{name}_{key}", layer, key))
-            self.factors.append(factor)
-        if layer.params and self.lowest is None:
-            self.lowest = int(name.partition("_")[0])
+    def lowest_of(self, layers: Sequence[Layer]) -> int | None:
+        """Return the index of the first of some of the layers with parameters to train, or None."""
+        return next((k for k, layer in enumerate(layers) if id(layer) in self._trained), None)
 
     def is_current(self, layers: Sequence[Layer]) -> bool:
         """Return whether the plan is still that of these layers."""

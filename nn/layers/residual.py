@@ -8,7 +8,7 @@ from .config import register
 from .containers import Container, as_layers, build_layers
 from .conv import Conv2D
 from .dense import Dense
-from .stack import backward_params_through, backward_through, forward_through, lowest_trained
+from .stack import backward_params_through, backward_through, forward_through
 
 
 @register
@@ -107,8 +107,9 @@ class Residual(Container):
 
     def backward_params(self, grad: Array) -> None:
         """Fill the gradients of the layers on both paths."""
+        plan = self._plan()
         for path in (self.main, self.shortcut):
-            backward_params_through(path, grad, lowest_trained(path))
+            backward_params_through(path, grad, plan.lowest_of(path))
 
     def to_config(self) -> dict[str, Any]:
         """Return the class and the configurations of the layers."""

@@ -45,7 +45,7 @@ def backward_params_through(layers: Sequence[Layer], grad: Array, lowest: int | 
     grad
         Gradient of the loss for its output.
     lowest
-        Index of the lowest layer with parameters to train, as `lowest_trained` finds it: what is
+        Index of the lowest layer with parameters to train, as `Plan.lowest_of` finds it: what is
         below it is skipped, and drops what it kept. None skips all layers.
     """
     below = len(layers) if lowest is None else lowest
@@ -61,16 +61,6 @@ def backward_params_through(layers: Sequence[Layer], grad: Array, lowest: int | 
             observer.gradient(last, grad)
     for layer in layers[:below]:
         layer.forget()
-
-
-def lowest_trained(layers: Sequence[Layer]) -> int | None:
-    """Return the index of the first layer with parameters that training changes, or None."""
-    return next((k for k, layer in enumerate(layers) if is_trained(layer)), None)
-
-
-def is_trained(layer: Layer) -> bool:
-    """Return whether a layer, or one inside it, has parameters that training changes."""
-    return any(part.params and part.trainable for _, part in named_layers([layer]))
 
 
 def check_distinct(owner: str, layers: Iterable[Layer], present: Iterable[Layer] = ()) -> None:
