@@ -13,6 +13,7 @@ import numpy as np
 from .. import checks
 from ..layers import Layer
 from ..layers.plan import named_layers
+from ..layers.state import Snapshot
 from .model_check import GradientRow, ModelCheck, check_model
 
 __all__ = [
@@ -155,16 +156,10 @@ def check_gradients(
             f"[{type(layer).__name__}] is built in float32, too imprecise for a gradient check: "
             "pass a layer that is not built, or one of a Model(dtype='float64')."
         )
-    generator_states = [part.rng.bit_generator.state for _, part in parts]
-    buffers = [
-        (part, name, array.copy()) for _, part in parts for name, array in part.buffers.items()
-    ]
+    before = Snapshot([layer])
 
     def forward() -> np.ndarray:
-        for (_, part), state in zip(parts, generator_states, strict=True):
-            part.rng.bit_generator.state = state
-        for part, name, values in buffers:
-            part.buffers[name][...] = values
+        before.restore()
         return layer.forward(x, training=training)
 
     # The dot product with a random array is one number that depends on every output.

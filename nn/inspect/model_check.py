@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import checks, losses, text
 from ..layers.plan import named_layers
+from ..layers.state import Snapshot
 from ..model import Model
 from ..validation import is_byte_image
 
@@ -252,10 +253,7 @@ class _Measurement:
             x = x / 255.0  # as in Model.forward
         y_pred = model.forward(x, training=False)  # checks x and builds the model
         self.parts = list(named_layers(model.layers))
-        self.states = [part.rng.bit_generator.state for _, part in self.parts]
-        self.buffers = [
-            (array, array.copy()) for _, part in self.parts for array in part.buffers.values()
-        ]
+        self.before = Snapshot(model.layers)  # restored, so that every pass is the same
         self.y = y
         if y is not None and self.loss is None:
             raise checks.error("check_model", "y", "must be None for a model without a loss", y)
@@ -268,13 +266,6 @@ class _Measurement:
         self.input_grads = self._backward()
         self.grads = self._parameter_grads()
 
-    def _restore(self) -> None:
-        """Restore the generators and buffers, so that every pass is the same."""
-        for (_, part), state in zip(self.parts, self.states, strict=True):
-            part.rng.bit_generator.state = state
-        for array, values in self.buffers:
-            array[...] = values
-
     def _loss(self, y_pred: np.ndarray) -> float:
         if self.loss is None:
             return 0.5 * float((y_pred**2).mean())
@@ -282,7 +273,7 @@ class _Measurement:
 
     def _run_and_keep_inputs(self) -> float:
         """Return the loss after a forward pass that keeps a copy of each layer's input."""
-        self._restore()
+        self.before.restore()
         y = self.inputs[0]
         for layer in self.model.layers:
             y = layer.forward(y, training=True)
@@ -292,7 +283,7 @@ class _Measurement:
 
     def run_from(self, index: int) -> float:
         """Return the loss after a forward pass from a layer on, with its stored input."""
-        self._restore()
+        self.before.restore()
         y = self.inputs[index]
         for layer in self.model.layers[index:]:
             y = layer.forward(y, training=True)

@@ -1,13 +1,11 @@
 """Layers that run forward again in the backward pass, to keep less memory meanwhile."""
 
-from typing import Any
-
 from .base import Array
 from .config import register
 from .containers import Sequential, output_activation
 from .observe import unobserved
-from .plan import named_layers
 from .stack import backward_through, forward_through
+from .state import Snapshot
 
 
 @register
@@ -55,9 +53,9 @@ class Recompute(Sequential):
         x = self._check_input(x)
         if training is None:
             return forward_through(self.layers, x, None)
-        states = self._generator_states()
+        before = Snapshot(self.layers)
         y = forward_through(self.layers, x, training)
-        self._keep(training, y, x, training, states)
+        self._keep(training, y, x, training, before)
         self._forget_inside()
         return y
 
@@ -71,27 +69,16 @@ class Recompute(Sequential):
         self._forward_again(*self._recall_for(grad))
         super().backward_params(grad)
 
-    def _forward_again(self, x: Array, training: bool, states: list[Any]) -> None:
-        """Run forward for what the layers keep, and leave generators and buffers as they are."""
-        now = self._generator_states()
-        buffers = [
-            (layer.buffers, name, array.copy())
-            for _, layer in named_layers(self.layers)
-            for name, array in layer.buffers.items()
-        ]
-        self._set_generators(states)
+    def _forward_again(self, x: Array, training: bool, before: Snapshot) -> None:
+        """Run forward for what the layers keep, from the generators and buffers of the first time.
+
+        Afterwards these are as the first pass left them.
+        """
+        now = Snapshot(self.layers)
+        before.restore()
         with unobserved():  # the first pass was reported
             forward_through(self.layers, x, training)
-        self._set_generators(now)
-        for owner, name, array in buffers:
-            owner[name][...] = array
-
-    def _generator_states(self) -> list[Any]:
-        return [layer.rng.bit_generator.state for _, layer in named_layers(self.layers)]
-
-    def _set_generators(self, states: list[Any]) -> None:
-        for (_, layer), state in zip(named_layers(self.layers), states, strict=True):
-            layer.rng.bit_generator.state = state
+        now.restore()
 
     def _forget_inside(self) -> None:
         """Drop what the layers kept, but for that of an output activation, which the loss reads."""

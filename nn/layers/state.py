@@ -1,9 +1,13 @@
 """Arrays by name: which of a file, or of another model, fit the layers."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from .base import Layer
+from .plan import named_layers
 
 
 @dataclass
@@ -39,6 +43,29 @@ class LoadReport:
             *(f"  skipped  {name}: {reason}" for name, reason in self.skipped.items()),
         ]
         return "\n".join(lines)
+
+
+class Snapshot:
+    """The generators and buffers of layers at one moment, to repeat a forward pass from there.
+
+    Parameters
+    ----------
+    layers
+        The layers; those inside them are included.
+    """
+
+    def __init__(self, layers: Iterable[Layer]):
+        self._states = [
+            (layer, layer.rng.bit_generator.state, {k: v.copy() for k, v in layer.buffers.items()})
+            for _, layer in named_layers(layers)
+        ]
+
+    def restore(self) -> None:
+        """Set the generators and buffers to what they were."""
+        for layer, generator, buffers in self._states:
+            layer.rng.bit_generator.state = generator
+            for name, array in buffers.items():
+                layer.buffers[name][...] = array
 
 
 def match_arrays(

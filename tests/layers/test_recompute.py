@@ -252,3 +252,35 @@ def test_fifty_convolutions_in_a_third_of_the_memory(monkeypatch):
     print(f"{saving / 1e6:.1f} MB of {plain / 1e6:.1f}")
     assert_same(grads, same)
     assert saving <= plain / 3, f"{saving / 1e6:.1f} MB of {plain / 1e6:.1f}"
+
+
+class Counting(nn.Layer):
+    """Multiplies by the number of its batches so far, a buffer that changes with each."""
+
+    def build(self, input_shape):
+        self.buffers["batches"] = np.ones(1, dtype=self.dtype)
+        super().build(input_shape)
+
+    def forward(self, x, training=False):
+        self.factor = self.buffers["batches"].copy()
+        if training:
+            self.buffers["batches"] += 1
+        return x * self.factor
+
+    def backward(self, grad):
+        return grad * self.factor
+
+
+def test_a_buffer_that_changes_has_the_value_of_the_first_pass_in_the_second():
+    models = []
+    for wrap in (nn.Recompute, nn.Sequential):
+        block = wrap([nn.Dense(3), Counting(), nn.Dense(3)])
+        model = nn.Model([nn.Dense(4, input_shape=(5,)), block], "mse", "sgd", seed=0)
+        models.append(model)
+    models[0].set_weights(models[1].get_weights())
+    x = np.random.default_rng(1).normal(size=(6, 5))
+    for _ in range(3):
+        figures = [model.train_step(x, x[:, :3])["loss"] for model in models]
+        assert figures[0] == figures[1]
+        for one, two in zip(*(model.get_weights() for model in models), strict=True):
+            np.testing.assert_array_equal(one, two)
