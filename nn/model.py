@@ -5,6 +5,7 @@
 `Compiling`, `Trainer` (fit, evaluate, predict), `Averaging`, `Saving`, `Building`, `Sequential`.
 """
 
+import contextlib
 import math
 import os
 from collections.abc import Iterable, Sequence
@@ -12,7 +13,6 @@ from typing import Any
 
 from . import callbacks as cb
 from . import checks, cuda, optim, random
-from .files import model_file
 from .files.saving import Saving
 from .inspect import trace
 from .inspect.summary import model_code, summarize
@@ -30,6 +30,11 @@ from .training.trainer import Trainer
 
 # With NN_DEBUG=1 every layer's output and gradient is checked for NaN and infinity.
 _DEBUG = os.environ.get("NN_DEBUG") == "1"
+
+_NOTHING = contextlib.nullcontext()
+
+# What a subclass, or an object, may compute in its own way.
+_PASSES = {"forward", "backward", "get_params_and_grads"}
 
 _ARGUMENTS = ("layers", "loss", "optimizer", "dtype", "seed", "name")
 
@@ -93,6 +98,8 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
 
     may_be_empty = True
 
+    _own_passes: frozenset[str] = frozenset()  # of a subclass
+
     def __init__(
         self,
         layers: Sequence[Layer] | None = None,
@@ -109,6 +116,7 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
             )
         for argument in unknown:
             raise TypeError(str(checks.unknown("Model", "argument", argument, _ARGUMENTS)))
+        self._token = object()  # by which a loss and an optimizer know the model they belong to
         self.loss = None
         self.optimizer = None
         self.metrics: list[Metric] = []
@@ -131,29 +139,38 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
         self._pending: tuple[Any, ...] | None = None  # arrays of a file, for when it is built
         self._forward_shape: tuple[int, ...] | None = None
         self._device = "gpu" if cuda.USE_CUDA else "cpu"
-        self._last_plan: Plan | None = None
-        self._connected: tuple[Any, ...] = ()  # what `_connect_loss` was called for
         if layers is not None and (isinstance(layers, str) or not isinstance(layers, Iterable)):
             raise checks.error("Model", "layers", "must be a list of layers", layers)
         self._append(layers or ())
         self._build_if_known()
         self._given_optimizer = optimizer
         self._named: tuple[Any, ...] = ()  # plan and optimizer of `_name_parameters`
-        self._token = object()  # by which an optimizer knows the model that it belongs to
+        self._idle_plan: Plan | None = None  # the last one with nothing to train
         if loss is not None:
             self.compile(loss, "adam" if optimizer is None else optimizer)
         elif optimizer is not None:
             self.optimizer = optim.get(optimizer)
 
-    def _plan(self) -> Plan:
-        """Return the cached training plan, rebuilt if the layers have changed."""
-        plan = self._last_plan
-        if plan is None or not plan.is_current(self.layers):
-            plan = self._last_plan = Plan(self.layers)
-        loss = self.wrapped_loss
-        if loss is not None and self._connected != (loss, loss.activation, plan):
-            self._connect_loss()
-        return plan
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Note which passes the subclass computes in its own way."""
+        super().__init_subclass__(**kwargs)
+        own = (name for name in _PASSES if getattr(cls, name) is not getattr(Model, name))
+        cls._own_passes = frozenset(own)
+
+    def own_passes(self) -> frozenset[str]:
+        """Return which of forward, backward and get_params_and_grads are not those of `Model`.
+
+        If any is, all three are called in training, and `forward` in `evaluate` and `predict`.
+        """
+        return self._own_passes | (vars(self).keys() & _PASSES)
+
+    def _require_own_backward(self) -> None:
+        """Raise if there is a `forward` without the `backward` that goes with it."""
+        if "forward" in self.own_passes() and "backward" not in self.own_passes():
+            raise TypeError(
+                f"[{type(self).__name__}] has a forward() of its own, but not the backward() that "
+                "goes with it: define backward(grad) too, or put the computation into a layer."
+            )
 
     # -------------------------------------------------------------------- a training step
 
@@ -197,19 +214,33 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
         y = cuda.to_device(y, self._device)
         if sample_weight is not None:
             sample_weight = cuda.to_device(sample_weight, self._device)
-        plan = self._plan()  # now, as the loss may belong to another activation since
-        y_pred = self._forward(x, training=True)
+        own = self._own_passes or not _PASSES.isdisjoint(vars(self))
+        if own:
+            self._require_own_backward()
+        y_pred = (self.forward if own else self._forward)(x, training=True)
+        plan = self._plan()  # now, as a user's layer may have created parameters
         loss_of = self.wrapped_loss.compute if is_checked else self.wrapped_loss.forward
         loss = loss_of(y_pred, y, sample_weight) + plan.penalty()
         if not math.isfinite(loss):
             raise FloatingPointError(
                 f"[Model] the loss is {loss}: {finite.first_not_finite(self, x)}"
             )
-        self.backward_params(self.wrapped_loss.backward())
-        pairs = self.get_params_and_grads()
-        self._check_gradients(pairs)
-        accumulates = self.accumulator.steps > 1 or self.accumulator.batches > 0
-        summed = self.accumulator.add(pairs, len(x), plan.names) if accumulates else pairs
+        grad = self.wrapped_loss.backward()
+        if own:
+            self.backward(grad)
+            pairs = self.get_params_and_grads()
+        else:
+            self._backward_params(grad, plan)
+            pairs = self._pairs(plan)
+        if not pairs and plan is not self._idle_plan:
+            self._idle_plan = plan
+            checks.warn(
+                "[Model] has nothing to train: no layer has parameters, or all are frozen: set "
+                "trainable = True."
+            )
+        finite.check_gradients(pairs, plan.parameters, look_at_all=_DEBUG)
+        waits = self.accumulator.steps > 1 or self.accumulator.batches > 0
+        summed = self.accumulator.add(pairs, len(x), plan.names) if waits else pairs
         if summed is not None:  # else it waits for more batches
             self.wrapped_optimizer.step(summed)
         measured = self._fresh_metrics(y) if metrics is None else metrics
@@ -250,16 +281,16 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
                 f"[Model] backward() expects a gradient 'grad' of the output's shape "
                 f"{self._forward_shape}, got {shape}."
             )
-        if _DEBUG:
-            with observe(self, on_gradient=finite.FiniteCheck().gradient):
-                return backward_through(self.layers, grad)
-        return backward_through(self.layers, grad)
+        with self._debugging() if _DEBUG else _NOTHING:
+            return backward_through(self.layers, grad)
+
+    def _debugging(self) -> contextlib.AbstractContextManager[None]:
+        """Look for NaN and infinity in a `with` block, with NN_DEBUG=1."""
+        check = finite.FiniteCheck()
+        return observe(self, check.output, check.gradient)
 
     def _forward(self, x: Array, training: bool | None) -> Array:
-        if _DEBUG:
-            with observe(self, on_output=finite.FiniteCheck().output):
-                y = forward_through(self.layers, x, training)
-        else:
+        with self._debugging() if _DEBUG else _NOTHING:
             y = forward_through(self.layers, x, training)
         if training is not None:  # else nothing was kept for backward
             self._forward_shape = y.shape
@@ -267,11 +298,11 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
 
     def backward_params(self, grad: Array) -> None:
         """Fill the gradients of all parameters that are trained."""
-        lowest = self._plan().lowest
-        if _DEBUG:
-            with observe(self, on_gradient=finite.FiniteCheck().gradient):
-                return backward_params_through(self.layers, grad, lowest)
-        return backward_params_through(self.layers, grad, lowest)
+        self._backward_params(grad, self._plan())
+
+    def _backward_params(self, grad: Array, plan: Plan) -> None:
+        with self._debugging() if _DEBUG else _NOTHING:
+            backward_params_through(self.layers, grad, plan.lowest)
 
     def get_params_and_grads(self) -> list[tuple[Array, Array]]:
         """Return (param, grad) pairs of all trainable layers, always in the same order.
@@ -286,12 +317,15 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
         ValueError
             For layers with an `lr_factor`, if the optimizer does not support it.
         """
+        return self._pairs(self._plan())
+
+    def _pairs(self, plan: Plan) -> list[tuple[Array, Array]]:
         if self.set_aside is not None:
             raise RuntimeError(
                 "[Model] cannot train while the averaged weights are in use: call "
                 "use_training_weights() first."
             )
-        plan, optimizer, pairs = self._plan(), self.wrapped_optimizer, []
+        optimizer, pairs = self.wrapped_optimizer, []
         for _, layer, key in plan.parameters:
             if key not in layer.grads:
                 raise RuntimeError(
@@ -304,12 +338,12 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
             pairs.append((param, grad))
         is_named = self._named == (plan, optimizer)
         if not is_named or (optimizer is not None and optimizer.param_names != plan.names):
-            self._name_parameters()
+            self._name_parameters(plan)
         return pairs
 
-    def _name_parameters(self) -> None:
+    def _name_parameters(self, plan: Plan) -> None:
         """Give the optimizer the names of the trained parameters and the factors of their rates."""
-        plan, optimizer = self._plan(), self.wrapped_optimizer
+        optimizer = self.wrapped_optimizer
         if optimizer is not None:
             optimizer.set_parameters(plan.names, plan.factors, self._token)
         else:
@@ -330,23 +364,6 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
         """
         return self._plan().penalty()
 
-    def set_arrays(
-        self,
-        arrays: dict[str, Array],
-        where: str = "arrays",
-        strict: bool = True,
-        report: model_file.LoadReport | None = None,
-    ) -> model_file.LoadReport:
-        """Copy arrays into the weights in training; see `Sequential.set_arrays`."""
-        aside = self.set_aside
-        self.use_training_weights()
-        try:
-            return super().set_arrays(arrays, where, strict, report)
-        except ValueError:
-            if aside is not None:
-                self.use_averaged_weights()
-            raise
-
     def finish_step(self) -> None:
         """Make the optimizer's step with the batches since the last one, if there are any.
 
@@ -355,36 +372,12 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
         """
         if self.accumulator.batches:
             self.use_training_weights()
-            self._name_parameters()
             plan = self._plan()
+            self._name_parameters(plan)
             params = [layer.params[key] for _, layer, key in plan.parameters]
             self.wrapped_optimizer.step(self.accumulator.finish(params, plan.names))
 
     # ------------------------------------------------------------------ looking for mistakes
-
-    def _check_gradients(self, pairs: list[tuple[Array, Array]]) -> None:
-        """Raise if a gradient is NaN or infinite, before the optimizer's step.
-
-        Only the gradients of vectors, such as biases, are checked: they are sums over a layer's
-        whole gradient, so that they are not finite if it is not. All are checked if there are no
-        vectors, and with NN_DEBUG=1.
-        """
-        vectors = []
-        for _, grad in pairs:
-            if grad.ndim == 1 and not _DEBUG:
-                vectors.append(grad)
-        vectors = vectors or [grad.ravel() for _, grad in pairs]
-        xp = cuda.get_array_module(*vectors[:1])
-        if not vectors or math.isfinite(float(abs(xp.concatenate(vectors)).max())):
-            return  # of the largest alone, as NaN counts as larger than all others
-        parameters = self._plan().parameters
-        for (_, grad), (name, _, key) in zip(reversed(pairs), reversed(parameters), strict=True):
-            if not finite.all_finite(grad):
-                raise FloatingPointError(
-                    f"[Model] the loss is finite, but the gradient of '{key}' in "
-                    f"{finite.label_of(name.removesuffix('_' + key))} has NaN or infinite values: "
-                    f"{finite.ADVICE}"
-                )
 
     def check_weights(self) -> None:
         """Raise an error if a weight or a running statistic is NaN or infinite.

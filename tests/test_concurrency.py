@@ -7,6 +7,7 @@ runs the first test for longer.
 
 import argparse
 import copy
+import itertools
 import multiprocessing
 import pickle
 import sys
@@ -95,6 +96,30 @@ def test_eight_threads_predict_and_two_train():
     assert min(counts) >= 1, counts
     # Those of the kernels stay; nobody else's do.
     assert threading.active_count() <= threads + nn.kernels.threads.NUM_THREADS
+
+
+def test_a_thread_predicts_while_another_trains_the_same_model():
+    model, twin = make(3), make(3)
+    steps = [(X[k : k + 32], Y[k : k + 32]) for k in range(0, len(X), 32)] * 4
+    ends = threading.Event()
+
+    def predict_until_the_end():
+        sizes = itertools.cycle([1, 7, 33])
+        while not ends.is_set():
+            model.predict(X[: next(sizes)], 5)
+
+    with ThreadPoolExecutor(1) as pool:
+        predictions = pool.submit(predict_until_the_end)
+        try:
+            for x, y in steps:
+                model.train_step(x, y)
+        finally:
+            ends.set()
+        predictions.result()
+    for x, y in steps:
+        twin.train_step(x, y)
+    for one, two in zip(model.get_weights(), twin.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
 
 
 def test_evaluate_in_threads():

@@ -1147,7 +1147,10 @@ def test_freezing_a_whole_model():
     model.trainable = False
     assert not any(layer.trainable for layer in model.layers)
     assert model.get_params_and_grads() == []
-    model.fit(x, y, verbose=0)
+    with pytest.warns(UserWarning, match=r"\[Model\] has nothing to train") as caught:
+        model.fit(x, y, epochs=2, batch_size=10, verbose=0)
+    model.train_step(x, y)  # it has been said
+    assert len(caught) == 1
     for one, two in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, two)
     model.trainable = True
@@ -1232,6 +1235,88 @@ def test_a_loss_object_in_two_models_goes_with_the_activation_of_each():
     for _ in range(3):
         expected = logits.train_step(x, y)["loss"]
         assert softmax.train_step(x, y)["loss"] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("last", [nn.Softmax, nn.Sigmoid])
+def test_a_loss_object_in_two_models_that_are_called_by_hand(last):
+    x, y = blobs(30)
+    kind = nn.losses.CategoricalCrossentropy if last is nn.Softmax else nn.losses.BinaryCrossentropy
+    loss, y = kind(), np.eye(3)[y]
+    logits = nn.Model([nn.Dense(3, input_shape=(2,))], seed=0)
+    ended = nn.Model([nn.Dense(3, input_shape=(2,)), last()], seed=0)
+    for model in (logits, ended):
+        model.compile(loss, "sgd", lr=0.1, metrics=())
+    outputs = [model.forward(x, training=True) for model in (ended, logits)]
+    values = [m.loss.forward(out, y) for m, out in zip((ended, logits), outputs, strict=True)]
+    assert values[0] == pytest.approx(values[1], rel=1e-6)
+    logits.loss.forward(outputs[1][:7], y[:7])  # which the gradients of the other do not notice
+    ended.backward(ended.loss.backward())
+    twin = nn.Model([nn.Dense(3, input_shape=(2,)), last()], seed=0)
+    twin.compile(kind(), "sgd", metrics=())
+    twin.train_step(x, y)
+    np.testing.assert_array_equal(ended.layers[0].grads["W"], twin.layers[0].grads["W"])
+
+
+class Doubled(nn.Model):
+    """Computes twice what its layers do."""
+
+    def forward(self, x, training=False):
+        return 2 * super().forward(x, training)
+
+
+class DoubledBothWays(Doubled):
+    def backward(self, grad):
+        return super().backward(2 * grad)
+
+
+def as_doubled(cls, seed=0):
+    model = cls([nn.Dense(3, input_shape=(2,)), nn.BatchNorm1D(), nn.Dense(3)], seed=seed)
+    model.compile("cce", "sgd", lr=0.1)
+    return model
+
+
+def test_a_forward_of_a_subclass_is_called_in_predict_and_evaluate():
+    x, y = blobs(30)
+    plain, doubled = as_doubled(nn.Model), as_doubled(Doubled)
+    np.testing.assert_allclose(doubled.predict(x), 2 * plain.predict(x), rtol=1e-3)
+    expected = nn.losses.CategoricalCrossentropy().forward(2 * plain.predict(x), y)
+    assert doubled.evaluate(x, y)["loss"] == pytest.approx(expected, rel=1e-5)
+    plain.forward = lambda x, training=False: np.zeros((len(x), 3), "float32")
+    assert not plain.predict(x).any()
+
+
+def test_a_forward_of_a_subclass_is_trained_with_its_backward_or_refused(tmp_path):
+    x, y = blobs(30)
+    with pytest.raises(TypeError, match=r"\[Doubled\] .*forward.*backward\(grad\)"):
+        as_doubled(Doubled).fit(x, y, verbose=0)
+    with pytest.raises(TypeError, match=r"\[Doubled\] .*forward.*Container"):
+        nn.Model([as_doubled(Doubled)])
+    model, by_hand = as_doubled(DoubledBothWays), as_doubled(nn.Model)
+    model.train_step(x, y)
+    by_hand.loss.forward(2 * by_hand.forward(x, training=True), y)
+    by_hand.backward(2 * by_hand.loss.backward())
+    by_hand.optimizer.step(by_hand.get_params_and_grads())
+    for one, two in zip(model.get_weights(), by_hand.get_weights(), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-7)
+    model.save(tmp_path / "model.npz")
+    again = DoubledBothWays.load(tmp_path / "model.npz")
+    np.testing.assert_array_equal(again.predict(x), model.predict(x))
+    with pytest.raises(ValueError, match="DoubledBothWays with a forward"):
+        nn.Model.load(tmp_path / "model.npz")
+
+
+def test_gradients_of_a_subclass_are_used_in_training():
+    class Flipped(nn.Model):
+        def get_params_and_grads(self):
+            return [(param, -grad) for param, grad in super().get_params_and_grads()]
+
+    x, y = blobs(30)
+    models = as_doubled(nn.Model), as_doubled(Flipped)
+    before = models[0].get_weights()[0]
+    for model in models:
+        model.train_step(x, y)
+    change, flipped = (model.get_weights()[0] - before for model in models)
+    np.testing.assert_allclose(flipped, -change, atol=1e-6)
 
 
 def test_another_optimizer_gets_the_names_of_the_parameters():

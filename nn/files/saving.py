@@ -156,6 +156,8 @@ class Saving:
             "input_range": self.input_range,
             "layers": [layer.to_config() for layer in self.layers],
         }
+        if "forward" in self.own_passes():
+            architecture["class"] = type(self).__name__
         state = self.training_state() if include_optimizer else {"weights": self.get_arrays()}
         compiled = self._compile_config() if include_optimizer else None
         model_file.write(path, training_state.to_file(architecture, state, compiled))
@@ -193,6 +195,8 @@ class Saving:
             with budget_for(content.arrays):
                 layers = training_state.layers_of(content, path)
                 given = content.architecture or {}
+                if given.get("class") not in (None, cls.__name__):
+                    raise ValueError(f"it holds a {given['class']} with a forward() of its own")
                 model: Any = cls(  # type: ignore[call-arg]
                     layers,
                     dtype=given.get("dtype", "float32"),

@@ -90,6 +90,11 @@ class Building:
         They are the same objects, with their present parameters. The loss and the optimizer are
         not part of it, nor are layers that are added later.
         """
+        if "forward" in self.own_passes():
+            raise TypeError(
+                f"[{type(self).__name__}] cannot become a layer, as its forward() is its own: "
+                "make it a subclass of nn.layers.containers.Container."
+            )
         self.use_training_weights()
         shape = None if self.input_shape is None else self.input_shape[1:]
         return Sequential(self.layers, name=self.name, input_shape=shape)

@@ -227,7 +227,11 @@ class Container(Layer):
         """Return the plan of the layers inside, made anew if they have changed."""
         if self._last_plan is None or not self._last_plan.is_current(self.layers):
             self._last_plan = Plan(self.layers)
+            self._connect_loss()
         return self._last_plan
+
+    def _connect_loss(self) -> None:
+        """Let a loss know the layers; only a model has one."""
 
     def named_layers(self) -> Iterator[tuple[str, Layer]]:
         """Yield every layer inside, at any depth, with its name: '3_Residual/0_Conv2D'."""

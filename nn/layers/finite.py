@@ -1,12 +1,13 @@
 """Where NaN and infinity appear first: in which layer, in its output, its weights or a gradient."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .. import cuda
 from .base import Array, Layer
 from .observe import observe
-from .plan import named_layers
+from .plan import Parameter, named_layers
 from .stack import forward_through
 
 ADVICE = "lower the learning rate, or set clip_norm."
@@ -71,6 +72,31 @@ def first_not_finite(stack: Any, x: Array) -> str:
     except _FoundError as found:
         return str(found)
     return f"all layers are finite, so the loss itself overflowed: {ADVICE}"
+
+
+def check_gradients(
+    pairs: list[tuple[Array, Array]], parameters: Sequence[Parameter], look_at_all: bool = False
+) -> None:
+    """Raise a FloatingPointError if a gradient is NaN or infinite, before the optimizer's step.
+
+    Only the gradients of vectors, such as biases, are checked: they are sums over a layer's
+    whole gradient, so that they are not finite if it is not. All are checked if there are no
+    vectors, or to `look_at_all`.
+    """
+    vectors = []
+    for _, grad in pairs:
+        if grad.ndim == 1 and not look_at_all:
+            vectors.append(grad)
+    vectors = vectors or [grad.ravel() for _, grad in pairs]
+    xp = cuda.get_array_module(*vectors[:1])
+    if not vectors or math.isfinite(float(abs(xp.concatenate(vectors)).max())):
+        return  # of the largest alone, as NaN counts as larger than all others
+    for (_, grad), (name, _, key) in zip(reversed(pairs), reversed(parameters), strict=True):
+        if not all_finite(grad):
+            raise FloatingPointError(
+                f"[Model] the loss is finite, but the gradient of '{key}' in "
+                f"{label_of(name.removesuffix('_' + key))} has NaN or infinite values: {ADVICE}"
+            )
 
 
 def check_weights(layers: Iterable[Layer]) -> None:

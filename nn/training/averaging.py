@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .. import cuda
+from ..layers.state import LoadReport
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 
@@ -71,3 +72,20 @@ class Averaging:
             self.set_aside = {name: own[name].copy() for name in names}
             for name in names:
                 own[name][...] = cuda.to_device(averages[name], self.device)
+
+    def set_arrays(
+        self: Any,
+        arrays: dict[str, Array],
+        where: str = "arrays",
+        strict: bool = True,
+        report: LoadReport | None = None,
+    ) -> LoadReport:
+        """Copy arrays into the weights in training; see `Sequential.set_arrays`."""
+        aside = self.set_aside
+        self.use_training_weights()
+        try:
+            return super().set_arrays(arrays, where, strict, report)  # type: ignore[misc]
+        except ValueError:
+            if aside is not None:
+                self.use_averaged_weights()
+            raise

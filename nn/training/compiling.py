@@ -1,5 +1,6 @@
 """The choice of loss, optimizer and metrics: `compile`, as a method of `Model`."""
 
+import copy
 import difflib
 import functools
 from collections.abc import Iterable, Sequence
@@ -8,6 +9,7 @@ from typing import Any
 from .. import checks, compat, losses, metrics, optim
 from ..layers import Sigmoid
 from ..layers.containers import output_activation
+from ..layers.plan import Plan
 from ..metrics import Metric
 
 _COMPILE_ARGUMENTS = (
@@ -26,6 +28,8 @@ _COMPILE_ARGUMENTS = (
 class Compiling:
     """The methods of `Model` that choose what it is trained with."""
 
+    _last_plan: Plan | None
+
     @property
     def loss(self: Any) -> Any:
         """The loss that `compile` made, or your own object; None before."""
@@ -33,8 +37,13 @@ class Compiling:
 
     @loss.setter
     def loss(self: Any, loss: Any) -> None:
+        if isinstance(loss, losses.Loss) or hasattr(loss, "paired_activation"):
+            if getattr(loss, "owner", None) not in (None, self._token):
+                loss = copy.copy(loss)  # as it holds the state of one model
+            loss.owner = self._token
         self._loss = loss
         self.wrapped_loss: Any = None if loss is None else losses.wrap(loss)
+        self._last_plan = None  # so that the loss is connected to the layers
 
     @property
     def optimizer(self: Any) -> Any:
@@ -132,7 +141,6 @@ class Compiling:
                     f"logits, but the last activation is {kind}: change one of them."
                 )
             self.wrapped_loss.activation = last if kind == pair else None
-        self._connected = (self.wrapped_loss, self.wrapped_loss.activation, self._last_plan)
 
     @property
     def threshold(self: Any) -> float:

@@ -271,7 +271,7 @@ class Trainer:
             measured = self._fresh_metrics(data.y)
             for x, targets, *weight in batches:
                 x, targets = (cuda.to_device(array, self.device) for array in (x, targets))
-                y_pred = fold.run(self.layers, x, keep_logits=True)
+                y_pred = self._infer(x, keep_logits=True)
                 weights = cuda.to_device(weight[0], self.device) if weight else None
                 loss = self.wrapped_loss.compute(y_pred, targets, weights)
                 if not (math.isfinite(loss) or allow_nan):
@@ -343,7 +343,12 @@ class Trainer:
     def _predict(self: Any, x: Array) -> Array:
         """Return the output for a batch of the right shape; both must be finite."""
         x = self._cast(x)
-        return self._check_output(x, fold.run(self.layers, x))
+        return self._check_output(x, self._infer(x))
+
+    def _infer(self: Any, x: Array, keep_logits: bool = False) -> Array:
+        if "forward" in self.own_passes():
+            return self.forward(x, training=False if keep_logits else None)
+        return fold.run(self.layers, x, keep_logits)
 
     @functools.partial(
         compat.accepts_other_names, owner="Model.predict_classes", ignored=["verbose"]

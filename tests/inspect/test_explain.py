@@ -51,7 +51,7 @@ def state_of(model):
             "trainable": [layer.trainable for layer in layers],
             "generators": [g.bit_generator.state for g in model.generators],
             "history": dict(model.history),
-            "loss": None if model.loss is None else vars(model.loss),
+            "loss": {} if model.loss is None else vars(model.loss) | {"owner": None},
             "steps": getattr(model.optimizer, "iterations", None),
         }
     )

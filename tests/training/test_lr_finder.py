@@ -129,7 +129,8 @@ def test_no_suggestion_if_no_loss_falls():
     model = nn.Model([nn.Dense(2, input_shape=(6,), trainable=False)], seed=0)
     model.compile("mse", "sgd")
     x = np.ones((10, 6), dtype="float32")
-    curve = nn.find_lr(model, x, np.zeros((10, 2), dtype="float32"), steps=5)
+    with pytest.warns(UserWarning, match="nothing to train"):
+        curve = nn.find_lr(model, x, np.zeros((10, 2), dtype="float32"), steps=5)
     assert len(set(curve.losses)) == 1
     assert curve.suggestion is None
 
