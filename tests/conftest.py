@@ -11,6 +11,7 @@ from pathlib import Path
 import hypothesis
 import numpy as np
 import pytest
+from cupy_stand_in import cupy
 
 from nn import cuda, layers
 
@@ -27,15 +28,10 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("nn")
 
-NO_GPU = "needs an NVIDIA GPU and CuPy (requirements-cuda12.txt or -cuda13.txt)"
+#: The folder on which `import cupy` finds the stand-in, for processes that tests start.
+STAND_IN = ROOT / "tests" / "cupy_stand_in"
+HAS_GPU = cuda.CUDA_AVAILABLE
 DEVICES = ["cpu", pytest.param("gpu", marks=pytest.mark.gpu)]
-
-
-class Twin:
-    """NumPy, but not the module `numpy`."""
-
-    def __getattr__(self, name):
-        return getattr(np, name)
 
 
 def built(layer, shape, device="cpu", dtype="float64"):
@@ -54,11 +50,21 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason="needs matplotlib, the extra 'plot'"))
 
 
+@pytest.fixture(autouse=True)
+def gpu(request, monkeypatch):
+    """Let a test with the marker `gpu` run on the GPU, or without one on the stand-in for CuPy."""
+    if request.node.get_closest_marker("gpu") is None or HAS_GPU:
+        return
+    if cupy.COMPILER is None:
+        pytest.skip("needs a GPU, or for the stand-in a compiler of C++ (g++ or clang++)")
+    monkeypatch.setattr(cuda, "_cupy", cupy)
+    monkeypatch.setattr(cuda, "CUDA_AVAILABLE", True)
+    monkeypatch.setattr(cuda, "_why_not", "")
+
+
 @pytest.fixture(params=DEVICES)
 def device(request):
-    """Run a test once on each device; the GPU's is skipped where there is none."""
-    if request.param == "gpu" and not cuda.CUDA_AVAILABLE:
-        pytest.skip(NO_GPU)
+    """Run a test once on each device."""
     return request.param
 
 

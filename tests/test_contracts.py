@@ -338,8 +338,6 @@ def test_layer_draws_the_same_numbers_for_the_same_seed(name):
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", LAYERS)
 def test_layer_agrees_on_both_devices(name):
-    if not cuda.CUDA_AVAILABLE:
-        pytest.skip("needs an NVIDIA GPU and CuPy (requirements-cuda12.txt or -cuda13.txt)")
     if draws_numbers(name):
         pytest.skip("each device draws random numbers of its own")
     results = []
@@ -433,8 +431,6 @@ def test_optimizer_contract(cls, dtype, to_device):
 @pytest.mark.gpu
 @pytest.mark.parametrize("cls", OPTIMIZERS)
 def test_optimizer_agrees_on_both_devices(cls):
-    if not cuda.CUDA_AVAILABLE:
-        pytest.skip("needs an NVIDIA GPU and CuPy (requirements-cuda12.txt or -cuda13.txt)")
     start = np.random.default_rng(0).normal(size=(3, 4))
     results = []
     for move in (cuda.to_cpu, cuda.to_gpu):

@@ -4,10 +4,8 @@ import copy
 
 import numpy as np
 import pytest
-from conftest import NO_GPU
 
 import nn
-from nn import cuda
 from nn.inspect import explain
 from nn.inspect.gradcheck import numerical_gradient
 from nn.layers.plan import named_layers
@@ -373,8 +371,6 @@ def test_the_model_is_left_bit_for_bit_as_it_was(look):
 
 @pytest.mark.gpu
 def test_both_devices_agree():
-    if not cuda.CUDA_AVAILABLE:
-        pytest.skip(NO_GPU)
     on_cpu, on_gpu = trained(image_model()), trained(image_model()).to_gpu()
     x, y = images(), np.array([2, 0])
     for look in (

@@ -1,15 +1,13 @@
 """Every kernel of every room against the reference: one body for all of them.
 
 The rooms are tuned NumPy and the compiled kernels, each in one part and in three, and the GPU's
-kernels, on a GPU if there is one and on a stand-in for CuPy otherwise.
+kernels, on a GPU if there is one and on the stand-in for CuPy otherwise.
 """
 
 import importlib
 
 import numpy as np
 import pytest
-from conftest import NO_GPU
-from stand_in import COMPILER, STAND_IN
 
 from nn import cuda, kernels
 from nn.kernels import dispatch, formulas, gpu, memory, output_size, reference, threads, tiles
@@ -129,17 +127,18 @@ def test_every_kernel_has_a_case():
 # ------------------------------------------------------------------------------- the rooms
 
 COMPILED = kernels.compiled()
-ROOMS = {"tuned": tuned, "compiled": COMPILED, "gpu": gpu}
-PLACES = {"tuned": ["1 part", "3 parts"], "compiled": ["1 part", "3 parts"], "gpu": ["stand-in"]}
+ROOMS = {"tuned": tuned, "compiled": COMPILED, "reference": reference, "dispatched": kernels}
+PLACES = {"tuned": ["1 part", "3 parts"], "compiled": ["1 part", "3 parts"]}
 BACKENDS = [
     pytest.param(case, room, place, id=f"{room}-{place}-{case}")
     for case in CASES
-    for room, module in ROOMS.items()
-    if hasattr(module, kernel_of(case)) and not (room != "tuned" and f"of {LARGE[3]}" in case)
+    for room in PLACES
+    if hasattr(ROOMS[room], kernel_of(case)) and not (room != "tuned" and f"of {LARGE[3]}" in case)
     for place in PLACES[room]
 ] + [
-    pytest.param(case, "gpu", "gpu", id=f"gpu-gpu-{case}", marks=pytest.mark.gpu)
+    pytest.param(case, room, "gpu", id=f"{room}-gpu-{case}", marks=pytest.mark.gpu)
     for case in CASES
+    for room in ("reference", "dispatched")
 ]  # fmt: skip
 
 
@@ -170,15 +169,12 @@ GRAINS = [
 
 
 @pytest.fixture
-def on_the_stand_in(monkeypatch):
-    """Let NumPy's arrays count as the GPU's, which cannot use the CPU's threads and memory."""
+def without_the_cpu(monkeypatch):
+    """Let nobody use the CPU's threads and memory, which are of no use to a GPU."""
 
     def fail(*arguments, **options):
         pytest.fail("threads and memory of the CPU are of no use to a GPU")
 
-    if COMPILER is None:
-        pytest.skip("needs a compiler of C++ (g++ or clang++)")
-    monkeypatch.setattr(cuda, "get_array_module", lambda *arrays: STAND_IN)
     for module, name in ((threads, "run"), (memory, "empty"), (memory, "empty_like")):
         monkeypatch.setattr(module, name, fail)
 
@@ -205,26 +201,20 @@ def as_list(result):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("case", "room", "place"), BACKENDS)
 def test_equals_the_reference(case, room, place, dtype, request):
-    if place == "gpu" and not cuda.CUDA_AVAILABLE:
-        pytest.skip(NO_GPU)
-    orders = ["contiguous", "channels last"] if room == "gpu" else [
-        "contiguous", "channels last", "strided"
-    ]  # fmt: skip
+    orders = ["contiguous", "channels last", "strided"]
     expected = {}
     for order in orders:
         own = arguments_of(case, dtype, order)
         expected[order] = (as_list(getattr(reference, kernel_of(case))(*own)), own)
-    if place == "stand-in":
-        request.getfixturevalue("on_the_stand_in")
+    if place == "gpu":
+        request.getfixturevalue("without_the_cpu")
     if place.endswith(("part", "parts")):
         request.getfixturevalue("in_parts")(int(place[0]))
     for order in orders:
         moved = arguments_of(case, dtype, order)
         if place == "gpu":
             moved = [cuda.to_gpu(k) if isinstance(k, np.ndarray) else k for k in moved]
-            found = as_list(getattr(kernels, kernel_of(case))(*moved))
-        else:
-            found = as_list(getattr(ROOMS[room], kernel_of(case))(*moved))
+        found = as_list(getattr(ROOMS[room], kernel_of(case))(*moved))
         results, own = expected[order]
         # What a kernel changes in place is compared too, and what it must not change.
         for one, other in zip([*results, *own], [*found, *moved], strict=True):
@@ -264,26 +254,19 @@ def test_arrays_of_mixed_dtypes_run_the_reference(other, rng):
             np.testing.assert_allclose(y, expected, rtol=2e-2, atol=2e-2)
 
 
-class OfTheStandIn(np.ndarray):
-    """An array that NumPy did not make."""
-
-
-@pytest.mark.skipif(COMPILER is None, reason="needs a compiler of C++ (g++ or clang++)")
+@pytest.mark.gpu
 def test_arrays_of_the_gpu_run_its_kernels(monkeypatch, rng):
-    def library_of(*arrays):
-        return STAND_IN if any(isinstance(one, OfTheStandIn) for one in arrays) else np
-
-    monkeypatch.setattr(cuda, "get_array_module", library_of)
     monkeypatch.setattr(dispatch, "TABLE", {name: {} for name in dispatch.TABLE})
     calls = []
     monkeypatch.setattr(gpu, "sgd", lambda *arguments: calls.append(arguments))
     sgd = dispatch.dispatched(reference.sgd)
-    param, grad, velocity = rng.normal(size=(3, 3, 4)).view(OfTheStandIn)
+    param, grad, velocity = cuda.to_gpu(rng.normal(size=(3, 3, 4)))
     sgd(param, grad, velocity, 0.1, 0.9, False)
     assert len(calls) == 1
     sgd(param, grad.astype("float32"), velocity, 0.1, 0.9, False)
-    sgd(param, np.asarray(grad), velocity, 0.1, 0.9, False)
-    sgd(*rng.normal(size=(3, 3, 4)).astype("float16").view(OfTheStandIn), 0.1, 0.9, False)
+    with pytest.raises(TypeError, match=r"Unsupported type <class 'numpy\.ndarray'>"):
+        sgd(param, cuda.to_cpu(grad), velocity, 0.1, 0.9, False)
+    sgd(*cuda.to_gpu(rng.normal(size=(3, 3, 4)).astype("float16")), 0.1, 0.9, False)
     sgd(*rng.normal(size=(3, 3, 4)), 0.1, 0.9, False)
     assert len(calls) == 1
 

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import Twin
 
 from nn import cuda, kernels
 from nn.kernels import formulas, reference, threads, tiles
@@ -149,14 +148,15 @@ def test_the_bits_at_which_a_unit_is_kept(rate, bits, kept):
     assert reference.dropout_mask(np.empty(2), rate, source).tolist() == kept
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("shape", [(4, 3), (2, 3, 4, 2)])
-def test_on_a_gpu_the_seed_is_drawn_and_the_numbers_there(shape, monkeypatch):
-    monkeypatch.setattr(cuda, "get_array_module", lambda *arrays: Twin())
-    x = np.empty(shape, dtype="float32")
+def test_on_a_gpu_the_seed_is_drawn_and_the_numbers_there(shape):
+    x = cuda.to_gpu(np.empty(shape, dtype="float32"))
     seed = int(np.random.default_rng(3).integers(2**63))
+    there = cuda.get_array_module(x).random.default_rng
     noise = reference.normal_noise(x, np.random.default_rng(3))
-    drawn = np.random.default_rng(seed).standard_normal(x.size, dtype="float32")
-    np.testing.assert_array_equal(np.moveaxis(noise, 1, -1).ravel(), drawn)
+    drawn = there(seed).standard_normal(x.size, dtype="float32").get()
+    np.testing.assert_array_equal(np.moveaxis(noise.get(), 1, -1).ravel(), drawn)
     mask = reference.dropout_mask(x, 0.3, np.random.default_rng(3))
-    drawn = np.random.default_rng(seed).random(x.size) >= 0.3
-    np.testing.assert_array_equal(np.moveaxis(mask, 1, -1).ravel(), drawn)
+    drawn = there(seed).random(x.size).get() >= 0.3
+    np.testing.assert_array_equal(np.moveaxis(mask.get(), 1, -1).ravel(), drawn)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import nn
-from nn import cuda, kernels
+from nn import kernels
 from nn.files.model_file import FileFormatError
 from nn.layers import NAME2LAYER, fold, layer_from_config
 from nn.layers.config import MAX_DEPTH
@@ -923,8 +923,6 @@ def test_debugging_names_the_layer_inside_a_container():
 
 @pytest.mark.gpu
 def test_containers_move_to_the_gpu(rng):
-    if not cuda.CUDA_AVAILABLE:
-        pytest.skip("needs an NVIDIA GPU and CuPy (requirements-cuda12.txt or -cuda13.txt)")
     x, y = data(rng)
     model = resnet(dtype="float64")
     expected = model.predict(x)
