@@ -281,6 +281,7 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
                 f"[Model] backward() expects a gradient 'grad' of the output's shape "
                 f"{self._forward_shape}, got {shape}."
             )
+        grad = cuda.to_device(grad, self._device)
         with self._debugging() if _DEBUG else _NOTHING:
             return backward_through(self.layers, grad)
 

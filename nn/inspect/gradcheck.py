@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks
+from .. import checks, cuda
 from ..layers import Layer
 from ..layers.plan import named_layers
 from ..layers.state import Snapshot
@@ -58,7 +58,7 @@ def numerical_gradient(f: Callable[[], float], x: np.ndarray, step: float = 1e-5
     step = checks.positive(owner, "step", step)
     gradient = np.zeros_like(x)
     for index in np.ndindex(x.shape):
-        value = x[index]
+        value = float(x[index])  # on a GPU x[index] is a view
         try:
             x[index] = value + step
             above = _number(f())
@@ -141,7 +141,7 @@ def check_gradients(
     if not isinstance(layer, Layer) or hasattr(layer, "as_layer"):
         rule = "must be a layer (check_model() takes a model)"
         raise checks.error(owner, "layer", rule, layer)
-    x = np.array(checks.real_array(owner, "x", x), dtype=np.float64)
+    x = checks.real_array(owner, "x", x).astype(np.float64)
     if x.size == 0 or x.ndim == 0:
         raise checks.error(owner, "x", "must be a batch of at least one sample", x.shape)
     step = checks.positive(owner, "step", step)
@@ -157,6 +157,9 @@ def check_gradients(
             "pass a layer that is not built, or one of a Model(dtype='float64')."
         )
     before = Snapshot([layer])
+    own = [a for _, part in parts for a in (*part.params.values(), *part.buffers.values())]
+    if own:
+        x = cuda.to_cpu(x) if cuda.get_array_module(*own) is np else cuda.to_gpu(x)
 
     def forward() -> np.ndarray:
         before.restore()
@@ -164,7 +167,8 @@ def check_gradients(
 
     # The dot product with a random array is one number that depends on every output.
     y = forward()
-    direction = np.random.default_rng([0, 1]).normal(size=y.shape)
+    xp = cuda.get_array_module(y)
+    direction = xp.asarray(np.random.default_rng([0, 1]).normal(size=y.shape))
     analytical = {"x": layer.backward(direction)}
     arrays = {"x": x}
     for path, part in parts:
@@ -180,7 +184,7 @@ def check_gradients(
                 f"[{type(layer).__name__}] backward() must compute a gradient of shape "
                 f"{array.shape} for '{name}', got {shape}."
             )
-        gradient = np.array(gradient)  # the layer may overwrite it
+        gradient = gradient.copy()  # the layer may overwrite it
         expected = numerical_gradient(lambda: float((forward() * direction).sum()), array, step)
         errors[name] = relative_error(gradient, expected)
     return errors

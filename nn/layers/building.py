@@ -162,7 +162,6 @@ class Building:
             self.build((None, *shape))
 
     def _build_layers(self: Any, shape: Shape) -> None:
-        unbuilt = [layer for layer in self.layers if not layer.built]
         try:
             self.output_shape = build_layers(self.layers, shape, self.dtype)
         except ValueError as error:
@@ -171,7 +170,7 @@ class Building:
                 raise
             hint = f"The input {shape} looks like (N, H, W, C); {advice}."
             raise ValueError(f"{error} {hint}") from error
-        for layer in unbuilt:
+        for layer in self.layers:  # one that was built before may be on the other device
             move_to_device(layer, self.device)
 
     def _inputs(self: Any, x: Any) -> Array:

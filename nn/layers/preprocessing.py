@@ -130,6 +130,7 @@ class Standardize(ElementwiseLayer):
         self.std = _numbers("std", std)
         if self.std is not None and min(self.std) <= 0:
             raise checks.error("Standardize", "std", "must be above 0", std)
+        self._is_adapted = False
 
     @property
     def adapted(self) -> bool:
@@ -191,7 +192,8 @@ class Standardize(ElementwiseLayer):
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return (x - mean) / std."""
         x = self._check_input(x)
-        if not self.adapted:
+        self._is_adapted = self._is_adapted or self.adapted  # a GPU is asked once
+        if not self._is_adapted:
             raise RuntimeError(
                 "[Standardize] has no mean and std yet: call adapt(training data), pass "
                 "'mean' and 'std', or fit() a model that begins with it."
