@@ -28,6 +28,13 @@ class Flags:
         return getattr(self, name.lower())
 
 
+class MemoryPointer:
+    """Where an array lies; nothing on the host can read there."""
+
+    def __init__(self, ptr):
+        self.ptr = ptr
+
+
 class ndarray:  # noqa: N801
     """An array in the memory of the device, which only this module's functions read."""
 
@@ -55,6 +62,7 @@ class ndarray:  # noqa: N801
     nbytes = property(lambda self: self._private.nbytes)
     itemsize = property(lambda self: self._private.itemsize)
     flags = property(lambda self: Flags(self._private))
+    data = property(lambda self: MemoryPointer(self._private.ctypes.data))
     T = property(lambda self: wrap(self._private.T))
 
     def __len__(self):
