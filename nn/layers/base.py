@@ -83,7 +83,7 @@ class Layer:
     # Replaced when a layer is made, built, frozen or freed: a plan of before is out of date then.
     _structure: object = object()
 
-    # The `backward` beside which `backward_params` was written; see `backward_params_through`.
+    # The `backward` that `backward_params` belongs to; see `backward_params_through`.
     _own_backward: Any = None
 
     def __init__(

@@ -224,7 +224,7 @@ class Container(Layer):
         self._built(input_shape, build_layers(self.layers, input_shape, self.dtype))
 
     def _plan(self) -> Plan:
-        """Return the plan of the layers inside, made anew if they have changed."""
+        """Return the plan of the layers inside, found again if they have changed."""
         if self._last_plan is None or not self._last_plan.is_current(self.layers):
             self._last_plan = Plan(self.layers)
             self._connect_loss()
