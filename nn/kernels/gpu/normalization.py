@@ -14,10 +14,7 @@ def batch_norm(x: Array, gamma: Array, beta: Array, eps: float) -> tuple[Array, 
         x, mean, y
     )
     variance = column_sums(y) / len(x)
-    scale = gamma / xp.sqrt(variance + eps)
-    normalize = "T x, T mean, T scale, T beta", "T y", "y = (x - mean) * scale + beta"
-    elementwise_kernel(xp, "normalize", *normalize)(x, mean, scale, beta, y)
-    return y, mean, variance
+    return batch_norm_inference(x, gamma, beta, mean, variance, eps), mean, variance
 
 
 def batch_norm_grad(
@@ -46,8 +43,7 @@ def batch_norm_inference(
     """See `reference.batch_norm_inference`."""
     xp = cuda.get_array_module(x)
     scale, y = gamma / xp.sqrt(variance + eps), xp.empty_like(x)
-    kernel = elementwise_kernel(
-        xp, "scale", "T x, T scale, T shift", "T y", "y = x * scale + shift"
-    )
-    kernel(x, scale, beta - mean * scale, y)
+    inputs = "T x, T mean, T scale, T beta"
+    kernel = elementwise_kernel(xp, "normalize", inputs, "T y", "y = (x - mean) * scale + beta")
+    kernel(x, mean, scale, beta, y)
     return y

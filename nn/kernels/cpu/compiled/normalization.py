@@ -45,22 +45,32 @@ def column_sums(rows: Array) -> Array:
 def _moments(x, pivot, sums, part, lo, hi):
     """Sum x - pivot and its square over the rows lo..hi: (2, C) in float64.
 
-    Taking off a pivot near the mean first leaves no large numbers to cancel.
+    In x's dtype, a block sums differences to the mean of the rows before it (the first block to its
+    own mean). Their squares are at most twice the sum that is left when the means are known, so
+    that few digits cancel. A pivot far from all other rows costs digits that only float64 has.
     """
     columns = x.shape[1]
     first, second = np.zeros(columns, dtype=x.dtype), np.zeros(columns, dtype=x.dtype)
+    mean = np.zeros(columns, dtype=x.dtype)
     sums[part] = 0
+    stop = min(lo + _BLOCK, hi)
+    for m in range(lo, stop):
+        for k in range(columns):
+            mean[k] += x[m, k] / x.dtype.type(stop - lo)
     for start in range(lo, hi, _BLOCK):
+        stop = min(start + _BLOCK, hi)
         first[:] = 0
         second[:] = 0
-        for m in range(start, min(start + _BLOCK, hi)):
+        for m in range(start, stop):
             for k in range(columns):
-                d = x[m, k] - pivot[k]
+                d = x[m, k] - mean[k]
                 first[k] += d
                 second[k] += d * d
         for k in range(columns):
-            sums[part, 0, k] += first[k]
-            sums[part, 1, k] += second[k]
+            away = np.float64(mean[k]) - pivot[k]
+            sums[part, 0, k] += first[k] + (stop - start) * away
+            sums[part, 1, k] += second[k] + 2 * away * first[k] + (stop - start) * (away * away)
+            mean[k] = pivot[k] + sums[part, 0, k] / (stop - lo)
 
 
 @compile_kernel

@@ -44,10 +44,11 @@ def batch_norm_grad(
 def batch_norm_inference(
     x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, eps: float
 ) -> Array:
-    """See `reference.batch_norm_inference`: here one scale and one shift."""
+    """See `reference.batch_norm_inference`."""
     scale = gamma / np.sqrt(variance + eps)
-    wide, scales, shifts = wide_rows(np, x, scale, beta - mean * scale)
-    y = np.multiply(wide, scales, out=memory.empty_like(wide))
+    wide, means, scales, shifts = wide_rows(np, x, mean, scale, beta)
+    y = np.subtract(wide, means, out=memory.empty_like(wide))
+    y *= scales
     y += shifts
     return y.reshape(x.shape)
 
