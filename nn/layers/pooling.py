@@ -176,5 +176,5 @@ class GlobalMaxPool2D(GlobalPool):
         index, (n, c, h, w) = self._recall_for(grad)
         xp = cuda.get_array_module(grad)
         is_max = xp.arange(h * w)[:, xp.newaxis] == index  # (N, H*W, C)
-        dx = is_max * grad[:, xp.newaxis]  # (N, 1, C) -> (N, H*W, C)
+        dx = xp.where(is_max, grad[:, xp.newaxis], 0)  # (N, 1, C) -> (N, H*W, C)
         return kernels.channels_first(dx.reshape(n, h, w, c))

@@ -48,7 +48,7 @@ def max_pool2d_grad(
     grad = channels_last(grad)
 
     def cell_grad(samples: slice, i: int, j: int) -> Array:
-        return grad[samples] * (index[samples] == i * pool[1] + j)
+        return np.where(index[samples] == i * pool[1] + j, grad[samples], grad.dtype.type(0))
 
     return _add_windows(cell_grad, grad, x_shape, pool, stride, padding)
 
