@@ -52,16 +52,29 @@ def batch_norm_cases(rng):
 def sample_norm_cases(rng):
     """Yield layer and group normalisation of vectors, sequences and images."""
 
-    def layer_norm(eps):
+    def layer_norm(axes, eps):
         def function(x, params, buffers):
-            shape = x.shape[1:]
-            gamma, beta = (params[name].reshape(shape) for name in ("gamma", "beta"))
-            return F.layer_norm(x, shape, gamma, beta, eps)
+            order = [k for k in range(x.ndim) if k not in axes] + list(axes)
+            x = x.permute(order)  # PyTorch normalizes the last axes
+            sizes = x.shape[-len(axes) :]
+            gamma, beta = (params[name].reshape(sizes) for name in ("gamma", "beta"))
+            y = F.layer_norm(x, sizes, gamma, beta, eps)
+            return y.permute([order.index(k) for k in range(x.ndim)])
 
         return function
 
-    for shape, memory, eps in itertools.product(
-        ((1, 3), (16, 50), (6, 5, 8), (6, 5, 7, 9), (8, 32, 16, 16)),
+    for (shape, axis, axes), memory, eps in itertools.product(
+        (
+            ((1, 3), None, (1,)),
+            ((16, 50), None, (1,)),
+            ((6, 5, 8), None, (2,)),
+            ((6, 5, 8), (1, 2), (1, 2)),
+            ((6, 5, 7, 9), None, (1, 2, 3)),
+            ((6, 5, 7, 9), 1, (1,)),
+            ((6, 5, 7, 9), (-2, -1), (2, 3)),
+            ((6, 5, 7, 9), (1, 3), (1, 3)),
+            ((8, 32, 16, 16), None, (1, 2, 3)),
+        ),
         ("contiguous", "channels-last"),
         (1e-5, 1e-3),
     ):
@@ -69,8 +82,8 @@ def sample_norm_cases(rng):
             continue
         x = 3 * draw(rng, shape, memory) + 2
         yield (
-            f"LayerNorm {shape} | eps={eps} {memory}",
-            compare_layer(nn.layers.LayerNorm(eps=eps), layer_norm(eps), x),
+            f"LayerNorm {shape} axis={axis} | eps={eps} {memory}",
+            compare_layer(nn.layers.LayerNorm(axis=axis, eps=eps), layer_norm(axes, eps), x),
         )
     for shape, groups, memory in itertools.product(
         ((16, 12), (6, 12, 8), (6, 12, 7, 9), (8, 24, 16, 16)),
@@ -80,7 +93,7 @@ def sample_norm_cases(rng):
         if memory == "channels-last" and len(shape) != 4:
             continue
         if len(shape) == 2 and groups == shape[1]:
-            continue  # groups of one number: nn gives 0, PyTorch rounding errors over sqrt(eps)
+            continue  # groups of one number are an error in training
         x = 3 * draw(rng, shape, memory) + 2
         yield (
             f"GroupNorm {shape} groups={groups} | {memory}",
@@ -128,7 +141,8 @@ def activation_cases(rng):
         ("GELU", nn.layers.GELU(), F.gelu),
         ("Sigmoid", nn.layers.Sigmoid(), torch.sigmoid),
         ("Tanh", nn.layers.Tanh(), torch.tanh),
-        ("Softmax", nn.layers.Softmax(), lambda x: F.softmax(x, dim=-1)),
+        ("Softmax", nn.layers.Softmax(), lambda x: F.softmax(x, dim=1)),
+        ("LogSoftmax", nn.layers.LogSoftmax(), lambda x: F.log_softmax(x, dim=1)),
         ("ReLU6", nn.layers.ReLU6(), F.relu6),
         ("SELU", nn.layers.SELU(), F.selu),
         ("SiLU", nn.layers.SiLU(), F.silu),
@@ -139,15 +153,14 @@ def activation_cases(rng):
         ("Exponential", nn.layers.Exponential(), torch.exp),
     ):
         shape = (4, 3, 5, 6)
-        if name != "Softmax":  # the others by their names too, on images
-            yield (
-                f"Activation {name}",
-                compare_layer(
-                    nn.layers.Activation(layer.__class__()),
-                    lambda x, p, b, f=function: f(x),
-                    draw(rng, shape, "channels-last"),
-                ),
-            )
+        yield (
+            f"Activation {name}",
+            compare_layer(
+                nn.layers.Activation(layer.__class__()),
+                lambda x, p, b, f=function: f(x),
+                draw(rng, shape, "channels-last"),
+            ),
+        )
         for scale in (1, 30):
             if (name, scale) == ("Exponential", 30):
                 continue  # exp(90) is infinite in float32

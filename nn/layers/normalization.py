@@ -154,19 +154,43 @@ class BatchNorm1D(BatchNorm):
 class SampleNorm(Layer):
     """Base class of layer and group normalization.
 
-    A subclass sets in `groups` how many parts of the channels are normalized separately, and how
-    gamma and beta are laid out.
+    They compute with x as (M, P, C): M parts of P * C values are normalized separately. If axis 1
+    is among the normalized axes, it is C. A subclass says which axes these are.
     """
 
     input_ndim = (2, 3, 4)
-    input_hint = "the channels are along axis 1."
 
-    #: Number of parts of the channels.
+    #: Number of groups of C that are normalized separately.
     groups = 1
+    #: What an error calls the values that are normalized together, and how to have more of them.
+    _hints = ("", "")
 
     def __init__(self, eps: float, **common: Any):
         super().__init__(**common)
         self.eps = checks.positive(type(self).__name__, "eps", eps)
+
+    def _axes(self, ndim: int) -> tuple[int, ...]:
+        """Return the axes over which mean and variance are computed."""
+        raise NotImplementedError
+
+    def _order(self, ndim: int) -> tuple[list[int], list[int]]:
+        """Return the axes of M, and those of P and C."""
+        axes = self._axes(ndim)
+        rest = [k for k in range(ndim) if k not in axes]
+        return rest, sorted(axes, key=lambda k: (k == 1, k))
+
+    def _parts(self, x: Array) -> Array:
+        """Return x (N, C, ...) as (M, P, C)."""
+        rest, own = self._order(x.ndim)
+        sizes = [x.shape[k] for k in own]
+        return x.transpose(*rest, *own).reshape(-1, math.prod(sizes[:-1]), sizes[-1])
+
+    def _joined(self, parts: Array, shape: Shape) -> Array:
+        """Return (M, P, C) as an array of `shape`: undo `_parts`."""
+        rest, own = self._order(len(shape))
+        order = [*rest, *own]
+        y = parts.reshape([shape[k] for k in order])
+        return y.transpose([order.index(k) for k in range(y.ndim)])
 
     def _build_scales(self, input_shape: Shape, count: int) -> None:
         take_elements(type(self).__name__, 2 * count)
@@ -177,42 +201,54 @@ class SampleNorm(Layer):
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return x (N, C, ...) normalised, times gamma, plus beta."""
         x = self._check_input(x)
-        x_hat, inv_std = kernels.normalize_samples(_pixels(x), self.groups, self.eps)
+        parts = self._parts(x)
+        if training and parts.shape[1] * parts.shape[2] == self.groups:
+            where, remedy = self._hints
+            raise ValueError(
+                f"[{type(self).__name__}] expects more than one value {where} in training, got "
+                f"{x.shape}: the output would be 'beta' for any input. Use {remedy}."
+            )
+        x_hat, inv_std = kernels.normalize_samples(parts, self.groups, self.eps)
         self._keep(training, x, x_hat, inv_std, x.shape)
-        y = x_hat * self._by_pixel(self.params["gamma"], x.shape)
-        y += self._by_pixel(self.params["beta"], x.shape)
-        return kernels.from_rows(y, x.shape)
+        y = x_hat * self._by_part(self.params["gamma"], x.shape)
+        y += self._by_part(self.params["beta"], x.shape)
+        return self._joined(y, x.shape)
 
     def backward(self, grad: Array) -> Array:
         """Fill the gradients of gamma and beta; return the input's."""
         x_hat, inv_std, shape = self._recall_for(grad)
-        grad = _pixels(grad)
+        grad = self._parts(grad)
         if self._trainable:
-            self.grads["gamma"] = self._summed(grad * x_hat)
-            self.grads["beta"] = self._summed(grad)
-        grad = grad * self._by_pixel(self.params["gamma"], shape)
+            self.grads["gamma"] = self._summed(grad * x_hat, shape)
+            self.grads["beta"] = self._summed(grad, shape)
+        grad = grad * self._by_part(self.params["gamma"], shape)
         dx = kernels.normalize_samples_grad(grad, x_hat, inv_std, self.groups)
-        return kernels.from_rows(dx, shape)
+        return self._joined(dx, shape)
 
-    def _by_pixel(self, values: Array, shape: Shape) -> Array:
-        """Return gamma or beta in a shape that meets (N, P, C)."""
+    def _by_part(self, values: Array, shape: Shape) -> Array:
+        """Return gamma or beta in a shape that meets (M, P, C)."""
         raise NotImplementedError
 
-    def _summed(self, values: Array) -> Array:
-        """Undo `_by_pixel` for gradients: sum (N, P, C) over the values that share a gamma."""
+    def _summed(self, values: Array, shape: Shape) -> Array:
+        """Undo `_by_part` for gradients: sum (M, P, C) over the values that share a gamma."""
         raise NotImplementedError
 
 
 @register
 class LayerNorm(SampleNorm):
-    """Layer normalisation: each sample over all its axes.
+    """Layer normalisation: each sample, or each position of a sample, by its own values.
 
     Ba, Kiros and Hinton 2016, arXiv 1607.06450, section 3. It does not depend on the batch, so it
-    is the same in training and inference and works with batches of one. (That of Keras normalizes
-    the last axis alone by default, which for (N, features) is the same.)
+    is the same in training and inference and works with batches of one.
+
+    A training batch with one value along `axis` is an error: the output would be `beta`.
 
     Parameters
     ----------
+    axis
+        The axis, or axes, over which mean and variance are computed; not 0, the batch. By
+        default the last axis of tables (N, D) and sequences (N, T, D), as in Keras and PyTorch, and
+        all of (C, H, W) of images. `axis=1` normalizes the channels of each pixel of an image.
     eps
         Added to the variance, above 0.
     **common
@@ -221,13 +257,13 @@ class LayerNorm(SampleNorm):
     Attributes
     ----------
     params : dict
-        'gamma' and 'beta', a number for each value of a sample in the order of `Flatten`, of shape
-        (C*H*W,) for images. One axis keeps weight decay off them.
+        'gamma' and 'beta', a number for each value along `axis` in the order of `Flatten`, of
+        shape (D,), or (C*H*W,) for images. One axis keeps weight decay off them.
 
     Raises
     ------
     ValueError
-        For an input that is not (N, features), (N, C, L) or (N, C, H, W).
+        For an input that is not (N, D), (N, T, D) or (N, C, H, W), or does not have the axes.
 
     Examples
     --------
@@ -237,28 +273,55 @@ class LayerNorm(SampleNorm):
            [-1.,  1.]])
     """
 
-    def __init__(self, *, eps: float = 1e-5, **common: Any):
+    input_hint = "tables are (N, D), sequences (N, T, D), images (N, C, H, W)."
+    _hints = ("along 'axis'", "another 'axis', or an input of more features")
+
+    def __init__(
+        self, *, axis: int | tuple[int, ...] | None = None, eps: float = 1e-5, **common: Any
+    ):
         super().__init__(eps, **common)
+        axes: Any = axis if isinstance(axis, list | tuple) else [1 if axis is None else axis]
+        if not axes or not all(checks.is_integer(k) and 0 < abs(k) < 4 for k in axes):
+            rule = "must be None, or axes of the input other than 0, the batch"
+            raise checks.error("LayerNorm", "axis", rule, axis)
+        axes = tuple(int(k) for k in axes)
+        self.axis = axes if isinstance(axis, list | tuple) else None if axis is None else axes[0]
+
+    def _axes(self, ndim: int) -> tuple[int, ...]:
+        if self.axis is None:
+            return (1, 2, 3) if ndim == 4 else (ndim - 1,)
+        given = self.axis if isinstance(self.axis, tuple) else (self.axis,)
+        axes = tuple(sorted(k + ndim if k < 0 else k for k in given))
+        if not all(0 < k < ndim for k in axes) or len(set(axes)) < len(axes):
+            rule = f"must be different axes in 1..{ndim - 1} for {ndim}-D input"
+            raise checks.error("LayerNorm", "axis", rule, self.axis)
+        return axes
 
     def build(self, input_shape: Shape) -> None:
-        """Create a scale and a shift for each value of a sample."""
+        """Create a scale and a shift for each value that is normalized together."""
         self._check_shape(input_shape)
-        self._build_scales(input_shape, math.prod(int(n or 0) for n in input_shape[1:]))
+        sizes = [input_shape[k] for k in self._axes(len(input_shape))]
+        self._build_scales(input_shape, math.prod(int(n or 0) for n in sizes))
 
     def _fixed_sizes(self, shape: Shape) -> Shape:
-        return shape[1:]
+        return tuple(shape[k] for k in self._axes(len(shape)))
 
-    def _by_pixel(self, values: Array, shape: Shape) -> Array:
-        xp = cuda.get_array_module(values)
-        # (C*P,) -> (C, P) -> (P, C)
-        return xp.ascontiguousarray(values.reshape(int(shape[1] or 0), -1).T)
+    def _by_part(self, values: Array, shape: Shape) -> Array:
+        axes, (_, own) = self._axes(len(shape)), self._order(len(shape))
+        values = values.reshape([shape[k] for k in axes])  # (C*H*W,) -> (C, H, W)
+        values = values.transpose([axes.index(k) for k in own])  # (C, H, W) -> (H, W, C)
+        return values.reshape(-1, shape[own[-1]])  # (P, C)
 
-    def _summed(self, values: Array) -> Array:
-        return values.sum(axis=0).T.reshape(-1)  # (N, P, C) -> (P, C) -> (C, P) -> (C*P,)
+    def _summed(self, values: Array, shape: Shape) -> Array:
+        axes, (_, own) = self._axes(len(shape)), self._order(len(shape))
+        total = kernels.column_sums(values.reshape(len(values), -1))  # (M, P, C) -> (M, P*C)
+        total = total.reshape([shape[k] for k in own])  # (P*C,) -> (H, W, C)
+        return total.transpose([own.index(k) for k in axes]).reshape(-1)  # (C*H*W,)
 
     def to_config(self) -> dict[str, Any]:
         """Return the layer's class and arguments."""
-        return self._config(eps=self.eps)
+        axis = list(self.axis) if isinstance(self.axis, tuple) else self.axis
+        return self._config(axis=axis, eps=self.eps)
 
 
 @register
@@ -268,6 +331,8 @@ class GroupNorm(SampleNorm):
     Wu and He 2018, arXiv 1803.08494, section 3. For images in batches too small for batch
     normalisation. One group is a sample at a time (but with one gamma a channel, unlike
     `LayerNorm`), as many as there are channels is instance normalisation.
+
+    A training batch with one value in each group is an error: the output would be `beta`.
 
     Parameters
     ----------
@@ -295,6 +360,9 @@ class GroupNorm(SampleNorm):
     array([[-1.,  1., -1.,  1.]])
     """
 
+    input_hint = "the channels are along axis 1."
+    _hints = ("in each of the 'groups'", "fewer 'groups'")
+
     def __init__(self, groups: int = 32, *, eps: float = 1e-5, **common: Any):
         super().__init__(eps, **common)
         self.groups = checks.positive_int("GroupNorm", "groups", groups)
@@ -311,17 +379,15 @@ class GroupNorm(SampleNorm):
     def _fixed_sizes(self, shape: Shape) -> Shape:
         return shape[1:2]
 
-    def _by_pixel(self, values: Array, shape: Shape) -> Array:
+    def _axes(self, ndim: int) -> tuple[int, ...]:
+        return tuple(range(1, ndim))
+
+    def _by_part(self, values: Array, shape: Shape) -> Array:
         return values  # (C,)
 
-    def _summed(self, values: Array) -> Array:
+    def _summed(self, values: Array, shape: Shape) -> Array:
         return kernels.column_sums(values.reshape(-1, values.shape[2]))  # (N, P, C) -> (N*P, C)
 
     def to_config(self) -> dict[str, Any]:
         """Return the layer's class and arguments."""
         return self._config(groups=self.groups, eps=self.eps)
-
-
-def _pixels(x: Array) -> Array:
-    """Return (N, C, ...) as (N, P, C), P positions with their channels side by side."""
-    return kernels.to_rows(x).reshape(len(x), math.prod(x.shape[2:]), x.shape[1])

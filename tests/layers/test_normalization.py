@@ -1,5 +1,7 @@
 """Layer, group and weight normalisation: by hand, in loops, and within a model."""
 
+import json
+
 import numpy as np
 import pytest
 from conftest import built
@@ -10,6 +12,7 @@ import nn
 from nn import cuda
 from nn.inspect.gradcheck import check_gradients
 from nn.layers import fold
+from nn.layers.config import layer_from_config
 
 # ------------------------------------------------------------------ layer and group normalisation
 
@@ -29,18 +32,75 @@ shapes = st.sampled_from([(4,), (4, 3), (4, 2, 3), (6, 1, 2), (2, 5, 1)])
 
 @settings(max_examples=30)
 @given(shape=shapes, seed=st.integers(0, 2**16))
-def test_layer_norm_is_over_all_axes_but_the_batch(shape, seed):
+def test_layer_norm_is_over_the_last_axis_and_over_images(shape, seed):
+    check_layer_norm(shape, None, (1, 2, 3) if len(shape) == 3 else (len(shape),), seed)
+
+
+@settings(max_examples=30)
+@given(
+    case=st.sampled_from(
+        [
+            ((4,), -1, (1,)),
+            ((4, 3), 1, (1,)),
+            ((4, 3), (1, 2), (1, 2)),
+            ((4, 2, 3), 1, (1,)),
+            ((4, 2, 3), [3, 1], (1, 3)),
+            ((4, 2, 3), (-2, -1), (2, 3)),
+            ((4, 2, 3), -1, (3,)),
+        ]
+    ),
+    seed=st.integers(0, 2**16),
+)
+def test_layer_norm_is_over_the_given_axes(case, seed):
+    check_layer_norm(*case, seed)
+
+
+def check_layer_norm(shape, axis, axes, seed):
+    """Compare with the formula, and the gradient with finite differences; save and load."""
     rng = np.random.default_rng(seed)
     x = rng.normal(3, 2, size=(3, *shape))
-    layer = built(nn.LayerNorm(eps=1e-3), shape)
-    gamma, beta = rng.normal(size=shape), rng.normal(size=shape)
+    layer = built(nn.LayerNorm(axis=axis, eps=1e-3), shape)
+    sizes = [n if k in axes else 1 for k, n in enumerate(x.shape)]
+    gamma, beta = rng.normal(size=sizes), rng.normal(size=sizes)
     layer.params["gamma"][...] = gamma.ravel()  # in the order of Flatten
     layer.params["beta"][...] = beta.ravel()
-    y = layer.forward(x)
-    for sample, result in zip(x, y, strict=True):
-        expected = (sample - sample.mean()) / np.sqrt(sample.var() + 1e-3) * gamma + beta
-        np.testing.assert_allclose(result, expected, atol=1e-12)
+    mean, var = x.mean(axes, keepdims=True), x.var(axes, keepdims=True)
+    expected = (x - mean) / np.sqrt(var + 1e-3) * gamma + beta
+    for memory in (x, np.ascontiguousarray(x.T).T):
+        np.testing.assert_allclose(layer.forward(memory), expected, atol=1e-12)
     assert max(check_gradients(layer, x).values()) <= 1e-6
+    again = layer_from_config(layer.to_config())
+    assert again.to_config() == layer.to_config() == json.loads(json.dumps(layer.to_config()))
+    assert again.axis == layer.axis
+
+
+def test_layer_norm_of_sequences_of_any_length(rng):
+    """The last axis alone has to be known."""
+    layer = nn.LayerNorm()
+    layer.build((None, None, 5))
+    for length in (1, 4):
+        x = rng.normal(size=(2, length, 5)).astype("float32")
+        np.testing.assert_allclose(layer.forward(x, training=True).mean(axis=2), 0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "message"),
+    [
+        (nn.LayerNorm(), (4, 1), r"\[LayerNorm\] expects more than one value along 'axis'"),
+        (nn.LayerNorm(axis=1), (2, 1, 3, 3), r"got \(2, 1, 3, 3\): the output would be 'beta'"),
+        (
+            nn.GroupNorm(3),
+            (2, 3),
+            r"\[GroupNorm\] expects more than one value in each of the 'groups'",
+        ),
+        (nn.GroupNorm(3), (2, 3, 1, 1), r"Use fewer 'groups'\."),
+    ],
+)
+def test_one_value_that_is_normalized_alone_is_an_error_in_training(layer, shape, message):
+    x = np.ones(shape, dtype="float32")
+    assert (layer.forward(x) == 0).all()
+    with pytest.raises(ValueError, match=message):
+        layer.forward(x, training=True)
 
 
 @settings(max_examples=30)
@@ -51,7 +111,7 @@ def test_layer_norm_is_over_all_axes_but_the_batch(shape, seed):
 )
 def test_group_norm_is_over_each_group_of_channels(shape, groups, seed):
     rng = np.random.default_rng(seed)
-    groups = shape[0] if groups == "channels" else groups
+    groups = shape[0] if groups == "channels" and len(shape) > 1 else int(groups != 1) + 1
     x = rng.normal(3, 2, size=(3, *shape))
     layer = built(nn.GroupNorm(groups, eps=0.5), shape)
     layer.params["gamma"][...] = rng.normal(size=shape[0])
@@ -328,6 +388,13 @@ def test_a_layer_object_inside_and_beside():
             lambda: nn.GroupNorm(3).forward(np.zeros((2, 4))),
             r"\[GroupNorm\] 'groups' must divide the 4 input channels, got 3\.",
         ),
+        (lambda: nn.LayerNorm(axis=0), r"\[LayerNorm\] 'axis' must be None, or axes .*, got 0\."),
+        (lambda: nn.LayerNorm(axis=[]), r"\[LayerNorm\] 'axis' must be None, .*, got \[\]\."),
+        (
+            lambda: nn.LayerNorm(axis=(2, -1)).forward(np.zeros((2, 4, 3))),
+            r"\[LayerNorm\] 'axis' must be different axes in 1..2 for 3-D input, got \(2, -1\)\.",
+        ),
+        (lambda: nn.LayerNorm(axis=2).forward(np.zeros((2, 3))), r"in 1..1 for 2-D input, got 2\."),
         (lambda: nn.LayerNorm().forward(np.zeros(3)), r"\[LayerNorm\] expects 2-D or 3-D or 4-D"),
         (
             lambda: nn.WeightNorm(nn.Dense(3)).forward(np.zeros((2, 3, 4, 4))),
@@ -341,9 +408,9 @@ def test_wrong_arguments_and_shapes(call, message):
 
 
 def test_built_layer_norm_refuses_other_shapes():
-    layer = built(nn.LayerNorm(), (3, 4))
-    with pytest.raises(ValueError, match=r"was built for inputs of shape \(None, 3, 4\)"):
-        layer.forward(np.zeros((2, 4, 3)))
+    for layer in (nn.LayerNorm(), nn.LayerNorm(axis=(1, 2))):
+        with pytest.raises(ValueError, match=r"was built for inputs of shape \(None, 3, 4\)"):
+            built(layer, (3, 4)).forward(np.zeros((2, 4, 3)))
 
 
 @pytest.mark.parametrize("arguments", [{"kernel_regularizer": "l2"}, {"lr_factor": 0.5}])
