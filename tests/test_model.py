@@ -226,7 +226,9 @@ def test_one_loss_object_serves_two_models():
     assert values[0] == pytest.approx(values[1], rel=1e-6)
 
 
-@pytest.mark.parametrize(("last", "loss"), [("sigmoid", "cce"), ("softmax", "bce")])
+@pytest.mark.parametrize(
+    ("last", "loss"), [("sigmoid", "cce"), ("softmax", "bce"), ("log_softmax", "bce")]
+)
 def test_an_activation_that_does_not_fit_the_loss_is_an_error(last, loss):
     model = nn.Model([nn.Dense(2, activation=last, input_shape=(2,))])
     with pytest.raises(ValueError, match=r"last activation is .*: change one"):

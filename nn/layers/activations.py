@@ -364,6 +364,32 @@ class Softmax(ElementwiseLayer):
         return logits_grad / cuda.get_array_module(y).maximum(y, formulas.SMALLEST_SLOPE)
 
 
+@register
+class LogSoftmax(ElementwiseLayer):
+    """log(softmax(x)) over the classes, axis 1; cross-entropy takes it as it takes logits.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> LogSoftmax().forward(np.array([[1000.0, 0.0]]))
+    array([[    0., -1000.]])
+    """
+
+    input_ndim, input_hint = Softmax.input_ndim, Softmax.input_hint
+
+    def forward(self, x: Array, training: bool | None = False) -> Array:
+        """Return the logarithms of the probabilities for the logits x (N, classes, ...)."""
+        x = self._check_input(x)
+        y = kernels.from_rows(kernels.log_softmax(kernels.to_rows(x)), x.shape)
+        self._keep(training, y, y)
+        return y
+
+    def backward(self, grad: Array) -> Array:
+        """Return grad - exp(y) * sum(grad), the sum over the classes."""
+        (y,) = self._recall_for(grad)
+        return grad - np.exp(y) * grad.sum(axis=1, keepdims=True)
+
+
 NAME2ACTIVATION.update(
     relu=ReLU,
     relu6=ReLU6,
@@ -380,6 +406,7 @@ NAME2ACTIVATION.update(
     softsign=Softsign,
     exponential=Exponential,
     softmax=Softmax,
+    log_softmax=LogSoftmax,
 )
 
 
@@ -392,7 +419,7 @@ class Activation(ElementwiseLayer):
     activation
         'relu', 'relu6', 'leaky_relu', 'elu', 'selu', 'gelu', 'silu' (or 'swish'), 'mish',
         'softplus', 'sigmoid', 'hard_sigmoid', 'tanh', 'softsign', 'exponential', 'softmax',
-        'linear', or an activation layer.
+        'log_softmax', 'linear', or an activation layer.
     **common
         `name` and `input_shape`, as every layer takes them.
     """

@@ -135,7 +135,8 @@ class Compiling:
         if pair is not None:
             last = output_activation(self.layers)
             kind = type(last).__name__
-            if kind != pair and kind in ("Softmax", "Sigmoid"):
+            wrong = ("Softmax", "LogSoftmax") if pair == "Sigmoid" else ("Softmax", "Sigmoid")
+            if kind != pair and kind in wrong:
                 raise ValueError(
                     f"[Model] the loss {type(self.loss).__name__} expects outputs of {pair} or "
                     f"logits, but the last activation is {kind}: change one of them."

@@ -198,3 +198,29 @@ def test_keras_names_of_layers():
     }
     for name, cls in same.items():
         assert getattr(nn, name) is getattr(layers, name) is layers.NAME2LAYER[name] is cls
+
+
+def test_log_softmax_never_takes_the_logarithm_of_a_rounded_zero(to_device):
+    x = to_device(np.array([[1000.0, 0.0, -1000.0], [1.0, 1.0, 1.0]], dtype="float32"))
+    y = cuda.to_cpu(nn.LogSoftmax().forward(x))
+    np.testing.assert_allclose(y, [[0, -1000, -2000], [-np.log(3)] * 3], rtol=1e-6)
+
+
+def test_log_softmax_is_over_the_classes_of_images(rng):
+    x = rng.normal(size=(2, 3, 4, 5))
+    layer = nn.LogSoftmax()
+    np.testing.assert_allclose(np.exp(layer.forward(x)).sum(axis=1), 1)
+    assert max(check_gradients(layer, x).values()) <= 1e-6
+
+
+def test_a_model_that_ends_in_log_softmax_trains_as_one_that_ends_in_logits(rng):
+    x, y = rng.normal(size=(16, 4)).astype("float32"), rng.integers(0, 3, 16)
+    models = [
+        nn.Model([nn.Dense(3, input_shape=(4,)), *last], loss="cce", optimizer="sgd", seed=0)
+        for last in ([], [nn.Activation("log_softmax")], [nn.Softmax()])
+    ]
+    losses = [[model.train_step(x, y)["loss"] for _ in range(5)] for model in models]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
+    np.testing.assert_allclose(losses[2], losses[0], rtol=1e-5)
+    for model in models:
+        assert (model.predict_classes(x) == models[0].predict_classes(x)).all()
