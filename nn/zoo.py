@@ -12,7 +12,6 @@ The classifiers return logits, one for each class, for the cross-entropy `'cce'`
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from . import checks
 from .layers import (
@@ -41,18 +40,15 @@ Shape = Sequence[int]  # of one input, without the batch axis: (C, H, W)
 
 def _model(name: str, stack: list[Layer], input_shape: Shape, seed: int | None) -> Model:
     """Return a model of the layers, built for an input shape."""
-    _check_shape(name, input_shape)
+    checks.shape(name, "input_shape", input_shape)
     model = Model(stack, seed=seed, name=name)
     model.build((None, *input_shape))
     return model
 
 
-def _check_shape(owner: str, shape: Any) -> None:
-    """Raise ValueError unless `shape` is the shape of one input."""
-    is_shape = isinstance(shape, Sequence) and len(shape) > 0
-    if not is_shape or not all(checks.is_integer(size) and size >= 1 for size in shape):
-        rule = "must be positive sizes without a batch axis, as in (3, 32, 32)"
-        raise checks.error(owner, "input_shape", rule, shape)
+def _flatten(name: str, input_shape: Shape) -> list[Layer]:
+    """Return the layer that makes rows of images; none if the inputs are rows."""
+    return [Flatten()] if len(checks.shape(name, "input_shape", input_shape)) > 1 else []
 
 
 # --------------------------------------------------------------------------- without convolutions
@@ -88,9 +84,7 @@ def logistic_regression(input_shape: Shape = (2,), seed: int | None = None) -> M
     >>> history["acc"][-1] > 0.95
     True
     """
-    _check_shape("logistic_regression", input_shape)
-    stack: list[Layer] = [Flatten()] if len(input_shape) > 1 else []
-    stack += [Dense(1), Sigmoid()]
+    stack = [*_flatten("logistic_regression", input_shape), Dense(1), Sigmoid()]
     return _model("logistic_regression", stack, input_shape, seed)
 
 
@@ -145,11 +139,10 @@ def mlp(
     >>> [layer.params["W"].shape for layer in model.layers if layer.params]
     [(2, 16), (16, 8), (8, 1)]
     """
-    _check_shape("mlp", input_shape)
+    stack = _flatten("mlp", input_shape)
     dropout = checks.fraction("mlp", "dropout", dropout)
     if not isinstance(activation, str):  # several layers cannot share one object
         raise checks.error("mlp", "activation", "must be a name, such as 'relu'", activation)
-    stack: list[Layer] = [Flatten()] if len(input_shape) > 1 else []
     for units in hidden_dims:
         stack.append(Dense(units))
         if use_batchnorm:
@@ -186,7 +179,7 @@ def lenet5(
     num_classes, seed
         As in `mlp`.
     """
-    _check_shape("lenet5", input_shape)
+    checks.shape("lenet5", "input_shape", input_shape)
     padding = 2 if input_shape[-1] < 32 else 0
     stack: list[Layer] = [Conv2D(6, 5, padding=padding), Tanh(), AvgPool2D()]
     stack += [Conv2D(16, 5, padding="valid"), Tanh(), AvgPool2D()]
@@ -401,7 +394,7 @@ def conv_autoencoder(
     ((None, 4, 7, 7), (None, 1, 28, 28))
     """
     owner = "conv_autoencoder"
-    _check_shape(owner, input_shape)
+    checks.shape(owner, "input_shape", input_shape)
     filters = [checks.positive_int(owner, "filters", number) for number in filters]
     if not filters:
         raise checks.error(owner, "filters", "must contain at least one stage", filters)

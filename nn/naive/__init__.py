@@ -1,7 +1,8 @@
 """The arithmetic of `nn.kernels` in plain loops: a reference for learning and for tests.
 
 A convolution is seven nested loops with one multiplication in the middle. That is its definition;
-`nn.kernels` computes the same numbers faster. Read a function here first, then the one of the same
+`nn.kernels` computes the same numbers faster. (`np.ndindex(2, 3)` runs through (0, 0), (0, 1) ...
+(1, 2), as two nested loops do.) Read a function here first, then the one of the same
 name in `nn.kernels.reference` (`conv2d_naive`, then `conv2d`): arguments, shapes and conventions
 are the same, and `tests/test_naive.py` compares the two. `conv2d_backward_naive` corresponds to
 `conv2d_input_grad` and `conv2d_weight_grad`.

@@ -79,20 +79,14 @@ def conv2d_naive(
         owner, (height, width), (kh, kw), stride, padding, dilation
     )
     y = np.zeros((samples, filters, height_out, width_out))
-    for n in range(samples):
-        for f in range(filters):
-            first = f // (filters // groups) * per_group  # the first channel that f sees
-            for oh in range(height_out):
-                for ow in range(width_out):
-                    total = biases[f]
-                    for c in range(per_group):
-                        for i in range(kh):
-                            for j in range(kw):
-                                row = oh * stride[0] + i * dilation[0] - top
-                                column = ow * stride[1] + j * dilation[1] - left
-                                if 0 <= row < height and 0 <= column < width:
-                                    total += w[f, c, i, j] * x[n, first + c, row, column]
-                    y[n, f, oh, ow] = total
+    for n, f, oh, ow in np.ndindex(y.shape):
+        first = f // (filters // groups) * per_group  # the first channel that f sees
+        y[n, f, oh, ow] = biases[f]
+        for c, i, j in np.ndindex(per_group, kh, kw):
+            row = oh * stride[0] + i * dilation[0] - top
+            column = ow * stride[1] + j * dilation[1] - left
+            if 0 <= row < height and 0 <= column < width:
+                y[n, f, oh, ow] += w[f, c, i, j] * x[n, first + c, row, column]
     return y
 
 
@@ -147,21 +141,16 @@ def conv2d_backward_naive(
     )
     grad = array_of_shape(owner, "grad", grad, (samples, filters, height_out, width_out))
     dx, dw, db = np.zeros_like(x), np.zeros_like(w), np.zeros(filters)
-    for n in range(samples):
-        for f in range(filters):
-            first = f // (filters // groups) * per_group
-            for oh in range(height_out):
-                for ow in range(width_out):
-                    g = grad[n, f, oh, ow]
-                    db[f] += g
-                    for c in range(per_group):
-                        for i in range(kh):
-                            for j in range(kw):
-                                row = oh * stride[0] + i * dilation[0] - top
-                                column = ow * stride[1] + j * dilation[1] - left
-                                if 0 <= row < height and 0 <= column < width:
-                                    dx[n, first + c, row, column] += g * w[f, c, i, j]
-                                    dw[f, c, i, j] += g * x[n, first + c, row, column]
+    for n, f, oh, ow in np.ndindex(grad.shape):
+        first = f // (filters // groups) * per_group
+        g = grad[n, f, oh, ow]
+        db[f] += g
+        for c, i, j in np.ndindex(per_group, kh, kw):
+            row = oh * stride[0] + i * dilation[0] - top
+            column = ow * stride[1] + j * dilation[1] - left
+            if 0 <= row < height and 0 <= column < width:
+                dx[n, first + c, row, column] += g * w[f, c, i, j]
+                dw[f, c, i, j] += g * x[n, first + c, row, column]
     return dx, dw, db
 
 
@@ -175,11 +164,10 @@ def depthwise_conv2d_naive(
 ) -> np.ndarray:
     """Return the depthwise convolution: M kernels for each channel.
 
-    There is no sum over channels, so six loops are enough::
+    It is `conv2d_naive` with as many groups as channels, and its gradients are those, so there is
+    no sum over channels::
 
         y[n, f, oh, ow] = b[f] + sum over i, j of w[f, 0, i, j] * x[n, f // M, row, column]
-
-    It equals `conv2d_naive` with as many groups as channels, and so do its gradients.
 
     Parameters
     ----------
@@ -211,29 +199,11 @@ def depthwise_conv2d_naive(
     """
     owner = "depthwise_conv2d_naive"
     x, w = array_of(owner, "x", x, "(N, C, H, W)"), array_of(owner, "w", w, "(C*M, 1, KH, KW)")
-    (samples, channels, height, width), (filters, _, kh, kw) = x.shape, w.shape
-    if w.shape[1] != 1 or filters % channels:
+    channels = x.shape[1]
+    if w.shape[1] != 1 or len(w) % channels:
         rule = f"must be ({channels} * M, 1, KH, KW) for {channels} channels"
         raise checks.error(owner, "w", rule, w.shape)
-    biases = np.zeros(filters) if b is None else array_of_shape(owner, "b", b, (filters,))
-    stride, (top, left), dilation, (height_out, width_out) = geometry(
-        owner, (height, width), (kh, kw), stride, padding, dilation
-    )
-    multiplier = filters // channels
-    y = np.zeros((samples, filters, height_out, width_out))
-    for n in range(samples):
-        for f in range(filters):
-            for oh in range(height_out):
-                for ow in range(width_out):
-                    total = biases[f]
-                    for i in range(kh):
-                        for j in range(kw):
-                            row = oh * stride[0] + i * dilation[0] - top
-                            column = ow * stride[1] + j * dilation[1] - left
-                            if 0 <= row < height and 0 <= column < width:
-                                total += w[f, 0, i, j] * x[n, f // multiplier, row, column]
-                    y[n, f, oh, ow] = total
-    return y
+    return conv2d_naive(x, w, b, stride, padding, dilation, groups=channels)
 
 
 def conv2d_transpose_naive(
@@ -303,16 +273,11 @@ def conv2d_transpose_naive(
     if min(height_out, width_out) < 1:
         raise checks.error(owner, "padding", "must not remove the whole output", padding)
     y = np.zeros((samples, filters, height_out, width_out))
-    for n in range(samples):
-        for f in range(filters):
-            y[n, f] = biases[f]
-            for h in range(height):
-                for column_in in range(width):
-                    for c in range(channels):
-                        for i in range(kh):
-                            for j in range(kw):
-                                row = h * stride[0] + i * dilation[0] - top
-                                column = column_in * stride[1] + j * dilation[1] - left
-                                if 0 <= row < height_out and 0 <= column < width_out:
-                                    y[n, f, row, column] += x[n, c, h, column_in] * w[c, f, i, j]
+    for n, f in np.ndindex(samples, filters):
+        y[n, f] = biases[f]
+        for c, h, column_in, i, j in np.ndindex(channels, height, width, kh, kw):
+            row = h * stride[0] + i * dilation[0] - top
+            column = column_in * stride[1] + j * dilation[1] - left
+            if 0 <= row < height_out and 0 <= column < width_out:
+                y[n, f, row, column] += x[n, c, h, column_in] * w[c, f, i, j]
     return y

@@ -45,10 +45,7 @@ def softmax_cross_entropy_naive(logits: Any, labels: Any) -> float:
     z, classes = _scores(logits, labels, "softmax_cross_entropy_naive")
     loss = 0.0
     for n in range(z.shape[0]):
-        largest = max(z[n])
-        total = 0.0
-        for k in range(z.shape[1]):
-            total += math.exp(z[n, k] - largest)
+        largest, total = _row_sum(z[n])
         loss += (math.log(total) + largest - z[n, classes[n]]) / z.shape[0]
     return float(loss)
 
@@ -83,14 +80,19 @@ def softmax_cross_entropy_backward_naive(logits: Any, labels: Any) -> np.ndarray
     z, classes = _scores(logits, labels, "softmax_cross_entropy_backward_naive")
     dz = np.zeros_like(z)
     for n in range(z.shape[0]):
-        largest = max(z[n])
-        total = 0.0
-        for k in range(z.shape[1]):
-            total += math.exp(z[n, k] - largest)
+        largest, total = _row_sum(z[n])
         for k in range(z.shape[1]):
             p = math.exp(z[n, k] - largest) / total
             dz[n, k] = (p - (1 if k == classes[n] else 0)) / z.shape[0]
     return dz
+
+
+def _row_sum(row: np.ndarray) -> tuple[float, float]:
+    """Return the maximum of a row of logits, and the sum of exp(z - maximum)."""
+    largest, total = max(row), 0.0
+    for z in row:
+        total += math.exp(z - largest)
+    return largest, total
 
 
 def _scores(logits: Any, labels: Any, owner: str) -> tuple[np.ndarray, np.ndarray]:

@@ -44,12 +44,10 @@ def dense_naive(x: Any, w: Any, b: Any | None = None) -> np.ndarray:
     w = array_of_shape(owner, "w", w, (features, units))
     biases = np.zeros(units) if b is None else array_of_shape(owner, "b", b, (units,))
     y = np.zeros((samples, units))
-    for n in range(samples):
-        for k in range(units):
-            total = biases[k]
-            for d in range(features):
-                total += x[n, d] * w[d, k]
-            y[n, k] = total
+    for n, k in np.ndindex(y.shape):
+        y[n, k] = biases[k]
+        for d in range(features):
+            y[n, k] += x[n, d] * w[d, k]
     return y
 
 
@@ -90,10 +88,9 @@ def dense_backward_naive(grad: Any, x: Any, w: Any) -> tuple[np.ndarray, np.ndar
     w = array_of_shape(owner, "w", w, (features, units))
     grad = array_of_shape(owner, "grad", grad, (samples, units))
     dx, dw, db = np.zeros_like(x), np.zeros_like(w), np.zeros(units)
-    for n in range(samples):
-        for k in range(units):
-            db[k] += grad[n, k]
-            for d in range(features):
-                dx[n, d] += grad[n, k] * w[d, k]
-                dw[d, k] += grad[n, k] * x[n, d]
+    for n, k in np.ndindex(grad.shape):
+        db[k] += grad[n, k]
+        for d in range(features):
+            dx[n, d] += grad[n, k] * w[d, k]
+            dw[d, k] += grad[n, k] * x[n, d]
     return dx, dw, db

@@ -57,18 +57,14 @@ def max_pool2d_naive(
     )
     y = np.zeros((samples, channels, height_out, width_out))
     index = np.zeros((samples, height_out, width_out, channels), dtype=int)
-    for n in range(samples):
-        for c in range(channels):
-            for oh in range(height_out):
-                for ow in range(width_out):
-                    largest, position = -math.inf, 0
-                    for i in range(pool[0]):
-                        for j in range(pool[1]):
-                            row, column = oh * stride[0] + i - top, ow * stride[1] + j - left
-                            in_image = 0 <= row < height and 0 <= column < width
-                            if in_image and x[n, c, row, column] > largest:
-                                largest, position = x[n, c, row, column], i * pool[1] + j
-                    y[n, c, oh, ow], index[n, oh, ow, c] = largest, position
+    for n, c, oh, ow in np.ndindex(y.shape):
+        largest, position = -math.inf, 0
+        for i, j in np.ndindex(pool):
+            row, column = oh * stride[0] + i - top, ow * stride[1] + j - left
+            in_image = 0 <= row < height and 0 <= column < width
+            if in_image and x[n, c, row, column] > largest:
+                largest, position = x[n, c, row, column], i * pool[1] + j
+        y[n, c, oh, ow], index[n, oh, ow, c] = largest, position
     return y, index
 
 
@@ -125,14 +121,11 @@ def max_pool2d_backward_naive(
         rule = f"must hold positions in a window, 0..{pool[0] * pool[1] - 1}"
         raise checks.error(owner, "index", rule, f"{positions.min():g}..{positions.max():g}")
     dx = np.zeros((samples, channels, height, width))
-    for n in range(samples):
-        for c in range(channels):
-            for oh in range(height_out):
-                for ow in range(width_out):
-                    i, j = divmod(int(positions[n, oh, ow, c]), pool[1])
-                    row, column = oh * stride[0] + i - top, ow * stride[1] + j - left
-                    if 0 <= row < height and 0 <= column < width:
-                        dx[n, c, row, column] += grad[n, c, oh, ow]
+    for n, c, oh, ow in np.ndindex(grad.shape):
+        i, j = divmod(int(positions[n, oh, ow, c]), pool[1])
+        row, column = oh * stride[0] + i - top, ow * stride[1] + j - left
+        if 0 <= row < height and 0 <= column < width:
+            dx[n, c, row, column] += grad[n, c, oh, ow]
     return dx
 
 
@@ -173,17 +166,13 @@ def avg_pool2d_naive(x: Any, pool: Pair, stride: Pair, padding: Padding = NO_PAD
         owner, (height, width), pool, stride, padding
     )
     y = np.zeros((samples, channels, height_out, width_out))
-    for n in range(samples):
-        for c in range(channels):
-            for oh in range(height_out):
-                for ow in range(width_out):
-                    total, count = 0.0, 0
-                    for i in range(pool[0]):
-                        for j in range(pool[1]):
-                            row, column = oh * stride[0] + i - top, ow * stride[1] + j - left
-                            if 0 <= row < height and 0 <= column < width:
-                                total, count = total + x[n, c, row, column], count + 1
-                    y[n, c, oh, ow] = total / max(count, 1)
+    for n, c, oh, ow in np.ndindex(y.shape):
+        total, count = 0.0, 0
+        for i, j in np.ndindex(pool):
+            row, column = oh * stride[0] + i - top, ow * stride[1] + j - left
+            if 0 <= row < height and 0 <= column < width:
+                total, count = total + x[n, c, row, column], count + 1
+        y[n, c, oh, ow] = total / max(count, 1)
     return y
 
 
@@ -232,16 +221,12 @@ def avg_pool2d_backward_naive(
     )
     grad = array_of_shape(owner, "grad", grad, (samples, channels, height_out, width_out))
     dx = np.zeros((samples, channels, height, width))
-    for n in range(samples):
-        for c in range(channels):
-            for oh in range(height_out):
-                for ow in range(width_out):
-                    cells = []  # those of the window that are in the image
-                    for i in range(pool[0]):
-                        for j in range(pool[1]):
-                            row, column = oh * stride[0] + i - top, ow * stride[1] + j - left
-                            if 0 <= row < height and 0 <= column < width:
-                                cells.append((row, column))
-                    for row, column in cells:
-                        dx[n, c, row, column] += grad[n, c, oh, ow] / len(cells)
+    for n, c, oh, ow in np.ndindex(grad.shape):
+        cells = []  # those of the window that are in the image
+        for i, j in np.ndindex(pool):
+            row, column = oh * stride[0] + i - top, ow * stride[1] + j - left
+            if 0 <= row < height and 0 <= column < width:
+                cells.append((row, column))
+        for row, column in cells:
+            dx[n, c, row, column] += grad[n, c, oh, ow] / len(cells)
     return dx
