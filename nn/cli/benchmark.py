@@ -1,6 +1,7 @@
 """Measure training and inference speed in images per second, in about half a minute."""
 
 import argparse
+import itertools
 import statistics
 import sys
 import time
@@ -11,9 +12,8 @@ import numpy as np
 
 from .. import zoo
 from ..data import Dataset
-from ..model import Model
 from .info import about_machine
-from .result import Result, positive
+from .result import Result, add_number
 
 _BATCH = 64
 _ROUNDS = 7  # approximately; at least three are run
@@ -23,13 +23,7 @@ _BATCHES = 32  # of data: 2,048 images
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument(
-        "--seconds",
-        type=positive,
-        default=30.0,
-        metavar="N",
-        help="approximate duration (default: %(default)g)",
-    )
+    add_number(parser, "--seconds", 30.0, "approximate duration")
 
 
 def run(options: argparse.Namespace) -> Result:
@@ -46,8 +40,18 @@ def run(options: argparse.Namespace) -> Result:
     images = rng.integers(0, 256, (_BATCH * _BATCHES, 1, 28, 28), dtype=np.uint8)
     data = Dataset(images, rng.integers(0, 10, len(images)))
     budget = options.seconds
-    training = _speeds(_training(model, data), budget * _TRAINING_SHARE)
-    inference = _speeds(_inference(model, images), budget * (1 - _TRAINING_SHARE))
+
+    def train(batches: int) -> None:
+        epochs = (data.batches(_BATCH) for _ in itertools.count())
+        for x, y in itertools.islice(itertools.chain.from_iterable(epochs), batches):
+            model.train_step(x, y)
+
+    def classify(batches: int) -> None:
+        for left in range(batches, 0, -_BATCHES):
+            model.predict(images[: _BATCH * left], batch_size=_BATCH)
+
+    training = _speeds(train, budget * _TRAINING_SHARE)
+    inference = _speeds(classify, budget * (1 - _TRAINING_SHARE))
     figures = {
         "model": "nn.zoo.mnist_cnn",
         "batch_size": _BATCH,
@@ -59,31 +63,6 @@ def run(options: argparse.Namespace) -> Result:
         "machine": about_machine(),
     }
     return Result(_text(figures), figures)
-
-
-def _training(model: Model, data: Dataset) -> Callable[[int], None]:
-    """Return a function that trains on a number of batches."""
-
-    def train(batches: int) -> None:
-        while batches > 0:
-            for x, y in data.batches(_BATCH):
-                model.train_step(x, y)
-                batches -= 1
-                if batches == 0:
-                    break
-
-    return train
-
-
-def _inference(model: Model, images: np.ndarray) -> Callable[[int], None]:
-    """Return a function that classifies a number of batches."""
-
-    def classify(batches: int) -> None:
-        while batches > 0:
-            model.predict(images[: _BATCH * batches], batch_size=_BATCH)
-            batches -= _BATCHES
-
-    return classify
 
 
 def _speeds(work: Callable[[int], None], seconds: float) -> list[float]:

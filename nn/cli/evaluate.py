@@ -5,8 +5,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..data import (
     Dataset,
     load_cifar10,
@@ -17,7 +15,7 @@ from ..data import (
 )
 from ..model import Model
 from .predict import MODES, image_form
-from .result import Result, count
+from .result import Result, add_file, add_number
 
 # Files that identify the folder of a data set, and the function that reads it.
 _SETS: dict[str, tuple[tuple[str, ...], Any]] = {
@@ -34,7 +32,7 @@ _PARTS = {"train": 0, "test": 1}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument("file", metavar="FILE", help="a model file written by save()")
+    add_file(parser)
     parser.add_argument(
         "--data",
         metavar="DIR",
@@ -47,13 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="test",
         help="part of MNIST or CIFAR (default: %(default)s)",
     )
-    parser.add_argument(
-        "--batch-size",
-        type=count,
-        default=256,
-        metavar="N",
-        help="images in a batch (default: %(default)s)",
-    )
+    add_number(parser, "--batch-size", 256, "images in a batch")
 
 
 def run(options: argparse.Namespace) -> Result:
@@ -89,25 +81,7 @@ def read(path: Path, model: Model, part: str) -> tuple[str, Dataset]:
     channels, height, width = image_form(model)
     mode = MODES[channels]
     images = load_image_folder(path, (height, width), mode, cache=False, progress=False)
-    return f"the images in '{path}'", _with_model_labels(model, images)
-
-
-def _with_model_labels(model: Model, images: Dataset) -> Dataset:
-    """Return images with the model's labels for classes of the same names.
-
-    The labels of a folder that lacks a class, or has them in another order, would be wrong.
-    """
-    if model.class_names is None or images.class_names is None:
-        return images
-    unknown = sorted(set(images.class_names) - set(model.class_names))
-    if unknown:
-        names = ", ".join(map(repr, model.class_names))
-        raise ValueError(
-            f"[evaluate] the folders in 'DIR' must have the names of the model's classes, {names}, "
-            f"got {unknown[0]!r}."
-        )
-    labels = np.array([model.class_names.index(name) for name in images.class_names])
-    return Dataset(images.x, labels[images.y], class_names=model.class_names)
+    return f"the images in '{path}'", images
 
 
 def flatten_for(model: Model, dataset: Dataset) -> Dataset:

@@ -6,27 +6,14 @@ from dataclasses import asdict
 from .. import zoo
 from ..inspect.gradcheck import check_model
 from ..model import Model
-from .result import Result, count, positive
+from .result import Result, add_file, add_number
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument(
-        "file", metavar="FILE", nargs="?", help="a model file written by save() (default: LeNet-5)"
-    )
-    parser.add_argument(
-        "--entries",
-        type=count,
-        default=20,
-        metavar="N",
-        help="elements to check of each array (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--tolerance",
-        type=positive,
-        default=1e-5,
-        help="relative error above which a gradient is wrong (default: %(default)s)",
-    )
+    add_file(parser, nargs="?", note=" (default: LeNet-5)")
+    add_number(parser, "--entries", 20, "elements to check of each array")
+    add_number(parser, "--tolerance", 1e-5, "relative error above which a gradient is wrong")
 
 
 def run(options: argparse.Namespace) -> Result:

@@ -14,7 +14,7 @@ from ..data.images.source import SUFFIXES
 from ..layers import fold
 from ..losses import BinaryCrossentropy, CategoricalCrossentropy, Hinge
 from ..model import Model
-from .result import Result, count
+from .result import Result, add_file, add_number
 
 #: Pillow's image mode by the number of channels of the model's inputs.
 MODES = {1: "L", 3: "RGB"}
@@ -22,17 +22,11 @@ MODES = {1: "L", 3: "RGB"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument("file", metavar="FILE", help="a model file written by save()")
+    add_file(parser)
     parser.add_argument(
         "images", metavar="IMAGE", nargs="+", help="an image file, or a folder of them"
     )
-    parser.add_argument(
-        "--top",
-        type=count,
-        default=3,
-        metavar="N",
-        help="number of classes to print (default: %(default)s)",
-    )
+    add_number(parser, "--top", 3, "number of classes to print")
     parser.add_argument(
         "--fit",
         choices=("crop", "pad", "stretch", "digit"),

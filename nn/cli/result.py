@@ -1,6 +1,7 @@
-"""The result of a command, and option types that several commands use."""
+"""The result of a command, and the arguments that several commands have."""
 
 import argparse
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,22 +25,24 @@ class Result:
     ok: bool = True
 
 
-def count(words: str) -> int:
-    """Convert an option to an integer of at least 1, for argparse."""
-    return _number(int, words)
+def add_file(parser: argparse.ArgumentParser, **more: Any) -> None:
+    """Add the argument FILE."""
+    note = more.pop("note", "")
+    parser.add_argument(
+        "file", metavar="FILE", help=f"a model file written by save(){note}", **more
+    )
 
 
-def positive(words: str) -> float:
-    """Convert an option to a positive number, for argparse."""
-    return _number(float, words)
+def add_number(parser: argparse.ArgumentParser, name: str, default: float, what: str) -> None:
+    """Add an option that is a positive number, a whole one if its default is."""
+    kind, help_text = type(default), f"{what} (default: %(default)g)"
 
+    def number(words: str) -> float:
+        with contextlib.suppress(ValueError):
+            value = kind(words)
+            if 0 < value < float("inf"):
+                return value
+        rule = "a whole number of at least 1" if kind is int else "a positive number"
+        raise argparse.ArgumentTypeError(f"must be {rule}, got {words!r}")
 
-def _number(kind: type, words: str) -> Any:
-    try:
-        number = kind(words)
-        if 0 < number < float("inf"):
-            return number
-    except ValueError:
-        pass
-    what = "a whole number of at least 1" if kind is int else "a positive number"
-    raise argparse.ArgumentTypeError(f"must be {what}, got {words!r}")
+    parser.add_argument(name, type=number, default=default, metavar="N", help=help_text)

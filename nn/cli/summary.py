@@ -1,15 +1,16 @@
 """Show the layers, parameters and memory of a model in a file."""
 
 import argparse
+from dataclasses import asdict
 
 from ..inspect.summary import summarize
 from ..model import Model
-from .result import Result
+from .result import Result, add_file
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument("file", metavar="FILE", help="a model file written by save()")
+    add_file(parser)
 
 
 def run(options: argparse.Namespace) -> Result:
@@ -30,13 +31,7 @@ def run(options: argparse.Namespace) -> Result:
         "optimizer": None if model.optimizer is None else type(model.optimizer).__name__,
         "epochs": model.epoch,
         "layers": [
-            {
-                "path": row.path,
-                "label": row.label,
-                "output_shape": row.shape,
-                "parameters": row.parameters,
-                "trainable": row.trainable,
-            }
+            {"output_shape" if k == "shape" else k: v for k, v in asdict(row).items()}
             for row in summary.rows
         ],
     }
