@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -41,17 +42,15 @@ CIFAR_MIRRORS = (
 
 @dataclass(frozen=True)
 class _Layout:
-    """Names of the files of a set in one layout, and the MD5 sum of its archive."""
+    """Names of the folder and the archive of a set, its MD5 sum, and the batch files' ending."""
 
     folder: str
     archive: str
     md5: str
-    ending: str  # of the batch files
-    names: tuple[str, ...]  # files with the names of the classes
+    ending: str = ""
 
 
-@dataclass(frozen=True)
-class _Labels:
+class _Labels(NamedTuple):
     """The place of labels in either layout, and the names of their classes."""
 
     column: int
@@ -61,7 +60,10 @@ class _Labels:
 
 @dataclass(frozen=True)
 class _Set:
-    """A set: its batch files without their suffixes, and the number of images in each."""
+    """A set: its batch files without their endings, and the number of images in each.
+
+    The archive to download is that of the Python layout; `names` is its file of class names.
+    """
 
     title: str
     command: str
@@ -70,14 +72,15 @@ class _Set:
     label_columns: int
     binary: _Layout
     python: _Layout
+    names: str
 
     def batches(self, layout: _Layout) -> dict[str, int]:
         return {name + layout.ending: n for name, n in (self.train | self.test).items()}
 
-    def max_size(self, layout: _Layout, count: int) -> int:
-        """Return the maximum size in bytes of a file of `count` images, exact if it is binary."""
+    def max_sizes(self, layout: _Layout) -> dict[str, int]:
+        """Return the maximum size in bytes of each batch file, exact if it is binary."""
         row = self.label_columns + _VALUES if layout is self.binary else _MAX_ROW
-        return count * row
+        return {name: count * row for name, count in self.batches(layout).items()}
 
 
 CIFAR10 = _Set(
@@ -87,19 +90,12 @@ CIFAR10 = _Set(
     test={"test_batch": 10_000},
     label_columns=1,
     binary=_Layout(
-        folder="cifar-10-batches-bin",
-        archive="cifar-10-binary.tar.gz",
-        md5="c32a1d4ab5d03f1284b67883e8d87530",
-        ending=".bin",
-        names=("batches.meta.txt",),
+        "cifar-10-batches-bin", "cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530", ".bin"
     ),
     python=_Layout(
-        folder="cifar-10-batches-py",
-        archive="cifar-10-python.tar.gz",
-        md5="c58f30108f718f92721af3b95e74349a",
-        ending="",
-        names=("batches.meta",),
+        "cifar-10-batches-py", "cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a"
     ),
+    names="batches.meta",
 )
 
 CIFAR100 = _Set(
@@ -109,19 +105,12 @@ CIFAR100 = _Set(
     test={"test": 10_000},
     label_columns=2,
     binary=_Layout(
-        folder="cifar-100-binary",
-        archive="cifar-100-binary.tar.gz",
-        md5="03b5dce01913d631647c71ecec9e9cb8",
-        ending=".bin",
-        names=("fine_label_names.txt", "coarse_label_names.txt"),
+        "cifar-100-binary", "cifar-100-binary.tar.gz", "03b5dce01913d631647c71ecec9e9cb8", ".bin"
     ),
     python=_Layout(
-        folder="cifar-100-python",
-        archive="cifar-100-python.tar.gz",
-        md5="eb9058c3a382ffc7106e4002c42a8d85",
-        ending="",
-        names=("meta",),
+        "cifar-100-python", "cifar-100-python.tar.gz", "eb9058c3a382ffc7106e4002c42a8d85"
     ),
+    names="meta",
 )
 
 _CIFAR10_NAMES = "airplane automobile bird cat deer dog frog horse ship truck"
@@ -241,7 +230,7 @@ def download_cifar10(
     ConnectionError, OSError, ValueError
         As in `download_files`.
     """
-    return _download(CIFAR10, Path(path), mirrors, timeout, progress)
+    return _download(CIFAR10, Path(path), mirrors, timeout=timeout, progress=progress)
 
 
 def download_cifar100(
@@ -264,28 +253,22 @@ def download_cifar100(
     ConnectionError, OSError, ValueError
         As in `download_files`.
     """
-    return _download(CIFAR100, Path(path), mirrors, timeout, progress)
+    return _download(CIFAR100, Path(path), mirrors, timeout=timeout, progress=progress)
 
 
 def _download(
-    kind: _Set,
-    path: Path,
-    mirrors: Sequence[str] | None = None,
-    timeout: float = 6.0,
-    progress: bool = True,
+    kind: _Set, path: Path, mirrors: Sequence[str] | None = None, **options: Any
 ) -> list[Path]:
+    """Download a set in the Python layout and unpack it; the options are `download_files`'."""
     layout = kind.python
-    limits = {
-        f"{layout.folder}/{name}": kind.max_size(layout, count)
-        for name, count in kind.batches(layout).items()
-    }
-    limits |= {f"{layout.folder}/{name}": 1 << 16 for name in layout.names}
+    files = kind.max_sizes(layout) | {kind.names: 1 << 16}
+    limits = {f"{layout.folder}/{name}": size for name, size in files.items()}
     paths = [path / name for name in limits]
     if all(file.is_file() for file in paths):
         return paths
     mirrors = CIFAR_MIRRORS if mirrors is None else mirrors
     sums = {layout.archive: layout.md5}
-    [archive] = download_files(sums, path, mirrors, timeout=timeout, progress=progress)
+    [archive] = download_files(sums, path, mirrors, **options)
     return unpack(archive, path, limits)
 
 
@@ -295,13 +278,13 @@ def _download(
 def _load(
     owner: str, kind: _Set, path: Path, labels: _Labels, download: bool
 ) -> tuple[Dataset, Dataset]:
-    if download and _find(kind, path) is None:
+    try:
+        layout, place = _find(owner, kind, path)
+    except FileNotFoundError:
+        if not download:
+            raise
         _download(kind, path)
-    found = _find(kind, path)
-    if found is None:
-        raise _not_there(owner, kind, path)
-    layout, place = found
-
+        layout, place = _find(owner, kind, path)
     counts = kind.batches(layout)
     starts = dict(zip(counts, accumulate(counts.values(), initial=0), strict=False))
     x = np.empty((sum(counts.values()), *_SHAPE), np.uint8)
@@ -310,7 +293,10 @@ def _load(
         read = _read_binary if layout is kind.binary else _read_python
         source = place / name
         pixels, classes = read(owner, content, source, kind, counts[name], labels)
-        _check_labels(owner, classes, source, len(labels.class_names))
+        outside = (classes < 0) | (classes >= len(labels.class_names))
+        if outside.any():
+            rule = f"must hold labels from 0 to {len(labels.class_names) - 1}"
+            raise _format_error(owner, source, f"{rule}, got {classes[outside][0]}")
         rows = slice(starts[name], starts[name] + counts[name])
         x[rows] = pixels.reshape(-1, *_SHAPE)  # (n, 3072) -> (n, 3, 32, 32)
         y[rows] = classes
@@ -321,29 +307,23 @@ def _load(
     )
 
 
-def _find(kind: _Set, path: Path) -> tuple[_Layout, Path] | None:
+def _find(owner: str, kind: _Set, path: Path) -> tuple[_Layout, Path]:
     """Return a complete layout, and the folder or the archive that holds it."""
+    what = f"'{path}' does not hold {kind.title}"
     layouts = (kind.binary, kind.python)
     for layout in layouts:
+        names = list(kind.batches(layout))
         for folder in (path / layout.folder, path):
-            if all((folder / name).is_file() for name in kind.batches(layout)):
+            missing = [name for name in names if not (folder / name).is_file()]
+            if not missing:
                 return layout, folder
+            if len(missing) < len(names):
+                what = f"'{folder / missing[0]}' does not exist"
     for layout in layouts:
         for archive in (path / layout.archive, path):
             if archive.name == layout.archive and archive.is_file():
                 return layout, archive
-    return None
-
-
-def _not_there(owner: str, kind: _Set, path: Path) -> FileNotFoundError:
-    """Return the error for a set that is not there or not complete."""
-    what = f"'{path}' does not hold {kind.title}"
-    for layout in (kind.binary, kind.python):
-        for folder in (path / layout.folder, path):
-            missing = [name for name in kind.batches(layout) if not (folder / name).is_file()]
-            if len(missing) < len(kind.batches(layout)):
-                what = f"'{folder / missing[0]}' does not exist"
-    return FileNotFoundError(
+    raise FileNotFoundError(
         f"[{owner}] {what}: download {kind.title} with `python -m nn.data {kind.command} "
         f"--dir DIR`, or pass a folder that contains {kind.binary.folder}, {kind.python.folder} "
         "or the archive of one of them."
@@ -352,7 +332,7 @@ def _not_there(owner: str, kind: _Set, path: Path) -> FileNotFoundError:
 
 def _contents(owner: str, kind: _Set, layout: _Layout, place: Path) -> Iterator[tuple[str, bytes]]:
     """Yield name and content of each batch file, in any order."""
-    limits = {name: kind.max_size(layout, n) for name, n in kind.batches(layout).items()}
+    limits = kind.max_sizes(layout)
     if place.is_file():
         inside = {f"{layout.folder}/{name}": limit for name, limit in limits.items()}
         for name, content in read_archive(place, inside):
@@ -396,13 +376,6 @@ def _read_python(
             owner, source, f"must hold a list '{key}' of {count:,} numbers, got {got}"
         )
     return pixels, np.array(classes)
-
-
-def _check_labels(owner: str, classes: np.ndarray, source: Path, count: int) -> None:
-    outside = (classes < 0) | (classes >= count)
-    if outside.any():
-        rule = f"must hold labels from 0 to {count - 1}"
-        raise _format_error(owner, source, f"{rule}, got {classes[outside][0]}")
 
 
 def _format_error(owner: str, path: Path, what: str) -> FileFormatError:

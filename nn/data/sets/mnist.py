@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ... import checks
 from ..dataset import Dataset
@@ -231,7 +232,7 @@ def download_mnist(
         As in `download_files`.
     """
     try:
-        return _download(MNIST, path, mirrors, timeout, progress)
+        return _download(MNIST, path, mirrors, timeout=timeout, progress=progress)
     except ConnectionError as error:
         raise ConnectionError(
             f"{error}\nTry again later, or use the sample in the project's folder mnist_dataset: "
@@ -264,7 +265,7 @@ def download_fashion_mnist(
     ConnectionError, OSError, ValueError
         As in `download_files`.
     """
-    return _download(FASHION_MNIST, path, mirrors, timeout, progress)
+    return _download(FASHION_MNIST, path, mirrors, timeout=timeout, progress=progress)
 
 
 def download_kmnist(
@@ -285,7 +286,7 @@ def download_kmnist(
     ConnectionError, OSError, ValueError
         As in `download_files`.
     """
-    return _download(KMNIST, path, mirrors, timeout, progress)
+    return _download(KMNIST, path, mirrors, timeout=timeout, progress=progress)
 
 
 def _load(
@@ -309,11 +310,9 @@ def _load_files(owner: str, which: MnistSet, paths: list[Path]) -> tuple[Dataset
 
 
 def _download(
-    which: MnistSet,
-    path: str | os.PathLike,
-    mirrors: Sequence[str] | None = None,
-    timeout: float = 6.0,
-    progress: bool = True,
+    which: MnistSet, path: str | os.PathLike, mirrors: Sequence[str] | None = None, **options: Any
 ) -> list[Path]:
-    mirrors = which.mirrors if mirrors is None else mirrors
-    return download_files(which.files, path, mirrors, timeout=timeout, progress=progress)
+    """Download the files of a set; the options are those of `download_files`."""
+    return download_files(
+        which.files, path, which.mirrors if mirrors is None else mirrors, **options
+    )
