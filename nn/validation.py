@@ -285,6 +285,20 @@ def class_of_rows(y: np.ndarray | None) -> np.ndarray | None:
     return None
 
 
+def labels_of(y: np.ndarray) -> np.ndarray | None:
+    """Return the class of each row, as `class_of_rows`, also of a column and of zeros and ones.
+
+    Examples
+    --------
+    >>> labels_of(np.array([[2], [0]])), labels_of(np.array([0.0, 1.0]))
+    (array([2, 0]), array([0, 1]))
+    """
+    column = y.reshape(-1) if y.size == len(y) else y  # (N, 1) -> (N,)
+    if column.dtype.kind in "fb" and ((column == 0) | (column == 1)).all() and column.ndim == 1:
+        column = column.astype(np.int64)
+    return class_of_rows(column)
+
+
 def weights_of_classes(class_weight: dict[int, float], y: np.ndarray) -> np.ndarray:
     """Return each sample's weight by its class, for integer (n,) or one-hot (n, k) labels.
 
@@ -303,10 +317,7 @@ def weights_of_classes(class_weight: dict[int, float], y: np.ndarray) -> np.ndar
     """
     if not isinstance(class_weight, dict):
         raise checks.error("Model", "class_weight", "must be {class: weight}", class_weight)
-    labels = class_of_rows(y)
-    is_column = y.size == len(y)
-    if labels is None and is_column and (y.dtype.kind in "iub" or ((y == 0) | (y == 1)).all()):
-        labels = y.reshape(-1).astype(np.int64)
+    labels = labels_of(y)
     if labels is None:
         raise ValueError(
             f"[Model] 'class_weight' needs integer or one-hot labels, got targets of shape "

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks
-from ..validation import class_of_rows
+from ..validation import class_of_rows, labels_of
 from .rows import as_rows
 
 
@@ -37,10 +37,7 @@ def class_weights(labels: Any) -> dict[int, float]:
     {0: 0.6666666666666666, 1: 2.0}
     """
     y = as_rows("labels", labels, owner="class_weights")
-    if y.size == len(y):  # a column, as for a single output
-        y = y.reshape(-1)  # (n, 1) -> (n,)
-        y = y.astype(np.int64) if ((y == 0) | (y == 1)).all() else y
-    classes = class_of_rows(y)
+    classes = labels_of(y)
     if classes is None or len(classes) == 0 or classes.min() < 0:
         rule = "must be integers of at least 0 or one-hot labels, and not empty"
         raise checks.error("class_weights", "labels", rule, labels)

@@ -16,7 +16,43 @@ from .base import Augmentation, as_fill, as_range, check_floats, check_rng, copi
 _LUMA = (0.299, 0.587, 0.114)  # perceived brightness of red, green and blue (ITU-R BT.601)
 
 
-class RandomBrightness(Augmentation):
+class _Mixture(Augmentation):
+    """Base of the augmentations that mix each image with another one."""
+
+    def __init__(self, factor: Any, value_range: Any = (0.0, 1.0)) -> None:
+        owner = type(self).__name__
+        self.factor = as_range(owner, "factor", factor, centre=1, minimum=0)
+        self.value_range = _as_value_range(owner, value_range)
+
+    def other(self, x: np.ndarray) -> Any:
+        """Return the images that are mixed with x, in shapes that broadcast to it."""
+        raise NotImplementedError
+
+    def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return `factor * x + (1 - factor) * other`, clipped to `value_range`.
+
+        Raises
+        ------
+        ValueError
+            If x leaves the range by more than rounding, as clipping would destroy it.
+        """
+        low, high = self.value_range
+        rounding = 1e-3 * (high - low)
+        smallest, largest = float(x.min(initial=low)), float(x.max(initial=high))
+        if smallest < low - rounding or largest > high + rounding:
+            name = type(self).__name__
+            raise ValueError(
+                f"[{name}] expects images with values in [{low:g}, {high:g}], got values from "
+                f"{float(x.min()):g} to {float(x.max()):g}: scale the images, or pass "
+                f"{name}(..., value_range=(low, high))."
+            )
+        other, factor = self.other(x), draw(rng, self.factor, x)
+        out = np.multiply(x, factor, out=memory.empty_like(x))
+        out += (1 - factor) * other
+        return np.clip(out, low, high, out=out)
+
+
+class RandomBrightness(_Mixture):
     """Multiply each image by a random factor and clip it to its range.
 
     As in torchvision's ColorJitter; black, the lowest value, stays black.
@@ -39,17 +75,12 @@ class RandomBrightness(Augmentation):
     array([[[[0. , 0.5, 1. ]]]])
     """
 
-    def __init__(self, factor: Any, value_range: Any = (0.0, 1.0)) -> None:
-        self.factor = as_range("RandomBrightness", "factor", factor, centre=1, minimum=0)
-        self.value_range = _as_value_range("RandomBrightness", value_range)
-
-    def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the brighter and darker images."""
-        black = x.dtype.type(self.value_range[0])
-        return _mixed(self, x, black, draw(rng, self.factor, x))
+    def other(self, x: np.ndarray) -> Any:
+        """Return black."""
+        return x.dtype.type(self.value_range[0])
 
 
-class RandomContrast(Augmentation):
+class RandomContrast(_Mixture):
     """Move the pixels of each image away from their mean or toward it, and clip them.
 
     Every channel has its own mean, as in Keras' RandomContrast:
@@ -74,17 +105,12 @@ class RandomContrast(Augmentation):
     array([[[[0.2, 0.4, 0.6]]]])
     """
 
-    def __init__(self, factor: Any, value_range: Any = (0.0, 1.0)) -> None:
-        self.factor = as_range("RandomContrast", "factor", factor, centre=1, minimum=0)
-        self.value_range = _as_value_range("RandomContrast", value_range)
-
-    def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the images in more and in less contrast."""
-        mean = x.mean(axis=(2, 3), keepdims=True)  # (N, C, 1, 1)
-        return _mixed(self, x, mean, draw(rng, self.factor, x))
+    def other(self, x: np.ndarray) -> Any:
+        """Return the mean of each channel, (N, C, 1, 1)."""
+        return x.mean(axis=(2, 3), keepdims=True)
 
 
-class RandomSaturation(Augmentation):
+class RandomSaturation(_Mixture):
     """Make the colours of each image stronger or weaker, and clip them.
 
     `factor * x + (1 - factor) * grey` with grey = 0.299 red + 0.587 green + 0.114 blue.
@@ -110,12 +136,8 @@ class RandomSaturation(Augmentation):
     array([0.299, 0.299, 0.299])
     """
 
-    def __init__(self, factor: Any, value_range: Any = (0.0, 1.0)) -> None:
-        self.factor = as_range("RandomSaturation", "factor", factor, centre=1, minimum=0)
-        self.value_range = _as_value_range("RandomSaturation", value_range)
-
-    def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the images in stronger and in weaker colours."""
+    def other(self, x: np.ndarray) -> Any:
+        """Return the images in grey, (N, 1, H, W)."""
         if x.shape[1] != 3:
             raise ValueError(
                 f"[RandomSaturation] expects 3 channels (red, green, blue), got {x.shape[1]}: "
@@ -125,7 +147,7 @@ class RandomSaturation(Augmentation):
         grey = _LUMA[0] * red
         grey += _LUMA[1] * green
         grey += _LUMA[2] * blue
-        return _mixed(self, x, grey, draw(rng, self.factor, x))
+        return grey
 
 
 class Cutout(Augmentation):
@@ -286,29 +308,6 @@ def _mixed_rows(rows: np.ndarray, partner: np.ndarray, share: np.ndarray) -> np.
     mixed *= share
     mixed += others
     return mixed
-
-
-def _mixed(owner: Any, x: np.ndarray, other: Any, factor: np.ndarray) -> np.ndarray:
-    """Return `factor * x + (1 - factor) * other`, clipped to the owner's `value_range`.
-
-    Raises
-    ------
-    ValueError
-        If x leaves the range by more than rounding, as clipping would destroy it.
-    """
-    low, high = owner.value_range
-    rounding = 1e-3 * (high - low)
-    smallest, largest = float(x.min(initial=low)), float(x.max(initial=high))
-    if smallest < low - rounding or largest > high + rounding:
-        name = type(owner).__name__
-        raise ValueError(
-            f"[{name}] expects images with values in [{low:g}, {high:g}], got values from "
-            f"{float(x.min()):g} to {float(x.max()):g}: scale the images, or pass "
-            f"{name}(..., value_range=(low, high))."
-        )
-    out = np.multiply(x, factor, out=memory.empty_like(x))
-    out += (1 - factor) * other
-    return np.clip(out, low, high, out=out)
 
 
 def _as_value_range(owner: str, value: Any) -> tuple[float, float]:
