@@ -60,11 +60,14 @@ def leaving_the_root() -> Iterator[None]:
         _root = root
 
 
-def new_generator(seed: int | None = None) -> np.random.Generator:
-    """Return a generator for `seed`, or the next child of the root of `nn.seed`."""
+def new_generator(seed: int | None = None, owner: str = "Model") -> np.random.Generator:
+    """Return a generator for `seed`, or the next child of the root of `nn.seed`.
+
+    Errors name the owner of the argument.
+    """
     if seed is None:
         return _root.spawn(1)[0]
-    return np.random.default_rng(checks.non_negative_int("Model", "seed", seed))
+    return np.random.default_rng(checks.non_negative_int(owner, "seed", seed))
 
 
 def checked_state(rng: np.random.Generator, state: Any) -> Any:

@@ -12,23 +12,22 @@ Padding = tuple[Pair, Pair]  # ((top, bottom), (left, right))
 NO_PADDING: Padding = ((0, 0), (0, 0))
 
 
-def array_of(owner: str, argument: str, value: Any, axes: str) -> np.ndarray:
-    """Return `value` as a float64 array after checking its axes, as in '(N, C)'."""
+def array_of(owner: str, argument: str, value: Any, wanted: str | tuple[int, ...]) -> np.ndarray:
+    """Return `value` as a float64 array after checking its axes, as in '(N, C)', or its shape."""
     array = np.asarray(value)
-    ndim = 1 + axes.rstrip(",)").count(",")
-    if array.dtype.kind not in "fiub" or array.ndim != ndim or array.size == 0:
-        rule = f"must be an array of numbers {axes}"
+    if isinstance(wanted, str):
+        fits = array.ndim == 1 + wanted.rstrip(",)").count(",") and array.size > 0
+    else:
+        fits, wanted = array.shape == wanted, f"of shape {wanted}"
+    if array.dtype.kind not in "fiub" or not fits:
+        rule = f"must be an array of numbers {wanted}"
         raise checks.error(owner, argument, rule, f"{array.dtype} of shape {array.shape}")
     return array.astype(np.float64)
 
 
-def array_of_shape(owner: str, argument: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Return `value` as a float64 array after checking its shape."""
-    array = np.asarray(value)
-    if array.dtype.kind not in "fiub" or array.shape != tuple(shape):
-        rule = f"must be an array of numbers of shape {tuple(shape)}"
-        raise checks.error(owner, argument, rule, f"{array.dtype} of shape {array.shape}")
-    return array.astype(np.float64)
+def biases_of(owner: str, b: Any, count: int) -> np.ndarray:
+    """Return biases (count,) after checking them; zeros for None."""
+    return np.zeros(count) if b is None else array_of(owner, "b", b, (count,))
 
 
 def geometry(

@@ -10,7 +10,7 @@ from .arguments import (
     Padding,
     Pair,
     array_of,
-    array_of_shape,
+    biases_of,
     geometry,
     group_count,
     padding_of,
@@ -74,7 +74,7 @@ def conv2d_naive(
     x, w = array_of(owner, "x", x, "(N, C, H, W)"), array_of(owner, "w", w, "(F, C/G, KH, KW)")
     (samples, channels, height, width), (filters, per_group, kh, kw) = x.shape, w.shape
     groups = group_count(owner, groups, channels, w.shape)
-    biases = np.zeros(filters) if b is None else array_of_shape(owner, "b", b, (filters,))
+    biases = biases_of(owner, b, filters)
     stride, (top, left), dilation, (height_out, width_out) = geometry(
         owner, (height, width), (kh, kw), stride, padding, dilation
     )
@@ -139,7 +139,7 @@ def conv2d_backward_naive(
     stride, (top, left), dilation, (height_out, width_out) = geometry(
         owner, (height, width), (kh, kw), stride, padding, dilation
     )
-    grad = array_of_shape(owner, "grad", grad, (samples, filters, height_out, width_out))
+    grad = array_of(owner, "grad", grad, (samples, filters, height_out, width_out))
     dx, dw, db = np.zeros_like(x), np.zeros_like(w), np.zeros(filters)
     for n, f, oh, ow in np.ndindex(grad.shape):
         first = f // (filters // groups) * per_group
@@ -263,7 +263,7 @@ def conv2d_transpose_naive(
     (samples, channels, height, width), (_, filters, kh, kw) = x.shape, w.shape
     if w.shape[0] != channels:
         raise checks.error(owner, "w", f"must be ({channels}, F, KH, KW) for this 'x'", w.shape)
-    biases = np.zeros(filters) if b is None else array_of_shape(owner, "b", b, (filters,))
+    biases = biases_of(owner, b, filters)
     stride = checks.pair(owner, "stride", stride)
     dilation = checks.pair(owner, "dilation", dilation)
     extra = checks.pair(owner, "output_padding", output_padding, minimum=0)

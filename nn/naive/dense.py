@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from .arguments import array_of, array_of_shape
+from .arguments import array_of, biases_of
 
 
 def dense_naive(x: Any, w: Any, b: Any | None = None) -> np.ndarray:
@@ -41,8 +41,8 @@ def dense_naive(x: Any, w: Any, b: Any | None = None) -> np.ndarray:
     owner = "dense_naive"
     x, w = array_of(owner, "x", x, "(N, D)"), array_of(owner, "w", w, "(D, K)")
     (samples, features), units = x.shape, w.shape[1]
-    w = array_of_shape(owner, "w", w, (features, units))
-    biases = np.zeros(units) if b is None else array_of_shape(owner, "b", b, (units,))
+    w = array_of(owner, "w", w, (features, units))
+    biases = biases_of(owner, b, units)
     y = np.zeros((samples, units))
     for n, k in np.ndindex(y.shape):
         y[n, k] = biases[k]
@@ -85,8 +85,8 @@ def dense_backward_naive(grad: Any, x: Any, w: Any) -> tuple[np.ndarray, np.ndar
     owner = "dense_backward_naive"
     x, w = array_of(owner, "x", x, "(N, D)"), array_of(owner, "w", w, "(D, K)")
     (samples, features), units = x.shape, w.shape[1]
-    w = array_of_shape(owner, "w", w, (features, units))
-    grad = array_of_shape(owner, "grad", grad, (samples, units))
+    w = array_of(owner, "w", w, (features, units))
+    grad = array_of(owner, "grad", grad, (samples, units))
     dx, dw, db = np.zeros_like(x), np.zeros_like(w), np.zeros(units)
     for n, k in np.ndindex(grad.shape):
         db[k] += grad[n, k]

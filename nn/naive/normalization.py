@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks
-from .arguments import array_of, array_of_shape
+from .arguments import array_of
 
 
 def batchnorm_naive(
@@ -50,8 +50,8 @@ def batchnorm_naive(
     owner = "batchnorm_naive"
     x = array_of(owner, "x", x, "(M, C)")
     rows, columns = x.shape
-    gamma = array_of_shape(owner, "gamma", gamma, (columns,))
-    beta = array_of_shape(owner, "beta", beta, (columns,))
+    gamma = array_of(owner, "gamma", gamma, (columns,))
+    beta = array_of(owner, "beta", beta, (columns,))
     eps = checks.positive(owner, "eps", eps)
     y, mean, variance = np.zeros_like(x), np.zeros(columns), np.zeros(columns)
     for c in range(columns):
@@ -114,10 +114,10 @@ def batchnorm_backward_naive(
     owner = "batchnorm_backward_naive"
     x = array_of(owner, "x", x, "(M, C)")
     rows, columns = x.shape
-    grad = array_of_shape(owner, "grad", grad, x.shape)
-    gamma = array_of_shape(owner, "gamma", gamma, (columns,))
-    mean = array_of_shape(owner, "mean", mean, (columns,))
-    variance = array_of_shape(owner, "variance", variance, (columns,))
+    grad = array_of(owner, "grad", grad, x.shape)
+    gamma = array_of(owner, "gamma", gamma, (columns,))
+    mean = array_of(owner, "mean", mean, (columns,))
+    variance = array_of(owner, "variance", variance, (columns,))
     eps = checks.positive(owner, "eps", eps)
     dx, dgamma, dbeta = np.zeros_like(x), np.zeros(columns), np.zeros(columns)
     for c in range(columns):

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks
-from .arguments import NO_PADDING, Padding, Pair, array_of, array_of_shape, geometry, image_shape
+from .arguments import NO_PADDING, Padding, Pair, array_of, geometry, image_shape
 
 
 def max_pool2d_naive(
@@ -115,8 +115,8 @@ def max_pool2d_backward_naive(
     stride, (top, left), _, (height_out, width_out) = geometry(
         owner, (height, width), pool, stride, padding
     )
-    grad = array_of_shape(owner, "grad", grad, (samples, channels, height_out, width_out))
-    positions = array_of_shape(owner, "index", index, (samples, height_out, width_out, channels))
+    grad = array_of(owner, "grad", grad, (samples, channels, height_out, width_out))
+    positions = array_of(owner, "index", index, (samples, height_out, width_out, channels))
     if positions.min() < 0 or positions.max() >= pool[0] * pool[1]:
         rule = f"must hold positions in a window, 0..{pool[0] * pool[1] - 1}"
         raise checks.error(owner, "index", rule, f"{positions.min():g}..{positions.max():g}")
@@ -219,7 +219,7 @@ def avg_pool2d_backward_naive(
     stride, (top, left), _, (height_out, width_out) = geometry(
         owner, (height, width), pool, stride, padding
     )
-    grad = array_of_shape(owner, "grad", grad, (samples, channels, height_out, width_out))
+    grad = array_of(owner, "grad", grad, (samples, channels, height_out, width_out))
     dx = np.zeros((samples, channels, height, width))
     for n, c, oh, ow in np.ndindex(grad.shape):
         cells = []  # those of the window that are in the image

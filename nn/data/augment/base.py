@@ -164,11 +164,13 @@ def expand(dataset: Dataset, augment: Augment, factor: int, seed: int | None = N
     if not isinstance(dataset, Dataset):
         raise checks.error("expand", "dataset", "must be a Dataset", type(dataset))
     factor = checks.positive_int("expand", "factor", factor)
-    if seed is not None:
-        seed = checks.non_negative_int("expand", "seed", seed)
     if not callable(augment) or getattr(augment, "mixes_labels", False):
         raise checks.error("expand", "augment", "must be a function that keeps the labels", augment)
-    rng, stored, are_bytes = random.new_generator(seed), dataset.x.dtype, is_byte_image(dataset.x)
+    rng, stored, are_bytes = (
+        random.new_generator(seed, "expand"),
+        dataset.x.dtype,
+        is_byte_image(dataset.x),
+    )
     dtype = stored if stored.kind == "f" else np.dtype(np.float32)
     x = np.empty((factor * len(dataset), *dataset.x.shape[1:]), stored if are_bytes else dtype)
     x[: len(dataset)] = dataset.x

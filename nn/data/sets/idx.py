@@ -38,7 +38,6 @@ _DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E
 _GZIP_MAGIC = b"\x1f\x8b"
 _MAX_AXES = 32  # more than any data has, and what every NumPy can hold
 _CHUNK = 1 << 20  # bytes
-_SIDE = 28  # pixels of an image
 _MOST = 1 << 30  # bytes of a file of a set; the largest, of EMNIST, have half as many
 
 
@@ -233,7 +232,7 @@ def load_idx_files(
             raise FileNotFoundError(f"[{owner}] '{path}' does not exist: {advice}.")
     parts = []
     for images_path, labels_path in (paths[:2], paths[2:]):
-        images = _read_images(owner, images_path)
+        images = _read_bytes(owner, images_path, "images", "(n, 28, 28)", (28, 28))
         if transposed:
             images = np.ascontiguousarray(images.transpose(0, 2, 1))  # (N, W, H) -> (N, H, W)
         labels = _read_labels(owner, labels_path, first_label, len(class_names))
@@ -247,24 +246,20 @@ def load_idx_files(
     return parts[0], parts[1]
 
 
-def _read_images(owner: str, path: Path) -> np.ndarray:
-    images = read_idx(path, _MOST)
-    if images.dtype != np.uint8 or images.shape[1:] != (_SIDE, _SIDE):
+def _read_bytes(owner: str, path: Path, what: str, axes: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Return an array of bytes of the shape (n, *shape)."""
+    array = read_idx(path, _MOST)
+    if array.dtype != np.uint8 or array.shape[1:] != shape:
         raise FileFormatError(
-            f"[{owner}] '{path}' must hold images, bytes of the shape (n, {_SIDE}, {_SIDE}), "
-            f"got {images.dtype} of the shape {images.shape}."
+            f"[{owner}] '{path}' must hold {what}, bytes of the shape {axes}, "
+            f"got {array.dtype} of the shape {array.shape}."
         )
-    return images
+    return array
 
 
 def _read_labels(owner: str, path: Path, first: int, classes: int) -> np.ndarray:
     """Return the labels (n,) in a file as int64, counted from 0."""
-    labels = read_idx(path, _MOST)
-    if labels.dtype != np.uint8 or labels.ndim != 1:
-        raise FileFormatError(
-            f"[{owner}] '{path}' must hold labels, bytes of the shape (n,), "
-            f"got {labels.dtype} of the shape {labels.shape}."
-        )
+    labels = _read_bytes(owner, path, "labels", "(n,)", ())
     last = first + classes - 1
     outside = (labels < first) | (labels > last)
     if outside.any():

@@ -57,7 +57,7 @@ def make_moons(n_samples: int = 200, noise: float = 0.1, seed: int | None = None
     True
     """
     upper, lower = _sizes("make_moons", n_samples, 2)
-    rng = _generator("make_moons", seed)
+    rng = new_generator(seed, "make_moons")
     t, s = np.linspace(0, np.pi, upper), np.linspace(0, np.pi, lower)
     x = [np.stack([np.cos(t), np.sin(t)], 1), np.stack([1 - np.cos(s), 0.5 - np.sin(s)], 1)]
     return _dataset("make_moons", x, noise, rng)
@@ -99,7 +99,7 @@ def make_circles(
     """
     factor = checks.fraction("make_circles", "factor", factor)
     outer, inner = _sizes("make_circles", n_samples, 2)
-    rng = _generator("make_circles", seed)
+    rng = new_generator(seed, "make_circles")
     x = [_circle(outer), factor * _circle(inner)]
     return _dataset("make_circles", x, noise, rng)
 
@@ -142,7 +142,7 @@ def make_blobs(
     """
     places = _places("make_blobs", centers)
     sizes = _sizes("make_blobs", n_samples, len(places))
-    rng = _generator("make_blobs", seed)
+    rng = new_generator(seed, "make_blobs")
     x = [np.tile(place, (size, 1)) for place, size in zip(places, sizes, strict=True)]
     return _dataset("make_blobs", x, noise, rng)
 
@@ -180,7 +180,7 @@ def make_xor(n_samples: int = 200, noise: float = 0.3, seed: int | None = None) 
     [(-1.0, -1.0, 0), (-1.0, 1.0, 1), (1.0, -1.0, 1), (1.0, 1.0, 0)]
     """
     sizes = _sizes("make_xor", n_samples, 2)
-    rng = _generator("make_xor", seed)
+    rng = new_generator(seed, "make_xor")
     corners = np.array([[(-1, -1), (1, 1)], [(-1, 1), (1, -1)]], dtype=np.float64)
     x = [two[np.arange(size) % 2] for two, size in zip(corners, sizes, strict=True)]
     return _dataset("make_xor", x, noise, rng)
@@ -229,7 +229,7 @@ def make_spirals(
         raise checks.error(owner, "classes", f"must be at most {_MOST_ARMS}", classes)
     noise = checks.non_negative(owner, "noise", noise)
     sizes = _sizes(owner, n_samples, classes)
-    rng = _generator(owner, seed)
+    rng = new_generator(seed, owner)
     x = []
     for j, size in enumerate(sizes):
         r = np.linspace(0, 1, size)
@@ -239,12 +239,6 @@ def make_spirals(
 
 
 # ------------------------------------------------------------------------------- helpers
-
-
-def _generator(owner: str, seed: Any) -> np.random.Generator:
-    if seed is not None:
-        seed = checks.non_negative_int(owner, "seed", seed)
-    return new_generator(seed)
 
 
 def _sizes(owner: str, n_samples: Any, classes: int) -> list[int]:
