@@ -35,6 +35,16 @@ def _is_shape(value: Any) -> bool:
     return len(sizes) > 0 and value[0] is None and all(_SIZE.fits(size) for size in sizes)
 
 
+def _words(bits: int) -> Kind:
+    """Return the kind of an integer, or a list of integers, in the state of a generator."""
+
+    def fits(value: Any) -> bool:
+        words = value if isinstance(value, list) else [value]
+        return all(checks.is_integer(word) and 0 <= word < 1 << bits for word in words)
+
+    return Kind(f"must be integers of at least 0 and of at most {bits} bits", fits)
+
+
 def _is_range(value: Any) -> bool:
     """Return whether a value is two finite numbers in order."""
     numbers = value if isinstance(value, list | tuple) and len(value) == 2 else (1, 0)
@@ -59,12 +69,7 @@ _SHAPE = Kind("must be [null, ...] with positive sizes", _is_shape)
 _RANGE = Kind("must be two finite numbers, the lowest first", _is_range)
 
 _PART = {"class": _TEXT, "config": _OBJECT}
-_GENERATOR = {
-    "bit_generator": _TEXT,
-    "state": {"state": _integer(0, 2**128 - 1), "inc": _integer(0, 2**128 - 1)},
-    "has_uint32": _integer(0, 1),
-    "uinteger": _integer(0, 2**32 - 1),
-}
+_GENERATOR = {"bit_generator": _TEXT, "state": {"*": _words(128)}, "*": _words(64)}
 
 #: Kinds of the values in the state of a callback or a metric, by the type of its own value.
 _KINDS: dict[type, Any] = {

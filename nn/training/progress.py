@@ -176,7 +176,7 @@ class Progress:
 
     def _restore_callback(self, callback: cb.Callback, state: dict[str, Any]) -> None:
         with training_state.refusing_nonsense(self.path, f"the state of {type(callback).__name__}"):
-            if states.is_loading_ours(callback):
+            if _is_ours(callback):
                 fields.check_like(state, callback.state_dict(), "state")
             states.load_state(callback, state)
 
@@ -185,7 +185,8 @@ class Progress:
             if metric.name in self.metric_states:
                 what = f"the state of the metric {metric.name}"
                 with training_state.refusing_nonsense(self.path, what):
-                    fields.check_like(self.metric_states[metric.name], vars(metric), "state")
+                    if _is_ours(metric):
+                        fields.check_like(self.metric_states[metric.name], vars(metric), "state")
                     metric.load_state_dict(self.metric_states[metric.name])
                     if metric.samples:
                         metric.result()  # fails on a state that makes no sense
@@ -193,6 +194,11 @@ class Progress:
     def __reduce__(self) -> tuple[type, tuple[()]]:
         """Copy as None: a copy of the model, by `copy` or `pickle`, is not in training."""
         return type(None), ()
+
+
+def _is_ours(part: Any) -> bool:
+    """Return whether an object is of a class of nn, whose values keep their types."""
+    return type(part).__module__.startswith(f"{__name__.partition('.')[0]}.")
 
 
 # ------------------------------------------------------------------------------ the metrics

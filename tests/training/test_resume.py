@@ -696,3 +696,30 @@ def test_averages_go_on_from_weights_that_are_loaded(tmp_path):
 
 if __name__ == "__main__":
     resume_all(sys.argv[1])
+
+
+class Hits(nn.metrics.Metric):
+    """A metric of the user's whose count, an integer at first, becomes a float."""
+
+    name = "hits"
+
+    def reset(self):
+        super().reset()
+        self.total = 0
+
+    def add(self, y_true, y_pred):
+        self.total = self.total + 0.5
+
+    def compute(self):
+        return self.total
+
+
+def test_a_metric_of_the_users_may_change_the_type_of_a_count(tmp_path):
+    def train(**more):
+        model = nn.Model([nn.Dense(1, input_shape=(4,))], seed=0)
+        model.compile("mse", "sgd", metrics=[Hits()])
+        x, y = data()
+        return model.fit(x, (y == 0).reshape(-1, 1) * 1.0, batch_size=BATCH, verbose=0, **more)
+
+    whole = train(callbacks=[saving_at(tmp_path / "{batch}.npz", 2)])
+    assert train(resume=tmp_path / "2.npz")["hits"] == whole["hits"]
