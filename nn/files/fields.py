@@ -40,7 +40,7 @@ def _words(bits: int) -> Kind:
 
     def fits(value: Any) -> bool:
         words = value if isinstance(value, list) else [value]
-        return all(checks.is_integer(word) and 0 <= word < 1 << bits for word in words)
+        return bool(words) and all(checks.is_integer(w) and 0 <= w < 1 << bits for w in words)
 
     return Kind(f"must be integers of at least 0 and of at most {bits} bits", fits)
 
