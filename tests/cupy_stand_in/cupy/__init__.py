@@ -20,7 +20,8 @@ that reads or writes beyond an array raises, and functions that CuPy runs on the
 arrays refuse them.
 
 It cannot show what only a device can: speed, memory that runs out, races between threads, limits
-of a launch, what the CUDA compiler refuses, and the last digits of the device's functions and sums.
+of a launch, and the last digits of the device's functions and sums; what NVIDIA's compiler refuses
+is shown by `tests/compile_gpu_kernels.py`.
 A NumPy scalar promotes a dtype as in NumPy 2 and CuPy 14; in CuPy 13 it does not.
 """
 
@@ -28,7 +29,7 @@ A NumPy scalar promotes a dtype as in NumPy 2 and CuPy 14; in CuPy 13 it does no
 
 import numpy as np
 
-from . import cuda, lib, random
+from . import cuda, lib, linalg, random
 from .array import asarray, asnumpy, empty, empty_like, get_array_module, ndarray
 from .elementwise import COMPILER, ElementwiseKernel
 from .signatures import FUNCTIONS, UFUNCS
