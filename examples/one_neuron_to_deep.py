@@ -82,17 +82,18 @@ def compare_with_hand(data, options, steps=100):
     """Train a neuron by hand and with nn; return the largest difference of the weights."""
     model = nn.zoo.logistic_regression(seed=options.seed)
     model.compile(loss="bce", optimizer="sgd", lr=options.lr)
-    params = model.layers[0].params
-    start = params["W"][:, 0].astype("float64"), float(params["b"][0])
+    weights, bias = model.get_weights()
+    start = weights[:, 0].astype("float64"), float(bias[0])
     w, b, losses = train_by_hand(data.x.astype("float64"), data.y, *start, options.lr, steps)
     history = model.fit(data, epochs=steps, batch_size=len(data), shuffle=False, verbose=0)
     check_finished(history, steps)
-    difference = max(np.abs(params["W"][:, 0] - w).max(), abs(params["b"][0] - b))
+    weights, bias = model.get_weights()
+    difference = max(np.abs(weights[:, 0] - w).max(), abs(bias[0] - b))
     print(f"One neuron, {steps} steps of gradient descent from the same initial weights:")
     print(f"  {'':8} {'w1':>11} {'w2':>11} {'b':>11} {'loss':>11}")
     for name, values in {
         "by hand": (*w, b, losses[-1]),
-        "nn": (*params["W"][:, 0], params["b"][0], history["loss"][-1]),
+        "nn": (*weights[:, 0], bias[0], history["loss"][-1]),
     }.items():
         print(f"  {name:8}", *(f"{value:11.7f}" for value in values))
     print(f"  largest difference of a weight: {difference:.1e}\n")

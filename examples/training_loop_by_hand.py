@@ -57,7 +57,8 @@ def train_by_hand(model, train, options):
             loss += model.loss.forward(prediction, y) * len(x)
             model.backward(model.loss.backward())
             model.optimizer.step(model.get_params_and_grads())
-            right += int((prediction.argmax(axis=1) == y).sum())
+            classes = nn.cuda.to_cpu(prediction.argmax(axis=1))
+            right += int((classes == y).sum())
         history["loss"].append(loss / len(train))
         history["acc"].append(right / len(train))
     return history

@@ -58,7 +58,7 @@ def saliency_map(model: Any, x: Any, class_index: Any = None) -> np.ndarray:
     --------
     >>> import nn
     >>> model = nn.Model([nn.Dense(2, input_shape=(3,))], seed=0)
-    >>> model.layers[0].params["W"][...] = [[1, 0], [-2, 0], [0, 3]]
+    >>> model.set_weights([np.array([[1, 0], [-2, 0], [0, 3]]), np.zeros(2)])
     >>> saliency_map(model, np.zeros((1, 3)), class_index=0)
     array([[1., 2., 0.]], dtype=float32)
     """

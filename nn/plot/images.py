@@ -211,7 +211,7 @@ def worst_mistakes(
     >>> import nn
     >>> model = nn.Model([nn.Flatten(input_shape=(1, 4, 4)), nn.Dense(2)], seed=0)
     >>> model.compile("cce")
-    >>> model.layers[1].params["W"][...] = [1, 0]  # always class 0
+    >>> model.set_weights([np.tile([1, 0], (16, 1)), np.zeros(2)])  # always class 0
     >>> figure = worst_mistakes(model, np.ones((3, 1, 4, 4)), np.array([0, 1, 0]))
     >>> [text.get_text() for text in figure.axes[0].texts]
     ['1 → 0\nloss 16']
