@@ -7,12 +7,13 @@ killed or the power fails.
 
 import contextlib
 import errno
+import io
 import os
 import secrets
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 try:
     import fcntl
@@ -81,7 +82,12 @@ def write_atomic(path: str | os.PathLike, save: Callable[[BinaryIO], object], ow
         mode = _permissions(real)
         _remove_leftovers(real.parent)
         with _temporary(real.parent, 0o666 if mode is None else mode) as (temporary, stream):
-            save(stream)
+            target = _Target(stream)
+            try:
+                save(target)  # type: ignore[arg-type]
+            finally:
+                if target.error is not None:
+                    raise target.error from None
             stream.flush()
             os.fsync(stream.fileno())
             if mode is not None:
@@ -93,6 +99,45 @@ def write_atomic(path: str | os.PathLike, save: Callable[[BinaryIO], object], ow
         _sync_folder(real.parent)
     except OSError as error:
         raise _detailed_error(error, path, real, owner) from error
+
+
+class _Target(io.RawIOBase):
+    """A file for `save` that never fails: its first error is raised once `save` has ended.
+
+    The C code of HDF5 calls a file again after an error, to write what it still holds: Python
+    answers with a SystemError, and some versions of h5py crash when the process ends. A zip file
+    that failed says so once more when it is collected.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream = stream
+        self.error: BaseException | None = None
+
+    def _call(self, method: Callable[..., int | None], otherwise: int, *arguments: Any) -> int:
+        if self.error is None:
+            try:
+                return method(*arguments) or 0
+            except BaseException as error:  # Ctrl-C too
+                self.error = error
+        return otherwise
+
+    def write(self, data: Any) -> int:
+        return self._call(self.stream.write, memoryview(data).nbytes, data)
+
+    def readinto(self, data: Any) -> int:
+        return self._call(self.stream.readinto, len(data), data)  # type: ignore[attr-defined]
+
+    def truncate(self, size: int | None = None) -> int:
+        return self._call(self.stream.truncate, size or 0, size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._call(self.stream.seek, 0, offset, whence)
+
+    def flush(self) -> None:
+        self._call(self.stream.flush, 0)
+
+    def seekable(self) -> bool:
+        return True
 
 
 def _permissions(real: Path) -> int | None:

@@ -117,7 +117,7 @@ def _steepest(lrs: np.ndarray, losses: np.ndarray, lowest: int, radius: int) -> 
 
     Examples
     --------
-    >>> lrs, losses = np.array([0.01, 0.1, 1.0, 10.0, 100.0]), np.array([2.0, 1.9, 0.9, 0.8, 3.0])
+    >>> lrs, losses = np.array([0.01, 0.1, 1.0, 10.0, 100.0]), np.array([2.0, 1.9, 0.9, 0.7, 3.0])
     >>> _steepest(lrs, losses, lowest=3, radius=1)
     1.0
     """
