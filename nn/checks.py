@@ -6,6 +6,7 @@ Each function returns the checked value in the type that the caller stores.
 """
 
 import difflib
+import importlib
 import inspect
 import numbers
 import os
@@ -129,6 +130,15 @@ def shape(owner: str, argument: str, value: Any) -> tuple[int, ...]:
         rule = "must be positive sizes without the batch axis, as in (4,) or (3, 32, 32)"
         raise error(owner, argument, rule, value)
     return tuple(int(size) for size in sizes)
+
+
+def require(owner: str, module: str, name: str, purpose: str) -> None:
+    """Raise ImportError, which says what it is needed for, if a module is not installed."""
+    try:
+        importlib.import_module(module)
+    except ImportError as missing:
+        install = f"python -m pip install {name.lower() if module == 'PIL' else name}"
+        raise ImportError(f"[{owner}] needs {name} to {purpose}: {install}.") from missing
 
 
 def path(owner: str, argument: str, value: Any) -> str | os.PathLike:

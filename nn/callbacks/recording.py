@@ -173,13 +173,7 @@ class TensorBoard(Callback):
     """
 
     def __init__(self, log_dir: str | os.PathLike = "logs", histogram_freq: int = 0):
-        try:
-            import tensorboardX  # noqa: F401
-        except ImportError as error:
-            raise ImportError(
-                "[TensorBoard] needs tensorboardX to write its files: python -m pip install "
-                "tensorboardX."
-            ) from error
+        checks.require("TensorBoard", "tensorboardX", "tensorboardX", "write its files")
         self.log_dir = Path(checks.path("TensorBoard", "log_dir", log_dir))
         self.histogram_freq = checks.non_negative_int(
             "TensorBoard", "histogram_freq", histogram_freq

@@ -126,13 +126,11 @@ def _require_network(mirrors: list[str], name: str, timeout: float) -> None:
         threading.Thread(target=ask, args=(mirror + name,), daemon=True).start()
     deadline = time.monotonic() + timeout
     reason: Exception | None = None
-    try:
+    with contextlib.suppress(queue.Empty):
         for _ in mirrors:
             reason = answers.get(timeout=max(0.0, deadline - time.monotonic()))
             if reason is None:
                 return
-    except queue.Empty:
-        pass
     raise ConnectionError(
         "[download_files] no mirror answered, check the network connection: tried "
         f"{' and '.join(mirrors)} with a timeout of {timeout:g} s."

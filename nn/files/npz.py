@@ -15,7 +15,8 @@ from typing import IO, Any, BinaryIO
 
 import numpy as np
 
-from .sparse import ALLOWANCE, MAX_RATIO
+from .sparse import ALLOWANCE as _ALLOWANCE
+from .sparse import MAX_RATIO as _MAX_RATIO
 
 __all__ = ["members", "read", "read_array", "write"]
 
@@ -52,7 +53,7 @@ def read(stream: BinaryIO, size: int, strings: frozenset[str]) -> dict[str, Any]
         for name, info in infos.items():
             if name == info.filename:
                 raise ValueError(f"it holds '{name}', which is not an array")
-        total, most = sum(info.file_size for info in infos.values()), MAX_RATIO * size + ALLOWANCE
+        total, most = sum(info.file_size for info in infos.values()), _MAX_RATIO * size + _ALLOWANCE
         if total > most:
             raise ValueError(
                 f"its {size:,} bytes unpack to {total:,}, more than the {most:,} that weights "

@@ -57,10 +57,11 @@ class Saving:
         """
         model_file.match_arrays(self.get_arrays(), state["weights"], where)
         generators = self._checked_generators(state)
-        waiting = self._checked_waiting(state, where)
+        aside, accumulator = self._checked_waiting(state, where)
         self._load_optimizer(state["optimizer"])  # the last that may refuse the state
         self.set_arrays(state["weights"], where)
-        self._set_waiting(*waiting)
+        self.set_aside = aside
+        self.accumulator.load_state_dict(accumulator)
         self._set_past(state, generators)
 
     def _checked_generators(self: Any, state: dict[str, Any]) -> list[Any]:
@@ -89,14 +90,9 @@ class Saving:
         names = self.trained_names
         if not sums or not sums.keys() >= set(names):  # other layers are trained now
             return aside, {"batches": 0, "samples": 0, "sums": {}}
-        counts = {key: int(accumulator[key]) for key in ("batches", "samples")}
+        counts = {key: accumulator[key] for key in ("batches", "samples")}
         sums = {name: cuda.to_device(sums[name], self.device) for name in names}
         return aside, {**counts, "sums": sums}
-
-    def _set_waiting(self: Any, aside: Any, accumulator: dict[str, Any]) -> None:
-        """Set the weights set aside and the accumulated gradients."""
-        self.set_aside = aside
-        self.accumulator.load_state_dict(accumulator)
 
     def _load_optimizer(self: Any, state: dict[str, Array]) -> None:
         """Load the optimizer's state; arrays of a wrong shape are errors here, not in a step."""
@@ -237,7 +233,8 @@ class Saving:
             )
         self.compile(**arguments)
         self._load_optimizer(state["optimizer"])
-        self._set_waiting(*self._checked_waiting(state, path))
+        self.set_aside, accumulator = self._checked_waiting(state, path)
+        self.accumulator.load_state_dict(accumulator)
 
     @functools.partial(compat.accepts_other_names, owner="Model.save_weights")
     def save_weights(self: Any, path: str | os.PathLike) -> None:

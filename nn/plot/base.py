@@ -25,12 +25,7 @@ LETTER_INCHES = 0.082
 
 def require_matplotlib(owner: str) -> None:
     """Raise ImportError if matplotlib is not installed."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f"[{owner}] needs matplotlib to draw: python -m pip install matplotlib."
-        ) from error
+    checks.require(owner, "matplotlib", "matplotlib", "draw")
 
 
 def new_figure(owner: str, width: float, height: float) -> "Figure":

@@ -110,12 +110,7 @@ def check_form(owner: str, size: Any, mode: Any, fit: Any) -> Form:
 
 def require_pillow(owner: str) -> None:
     """Raise if Pillow is not installed."""
-    try:
-        import PIL  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f"[{owner}] needs Pillow to decode images: python -m pip install pillow."
-        ) from error
+    checks.require(owner, "PIL", "Pillow", "decode images")
 
 
 def is_source(value: Any) -> bool:
@@ -265,14 +260,9 @@ def _crop(image: "Image.Image", size: tuple[int, int]) -> "Image.Image":
 
     It is cropped first: a long thin image, resized first, could fill the memory.
     """
-    from PIL import Image
+    from PIL import Image, ImageOps
 
-    scale = min(image.width / size[0], image.height / size[1])
-    width = min(size[0] * scale, image.width)  # rounding may exceed it
-    height = min(size[1] * scale, image.height)
-    left, top = (image.width - width) / 2, (image.height - height) / 2
-    box = (left, top, left + width, top + height)
-    return image.resize(size, Image.Resampling.BILINEAR, box=box)
+    return ImageOps.fit(image, size, Image.Resampling.BILINEAR)
 
 
 def _pad(image: "Image.Image", size: tuple[int, int]) -> "Image.Image":
