@@ -125,8 +125,10 @@ class CategoricalCrossentropy(Loss):
 
     def sample_losses(self, y_pred: Array, y_true: Array) -> Array:
         """Return the cross-entropy of each sample."""
+        xp = cuda.get_array_module(y_pred)
         self._log_softmax, self._targets = kernels.log_softmax(y_pred), y_true
-        return -(y_true * self._log_softmax).sum(axis=1)
+        # Classes of probability 0 add nothing, also if their logarithm is minus infinity.
+        return -xp.where(y_true > 0, y_true * self._log_softmax, 0).sum(axis=1)
 
     def sample_gradients(self) -> Array:
         """Return softmax minus targets."""

@@ -91,7 +91,8 @@ class R2(DistanceMetric):
         """Return the mean over the outputs, NaN for fewer than two samples."""
         if self.samples < 2:
             return float("nan")
-        varies = self.spread > 0
+        # What rounding leaves of the spread of equal numbers is none.
+        varies = self.spread > self.samples * (1e-14 * self.mean) ** 2
         share = 1 - self.residual / np.where(varies, self.spread, 1)
         # A constant target has nothing to explain: 1 for perfect predictions, else 0.
         return float(np.where(varies, share, self.residual == 0).mean())

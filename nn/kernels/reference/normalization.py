@@ -85,7 +85,9 @@ def lengths(v: Array, axis: int) -> Array:
     >>> lengths(np.array([[3.0, 1.0], [4.0, 0.0]]), axis=1)
     array([[5., 1.]])
     """
-    return cuda.get_array_module(v).sqrt((v * v).sum(axis=_other_axes(v, axis), keepdims=True))
+    xp = cuda.get_array_module(v)
+    squares = xp.square(v, dtype=xp.float64)  # which cannot overflow, nor become 0
+    return xp.sqrt(squares.sum(axis=_other_axes(v, axis), keepdims=True)).astype(v.dtype)
 
 
 def weight_norm(v: Array, g: Array, axis: int) -> Array:
