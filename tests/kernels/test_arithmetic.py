@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from nn import BatchNorm2D, Conv2D, GlobalMaxPool2D, kernels
-from nn.kernels import channels_last, reference
+from nn import BatchNorm2D, Conv2D, GlobalAvgPool2D, GlobalMaxPool2D, LayerNorm, kernels, metrics
+from nn.kernels import channels_first, channels_last, reference
 from nn.kernels.cpu import tuned
+from nn.losses import CategoricalCrossentropy
 
 COMPILED = kernels.compiled()
 ROOMS = {"reference": reference, "tuned": tuned, "compiled": COMPILED}
@@ -157,6 +158,85 @@ def test_ordinary_images_take_the_fast_way(kind, rng):
     elif kind == "small":
         x *= np.float32(1e-36)
     assert all(winograd._is_even(image, winograd._bits(image)) for image in x)
+
+
+# ----------------------------------------------------------------------------- long sums
+
+# A million equal numbers, added one after the other in float32, lose two digits of each sum.
+TENTH = np.float32(0.1)
+
+
+@pytest.mark.skipif(COMPILED is None, reason="without Numba, BLAS sums in its own order")
+def test_compiled_products_of_a_million_rows():
+    a, b = np.full((1_000_000, 3), TENTH), np.ones((1_000_000, 5), dtype="float32")
+    for left in (a.T, np.ascontiguousarray(a.T)):
+        product = COMPILED.matmul(left, b)
+        assert product.shape == (3, 5)
+        np.testing.assert_allclose(product, 1e6 * float(TENTH), rtol=1e-4)
+
+
+@pytest.mark.skipif(COMPILED is None, reason="without Numba, BLAS sums in its own order")
+@pytest.mark.parametrize(
+    ("channels", "kernel_size", "groups"), [(1, 3, 1), (16, 1, 1), (16, 3, 1), (2, 3, 2)]
+)
+def test_compiled_gradients_of_kernels_from_half_a_million_pixels(channels, kernel_size, groups):
+    filters, half = max(channels, 2), kernel_size // 2
+    x = np.full((2, channels, 512, 512), TENTH)
+    grad = np.ones((2, filters, 512, 512), dtype="float32")
+    shape, padding = (filters, channels // groups, kernel_size, kernel_size), ((half, half),) * 2
+    dw = COMPILED.conv2d_weight_grad(grad, x, shape, padding=padding, groups=groups)
+    np.testing.assert_allclose(dw[:, :, half, half], x[:, 0].size * float(TENTH), rtol=3e-4)
+
+
+def test_means_of_a_million_pixels(kernel, rng):
+    x = channels_first(np.full((1, 1000, 1000, 2), TENTH))
+    np.testing.assert_allclose(GlobalAvgPool2D().forward(x), TENTH, rtol=2e-5)
+    size = (200, 200)
+    y = kernel("avg_pool2d")(x[:, :, :400, :400], size, size, ((0, 0), (0, 0)))
+    np.testing.assert_allclose(y, TENTH, rtol=1e-6)
+
+
+def test_sums_of_a_million_rows(kernel):
+    sums = kernel("column_sums")(np.full((1_000_000, 3), TENTH))
+    np.testing.assert_allclose(sums, 1e6 * float(TENTH), rtol=1e-5)
+
+
+def test_gradient_of_the_scale_of_layer_norm_is_summed_over_many_rows():
+    layer = LayerNorm()
+    x = np.tile(np.array([-1, 1], dtype="float32"), (300_000, 1))
+    layer.forward(x, training=True)
+    layer.backward(np.full(x.shape, TENTH))
+    np.testing.assert_allclose(layer.grads["beta"], 3e5 * float(TENTH), rtol=1e-5)
+    np.testing.assert_allclose(layer.grads["gamma"], [-29999.85, 29999.85], rtol=1e-5)
+
+
+# ---------------------------------------------------------------- large and small numbers
+
+
+@pytest.mark.parametrize("size", [1e25, 1e-25])
+def test_weight_norm_of_numbers_whose_squares_are_not_in_float32(size):
+    v, g = np.full((4, 2), size, dtype="float32"), np.array([3, 5], dtype="float32")
+    np.testing.assert_allclose(kernels.weight_norm(v, g, 1), np.tile(g / 2, (4, 1)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("targets", [[0, 2], [[1.0, 0, 0], [0, 0.5, 0.5]]])
+def test_a_class_that_is_ruled_out_adds_nothing_to_the_cross_entropy(targets):
+    """Its logit may be minus infinity, as in a mask, or so low that the difference overflows."""
+    loss = CategoricalCrossentropy()
+    logits = np.array([[0, -np.inf, 1], [-3e38, 0, 0]], dtype="float32")
+    if np.ndim(targets) == 1:
+        logits[1] = [-3e38, -3e38, 3e38]
+    expected = [1.3132617, 0 if np.ndim(targets) == 1 else np.log(2)]
+    assert loss.forward(logits, np.array(targets)) == pytest.approx(np.mean(expected), rel=1e-6)
+    assert np.isfinite(loss.backward()).all()
+
+
+def test_r2_of_a_constant_target_is_0_whatever_rounding_leaves():
+    """The mean of a thousand 0.1 is not quite 0.1."""
+    assert metrics.r2(np.full(1000, 0.1), np.full(1000, 0.2)) == 0
+    assert metrics.r2(np.full(1000, 0.1), np.full(1000, 0.1)) == 1
+    y = 1e6 + np.arange(1000) * 1e-6
+    assert metrics.r2(y, y + 1e-7) == pytest.approx(1 - 1.2e-7, abs=1e-8)
 
 
 # -------------------------------------------------------------------------------- pooling

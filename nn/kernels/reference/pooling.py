@@ -45,11 +45,11 @@ def avg_pool2d(x: Array, pool: Pair, stride: Pair, padding: Padding) -> Array:
     """Return the mean of each window of x (N, C, H, W), over its cells on the image."""
     xp = cuda.get_array_module(x)
     cells = windows(pad(x, padding), pool, stride).transpose(0, 2, 3, 1, 4, 5)
-    y = xp.zeros(cells.shape[:4], dtype=x.dtype)  # (N, OH, OW, C)
+    y = xp.zeros(cells.shape[:4], dtype=xp.float64)  # (N, OH, OW, C)
     for i, j in np.ndindex(*pool):
         y += cells[..., i, j]
     y /= _cells_on_image(x, x.shape[2:], pool, stride, padding)
-    return channels_first(y)
+    return channels_first(y.astype(x.dtype))
 
 
 def avg_pool2d_grad(

@@ -26,7 +26,7 @@ from ...tiles import (
 from .. import memory, threads
 from ..compiler import compile_kernel
 from . import gemm, winograd
-from .sharing import grain_for
+from .sharing import LONGEST_SUM, grain_for
 
 
 def conv2d(
@@ -121,24 +121,28 @@ def _depthwise_sums(grad, x, sums, window, part, lo, hi):
     stride, dilation, before = window
     _, h, w, c = x.shape
     sums[part] = 0
-    sample = np.empty(sums.shape[1:], dtype=x.dtype)
+    total, summed = np.zeros(sums.shape[1:], dtype=x.dtype), 0
     for n in range(lo, hi):
-        sample[:] = 0
         for row in range(grad.shape[1]):
             for column in range(grad.shape[2]):
                 pixel = grad[n, row, column]
-                for i in range(sample.shape[0]):
+                for i in range(total.shape[0]):
                     down = row * stride[0] - before[0] + i * dilation[0]
                     if down < 0 or down >= h:
                         continue
-                    for j in range(sample.shape[1]):
+                    for j in range(total.shape[1]):
                         right = column * stride[1] - before[1] + j * dilation[1]
                         if right < 0 or right >= w:
                             continue
-                        cell, total = x[n, down, right], sample[i, j]
+                        cell, own = x[n, down, right], total[i, j]
                         for k in range(c):
-                            total[k] += cell[k] * pixel[k]
-        sums[part] += sample
+                            own[k] += cell[k] * pixel[k]
+            summed += grad.shape[2]
+            if summed >= LONGEST_SUM:
+                sums[part] += total
+                total[:] = 0
+                summed = 0
+    sums[part] += total
 
 
 def _depthwise(

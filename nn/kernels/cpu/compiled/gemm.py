@@ -24,6 +24,7 @@ import numpy as np
 from ...geometry import Array, Padding, Pair
 from .. import memory, threads, tuned
 from ..compiler import compile_kernel
+from .sharing import LONGEST_SUM
 from .vectors import block_columns, block_rows, multiply_block
 
 # Bytes of the padded rows of an image that are processed at a time: they have to stay in the
@@ -126,6 +127,9 @@ def matmul(a: Array, b: Array) -> Array:
     if a.shape[1] != b.shape[0] or a.dtype != b.dtype or 0 in (*a.shape, *b.shape):
         return tuned.matmul(a, b)
     (m, k), n = a.shape, b.shape[1]
+    if k > 4 * LONGEST_SUM:
+        pieces = [slice(i, i + LONGEST_SUM) for i in range(0, k, LONGEST_SUM)]
+        return sum(matmul(a[:, piece], b[piece]) for piece in pieces)
     vectors, lanes = block_columns(n, a.dtype)
     panels = -(-n // (vectors * lanes))
     share_columns = panels >= threads.NUM_THREADS
@@ -208,7 +212,7 @@ def _conv2d_weight_grad(taps: int, vectors: int, lanes: int) -> Callable[..., An
 
     @compile_kernel
     def conv2d_weight_grad(x, grad, dw, window, part, lo, hi):
-        """Sum the kernel's gradient over the samples lo..hi into dw[part], (KH*taps'*F,).
+        """Sum the kernel's gradient over the samples lo..hi into dw[part, 0], (KH*taps'*F,).
 
         x is (N, H, W, C), grad (N, OH, OW, F). A row of the kernel has KW*C taps, rounded up
         to whole blocks: the sums of the rest are never read.
@@ -219,8 +223,8 @@ def _conv2d_weight_grad(taps: int, vectors: int, lanes: int) -> Callable[..., An
         size = ((band - 1) * stride[0] + kernel[0]) * width * c
         padded = np.zeros(size + taps, dtype=x.dtype)
         all_taps = (kernel[1] * c + taps - 1) // taps * taps
-        flat_grad, own = grad.reshape(grad.size), dw[part]
-        own[:] = 0
+        flat_grad, total, own, rows_summed = grad.reshape(grad.size), dw[part, 0], dw[part, 1], 0
+        dw[part] = 0
         for n in range(lo, hi):
             for top in range(0, out_h, band):
                 count = min(band, out_h - top)
@@ -238,6 +242,12 @@ def _conv2d_weight_grad(taps: int, vectors: int, lanes: int) -> Callable[..., An
                                 (i * width * c + tap, (n * out_h + top) * out_w * f + filters,
                                  at, at),
                             )  # fmt: skip
+                rows_summed += count * out_w
+                if rows_summed >= LONGEST_SUM:
+                    total += own
+                    own[:] = 0
+                    rows_summed = 0
+        total += own
 
     return conv2d_weight_grad
 
@@ -290,12 +300,12 @@ def conv2d_weight_grad(
     grad = _padded_columns(grad.reshape(-1, f), vectors * lanes).reshape(n, oh, ow, -1)
     taps = block_rows(kw * c)
     all_taps = -(-kw * c // taps) * taps
-    dw = np.empty((threads.NUM_THREADS, kh * all_taps * grad.shape[3]), dtype=grad.dtype)
+    dw = np.empty((threads.NUM_THREADS, 2, kh * all_taps * grad.shape[3]), dtype=grad.dtype)
     window = _window(kernel, stride, padding, (oh, ow), c * x.itemsize)
     parts = threads.run(
         _conv2d_weight_grad(taps, vectors, lanes), n, x, grad, dw, window,
         grain=_grain(oh * ow * c * f * kh * kw),
     )  # fmt: skip
     # (parts, KH*taps*F) -> (KH, KW, C, F) -> (F, C, KH, KW)
-    total = dw[:parts].sum(axis=0).reshape(kh, all_taps, -1)[:, : kw * c, :f]
+    total = dw[:parts, 0].sum(axis=0).reshape(kh, all_taps, -1)[:, : kw * c, :f]
     return np.ascontiguousarray(total.reshape(kh, kw, c, f).transpose(3, 2, 0, 1))

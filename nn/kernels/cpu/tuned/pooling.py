@@ -11,6 +11,9 @@ from ...tiles import pad, windows
 from .. import memory
 from .sharing import share_samples
 
+# Cells of a window from which on their sum needs more digits than float32 has.
+_LONGEST_SUM = 1 << 10
+
 
 def max_pool2d(
     x: Array, pool: Pair, stride: Pair, padding: Padding, keep_index: bool = True
@@ -58,11 +61,12 @@ def avg_pool2d(x: Array, pool: Pair, stride: Pair, padding: Padding) -> Array:
     size = x.shape[2:]
     out = output_size(size, pool, stride, padding)
     x = pad(np, channels_last(x), padding)
-    y = np.zeros((x.shape[0], *out, x.shape[3]), dtype=x.dtype)
+    dtype = x.dtype if pool[0] * pool[1] < _LONGEST_SUM else np.float64
+    y = np.zeros((x.shape[0], *out, x.shape[3]), dtype)
     for _, _, rows, columns in windows(pool, stride, (1, 1), out):
         y += x[:, rows, columns]
-    y /= _cells_on_image(size, pool, stride, padding).astype(x.dtype)
-    return channels_first(y)
+    y /= _cells_on_image(size, pool, stride, padding).astype(dtype)
+    return channels_first(y.astype(x.dtype, copy=False))
 
 
 def avg_pool2d_grad(
