@@ -189,8 +189,11 @@ class AUC(DecisionMetric):
                 f"[{owner}] expects scores of two classes, got 'y_pred' of shape {y_pred.shape}: "
                 "compute it for one class at a time, auc(y_true == c, y_pred[:, c])."
             )
-        # Two outputs order the samples by their difference, logits and probabilities alike.
-        scores = y_pred.reshape(-1) if is_column(y_pred) else y_pred[:, 1] - y_pred[:, 0]
+        # Two outputs order the samples by their difference, logits and probabilities alike: in
+        # float64, as 1e-8 - 1 and 1e-9 - 1 are the same in float32.
+        scores = y_pred.reshape(-1)
+        if not is_column(y_pred):
+            scores = y_pred[:, 1].astype(np.float64) - y_pred[:, 0]
         self.labels.append(true_classes(owner, y_true, 2))
         self.scores.append(cuda.to_cpu(scores))
 
