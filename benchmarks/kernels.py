@@ -115,10 +115,11 @@ def batch_norm_cases(x, shape):
 
 def relu_cases(x, shape):
     from nn import kernels
+    from nn.kernels.formulas import RELU
 
-    _, mask = kernels.relu(x)
-    yield "relu", shape, (x,), x.nbytes, 0
-    yield "relu_grad", shape, (x, mask), x.nbytes + mask.nbytes, 0
+    _, mask = kernels.activate(x, RELU)
+    yield "activate", shape, (x, RELU), x.nbytes, 0
+    yield "activate_grad", shape, (x, mask, RELU), x.nbytes + mask.nbytes, 0
 
 
 def dense_cases(x, units):

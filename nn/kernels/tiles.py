@@ -72,23 +72,33 @@ def conv2d(
     return channels_first(y)
 
 
-def conv2d_input_grad(
-    grad: Array,
-    w: Array,
-    x_shape: tuple[int, ...],
-    stride: Pair = (1, 1),
-    padding: Padding = NO_PADDING,
-    dilation: Pair = (1, 1),
-    groups: int = 1,
-) -> Array:
-    """See `reference.conv2d_input_grad`."""
-    f = grad.shape[1]
-    if is_depthwise(w.shape, groups) and f > x_shape[1]:
-        repeated = (x_shape[0], f, *x_shape[2:])
-        dx = conv2d_input_grad(grad, w, repeated, stride, padding, dilation, groups=f)
-        return repeat_channels_grad(dx, x_shape[1])
-    spread, flipped, around = flip_convolution(grad, w, x_shape, stride, padding, dilation, groups)
-    return conv2d(spread, flipped, None, (1, 1), around, dilation, groups)
+def input_grad_by(convolve: Callable[..., Array]) -> Callable[..., Array]:
+    """Return `conv2d_input_grad` for a `conv2d`, with which it convolves."""
+
+    def conv2d_input_grad(
+        grad: Array,
+        w: Array,
+        x_shape: tuple[int, ...],
+        stride: Pair = (1, 1),
+        padding: Padding = NO_PADDING,
+        dilation: Pair = (1, 1),
+        groups: int = 1,
+    ) -> Array:
+        """See `reference.conv2d_input_grad`."""
+        f = grad.shape[1]
+        if is_depthwise(w.shape, groups) and f > x_shape[1]:
+            repeated = (x_shape[0], f, *x_shape[2:])
+            dx = conv2d_input_grad(grad, w, repeated, stride, padding, dilation, groups=f)
+            return repeat_channels_grad(dx, x_shape[1])
+        spread, flipped, around = flip_convolution(
+            grad, w, x_shape, stride, padding, dilation, groups
+        )
+        return convolve(spread, flipped, None, (1, 1), around, dilation, groups)
+
+    return conv2d_input_grad
+
+
+conv2d_input_grad = input_grad_by(conv2d)
 
 
 def flip_convolution(

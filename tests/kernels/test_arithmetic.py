@@ -231,6 +231,11 @@ def test_a_class_that_is_ruled_out_adds_nothing_to_the_cross_entropy(targets):
     assert np.isfinite(loss.backward()).all()
 
 
+def test_auc_orders_probabilities_that_are_nearly_1():
+    scores = np.array([[1, 1e-9], [1, 1e-8], [1, 1e-10], [1, 1e-7]], dtype="float32")
+    assert metrics.auc([0, 1, 0, 1], scores) == 1
+
+
 def test_r2_of_a_constant_target_is_0_whatever_rounding_leaves():
     """The mean of a thousand 0.1 is not quite 0.1."""
     assert metrics.r2(np.full(1000, 0.1), np.full(1000, 0.2)) == 0

@@ -8,6 +8,7 @@ import pytest
 
 from nn import cuda
 from nn.kernels import channels_first, gpu, reference
+from nn.kernels.formulas import RELU
 
 pytestmark = pytest.mark.gpu
 NONE = ((0, 0), (0, 0))
@@ -53,7 +54,7 @@ def test_max_pool2d_passes_a_nan_on():
 
 
 def test_relu_passes_a_nan_on():
-    y, mask = gpu.relu(cuda.to_gpu(np.array([np.nan, -np.inf, np.inf], "float32")))
+    y, mask = gpu.activate(cuda.to_gpu(np.array([np.nan, -np.inf, np.inf], "float32")), RELU)
     np.testing.assert_array_equal(cuda.to_cpu(y), [np.nan, 0, np.inf])
     assert cuda.to_cpu(mask).tolist() == [False, False, True]
 

@@ -64,8 +64,8 @@ ROWS = (64 * 32 * 32, 32)
 @pytest.mark.parametrize(
     ("call", "shape"),
     [
-        (lambda x: tuned.relu(x, keep_mask=False), LARGE),
-        (lambda x: tuned.relu_grad(x, MASK), LARGE),
+        (lambda x: tuned.activate(x, formulas.RELU, keep=False), LARGE),
+        (lambda x: tuned.activate_grad(x, MASK, formulas.RELU), LARGE),
         (lambda x: tuned.activate(x, formulas.GELU), LARGE),
         (lambda x: tuned.activate_grad(x, x, formulas.GELU), LARGE),
         (lambda x: tuned.dropout(x, MASK, 0.5), LARGE),
@@ -108,8 +108,8 @@ def test_the_index_of_a_pooling_takes_little_memory(pool, dtype, rng):
 
 def test_nothing_is_kept_for_backward_unless_asked_for(rng):
     x = rng.normal(size=(2, 3, 4, 4))
-    np.testing.assert_array_equal(tuned.relu(x)[1], x > 0)
-    assert tuned.relu(x, keep_mask=False)[1] is None
+    np.testing.assert_array_equal(tuned.activate(x, formulas.RELU)[1], x > 0)
+    assert tuned.activate(x, formulas.RELU, keep=False)[1] is None
     assert tuned.max_pool2d(x, (2, 2), (2, 2), NONE)[1].shape == (2, 2, 2, 3)
     assert tuned.max_pool2d(x, (2, 2), (2, 2), NONE, keep_index=False)[1] is None
 

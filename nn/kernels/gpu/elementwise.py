@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 from ... import cuda
-from ..formulas import RELU, Formula
+from ..formulas import Formula
 from ..geometry import Array
 from ..tracing import PARAMETERS, in_cpp, record
 from .fusing import elementwise_kernel, in_memory_order
@@ -50,16 +50,6 @@ def activate_grad(
     ordered_grad, ordered_kept, ordered_dx = in_memory_order(grad, kept, dx)
     kernel(ordered_grad, ordered_kept, *parameters, ordered_dx)
     return dx
-
-
-def relu(x: Array, keep_mask: bool = True) -> tuple[Array, Array | None]:
-    """See `reference.relu`."""
-    return activate(x, RELU, (), keep_mask)
-
-
-def relu_grad(grad: Array, mask: Array) -> Array:
-    """See `reference.relu_grad`."""
-    return activate_grad(grad, mask, RELU)
 
 
 def dropout(x: Array, kept: Array, rate: float) -> Array:

@@ -17,8 +17,6 @@ from .elementwise import (
     normal_noise,
     prelu,
     prelu_grad,
-    relu,
-    relu_grad,
     softmax,
 )
 from .linear import matmul

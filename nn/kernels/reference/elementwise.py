@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ... import cuda
-from ..formulas import RELU, Formula
+from ..formulas import Formula
 from ..geometry import Array, from_rows
 from .normalization import column_sums
 
@@ -23,16 +23,6 @@ def activate_grad(
 ) -> Array:
     """Return the gradient for x of `activate`, given that for y and what was kept."""
     return formula.gradient(grad, kept, *parameters)
-
-
-def relu(x: Array, keep_mask: bool = True) -> tuple[Array, Array | None]:
-    """Return max(x, 0), and whether it is above 0 (None without `keep_mask`)."""
-    return activate(x, RELU, (), keep_mask)
-
-
-def relu_grad(grad: Array, mask: Array) -> Array:
-    """Return the gradient for x of `relu`: that for its result if the mask is true, else 0."""
-    return activate_grad(grad, mask, RELU)
 
 
 def prelu(x: Array, slope: Array) -> Array:

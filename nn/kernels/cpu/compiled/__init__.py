@@ -9,7 +9,7 @@ activations read each number once.
 # ruff: noqa: F401
 
 from .conv import conv2d, conv2d_input_grad, conv2d_weight_grad
-from .elementwise import activate, activate_grad, adam, dropout, relu, relu_grad, sgd
+from .elementwise import activate, activate_grad, adam, dropout, sgd
 from .gemm import matmul
 from .normalization import batch_norm, batch_norm_grad, batch_norm_inference, column_sums
 from .pooling import max_pool2d, max_pool2d_grad

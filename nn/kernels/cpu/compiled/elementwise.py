@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numba.extending import overload
 
-from ...formulas import FORMULAS, RELU, Formula
+from ...formulas import FORMULAS, Formula
 from ...geometry import Array
 from ...tracing import PARAMETERS, in_python, record
 from .. import memory, threads, tuned
@@ -112,16 +112,6 @@ def activate_grad(
     numbers = tuple([grad.dtype.type(value) for value in parameters])
     threads.run(_activation_grad(formula.name), grad.size, *flat, numbers, grain=sharing.GRAIN)
     return dx
-
-
-def relu(x: Array, keep_mask: bool = True) -> tuple[Array, Array | None]:
-    """See `reference.relu`."""
-    return activate(x, RELU, (), keep_mask)
-
-
-def relu_grad(grad: Array, mask: Array) -> Array:
-    """See `reference.relu_grad`."""
-    return activate_grad(grad, mask, RELU)
 
 
 # ------------------------------------------------------------------- dropout and optimizers

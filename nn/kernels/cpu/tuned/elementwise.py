@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ... import reference
-from ...formulas import RELU, Formula
+from ...formulas import Formula
 from ...geometry import Array
 from ...tracing import PARAMETERS, record
 from .. import memory, threads
@@ -81,16 +81,6 @@ def activate_grad(
         arrays = {"grad": grad, "kept": kept}
         dx = _compute(formula.gradient, arrays, parameters, memory.empty_like(grad))
     return reference.activate_grad(grad, kept, formula, parameters) if dx is None else dx
-
-
-def relu(x: Array, keep_mask: bool = True) -> tuple[Array, Array | None]:
-    """See `reference.relu`."""
-    return activate(x, RELU, (), keep_mask)
-
-
-def relu_grad(grad: Array, mask: Array) -> Array:
-    """See `reference.relu_grad`."""
-    return activate_grad(grad, mask, RELU)
 
 
 def dropout(x: Array, kept: Array, rate: float) -> Array:
