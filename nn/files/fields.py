@@ -10,9 +10,11 @@ import reprlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from .. import checks
 
-__all__ = ["FIELDS", "check", "check_like"]
+__all__ = ["FIELDS", "check", "check_counters", "check_like"]
 
 _MOST = 1 << 53  # of whatever is counted: above it, floats skip integers
 
@@ -70,6 +72,9 @@ _RANGE = Kind("must be two finite numbers, the lowest first", _is_range)
 
 _PART = {"class": _TEXT, "config": _OBJECT}
 _GENERATOR = {"bit_generator": _TEXT, "state": {"*": _words(128)}, "*": _words(64)}
+
+_COUNTS = Kind("must hold integers of at least 0", bool)
+_ADDED = ("cooldown",)  # since version 0.1
 
 #: Kinds of the values in the state of a callback or a metric, by the type of its own value.
 _KINDS: dict[type, Any] = {
@@ -148,17 +153,29 @@ def check(value: Any, rule: Any, name: str) -> None:
             check(item, rules.get(key, rules.get("*")), f"{name}.{key}")
 
 
-def check_like(state: dict[str, Any], own: dict[str, Any], name: str) -> None:
-    """Raise ValueError unless the numbers and texts of a saved state are of the kinds of `own`.
+def check_counters(arrays: dict[str, np.ndarray]) -> None:
+    """Raise ValueError unless the counters among the optimizer's arrays are counts."""
+    for key in arrays.keys() & {"iterations", "ema_steps"}:
+        check(arrays[key].tolist(), _COUNT, f"optimizer.{key}")
 
-    Arrays, and what `own` does not have, are left to whoever loads the state.
+
+def check_like(state: dict[str, Any], own: dict[str, Any]) -> None:
+    """Raise ValueError unless the values of a saved state are of the kinds of `own`.
+
+    A missing count is a KeyError. What `own` does not have is left to whoever loads the state.
 
     Examples
     --------
-    >>> check_like({"samples": 3.5}, {"samples": 0}, "state")
+    >>> check_like({"samples": 3.5}, {"samples": 0})
     Traceback (most recent call last):
     ValueError: 'state.samples' must be an integer from 0 to 9007199254740992, got 3.5
     """
-    for key in state.keys() & own.keys():
-        if not hasattr(state[key], "dtype"):
-            check(state[key], _KINDS.get(type(own[key]), _ANY), f"{name}.{key}")
+    for key, value in own.items():
+        found: Any = state.get(key)
+        if key not in state:
+            if type(value) in (int, np.ndarray) and key not in _ADDED:
+                raise KeyError(key)
+        elif not hasattr(found, "dtype"):
+            check(found, _KINDS.get(type(value), _ANY), f"state.{key}")
+        elif getattr(value, "dtype", None) == np.int64:
+            check(found.dtype.kind in "iu" and found.min(initial=0) >= 0, _COUNTS, f"state.{key}")

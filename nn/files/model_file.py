@@ -18,8 +18,10 @@ An older layout is read too: the arrays in `weights.hdf5`, and next to it a `wei
 lists the layers.
 """
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -154,6 +156,8 @@ def read(path: str | os.PathLike) -> ModelFile:
             optimizer_arrays[name.removeprefix(_OPTIMIZER)] = value
         else:
             arrays[name] = value
+    with _naming(path):
+        fields.check_counters(optimizer_arrays)
     return ModelFile(architecture, arrays, training, optimizer_arrays)
 
 
@@ -219,8 +223,15 @@ def _parse(text: str | bytes | None, path: Path) -> Any:
 
 def _check_fields(name: str, value: Any, path: Path) -> None:
     """Raise unless every field of one of the JSON texts is what it must be; None for no text."""
-    try:
+    with _naming(path):
         fields.check(value, (fields.FIELDS[name],), name)
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Raise errors about fields as one that names the file."""
+    try:
+        yield
     except ValueError as error:
         raise FileFormatError(f"[io] '{path}' does not describe a model: {error}.") from error
 

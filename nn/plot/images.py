@@ -282,12 +282,7 @@ def saliency(
     owner = "plot.saliency"
     x, class_index, tiles, titles = _to_explain(owner, model, x, class_index, n)
     maps = explain.saliency_map(model, x, class_index)
-    cells = [*tiles, *[None] * len(tiles)]
-    ax, places = image_grid(owner, ax, cells, titles, len(tiles), cmap="gray", vmin=0, vmax=1)
-    for place, values in zip(places[len(tiles) :], maps, strict=True):
-        top = float(values.max()) or 1.0
-        ax.imshow(values, extent=place, cmap="viridis", vmin=0, vmax=top)
-    return base.figure_of(ax)
+    return _draw_maps(owner, ax, tiles, [None] * len(tiles), titles, maps)
 
 
 def grad_cam(
@@ -327,14 +322,8 @@ def grad_cam(
     owner = "plot.grad_cam"
     x, class_index, tiles, titles = _to_explain(owner, model, x, class_index, n)
     maps = explain.grad_cam_map(model, x, class_index, layer)
-    ax, places = image_grid(
-        owner, ax, [*tiles, *tiles], titles, len(tiles), cmap="gray", vmin=0, vmax=1
-    )
-    for place, values in zip(places[len(tiles) :], maps, strict=True):
-        top = float(values.max()) or 1.0
-        look = {"cmap": "viridis", "vmin": 0, "vmax": top, "alpha": 0.6}
-        ax.imshow(values, extent=place, interpolation="bilinear", **look)
-    return base.figure_of(ax)
+    look: dict[str, Any] = {"interpolation": "bilinear", "alpha": 0.6}
+    return _draw_maps(owner, ax, tiles, tiles, titles, maps, **look)
 
 
 # ------------------------------------------------------------------------------- helpers
@@ -376,6 +365,18 @@ def _to_explain(
         rule = "must be an integer, or one for each image"
         raise checks.error(owner, "class_index", rule, class_index)
     return x, classes, tiles, [base.name_of(k, model.class_names) for k in classes]
+
+
+def _draw_maps(
+    owner: str, ax: Any, tiles: list, below: list, titles: list[str], maps: Any, **look: Any
+) -> "Figure":
+    """Draw images and, over the tiles below them, a map for each, with a scale of its own."""
+    cells, count = [*tiles, *below], len(tiles)
+    ax, places = image_grid(owner, ax, cells, titles, count, cmap="gray", vmin=0, vmax=1)
+    for place, values in zip(places[count:], maps, strict=True):
+        top = float(values.max()) or 1.0
+        ax.imshow(values, extent=place, cmap="viridis", vmin=0, vmax=top, **look)
+    return base.figure_of(ax)
 
 
 def _first_convolution(owner: str, model: Any) -> Layer:

@@ -177,7 +177,7 @@ class Progress:
     def _restore_callback(self, callback: cb.Callback, state: dict[str, Any]) -> None:
         with training_state.refusing_nonsense(self.path, f"the state of {type(callback).__name__}"):
             if _is_ours(callback):
-                fields.check_like(state, callback.state_dict(), "state")
+                fields.check_like(state, callback.state_dict())
             states.load_state(callback, state)
 
     def _restore_metrics(self, measured: Sequence[Metric]) -> None:
@@ -186,7 +186,7 @@ class Progress:
                 what = f"the state of the metric {metric.name}"
                 with training_state.refusing_nonsense(self.path, what):
                     if _is_ours(metric):
-                        fields.check_like(self.metric_states[metric.name], vars(metric), "state")
+                        fields.check_like(self.metric_states[metric.name], vars(metric))
                     metric.load_state_dict(self.metric_states[metric.name])
                     if metric.samples:
                         metric.result()  # fails on a state that makes no sense

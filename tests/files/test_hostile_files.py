@@ -859,3 +859,38 @@ def test_a_state_of_another_kind_changes_nothing_in_the_model(place, tmp_path):
         assert other.epoch == 0
         assert other.class_names is None
         assert other.optimizer.iterations == 0
+
+
+ARRAYS = {
+    "negative": lambda a: -np.ones_like(a),
+    "halves": lambda a: np.full(a.shape, 2.5),
+    "flags": lambda a: np.ones(a.shape, bool),
+    "NaN": lambda a: np.full(a.shape, np.nan),
+}
+
+
+def refused_to_resume(content, key, path):
+    model_file.write(path, content)
+    other = watched()
+    with pytest.raises(ValueError, match=rf"^\[.*{key.rpartition('/')[2]}"):
+        fit(other, callbacks=watchers(), resume=path)
+    assert other.epoch == 0
+    assert other.optimizer.iterations == 0
+
+
+@pytest.mark.parametrize("key", ["iterations", "ema_steps", "metric/1/counts"])
+@pytest.mark.parametrize("what", ARRAYS)
+def test_counts_in_arrays_are_checked(key, what, tmp_path):
+    content = trained_within_an_epoch(tmp_path / "valid.npz")
+    content.optimizer_arrays[key] = ARRAYS[what](content.optimizer_arrays[key])
+    refused_to_resume(content, key, tmp_path / "changed.npz")
+
+
+@pytest.mark.parametrize("key", ["iterations", "metric/1/counts"])
+def test_counts_that_are_missing(key, tmp_path):
+    content = trained_within_an_epoch(tmp_path / "valid.npz")
+    del content.optimizer_arrays[key]
+    refused_to_resume(content, key, tmp_path / "changed.npz")
+    content = model_file.read(tmp_path / "valid.npz")
+    del content.training["within_epoch"]["metrics"]["acc"]["right"]
+    refused_to_resume(content, "right", tmp_path / "changed.npz")
