@@ -91,7 +91,7 @@ def relative_error(a: Any, b: Any) -> float:
     >>> relative_error(np.array([1.0, 2.0]), np.array([1.0, 2.0]))
     0.0
     """
-    a, b = (checks.real_array("relative_error", k, v) for k, v in (("a", a), ("b", b)))
+    a, b = (cuda.to_cpu(checks.real_array("relative_error", k, v)) for k, v in (("a", a), ("b", b)))
     if a.shape != b.shape:
         raise checks.error("relative_error", "b", f"must have the shape {a.shape} of 'a'", b.shape)
     if a.size == 0:
