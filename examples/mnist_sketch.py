@@ -21,7 +21,7 @@ from nn.data import (
     normalize_digit,
     normalize_digits,
 )
-from nn.layers.containers import flat
+from nn.layers.stack import flat
 
 SIDE = 280  # pixels of the sketch, for any size of the window
 

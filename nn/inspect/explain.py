@@ -6,7 +6,6 @@ them. They work on a copy of the model and do not change its gradients, buffers 
 """
 
 import copy
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,11 +13,12 @@ import numpy as np
 
 from .. import checks, cuda
 from ..layers import Layer
-from ..layers.containers import flat, output_activation
+from ..layers.containers import output_activation
 from ..layers.conv import ConvLayer
-from ..layers.fold import gives_probabilities
+from ..layers.fold import decide, gives_probabilities
 from ..layers.observe import Watcher, observe
 from ..layers.plan import named_layers
+from ..layers.stack import flat
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 
@@ -193,7 +193,7 @@ def sample_losses(model: Any, x: Any, y: Any, batch_size: int = 64) -> np.ndarra
     for start in range(0, len(x), step):
         y_pred = twin.forward(x[start : start + step], training=False)
         targets = cuda.get_array_module(y_pred).asarray(y[start : start + step])
-        rows += _losses_of_batch(twin.loss, y_pred, targets)
+        rows += _losses_of_batch(twin.wrapped_loss, y_pred, targets)
     return np.array(rows)
 
 
@@ -263,21 +263,11 @@ def find_layer(model: Any, layer: Any, owner: str = "find_layer") -> Layer:
     >>> find_layer(model, "hidden") is find_layer(model, 0) is find_layer(model, "0_Dense")
     True
     """
-    parts = dict(named_layers(model.layers))
-    if isinstance(layer, Layer):
-        if not any(part is layer for part in parts.values()):
-            raise checks.error(owner, "layer", "must be a layer of the model", layer)
-        return layer
-    if checks.is_integer(layer):
-        count = len(model.layers)
-        if not -count <= layer < count:
-            raise checks.error(owner, "layer", f"must be in -{count}..{count - 1}", layer)
-        return model.layers[layer]
-    named = {part.name: part for part in parts.values() if part.name is not None}
-    found = {**parts, **named}
-    if not isinstance(layer, str) or layer not in found:
-        raise checks.unknown(owner, "layer", layer, found)
-    return found[layer]
+    if not isinstance(layer, Layer):
+        return model.layer_at(layer, owner, "layer")
+    if not any(part is layer for _, part in model.named_layers()):
+        raise checks.error(owner, "layer", "must be a layer of the model", layer)
+    return layer
 
 
 def is_convolution(layer: Layer) -> bool:
@@ -350,8 +340,7 @@ def _classes(owner: str, scores: np.ndarray, class_index: Any, threshold: float)
     """Return the class index of each row of scores, (N,)."""
     rows, count = len(scores), max(scores.shape[1], 2)
     if class_index is None:
-        single = scores.shape[1] == 1
-        return (scores[:, 0] > threshold).astype(int) if single else scores.argmax(axis=1)
+        return decide(scores, threshold)
     wanted = np.asarray(cuda.to_cpu(cuda.as_array(class_index)))
     if wanted.dtype.kind not in "iu" or wanted.shape not in ((), (rows,)):
         rule = f"must be an integer, or one for each of {rows} samples"
@@ -383,7 +372,7 @@ def _last_maps(owner: str, layers: Sequence[Layer]) -> Layer:
 def _losses_of_batch(loss: Any, y_pred: Array, targets: Array) -> list[float]:
     """Return the loss of each sample of a batch."""
     rows = len(y_pred)
-    if "sample_weight" not in inspect.signature(loss.forward).parameters:  # a custom loss
+    if not loss.takes_weights:
         return [float(loss.forward(y_pred[k : k + 1], targets[k : k + 1])) for k in range(rows)]
     # With the whole batch, so that the loss can use the logits that a Softmax keeps for it.
     one_at_a_time = cuda.get_array_module(y_pred).eye(rows, dtype=y_pred.dtype)

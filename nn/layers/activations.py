@@ -96,10 +96,6 @@ class LeakyReLU(FormulaLayer):
         self.negative_slope = checks.non_negative("LeakyReLU", "negative_slope", negative_slope)
         self.constants = (self.negative_slope,)
 
-    def to_config(self) -> dict[str, Any]:
-        """Return the layer's class and arguments."""
-        return self._config(negative_slope=self.negative_slope)
-
 
 @register
 class PReLU(Layer):
@@ -138,6 +134,8 @@ class PReLU(Layer):
     input_hint = "the channels are along axis 1."
     relu_like = True
 
+    fixed_axes = slice(1, 2)
+
     def __init__(self, initial: float = 0.25, **common: Any):
         super().__init__(**common)
         self.initial = checks.non_negative("PReLU", "initial", initial)
@@ -149,9 +147,6 @@ class PReLU(Layer):
         take_elements("PReLU", channels)
         self._set_param("slope", np.full(channels, self.initial))
         self._built(input_shape, input_shape)
-
-    def _fixed_sizes(self, shape: Shape) -> Shape:
-        return shape[1:2]
 
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return x (N, C, ...), its negative values times the slope of their channel."""
@@ -169,10 +164,6 @@ class PReLU(Layer):
         if self._trainable:
             self.grads["slope"] = dslope
         return kernels.from_rows(dx, shape)  # (M, C) -> (N, C, ...)
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the layer's class and arguments."""
-        return self._config(initial=self.initial)
 
 
 @register
@@ -196,10 +187,6 @@ class ELU(FormulaLayer):
         super().__init__(**common)
         self.alpha = checks.positive("ELU", "alpha", alpha)
         self.constants = (self.alpha,)
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the layer's class and arguments."""
-        return self._config(alpha=self.alpha)
 
 
 @register

@@ -24,8 +24,7 @@ COMMON = {"name", "input_shape", "trainable", "lr_factor"}
 # The shape of what has none; no array's, as its axes are None.
 _NO_ARRAY = (None, None)
 
-# What a signature has besides arguments.
-_ANY = {"self", "common", "unknown"}
+_PACKAGE = __name__.split(".")[0]
 
 
 class Layer:
@@ -79,6 +78,9 @@ class Layer:
     #: Number of axes that an input must have, and what to add before the layer if it has others.
     input_ndim: tuple[int, ...] = ()
     input_hint = ""
+
+    #: The axes of an input whose sizes may not change once the layer is built.
+    fixed_axes = slice(0)
 
     # Replaced when a layer is made, built, frozen or freed: a plan of before is out of date then.
     _structure: object = object()
@@ -229,13 +231,14 @@ class Layer:
         TypeError
             For a custom class whose `__init__` takes arguments of its own: it needs a `to_config`.
         """
-        own = set(inspect.signature(type(self).__init__).parameters) - COMMON - _ANY
-        if own and type(self).__module__.split(".")[0] != __name__.split(".")[0]:
+        ours = [cls for cls in type(self).__mro__ if cls.__module__.split(".")[0] == _PACKAGE]
+        unknown = _arguments(type(self)).keys() - _arguments(ours[0]).keys()
+        if unknown:
             raise TypeError(
-                f"[{type(self).__name__}] takes {', '.join(sorted(own))} and needs a to_config() "
-                "that returns them, {'class': ..., 'config': {...}}, to be saved."
+                f"[{type(self).__name__}] takes {', '.join(sorted(unknown))} and needs a "
+                "to_config() that returns them, {'class': ..., 'config': {...}}, to be saved."
             )
-        return self._config()
+        return self._config(**self._own_arguments())
 
     def __repr__(self) -> str:
         try:
@@ -246,6 +249,11 @@ class Layer:
         return f"{type(self).__name__}({arguments})"
 
     # ------------------------------------------------ for the layers of this package
+
+    def _own_arguments(self) -> dict[str, Any]:
+        """Return the arguments of this class, the attributes of their names; None is left out."""
+        names = [name for name in _arguments(type(self)) if name not in COMMON]
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def _config(self, **arguments: Any) -> dict[str, Any]:
         """Return `to_config`'s answer for the given arguments and those of every layer."""
@@ -279,8 +287,8 @@ class Layer:
         self._check_shape(shape)
         if not self.built:
             self.build((None, *shape[1:]))
-        elif self.built_shape is not None and self._fixed_sizes(shape) != self._fixed_sizes(
-            self.built_shape
+        elif self.built_shape is not None and (
+            self._fixed_sizes(shape) != self._fixed_sizes(self.built_shape)
         ):
             raise ValueError(
                 f"[{type(self).__name__}] was built for inputs of shape {self.built_shape}, "
@@ -298,8 +306,8 @@ class Layer:
             )
 
     def _fixed_sizes(self, shape: Shape) -> Shape:
-        """Return the part of an input's shape that may not change once the layer is built."""
-        return ()
+        """Return the sizes of `fixed_axes`."""
+        return shape[self.fixed_axes]
 
     def _built(self, input_shape: Shape, output_shape: Shape) -> None:
         """Note the end of `build`."""
@@ -348,11 +356,19 @@ class Layer:
         self.params[name] = np.array(values, dtype=self.dtype, order="C")
 
 
-def _arguments(cls: type[Layer]) -> set[str]:
-    """Return the names of the arguments that a layer's class takes."""
-    inits = [vars(base)["__init__"] for base in cls.__mro__[:-1] if "__init__" in vars(base)]
-    own = inspect.signature(inits[0]).parameters
-    return {*own, *COMMON} - _ANY
+def _arguments(cls: type[Layer]) -> dict[str, None]:
+    """Return the names of the arguments that a layer's class takes, in their order.
+
+    An `__init__` that takes any others takes those of the next base class too.
+    """
+    names: dict[str, None] = {}
+    for init in (vars(cls)["__init__"] for cls in cls.__mro__[:-1] if "__init__" in vars(cls)):
+        parameters = inspect.signature(init).parameters.values()
+        others = [p for p in parameters if p.kind is p.VAR_KEYWORD]
+        names |= dict.fromkeys(p.name for p in parameters if p not in others and p.name != "self")
+        if not others:
+            break
+    return names
 
 
 compat.accept_other_names(Layer)

@@ -9,10 +9,11 @@ import numpy as np
 from .. import checks, cuda, validation
 from .base import Array, Layer, Shape
 from .budget import budget_for
-from .containers import Sequential, as_layer, build_layers, flat
+from .build import build_layers
+from .containers import Sequential, as_layer
 from .plan import named_layers
 from .preprocessing import Rescale
-from .stack import check_distinct, move_to_device, set_generator
+from .stack import check_distinct, flat, move_to_device, set_generator
 
 
 class Building:

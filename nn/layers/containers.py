@@ -2,8 +2,7 @@
 
 A container has parameters only through the layers in its attribute `layers`. What a model does
 with its own stack it does with theirs by `named_layers`, which names every layer as files do:
-`3_Residual/0_Conv2D`. The functions below are that stack's: a model calls them for its layers
-and a container for its own, so that a batch takes the same way at any depth.
+`3_Residual/0_Conv2D`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,10 +12,8 @@ import numpy as np
 
 from .. import checks, cuda
 from .base import Array, Layer, Shape
+from .build import build_layers
 from .config import MAX_DEPTH, layer_from_config, nested_too_deeply, register
-from .dense import Dense
-from .dropout import Dropout
-from .normalization import BatchNorm
 from .plan import Plan, named_layers
 from .stack import (
     backward_params_through,
@@ -25,80 +22,6 @@ from .stack import (
     forward_through,
 )
 from .state import LoadReport, match_arrays
-from .weight_norm import WeightNorm
-
-# ----------------------------------------------------------------------- a stack of layers
-
-
-def build_layers(layers: Sequence[Layer], shape: Shape, dtype: str) -> Shape:
-    """Build those layers that are not, one after the other; return the shape of the output.
-
-    Raises
-    ------
-    ValueError
-        For a shape that a layer cannot take, or a layer that is built for another.
-    """
-    choose_initializers(layers)
-    for layer in layers:
-        if not layer.built:
-            layer.dtype = dtype
-            layer.build(shape)
-            layer.built = True
-            if layer.output_shape is None:  # a user's build() that left it out
-                Layer.build(layer, shape)
-            for arrays in (layer.params, layer.buffers):
-                for name, array in arrays.items():
-                    arrays[name] = array.astype(dtype, copy=False)
-        elif layer.built_shape is not None and layer.built_shape[1:] != shape[1:]:
-            raise ValueError(
-                f"[{type(layer).__name__}] is built for {layer.built_shape}, got inputs {shape}."
-            )
-        shape = layer.output_shape or shape
-    return shape
-
-
-def choose_initializers(layers: Sequence[Layer]) -> None:
-    """Set `feeds_relu` of each dense layer that is followed by an activation like ReLU.
-
-    A dense layer that is built already, as layers passed to `add` are, draws its weights again,
-    unless they have changed since it drew them.
-    """
-    chain = flat(layers)
-    for index, layer in enumerate(chain):
-        dense = layer.layer if isinstance(layer, WeightNorm) else layer
-        if not isinstance(dense, Dense) or dense.feeds_relu:
-            continue
-        after = (k for k in chain[index + 1 :] if not isinstance(k, BatchNorm | Dropout))
-        if getattr(next(after, None), "relu_like", False):
-            _feed_relu(layer, dense)
-
-
-def _feed_relu(layer: Layer, dense: Dense) -> None:
-    """Choose the initial weights for a ReLU, also if the layer has drawn its weights already.
-
-    `layer` is the dense layer itself, or the `WeightNorm` around it.
-    """
-    if not layer.built:
-        dense.feeds_relu = True
-        return
-    w = layer.params["v" if isinstance(layer, WeightNorm) else "W"]
-    untouched = np.array_equal(cuda.to_cpu(w), dense.draw_kernel(w.shape).astype(w.dtype))
-    dense.feeds_relu = True
-    if untouched:
-        drawn = dense.draw_kernel(w.shape).astype(w.dtype)
-        w[...] = cuda.get_array_module(w).asarray(drawn)
-        if isinstance(layer, WeightNorm):
-            layer.measure_lengths()
-
-
-def flat(layers: Sequence[Layer]) -> list[Layer]:
-    """Return the layers with what is inside each stack in its place."""
-    chain: list[Layer] = []
-    for layer in layers:
-        is_stack = vars(type(layer)).get("is_plain_stack", False)
-        is_stack = is_stack and "forward" not in vars(layer)  # nor one replaced in the object
-        chain += flat(layer.sublayers()) if is_stack else [layer]
-    return chain
 
 
 def output_activation(layers: Sequence[Layer]) -> Layer | None:
@@ -252,19 +175,31 @@ class Container(Layer):
         ValueError
             If there is no such layer; the message gives the nearest name.
         """
-        owner = type(self).__name__
         if (name is None) == (index is None):
-            raise checks.error(owner, "name", "must be given, or else 'index'", name)
+            raise checks.error(type(self).__name__, "name", "must be given, or else 'index'", name)
         place: Any = name if index is None else index
+        argument = "index" if checks.is_integer(place) else "name"
+        return self.layer_at(place, type(self).__name__, argument)
+
+    def layer_at(self, place: Any, owner: str, argument: str) -> Layer:
+        """Return a layer by its name, its name in a file, or its index; errors name the argument.
+
+        Parameters
+        ----------
+        place
+            A name or an index.
+        owner, argument
+            What an error names.
+        """
         if checks.is_integer(place):
             count = len(self.layers)
             if not -count <= place < count:
-                raise checks.error(owner, "index", f"must be below the {count} layers", place)
+                raise checks.error(owner, argument, f"must be in -{count}..{count - 1}", place)
             return self.layers[place]
         found = dict(self.named_layers())
         found |= {layer.name: layer for layer in found.values() if layer.name is not None}
         if not isinstance(place, str) or place not in found:
-            raise checks.unknown(owner, "name", place, found)
+            raise checks.unknown(owner, argument, place, found)
         return found[place]
 
     def get_arrays(self) -> dict[str, Array]:

@@ -26,6 +26,8 @@ class ConvLayer(WeightedLayer):
     #: Number of parts of the channels that are convolved separately.
     groups = 1
 
+    fixed_axes = slice(1, None)
+
     def __init__(
         self,
         kernel_size: int | tuple[int, int],
@@ -61,9 +63,6 @@ class ConvLayer(WeightedLayer):
         self._build_weights((filters, channels // self.groups, *self.kernel_size), filters)
         self._built(input_shape, (None, filters, *out))
 
-    def _fixed_sizes(self, shape: Shape) -> Shape:
-        return shape[1:]
-
     def _padding(self, size: tuple[int, int]) -> kernels.Padding:
         return kernels.resolve_padding(
             self.padding, size, self.kernel_size, self.stride, self.dilation
@@ -97,16 +96,6 @@ class ConvLayer(WeightedLayer):
             if self.use_bias:
                 self.grads["b"] = kernels.column_sums(kernels.to_rows(grad))
         return grad
-
-    def _conv_config(self, **arguments: Any) -> dict[str, Any]:
-        """Return `_weighted_config` with the arguments of every convolution."""
-        return self._weighted_config(
-            **arguments,
-            kernel_size=self.kernel_size,
-            stride=self.stride,
-            padding=self.padding,
-            dilation=self.dilation,
-        )
 
 
 @register
@@ -197,10 +186,6 @@ class Conv2D(ConvLayer):
             )
         self._build_filters(input_shape, self.filters)
 
-    def to_config(self) -> dict[str, Any]:
-        """Return the layer's class and arguments."""
-        return self._conv_config(filters=self.filters, groups=self.groups)
-
 
 @register
 class DepthwiseConv2D(ConvLayer):
@@ -267,10 +252,6 @@ class DepthwiseConv2D(ConvLayer):
         self._check_shape(input_shape)
         self.groups = int(input_shape[1] or 0)
         self._build_filters(input_shape, self.groups * self.depth_multiplier)
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the layer's class and arguments."""
-        return self._conv_config(depth_multiplier=self.depth_multiplier)
 
 
 @register
@@ -411,7 +392,3 @@ class Conv2DTranspose(ConvLayer):
             if self.use_bias:
                 self.grads["b"] = kernels.column_sums(kernels.to_rows(grad))
         return grad
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the layer's class and arguments."""
-        return self._conv_config(filters=self.filters, output_padding=self.output_padding)

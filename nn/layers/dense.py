@@ -52,6 +52,8 @@ class Dense(WeightedLayer):
     input_hint = "add Flatten() before it."
     output_axis = 1
 
+    fixed_axes = slice(1, None)
+
     def __init__(
         self,
         units: int,
@@ -76,9 +78,6 @@ class Dense(WeightedLayer):
         self._check_shape(input_shape)
         self._build_weights((int(input_shape[1] or 0), self.units), self.units)
         self._built(input_shape, (None, self.units))
-
-    def _fixed_sizes(self, shape: Shape) -> Shape:
-        return shape[1:]
 
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return x W + b for x (N, features), as (N, units)."""
@@ -112,7 +111,3 @@ class Dense(WeightedLayer):
             if self.use_bias:
                 self.grads["b"] = kernels.column_sums(grad)
         return grad
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the layer's class and arguments."""
-        return self._weighted_config(units=self.units)

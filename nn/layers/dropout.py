@@ -54,10 +54,6 @@ class Dropout(ElementwiseLayer):
         (kept,) = self._recall_for(grad)
         return grad if kept is None else kernels.dropout(grad, kept, self.rate)
 
-    def to_config(self) -> dict[str, Any]:
-        """Return the layer's class and arguments."""
-        return self._config(rate=self.rate)
-
 
 @register
 class SpatialDropout2D(Dropout):
@@ -134,7 +130,3 @@ class GaussianNoise(ElementwiseLayer):
         """Return the gradient as it is: the noise does not depend on x."""
         self._recall_for(grad)
         return grad
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the layer's class and arguments."""
-        return self._config(stddev=self.stddev)

@@ -27,9 +27,9 @@ from . import (
     Sigmoid,
     Softmax,
 )
-from .containers import flat, output_activation
+from .containers import output_activation
 from .observe import active_observers
-from .stack import forward_through
+from .stack import flat, forward_through
 
 Array = Any  # a numpy or a cupy ndarray
 

@@ -56,6 +56,8 @@ class BatchNorm(Layer):
     input_ndim: tuple[int, ...] = (2, 3, 4)
     input_hint = "the channels are along axis 1."
 
+    fixed_axes = slice(1, 2)
+
     def __init__(self, momentum: float = 0.9, eps: float = 1e-5, **common: Any):
         super().__init__(**common)
         owner = type(self).__name__
@@ -72,9 +74,6 @@ class BatchNorm(Layer):
         self.buffers["running_mean"] = np.zeros(channels, dtype=self.dtype)
         self.buffers["running_var"] = np.ones(channels, dtype=self.dtype)
         self._built(input_shape, input_shape)
-
-    def _fixed_sizes(self, shape: Shape) -> Shape:
-        return shape[1:2]
 
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return x (N, C, ...) normalised."""
@@ -129,10 +128,6 @@ class BatchNorm(Layer):
         if self._trainable:
             self.grads["gamma"], self.grads["beta"] = dgamma, dbeta
         return kernels.from_rows(dx, shape)
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the layer's class and arguments."""
-        return self._config(momentum=self.momentum, eps=self.eps)
 
 
 @register
@@ -318,11 +313,6 @@ class LayerNorm(SampleNorm):
         total = total.reshape([shape[k] for k in own])  # (P*C,) -> (H, W, C)
         return total.transpose([own.index(k) for k in axes]).reshape(-1)  # (C*H*W,)
 
-    def to_config(self) -> dict[str, Any]:
-        """Return the layer's class and arguments."""
-        axis = list(self.axis) if isinstance(self.axis, tuple) else self.axis
-        return self._config(axis=axis, eps=self.eps)
-
 
 @register
 class GroupNorm(SampleNorm):
@@ -362,6 +352,7 @@ class GroupNorm(SampleNorm):
 
     input_hint = "the channels are along axis 1."
     _hints = ("in each of the 'groups'", "fewer 'groups'")
+    fixed_axes = slice(1, 2)
 
     def __init__(self, groups: int = 32, *, eps: float = 1e-5, **common: Any):
         super().__init__(eps, **common)
@@ -376,9 +367,6 @@ class GroupNorm(SampleNorm):
             raise checks.error("GroupNorm", "groups", rule, self.groups)
         self._build_scales(input_shape, channels)
 
-    def _fixed_sizes(self, shape: Shape) -> Shape:
-        return shape[1:2]
-
     def _axes(self, ndim: int) -> tuple[int, ...]:
         return tuple(range(1, ndim))
 
@@ -387,7 +375,3 @@ class GroupNorm(SampleNorm):
 
     def _summed(self, values: Array, shape: Shape) -> Array:
         return kernels.column_sums(values.reshape(-1, values.shape[2]))  # (N, P, C) -> (N*P, C)
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the layer's class and arguments."""
-        return self._config(groups=self.groups, eps=self.eps)

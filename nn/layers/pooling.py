@@ -14,6 +14,8 @@ class WindowPool(Layer):
     input_ndim = (4,)
     input_hint = "images are (N, C, H, W); add Reshape((C, H, W)) before it."
 
+    fixed_axes = slice(1, None)
+
     def __init__(
         self,
         pool_size: int | tuple[int, int] = (2, 2),
@@ -46,13 +48,6 @@ class WindowPool(Layer):
                 self.pool_size,
             )
         self._built(input_shape, (None, input_shape[1], *out))
-
-    def _fixed_sizes(self, shape: Shape) -> Shape:
-        return shape[1:]
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the layer's class and arguments."""
-        return self._config(pool_size=self.pool_size, stride=self.stride, padding=self.padding)
 
 
 @register

@@ -16,9 +16,8 @@ from .activations import ElementwiseLayer
 from .base import Array, Layer, Shape
 from .budget import take_elements
 from .config import register
-from .containers import flat
 from .plan import named_layers
-from .stack import forward_through
+from .stack import flat, forward_through
 
 _SAMPLES_AT_ONCE = 256
 
@@ -70,10 +69,6 @@ class Rescale(ElementwiseLayer):
         self._recall_for(grad)
         return grad * self.scale
 
-    def to_config(self) -> dict[str, Any]:
-        """Return the layer's class and arguments."""
-        return self._config(scale=self.scale, offset=self.offset)
-
 
 @register
 class Standardize(ElementwiseLayer):
@@ -116,6 +111,8 @@ class Standardize(ElementwiseLayer):
     input_ndim = (2, 3, 4)
     input_hint = "the channels or features lie along axis 1."
 
+    fixed_axes = slice(1, 2)
+
     def __init__(
         self,
         mean: float | Sequence[float] | None = None,
@@ -150,9 +147,6 @@ class Standardize(ElementwiseLayer):
             take_elements("Standardize", channels)
             self.buffers[name] = np.full(channels, given, dtype=self.dtype)
         self._built(input_shape, input_shape)
-
-    def _fixed_sizes(self, shape: Shape) -> Shape:
-        return shape[1:2]
 
     def adapt(self, data: Any) -> None:
         """Measure mean and std on data, batch by batch; what was known before is replaced.
@@ -205,12 +199,6 @@ class Standardize(ElementwiseLayer):
         """Return the gradient divided by std."""
         self._recall_for(grad)
         return grad / _to_axis_1(self.buffers["std"], grad)
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the layer's class and arguments; what was measured is in the buffers."""
-        if self.mean is None or self.std is None:
-            return self._config()
-        return self._config(mean=list(self.mean), std=list(self.std))
 
 
 class _Statistics:

@@ -32,6 +32,8 @@ class Reshape(Layer):
     (5, 1, 28, 28)
     """
 
+    fixed_axes = slice(1, None)
+
     def __init__(self, target_shape: tuple[int, ...] | int, **common: Any):
         super().__init__(**common)
         shape = tuple(target_shape) if isinstance(target_shape, Iterable) else (target_shape,)
@@ -54,9 +56,6 @@ class Reshape(Layer):
         sample = tuple(values // known if n == -1 else n for n in self.target_shape)
         self._built(input_shape, (None, *sample))
 
-    def _fixed_sizes(self, shape: Shape) -> Shape:
-        return shape[1:]
-
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return x (N, ...) as (N, *target_shape)."""
         x = self._check_input(x)
@@ -72,10 +71,6 @@ class Reshape(Layer):
             return grad
         # In the memory layout of the layers before
         return kernels.channels_first(kernels.channels_last(grad))
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the layer's class and arguments."""
-        return self._config(target_shape=self.target_shape)
 
 
 @register

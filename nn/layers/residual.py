@@ -4,8 +4,9 @@ from typing import Any
 
 from .. import checks
 from .base import Array, Layer, Shape
+from .build import build_layers
 from .config import register
-from .containers import Container, as_layers, build_layers
+from .containers import Container, as_layers
 from .conv import Conv2D
 from .dense import Dense
 from .stack import backward_params_through, backward_through, forward_through
@@ -64,6 +65,7 @@ class Residual(Container):
         self.shortcut = self._given_shortcut
         if not self.shortcut and output[1:] != input_shape[1:]:
             self.shortcut = (self._projection(input_shape, output),)
+            self.shortcut[0].rng = self.rng.spawn(1)[0]
         self.layers = (*self.main, *self.shortcut)
         short = build_layers(self.shortcut, input_shape, self.dtype)
         if short[1:] != output[1:]:
@@ -79,19 +81,14 @@ class Residual(Container):
         if len(given) == len(wanted) == 4:
             down, right = _stride(given[2], wanted[2]), _stride(given[3], wanted[3])
             if down and right:
-                return self._init_projection(Conv2D(units, 1, (down, right), use_bias=False))
+                return Conv2D(units, 1, (down, right), use_bias=False, trainable=self.trainable)
         elif len(given) == len(wanted) == 2:
-            return self._init_projection(Dense(units, use_bias=False))
+            return Dense(units, use_bias=False, trainable=self.trainable)
         raise ValueError(
             f"[{type(self).__name__}] cannot add its input of shape {given} to its "
             f"layers' output of shape {wanted}: pass a 'shortcut' that projects the input to that "
             "shape, or use layers that keep the shape."
         )
-
-    def _init_projection(self, projection: Layer) -> Layer:
-        projection.rng = self.rng.spawn(1)[0]
-        projection.trainable = self.trainable
-        return projection
 
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return F(x) + x, or F(x) + W_s x."""

@@ -40,6 +40,8 @@ class ZeroPad2D(Layer):
     input_ndim = (4,)
     input_hint = _IMAGES
 
+    fixed_axes = slice(1, None)
+
     def __init__(
         self,
         padding: int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]] = 1,
@@ -57,9 +59,6 @@ class ZeroPad2D(Layer):
         ]
         self._built(input_shape, (None, input_shape[1], *size))
 
-    def _fixed_sizes(self, shape: Shape) -> Shape:
-        return shape[1:]
-
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return x with zeros around it."""
         x = self._check_input(x)
@@ -71,10 +70,6 @@ class ZeroPad2D(Layer):
         """Return the gradient without the border."""
         self._recall_for(grad)
         return kernels.zero_pad2d_grad(grad, self.padding)
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the layer's class and arguments."""
-        return self._config(padding=self.padding)
 
 
 @register
@@ -110,6 +105,8 @@ class UpSample2D(Layer):
     input_ndim = (4,)
     input_hint = _IMAGES
 
+    fixed_axes = slice(1, None)
+
     def __init__(
         self,
         size: int | tuple[int, int] = (2, 2),
@@ -131,9 +128,6 @@ class UpSample2D(Layer):
         )
         self._built(input_shape, (None, input_shape[1], height, width))
 
-    def _fixed_sizes(self, shape: Shape) -> Shape:
-        return shape[1:]
-
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return the larger images."""
         x = self._check_input(x)
@@ -148,10 +142,6 @@ class UpSample2D(Layer):
         if self.interpolation == "nearest":
             return kernels.repeat_pixels_grad(grad, self.size)
         return kernels.interpolate_pixels_grad(grad, self.size)
-
-    def to_config(self) -> dict[str, Any]:
-        """Return the layer's class and arguments."""
-        return self._config(size=self.size, interpolation=self.interpolation)
 
 
 def _margins(padding: Any) -> kernels.Padding:

@@ -63,6 +63,16 @@ def backward_params_through(layers: Sequence[Layer], grad: Array, lowest: int | 
         layer.forget()
 
 
+def flat(layers: Sequence[Layer]) -> list[Layer]:
+    """Return the layers with what is inside each stack in its place."""
+    chain: list[Layer] = []
+    for layer in layers:
+        is_stack = vars(type(layer)).get("is_plain_stack", False)
+        is_stack = is_stack and "forward" not in vars(layer)  # nor one replaced in the object
+        chain += flat(layer.sublayers()) if is_stack else [layer]
+    return chain
+
+
 def check_distinct(owner: str, layers: Iterable[Layer], present: Iterable[Layer] = ()) -> None:
     """Raise where a layer object, or an activation inside one, would stand in a model twice."""
     seen = {id(part) for layer in present for part in _all_layers(layer)}

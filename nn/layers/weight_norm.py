@@ -52,6 +52,8 @@ class WeightNorm(Layer):
     {'v': (5, 3), 'g': (3,), 'b': (3,)}
     """
 
+    fixed_axes = slice(1, None)
+
     def __init__(self, layer: Layer | dict[str, Any], trainable: bool | None = None, **common: Any):
         inner = layer_from_config(layer) if isinstance(layer, dict) else layer
         if not isinstance(inner, WeightedLayer):
@@ -109,9 +111,6 @@ class WeightNorm(Layer):
         if not bool((g > 0).all()):
             rule = "must not set all weights of an output to 0, as their norm is then 0"
             raise checks.error("WeightNorm", "kernel_initializer", rule, self.layer)
-
-    def _fixed_sizes(self, shape: Shape) -> Shape:
-        return shape[1:]
 
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return the layer's output with W = g * v / ||v||."""

@@ -109,16 +109,16 @@ class WeightedLayer(Layer):
         if self.activation is not None:
             self.activation.forget()
 
-    def _weighted_config(self, **arguments: Any) -> dict[str, Any]:
-        """Return `_config` with the arguments of every weighted layer, defaults left out."""
-        config = {**arguments, "use_bias": self.use_bias}
+    def _own_arguments(self) -> dict[str, Any]:
+        """Return the arguments of this class as JSON can write them."""
+        config = super()._own_arguments()
         if self.activation is not None:
             config["activation"] = activation_config(self.activation)
-        rule = self.kernel_initializer
+        rule = config.pop("kernel_initializer", None)
         name = rule if isinstance(rule, str) else getattr(rule, "__name__", None)
         # A function of the user's has no place in a file; the weights that it drew are there.
         if rule in (name, initializers.NAME2INITIALIZER.get(str(name))) and rule is not None:
             config["kernel_initializer"] = name
         if self.kernel_regularizer is not None:
             config["kernel_regularizer"] = self.kernel_regularizer.to_config()
-        return self._config(**config)
+        return config

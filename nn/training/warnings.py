@@ -16,7 +16,7 @@ from ..callbacks import Callback, Logs
 from ..data import Dataset
 from ..data.stream import Stream
 from ..layers import Layer
-from ..layers.containers import flat
+from ..layers.stack import flat
 
 REGRESSION = (losses.MeanSquaredError, losses.MeanAbsoluteError, losses.Huber)
 CLASSIFICATION = (losses.CategoricalCrossentropy, losses.BinaryCrossentropy, losses.Hinge)

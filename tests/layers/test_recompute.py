@@ -10,8 +10,8 @@ import pytest
 
 import nn
 from nn.kernels import memory
-from nn.layers.containers import flat
 from nn.layers.plan import named_layers
+from nn.layers.stack import flat
 
 X = np.random.default_rng(0).normal(size=(6, 3, 8, 8)).astype("float32")
 Y = np.arange(6) % 4
