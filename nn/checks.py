@@ -87,11 +87,23 @@ def non_negative(owner: str, argument: str, value: Any) -> float:
     return float(value)
 
 
+def rate(owner: str, argument: str, value: Any) -> float:
+    """Return what a function of the user returned as a learning rate, also an array of one."""
+    return non_negative(owner, argument, value.item() if hasattr(value, "item") else value)
+
+
 def fraction(owner: str, argument: str, value: Any, *, include_one: bool = False) -> float:
     """Return `value` as a float in [0, 1), or in [0, 1] if `include_one`."""
     if not is_number(value) or not (0 <= value < 1 or (include_one and value == 1)):
         bracket = "]" if include_one else ")"
         raise error(owner, argument, f"must be a number in [0, 1{bracket}", value)
+    return float(value)
+
+
+def factor(owner: str, argument: str, value: Any) -> float:
+    """Return `value`, that a learning rate is multiplied by, as a float in (0, 1]."""
+    if not is_number(value) or not 0 < value <= 1:
+        raise error(owner, argument, "must be a number in (0, 1]", value)
     return float(value)
 
 

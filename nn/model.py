@@ -345,10 +345,7 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
     def _name_parameters(self, plan: Plan) -> None:
         """Give the optimizer the names of the trained parameters and the factors of their rates."""
         optimizer = self.wrapped_optimizer
-        if optimizer is not None:
-            optimizer.set_parameters(plan.names, plan.factors, self._token)
-        else:
-            optim.name_parameters(None, plan.names, plan.factors)
+        optim.name_parameters(optimizer, plan.names, plan.factors, self._token)
         self._named = (plan, optimizer)
 
     @property

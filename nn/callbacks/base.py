@@ -4,7 +4,6 @@
 `score` decides which of two values of a monitored figure is better.
 """
 
-import inspect
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
@@ -314,8 +313,7 @@ class CallbackList:
         """Look up the callbacks' methods, again after `on_train_begin`, which may set some."""
         for name, older in METHODS.items():
             found = [defined(c, name) or (older and defined(c, older)) for c in self.callbacks]
-            passed = _count_arguments(getattr(Callback(), name)) or 0
-            self.hooks[name] = [_with_accepted_arguments(passed, f) for f in found if f]
+            self.hooks[name] = [_with_accepted_arguments(_passed(name), f) for f in found if f]
 
     def check_figures(self, measured: Iterable[str]) -> None:
         """Raise if a callback needs a figure that no epoch will have, or cannot tell the better.
@@ -344,14 +342,11 @@ class CallbackList:
 
     def _may_add_figures(self, method: str) -> bool:
         """Return whether a user's callback gets the figures in this method, and may add some."""
-        passed = _count_arguments(getattr(Callback(), method)) or 0
         for callback in self.callbacks:
             found = defined(callback, method) or None
             is_ours = str(getattr(found, "__module__", "")).startswith(_PACKAGE)
-            if found is not None and not is_ours:
-                count = _count_arguments(found)
-                if count is None or count >= passed:
-                    return True
+            if found is not None and not is_ours and checks.takes(found, _passed(method)):
+                return True
         return False
 
     def call(self, method: str, *arguments: Any) -> None:
@@ -385,24 +380,11 @@ def is_loading_ours(callback: Callback) -> bool:
 
 def _with_accepted_arguments(passed: int, function: Callable) -> Callable:
     """Return a function of `passed` arguments that calls `function` with as many as it takes."""
-    count = _count_arguments(function)
-    if count is None or count >= passed:
-        return function
-    return lambda *arguments: function(*arguments[:count])
+    counts = (count for count in range(passed, -1, -1) if checks.takes(function, count))
+    count = next(counts, passed)  # if it takes none of these, Python says so
+    return function if count == passed else lambda *arguments: function(*arguments[:count])
 
 
-def _count_arguments(function: Callable) -> int | None:
-    """Return how many arguments a function takes by position; None if it takes any number.
-
-    Examples
-    --------
-    >>> _count_arguments(lambda epoch, logs=None: 0), _count_arguments(lambda *arguments: 0)
-    (2, None)
-    """
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except ValueError:  # a function in C without a signature
-        return None
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return None
-    return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+def _passed(method: str) -> int:
+    """Return the number of arguments with which `fit` calls a method."""
+    return len(checks.positional_names(getattr(Callback(), method)))

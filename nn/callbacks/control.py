@@ -248,9 +248,7 @@ class ReduceLROnPlateau(_Monitor):
         super().__init__(monitor, patience, min_delta, mode)
         self.cooldown = checks.non_negative_int("ReduceLROnPlateau", "cooldown", cooldown)
         self._cooling = 0  # epochs that are left of it
-        self.factor = checks.fraction("ReduceLROnPlateau", "factor", factor, include_one=True)
-        if self.factor == 0:
-            raise checks.error("ReduceLROnPlateau", "factor", "must be above 0", factor)
+        self.factor = checks.factor("ReduceLROnPlateau", "factor", factor)
         self.lr_min = checks.non_negative("ReduceLROnPlateau", "lr_min", lr_min)
 
     def on_train_begin(self, logs: Logs) -> None:
@@ -344,9 +342,7 @@ class LearningRateScheduler(Callback):
 
     def _rate_of(self, *arguments: Any) -> float:
         """Return the rate of an epoch or a step; raise if it is none."""
-        rate = self.schedule(*arguments)
-        rate = rate.item() if hasattr(rate, "item") else rate  # a number of NumPy's
-        return checks.non_negative("LearningRateScheduler", "schedule", rate)
+        return checks.rate("LearningRateScheduler", "schedule", self.schedule(*arguments))
 
     def on_train_begin(self, logs: Logs) -> None:
         """Keep the optimizer's own rate; a model saved meanwhile is saved with that."""

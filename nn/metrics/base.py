@@ -1,5 +1,6 @@
 """What all metrics share: samples are added batch by batch, the result is that of all of them."""
 
+import copy
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -116,6 +117,13 @@ class FunctionMetric(Metric):
         self.function = function
         self.name = getattr(function, "__name__", type(function).__name__)
         super().__init__()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "FunctionMetric":
+        """Copy the samples, but not the function, which may be an object with its own state."""
+        twin = copy.copy(self)
+        samples = {name: value for name, value in vars(self).items() if name != "function"}
+        vars(twin).update(copy.deepcopy(samples, memo))
+        return twin
 
     def reset(self) -> None:
         """Forget all samples."""

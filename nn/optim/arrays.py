@@ -58,12 +58,17 @@ def check_pairs(owner: str, names: list[str], pairs: Pairs) -> None:
             )
 
 
-def factor_error(owner: str, lr_factors: dict[str, float], way_out: str = "") -> ValueError:
-    """Return the error for factors of the learning rate that would be ignored."""
-    name, factor = next(iter(lr_factors.items()))
-    way_out = way_out or "override update() instead of step()"
-    rule = f"for {name!r} needs an optimizer that supports it: {way_out}"
-    return checks.error(owner, "lr_factor", rule, factor)
+def refuse_factors(
+    owner: str,
+    names: list[str],
+    factors: list[float],
+    way_out: str = "override update() instead of step()",
+) -> None:
+    """Raise if there are factors of the learning rate, which would be ignored."""
+    for name, factor in zip(names, factors, strict=True):
+        if factor != 1:
+            rule = f"for {name!r} needs an optimizer that supports it: {way_out}"
+            raise checks.error(owner, "lr_factor", rule, factor)
 
 
 def placed(owner: str, array: Array, name: str, param: Array) -> Array:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks, compat, cuda
-from .arrays import Array, Pairs, as_pairs, check_pairs, factor_error, placed
+from .arrays import Array, Pairs, as_pairs, check_pairs, placed, refuse_factors
 from .hooks import Averages, ClipNorm, ClipValue, Decay, Hook
 
 LearningRate = float | Callable[[int], float]
@@ -118,9 +118,7 @@ class Optimizer:
             return self._rate
         if not callable(self._lr):
             return self._lr
-        rate = self._lr(self.iterations)
-        rate = rate.item() if hasattr(rate, "item") else rate  # a NumPy number
-        return checks.non_negative(type(self).__name__, "lr", rate)
+        return checks.rate(type(self).__name__, "lr", self._lr(self.iterations))
 
     @lr.setter
     def lr(self, value: LearningRate) -> None:
@@ -252,9 +250,8 @@ class Optimizer:
             If the optimizer belongs to another model, whose state it has, or if a factor is not
             1 and the optimizer has a `step` of its own, which would ignore it.
         """
-        lr_factors = {name: f for name, f in zip(names, factors, strict=True) if f != 1}
-        if lr_factors and self.has_own_step:
-            raise factor_error(type(self).__name__, lr_factors)
+        if self.has_own_step:
+            refuse_factors(type(self).__name__, names, factors)
         if owner is not None:
             if self.owner is not None and self.owner is not owner:
                 raise ValueError(
@@ -262,7 +259,8 @@ class Optimizer:
                     f"model's, got {type(self).__name__} again: use a new optimizer."
                 )
             self.owner = owner
-        self.param_names, self.lr_factors = names, lr_factors
+        self.param_names = names
+        self.lr_factors = {n: f for n, f in zip(names, factors, strict=True) if f != 1}
 
     def step(self, params_and_grads: Iterable[tuple[Array, Array]]) -> None:
         """Change every parameter in place by the rule, and count one step.

@@ -31,13 +31,6 @@ def _half_cosine(start: float, end: float, progress: float) -> float:
     return share * start + (1 - share) * end
 
 
-def _decay_factor(owner: str, factor: float) -> float:
-    """Return `factor` as a float in (0, 1]."""
-    if not checks.is_number(factor) or not 0 < factor <= 1:
-        raise checks.error(owner, "factor", "must be a number in (0, 1]", factor)
-    return float(factor)
-
-
 def _lowest_rate(owner: str, lr_min: float, lr: float) -> float:
     """Return `lr_min` as a float between 0 and `lr`."""
     if checks.non_negative(owner, "lr_min", lr_min) > lr:
@@ -79,12 +72,8 @@ def step_decay(lr: float, every: int, factor: float = 0.1) -> Schedule:
     """
     lr = checks.positive("step_decay", "lr", lr)
     every = checks.positive_int("step_decay", "every", every)
-    factor = _decay_factor("step_decay", factor)
-
-    def schedule(step: int) -> float:
-        return lr * factor ** (step // every)
-
-    return schedule
+    factor = checks.factor("step_decay", "factor", factor)
+    return lambda step: lr * factor ** (step // every)
 
 
 def multi_step(lr: float, milestones: Sequence[int], factor: float = 0.1) -> Schedule:
@@ -122,7 +111,7 @@ def multi_step(lr: float, milestones: Sequence[int], factor: float = 0.1) -> Sch
     (0.8, 0.4, 0.4, 0.2)
     """
     lr = checks.positive("multi_step", "lr", lr)
-    factor = _decay_factor("multi_step", factor)
+    factor = checks.factor("multi_step", "factor", factor)
     if not isinstance(milestones, Iterable):
         raise checks.error("multi_step", "milestones", "must be a list of steps", milestones)
     steps = [checks.non_negative_int("multi_step", "milestones", step) for step in milestones]
@@ -130,11 +119,7 @@ def multi_step(lr: float, milestones: Sequence[int], factor: float = 0.1) -> Sch
         raise checks.error(
             "multi_step", "milestones", "must be strictly increasing", list(milestones)
         )
-
-    def schedule(step: int) -> float:
-        return lr * factor ** bisect.bisect_right(steps, step)
-
-    return schedule
+    return lambda step: lr * factor ** bisect.bisect_right(steps, step)
 
 
 def exponential(lr: float, rate: float) -> Schedule:
@@ -171,11 +156,7 @@ def exponential(lr: float, rate: float) -> Schedule:
     """
     lr = checks.positive("exponential", "lr", lr)
     rate = checks.positive("exponential", "rate", rate)
-
-    def schedule(step: int) -> float:
-        return lr * rate**step
-
-    return schedule
+    return lambda step: lr * rate**step
 
 
 def cosine(lr: float, total_steps: int, lr_min: float = 0.0, warmup_steps: int = 0) -> Schedule:
@@ -375,8 +356,4 @@ def by_epoch(schedule: Schedule, steps_per_epoch: int) -> Schedule:
     if not callable(schedule):
         raise checks.error("by_epoch", "schedule", "must be a function epoch -> lr", schedule)
     steps = checks.positive_int("by_epoch", "steps_per_epoch", steps_per_epoch)
-
-    def of_step(step: int) -> float:
-        return schedule(step // steps)
-
-    return of_step
+    return lambda step: schedule(step // steps)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from .arrays import Array, factor_error
+from .arrays import Array, refuse_factors
 from .base import LearningRate, Optimizer
 
 
@@ -48,9 +48,7 @@ class WrappedOptimizer(Optimizer):
 
     def set_parameters(self, names: list[str], factors: list[float], owner: Any = None) -> None:
         """Set `param_names` if the object has this attribute; refuse factors."""
-        lr_factors = {name: f for name, f in zip(names, factors, strict=True) if f != 1}
-        if lr_factors:
-            raise factor_error(type(self.wrapped).__name__, lr_factors)
+        refuse_factors(type(self.wrapped).__name__, names, factors)
         if hasattr(self.wrapped, "param_names"):
             self.wrapped.param_names = names
 
@@ -88,7 +86,5 @@ def name_parameters(
     """
     if optimizer is not None:
         wrap(optimizer).set_parameters(names, factors, owner)
-        return
-    lr_factors = {name: f for name, f in zip(names, factors, strict=True) if f != 1}
-    if lr_factors:
-        raise factor_error("Model", lr_factors, "compile() the model")
+    else:
+        refuse_factors("Model", names, factors, "compile() the model")

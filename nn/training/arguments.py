@@ -31,9 +31,7 @@ class ScheduleArguments:
 
     def __post_init__(self) -> None:
         self.patience = checks.positive_int("Model", "lr_patience", self.patience)
-        self.factor = checks.fraction("Model", "lr_factor", self.factor, include_one=True)
-        if self.factor == 0:
-            raise checks.error("Model", "lr_factor", "must be above 0", self.factor)
+        self.factor = checks.factor("Model", "lr_factor", self.factor)
         self.lr_min = checks.non_negative("Model", "lr_min", self.lr_min)
         self.warmup_epochs = checks.non_negative_int("Model", "warmup_epochs", self.warmup_epochs)
 
@@ -104,13 +102,7 @@ def checked_schedule(schedule: Callable[[int], Any]) -> Callable[[int], float]:
         rule = "must be a name, a function step -> rate or a callback"
         raise checks.error("Model", "lr_schedule", rule, schedule)
     checks.function_of_step("Model", "lr_schedule", schedule)
-
-    def rate(step: int) -> float:
-        value = schedule(step)
-        value = value.item() if hasattr(value, "item") else value  # a number of NumPy's
-        return checks.non_negative("Model", "lr_schedule", value)
-
-    return rate
+    return lambda step: checks.rate("Model", "lr_schedule", schedule(step))
 
 
 def _check_steps(params: dict[str, Any]) -> None:

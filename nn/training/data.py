@@ -156,8 +156,6 @@ class DataAdapter:
             data = Dataset(cuda.to_cpu(x), None if y is None else checks.array("Model", "y", y))
         elif y is not None:
             raise ValueError(f"[Model] 'y' must not be given with a Dataset as '{argument}'.")
-        else:
-            validation.check_shape(data.x, model.input_shape)
         validation.check_scaled_once(data.x, model.input_scale)
         validation.check_finite(data.x, "x", model.dtype)
         if data.y is None:

@@ -28,7 +28,7 @@ from .data import (
     range_of_source,
     sizes,
 )
-from .progress import Progress, fresh_metrics
+from .progress import Progress
 from .signals import Interrupts
 from .warnings import chance_callback, doubts
 
@@ -244,9 +244,7 @@ class Fit:
         """
         model, progress = self.model, self.progress
         self.callbacks.call("on_epoch_begin", epoch, {})
-        measured = fresh_metrics(
-            model.metrics, model.loss, self.train.y, model.output_shape, model.threshold
-        )
+        measured = model._fresh_metrics(self.train.y)
         progress.begin_epoch(measured, model.wrapped_optimizer.lr)
         logs = progress.logs()
         with contextlib.closing(self._remaining()) as batches:  # their threads end with it

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import callbacks as cb
-from .. import checks, losses, validation
+from .. import checks
 from ..callbacks import base as states
 from ..files import fields, training_state
 from ..metrics import Metric
-from .warnings import CLASSIFICATION
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 
@@ -204,31 +203,6 @@ def _is_ours(part: Any) -> bool:
 # ------------------------------------------------------------------------------ the metrics
 
 
-def fresh_metrics(
-    chosen: Sequence[Metric],
-    loss: Any,
-    y: Array,
-    output_shape: tuple[int | None, ...] | None,
-    threshold: float,
-) -> list[Metric]:
-    """Return new copies of a model's metrics, those that make sense for targets y.
-
-    They are copies, so that an evaluation within an epoch does not change the epoch's figures.
-    Accuracy is left out if neither the loss nor the targets are about classes.
-    """
-    outputs = (output_shape or (None, 1))[-1]
-    measured = copy.deepcopy(list(chosen))
-    if not (isinstance(loss, CLASSIFICATION) or _look_like_classes(y, outputs)):
-        measured = [metric for metric in measured if metric.name != "acc"]
-    for metric in measured:
-        if metric.threshold is None:
-            metric.threshold = threshold
-        if hasattr(metric, "elementwise"):  # several outputs, each with its own decision
-            metric.elementwise = outputs != 1 and isinstance(loss, losses.BinaryCrossentropy)
-        metric.reset()
-    return measured
-
-
 def measure(measured: Sequence[Metric], y: Array, y_pred: Array) -> dict[str, float]:
     """Add a batch to metrics; return the figures so far of those that are quick to compute."""
     figures = {}
@@ -237,10 +211,3 @@ def measure(measured: Sequence[Metric], y: Array, y_pred: Array) -> dict[str, fl
         if metric.per_batch:
             figures[metric.name] = metric.result()
     return figures
-
-
-def _look_like_classes(y: Array, outputs: int | None) -> bool:
-    """Return whether the targets of a loss are classes, if its type does not say so."""
-    if validation.class_of_rows(y) is not None and outputs != 1:
-        return True
-    return outputs == 1 and y.dtype.kind in "iub" and bool(((y == 0) | (y == 1)).all())

@@ -1,6 +1,7 @@
 """What a model does with data: `fit`, `evaluate` and `predict`, as methods of `Model`."""
 
 import contextlib
+import copy
 import functools
 import math
 import os
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import callbacks as cb
-from .. import checks, compat, cuda, validation
+from .. import checks, compat, cuda, losses, validation
 from ..data import Dataset
 from ..data.ranges import Range, doubt_about_range, range_of
 from ..layers import finite, fold
@@ -18,7 +19,7 @@ from ..metrics import Metric
 from .arguments import ScheduleArguments
 from .data import DataAdapter, check_same_names, limited, range_of_source
 from .loop import Fit
-from .progress import fresh_metrics
+from .warnings import CLASSIFICATION
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 
@@ -286,7 +287,18 @@ class Trainer:
 
     def _fresh_metrics(self: Any, y: Array) -> list[Metric]:
         """Return new copies of the metrics that make sense for targets y."""
-        return fresh_metrics(self.metrics, self.loss, y, self.output_shape, self.threshold)
+        outputs = (self.output_shape or (None, 1))[-1]
+        measured = copy.deepcopy(self.metrics)
+        if not (isinstance(self.loss, CLASSIFICATION) or _look_like_classes(y, outputs)):
+            measured = [metric for metric in measured if metric.name != "acc"]
+        for metric in measured:
+            if metric.threshold is None:
+                metric.threshold = self.threshold
+            if hasattr(metric, "elementwise"):  # several outputs, each with its own decision
+                is_binary = isinstance(self.loss, losses.BinaryCrossentropy)
+                metric.elementwise = outputs != 1 and is_binary
+            metric.reset()
+        return measured
 
     @functools.partial(compat.accepts_other_names, owner="Model.predict", ignored=["verbose"])
     def predict(self: Any, x: Any, batch_size: int = 256, *, steps: int | None = None) -> Array:
@@ -400,3 +412,10 @@ class Trainer:
     def predict_on_batch(self: Any, x: Any) -> Array:
         """Return what `predict` does for one batch, under Keras' name."""
         return self.predict(x, max(len(x), 1))
+
+
+def _look_like_classes(y: Array, outputs: int | None) -> bool:
+    """Return whether the targets of a loss are classes, if its type does not say so."""
+    if validation.class_of_rows(y) is not None and outputs != 1:
+        return True
+    return outputs == 1 and y.dtype.kind in "iub" and bool(((y == 0) | (y == 1)).all())

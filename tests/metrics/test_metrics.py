@@ -1,10 +1,13 @@
 """The metrics against slow definitions and hand-worked values, streaming against whole."""
 
+import copy
 import math
+import threading
 
 import numpy as np
 import pytest
 
+import nn
 from nn import metrics
 
 rng = np.random.default_rng(0)
@@ -357,3 +360,25 @@ def test_auc_refuses_a_state_with_more_scores_than_labels(labels):
     ):
         metric.load_state_dict(state)
     assert metric.samples == 0
+
+
+class Recorder:
+    """A metric with something that cannot be copied, and a count of its calls."""
+
+    def __init__(self):
+        self.lock, self.calls = threading.Lock(), 0
+
+    def __call__(self, y_true, y_pred):
+        self.calls += 1
+        return float(len(y_true))
+
+
+def test_an_object_as_a_metric_is_called_itself_and_not_a_copy():
+    recorder = Recorder()
+    model = nn.Model([nn.Dense(1, input_shape=(2,))], seed=0)
+    model.compile("mse", "sgd", metrics=[recorder])
+    history = model.fit(np.ones((6, 2)), np.ones((6, 1)), epochs=2, batch_size=4, verbose=0)
+    assert history["Recorder"] == [6.0, 6.0]
+    assert recorder.calls == 2
+    copy.deepcopy(model).evaluate(np.ones((6, 2)), np.ones((6, 1)))
+    assert recorder.calls == 3

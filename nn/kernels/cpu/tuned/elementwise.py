@@ -24,6 +24,9 @@ def flat_views(*arrays: Array) -> list[Array] | None:
     None if they differ in their order of memory, or one has gaps, as x[::2].
     """
     first = arrays[0]
+    flat = [a.reshape(-1) for a in arrays if a.flags.c_contiguous and a.shape == first.shape]
+    if len(flat) == len(arrays):
+        return flat
     steps = [step // first.itemsize for step in first.strides]
     flat = [a.ravel(order="K") for a in arrays]
     for a, vector in zip(arrays, flat, strict=True):
