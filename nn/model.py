@@ -34,7 +34,7 @@ _DEBUG = os.environ.get("NN_DEBUG") == "1"
 _NOTHING = contextlib.nullcontext()
 
 # What a subclass, or an object, may compute in its own way.
-_PASSES = {"forward", "backward", "get_params_and_grads"}
+_PASSES = {"forward", "backward", "backward_params", "get_params_and_grads"}
 
 _ARGUMENTS = ("layers", "loss", "optimizer", "dtype", "seed", "name")
 
@@ -158,9 +158,9 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
         cls._own_passes = frozenset(own)
 
     def own_passes(self) -> frozenset[str]:
-        """Return which of forward, backward and get_params_and_grads are not those of `Model`.
+        """Return which of forward, backward, get_params_and_grads ... are not those of `Model`.
 
-        If any is, all three are called in training, and `forward` in `evaluate` and `predict`.
+        If any is, these methods are called in training, and `forward` in `evaluate` and `predict`.
         """
         return self._own_passes | (vars(self).keys() & _PASSES)
 
@@ -227,7 +227,7 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
             )
         grad = self.wrapped_loss.backward()
         if own:
-            self.backward(grad)
+            (self.backward if "backward" in self.own_passes() else self.backward_params)(grad)
             pairs = self.get_params_and_grads()
         else:
             self._backward_params(grad, plan)
@@ -388,14 +388,6 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
             The message names the layer and the array.
         """
         finite.check_weights(self.layers)
-
-    def _check_output(self, x: Array, y: Array) -> Array:
-        """Return the output y for inputs x; raise an error if it is NaN or infinite."""
-        if not finite.all_finite(y):
-            raise FloatingPointError(
-                f"[Model] the output is not finite: {finite.first_not_finite(self, x)}"
-            )
-        return y
 
     # -------------------------------------------------------------------- looking and moving
 

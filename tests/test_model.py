@@ -1304,6 +1304,23 @@ def test_a_forward_of_a_subclass_is_trained_with_its_backward_or_refused(tmp_pat
         nn.Model.load(tmp_path / "model.npz")
 
 
+@pytest.mark.parametrize("method", ["backward", "backward_params"])
+def test_a_backward_of_a_subclass_is_called_in_training(method):
+    called = []
+
+    def noted(self, grad):
+        called.append(method)
+        return getattr(nn.Model, method)(self, grad)
+
+    x, y = blobs(30)
+    models = as_doubled(nn.Model), as_doubled(type("Noted", (nn.Model,), {method: noted}))
+    for model in models:
+        model.train_step(x, y)
+    assert called == [method]
+    for one, two in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
 def test_gradients_of_a_subclass_are_used_in_training():
     class Flipped(nn.Model):
         def get_params_and_grads(self):

@@ -87,9 +87,7 @@ def measure(model: Any, x: Any, y: Any = None) -> list[LayerTrace]:
     if y is not None and model.loss is None:
         raise RuntimeError("[trace] call compile(loss, optimizer) before trace() with targets 'y'.")
     model = copy.deepcopy(model)
-    if not model.built:
-        model.build((None, *np.shape(x)[1:]))
-    x = model._inputs(x)
+    x = model._inputs(x)  # builds it, if it is not built
     rows: dict[str, LayerTrace] = {}
     for path, layer in named_layers(model.layers):
         layer.grads.clear()  # those of the last batch

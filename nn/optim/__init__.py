@@ -19,28 +19,20 @@ from .base import SETTINGS, LearningRate, Optimizer, arguments_of
 from .rules import SGD, Adagrad, Adam, AdamW, Lion, Nadam, Nesterov, RMSprop, SGDMomentum
 from .wrapped import name_parameters, wrap
 
+_RULES = (SGD, SGDMomentum, Nesterov, Adagrad, RMSprop, Adam, AdamW, Lion, Nadam)
+
 __all__ = [
+    *(rule.__name__ for rule in _RULES),
     "NAME2OPTIMIZER",
-    "SGD",
     "Accumulator",
-    "Adagrad",
-    "Adam",
-    "AdamW",
     "LearningRate",
-    "Lion",
-    "Nadam",
-    "Nesterov",
     "Optimizer",
-    "RMSprop",
-    "SGDMomentum",
     "from_config",
     "get",
     "global_norm",
     "name_parameters",
     "wrap",
 ]
-
-_RULES = (SGD, SGDMomentum, Nesterov, Adagrad, RMSprop, Adam, AdamW, Lion, Nadam)
 
 #: The optimizers by the names that `Model.compile` takes: the class names in lower case.
 NAME2OPTIMIZER: Registry[type[Optimizer]] = Registry(

@@ -3,6 +3,7 @@
 import copy
 import difflib
 import functools
+import inspect
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,18 +12,6 @@ from ..layers import Sigmoid
 from ..layers.containers import output_activation
 from ..layers.plan import Plan
 from ..metrics import Metric
-
-_COMPILE_ARGUMENTS = (
-    "loss",
-    "optimizer",
-    "lr",
-    "metrics",
-    "weight_decay",
-    "clip_norm",
-    "clip_value",
-    "ema_decay",
-    "gradient_accumulation_steps",
-)
 
 
 class Compiling:
@@ -102,9 +91,10 @@ class Compiling:
         ValueError
             For an unknown name or argument; the message names the nearest.
         """
+        known = [*inspect.signature(self.compile).parameters][:-1]
         for name in optimizer_arguments:
-            if difflib.get_close_matches(name, _COMPILE_ARGUMENTS, cutoff=0.8):
-                raise compat.unknown_argument("Model.compile", name, _COMPILE_ARGUMENTS)
+            if difflib.get_close_matches(name, known, cutoff=0.8):
+                raise compat.unknown_argument("Model.compile", name, known)
         if optimizer == "adam" and self.loss is None and self._given_optimizer is not None:
             optimizer = self._given_optimizer  # Model(optimizer=...), then compile(loss)
         chosen_metrics = _as_metrics(metrics)
@@ -116,16 +106,15 @@ class Compiling:
                 "it: use a new optimizer."
             )
         accumulator = optim.Accumulator(gradient_accumulation_steps)
-        settings = {
-            "lr": lr,
-            "weight_decay": weight_decay,
-            "clip_norm": clip_norm,
-            "clip_value": clip_value,
-            "ema_decay": ema_decay,
-        }
-        settings.update(optimizer_arguments)
-        given = {name: value for name, value in settings.items() if value is not None}
-        self.optimizer = optim.get(optimizer, **given)
+        self.optimizer = optim.get(
+            optimizer,
+            lr=lr,
+            weight_decay=weight_decay,
+            clip_norm=clip_norm,
+            clip_value=clip_value,
+            ema_decay=ema_decay,
+            **optimizer_arguments,
+        )
         self.loss, self.metrics, self.accumulator = chosen_loss, chosen_metrics, accumulator
         self._connect_loss()
 

@@ -117,18 +117,14 @@ class DataAdapter:
                 self._names = wanted = names
             elif not is_known:
                 raise _class_names_error(argument, names, wanted)
-        if names is None or names == wanted:
-            return self._source_of(data, y, argument)
-        if isinstance(data, Dataset):
-            if data.y is None:
-                return self._source_of(data, y, argument)
-            labels = relabeled(data.y, names, wanted)
+        others = None if names == wanted else names  # which are not the model's
+        if others is not None and isinstance(data, Dataset) and data.y is not None:
+            labels = relabeled(data.y, others, wanted)
             data = Dataset(data.x, labels, data.sample_weight, wanted)
-            return self._source_of(data, y, argument)
-        stream = self._source_of(data, y, argument)
-        if isinstance(stream, Stream):
-            stream.relabel = functools.partial(relabeled, names=names, wanted=wanted)
-        return stream
+        source = self._source_of(data, y, argument)
+        if others is not None and isinstance(source, Stream):
+            source.relabel = functools.partial(relabeled, names=others, wanted=wanted)
+        return source
 
     def _source_of(self, data: Any, y: Any, argument: str) -> Source:
         if isinstance(data, Stream):

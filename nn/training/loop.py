@@ -149,7 +149,6 @@ class Fit:
         saved, own = training_state.saved_rate(self.saved), self.model.wrapped_optimizer
         lr = own.lr if saved is None or own.schedule is not None else saved
         chosen = [
-            *([StreamSizes(self.train)] if isinstance(self.train, Stream) else []),
             *arguments.early_stopping_callback(early_stopping, patience, schedule.min_delta),
             *schedule.callbacks(lr, self.params, self.model.accumulator.steps),
             *arguments.users_callbacks(callbacks, self.params),
@@ -243,6 +242,8 @@ class Fit:
             Whether all batches were trained: `stop_training` ends the epoch after the batch.
         """
         model, progress = self.model, self.progress
+        if isinstance(self.train, Stream):  # which decides how large its batches are
+            self.params.update(sizes(self.train, self.params["batch_size"]))
         self.callbacks.call("on_epoch_begin", epoch, {})
         measured = model._fresh_metrics(self.train.y)
         progress.begin_epoch(measured, model.wrapped_optimizer.lr)
@@ -276,6 +277,8 @@ class Fit:
         """Train on a batch between its two callbacks; return the epoch's figures so far."""
         x, y, *weight = batch
         progress = self.progress
+        if isinstance(self.train, Stream):
+            self.params["batch_size"] = self.train.rows
         self.callbacks.call("on_train_batch_begin", index, logs)
         progress.batch = (x, y) if self._is_checked else None
         logs = self.model.train_step(x, y, weight[0] if weight else None, progress.metrics)
@@ -391,25 +394,6 @@ class Fit:
             return _skip_batches(self._batches(), done, self.train.argument)
         _check_length(int(sizes(self.train, self.batch_size)["steps"]), done, "data")
         return self._batches(skip=done)
-
-
-class StreamSizes(cb.Callback):
-    """Keeps `params` up to date if a stream decides how large its batches are, and how many.
-
-    'samples' is an estimate in the first epoch, from the first batch, or infinite; afterwards it
-    is the count of the epoch before. 'batch_size' is that of the present batch.
-    """
-
-    def __init__(self, stream: Stream):
-        self.stream = stream
-
-    def on_epoch_begin(self, epoch: int, logs: cb.Logs) -> None:
-        """Update 'samples' and 'steps'."""
-        self.params.update(sizes(self.stream, self.params["batch_size"]))
-
-    def on_train_batch_begin(self, batch: int, logs: cb.Logs) -> None:
-        """Update 'batch_size'."""
-        self.params["batch_size"] = self.stream.rows
 
 
 def _skip_batches(

@@ -355,7 +355,12 @@ class Trainer:
     def _predict(self: Any, x: Array) -> Array:
         """Return the output for a batch of the right shape; both must be finite."""
         x = self._cast(x)
-        return self._check_output(x, self._infer(x))
+        y = self._infer(x)
+        if not finite.all_finite(y):
+            raise FloatingPointError(
+                f"[Model] the output is not finite: {finite.first_not_finite(self, x)}"
+            )
+        return y
 
     def _infer(self: Any, x: Array, keep_logits: bool = False) -> Array:
         if "forward" in self.own_passes():
@@ -394,8 +399,7 @@ class Trainer:
             x = x.x  # names are right even if the data number their classes otherwise
         outputs = self.predict(x, batch_size)
         is_multi_label = fold.decides_each_output(self.layers, self.loss, outputs.shape[1])
-        threshold = 0.5 if fold.gives_probabilities(self.layers) else self.threshold
-        classes = fold.decide(outputs, threshold, is_multi_label)
+        classes = fold.decide(outputs, self.threshold, is_multi_label)
         if not names:
             return classes
         self.class_names = self.class_names  # there is one for each output, also after add()
