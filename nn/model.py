@@ -145,7 +145,6 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
         self._build_if_known()
         self._given_optimizer = optimizer
         self._named: tuple[Any, ...] = ()  # plan and optimizer of `_name_parameters`
-        self._idle_plan: Plan | None = None  # the last one with nothing to train
         if loss is not None:
             self.compile(loss, "adam" if optimizer is None else optimizer)
         elif optimizer is not None:
@@ -164,13 +163,19 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
         """
         return self._own_passes | (vars(self).keys() & _PASSES)
 
-    def _require_own_backward(self) -> None:
-        """Raise if there is a `forward` without the `backward` that goes with it."""
+    def _own_forward(self, x: Array) -> Array:
+        """Return the output by the `forward` of a subclass, which must have a `backward` too."""
         if "forward" in self.own_passes() and "backward" not in self.own_passes():
             raise TypeError(
                 f"[{type(self).__name__}] has a forward() of its own, but not the backward() that "
                 "goes with it: define backward(grad) too, or put the computation into a layer."
             )
+        return self.forward(x, training=True)
+
+    def _own_gradients(self, grad: Array) -> list[tuple[Array, Array]]:
+        """Return the parameters and gradients by the methods of a subclass."""
+        (self.backward if "backward" in self.own_passes() else self.backward_params)(grad)
+        return self.get_params_and_grads()
 
     # -------------------------------------------------------------------- a training step
 
@@ -215,9 +220,7 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
         if sample_weight is not None:
             sample_weight = cuda.to_device(sample_weight, self._device)
         own = self._own_passes or not _PASSES.isdisjoint(vars(self))
-        if own:
-            self._require_own_backward()
-        y_pred = (self.forward if own else self._forward)(x, training=True)
+        y_pred = self._own_forward(x) if own else self._forward(x, training=True)
         plan = self._plan()  # now, as a user's layer may have created parameters
         loss_of = self.wrapped_loss.compute if is_checked else self.wrapped_loss.forward
         loss = loss_of(y_pred, y, sample_weight) + plan.penalty()
@@ -227,17 +230,10 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
             )
         grad = self.wrapped_loss.backward()
         if own:
-            (self.backward if "backward" in self.own_passes() else self.backward_params)(grad)
-            pairs = self.get_params_and_grads()
+            pairs = self._own_gradients(grad)
         else:
             self._backward_params(grad, plan)
             pairs = self._pairs(plan)
-        if not pairs and plan is not self._idle_plan:
-            self._idle_plan = plan
-            checks.warn(
-                "[Model] has nothing to train: no layer has parameters, or all are frozen: set "
-                "trainable = True."
-            )
         finite.check_gradients(pairs, plan.parameters, look_at_all=_DEBUG)
         waits = self.accumulator.steps > 1 or self.accumulator.batches > 0
         summed = self.accumulator.add(pairs, len(x), plan.names) if waits else pairs
@@ -347,6 +343,11 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
         optimizer = self.wrapped_optimizer
         optim.name_parameters(optimizer, plan.names, plan.factors, self._token)
         self._named = (plan, optimizer)
+        if not plan.names:
+            checks.warn(
+                "[Model] has nothing to train: no layer has parameters, or all are frozen: set "
+                "trainable = True."
+            )
 
     @property
     def trained_names(self) -> list[str]:
