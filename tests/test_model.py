@@ -1256,6 +1256,33 @@ def test_a_loss_object_in_two_models_that_are_called_by_hand(last):
     np.testing.assert_array_equal(ended.layers[0].grads["W"], twin.layers[0].grads["W"])
 
 
+ENDINGS = {
+    "logits": lambda: [nn.Dense(3)],
+    "softmax": lambda: [nn.Dense(3), nn.Softmax()],
+    "inner softmax": lambda: [nn.Dense(3, activation="softmax")],
+    "weight norm": lambda: [nn.WeightNorm(nn.Dense(3, activation="softmax"))],
+    "block": lambda: [nn.Sequential([nn.Dense(3), nn.Activation("softmax")])],
+    "recompute": lambda: [nn.Recompute([nn.Dense(3), nn.Softmax()])],
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_an_evaluation_between_forward_and_backward_changes_no_gradient(ending):
+    x, y = blobs(30)
+    gradients = []
+    for evaluates in (False, True):
+        model = nn.Model([nn.Dense(4, input_shape=(2,)), *ENDINGS[ending]()], seed=0)
+        model.compile("cce", "sgd")
+        model.loss.forward(model.forward(x, training=True), y)
+        if evaluates:
+            model.evaluate(x[::-1] * 2, y)
+            model.predict(x[:3])
+        model.backward(model.loss.backward())
+        gradients.append([grad.copy() for _, grad in model.get_params_and_grads()])
+    for one, two in zip(*gradients, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
 class Doubled(nn.Model):
     """Computes twice what its layers do."""
 

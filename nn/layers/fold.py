@@ -8,6 +8,7 @@ Stacks within the stack are taken apart for it, and the layers of residual block
 What the outputs say, a class or probabilities, is decided here as well, for all who ask.
 """
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -62,6 +63,27 @@ def run(layers: Sequence[Layer], x: Array, keep_logits: bool = False) -> Array:
         else:
             x = layer.forward(x, training=False if keep_logits and following is None else None)
     return x
+
+
+def with_own_output(layers: Sequence[Layer]) -> list[Layer]:
+    """Return layers one by one, the last as a copy that shares its arrays with the original.
+
+    What a cross-entropy needs of a Softmax is then kept by the copy, while the original keeps what
+    the backward pass of a training step needs.
+    """
+    *others, last = flat(layers)
+    return [*others, _shallow_copy(last)]
+
+
+def _shallow_copy(layer: Layer) -> Any:
+    twin = copy.copy(layer)
+    twin.params = dict(layer.params)
+    for name, inner in vars(layer).items():
+        if isinstance(inner, Layer):
+            setattr(twin, name, _shallow_copy(inner))
+        elif name == "layers":
+            twin.layers = tuple(_shallow_copy(part) for part in inner)  # type: ignore[attr-defined]
+    return twin
 
 
 def decide(scores: Array, threshold: float, is_multi_label: bool = False) -> Array:

@@ -15,6 +15,8 @@ from .. import checks, compat, cuda, losses, validation
 from ..data import Dataset
 from ..data.ranges import Range, doubt_about_range, range_of
 from ..layers import finite, fold
+from ..layers.containers import output_activation
+from ..layers.observe import active_observers
 from ..metrics import Metric
 from .arguments import ScheduleArguments
 from .data import DataAdapter, check_same_names, limited, range_of_source
@@ -272,9 +274,8 @@ class Trainer:
             measured = self._fresh_metrics(data.y)
             for x, targets, *weight in batches:
                 x, targets = (cuda.to_device(array, self.device) for array in (x, targets))
-                y_pred = self._infer(x, keep_logits=True)
                 weights = cuda.to_device(weight[0], self.device) if weight else None
-                loss = self.wrapped_loss.compute(y_pred, targets, weights)
+                y_pred, loss = self._evaluate_batch(x, targets, weights)
                 if not (math.isfinite(loss) or allow_nan):
                     reason = finite.first_not_finite(self, x)
                     raise FloatingPointError(f"[Model] the loss of the data is {loss}: {reason}")
@@ -284,6 +285,22 @@ class Trainer:
                     metric.update(targets, y_pred)
         figures = {metric.name: metric.result() for metric in measured}
         return {"loss": total / samples + self.penalty(), **figures}
+
+    def _evaluate_batch(self: Any, x: Array, y: Array, weights: Any) -> tuple[Array, float]:
+        """Return output and loss of a batch; what a training step keeps meanwhile is not changed.
+
+        That holds for losses and a `forward` of nn's own.
+        """
+        loss, layers = self.wrapped_loss, self.layers
+        if "forward" in self.own_passes() or hasattr(loss, "wrapped") or active_observers.get():
+            y_pred = self._infer(x, keep_logits=True)
+        else:
+            loss = copy.copy(loss)
+            if loss.activation is not None:
+                layers = fold.with_own_output(layers)
+                loss.activation = output_activation(layers)
+            y_pred = fold.run(layers, x, keep_logits=loss.activation is not None)
+        return y_pred, loss.compute(y_pred, y, weights)
 
     def _fresh_metrics(self: Any, y: Array) -> list[Metric]:
         """Return new copies of the metrics that make sense for targets y."""
