@@ -2,7 +2,8 @@
 
 `train_step` is the flow of a batch: each layer's `forward` in order, the loss, each layer's
 `backward` in reverse, one step of the optimizer. What else a model does is in its base classes:
-`Compiling`, `Trainer` (fit, evaluate, predict), `Averaging`, `Saving`, `Building`, `Sequential`.
+`Saving`, and `Trainer` (fit, evaluate, predict), which is an `Averaging`, a `Compiling`, a
+`Building` and a `Sequential`, each built on the next.
 """
 
 import contextlib
@@ -16,15 +17,13 @@ from . import checks, cuda, optim, random
 from .files.saving import Saving
 from .inspect import trace
 from .inspect.summary import model_code, summarize
-from .layers import Layer, Sequential, finite
+from .layers import Layer, finite
 from .layers.base import Array
-from .layers.building import Building
+from .layers.building import PASSES
 from .layers.observe import observe
 from .layers.plan import Plan
 from .layers.stack import backward_params_through, backward_through, forward_through
 from .metrics import Metric
-from .training.averaging import Averaging
-from .training.compiling import Compiling
 from .training.progress import Progress, measure
 from .training.trainer import Trainer
 
@@ -33,13 +32,10 @@ _DEBUG = os.environ.get("NN_DEBUG") == "1"
 
 _NOTHING = contextlib.nullcontext()
 
-# What a subclass, or an object, may compute in its own way.
-_PASSES = {"forward", "backward", "backward_params", "get_params_and_grads"}
-
 _ARGUMENTS = ("layers", "loss", "optimizer", "dtype", "seed", "name")
 
 
-class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
+class Model(Saving, Trainer):
     """A stack of layers that is trained as one.
 
     Parameters
@@ -98,8 +94,6 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
 
     may_be_empty = True
 
-    _own_passes: frozenset[str] = frozenset()  # of a subclass
-
     def __init__(
         self,
         layers: Sequence[Layer] | None = None,
@@ -149,19 +143,6 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
             self.compile(loss, "adam" if optimizer is None else optimizer)
         elif optimizer is not None:
             self.optimizer = optim.get(optimizer)
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Note which passes the subclass computes in its own way."""
-        super().__init_subclass__(**kwargs)
-        own = (name for name in _PASSES if getattr(cls, name) is not getattr(Model, name))
-        cls._own_passes = frozenset(own)
-
-    def own_passes(self) -> frozenset[str]:
-        """Return which of forward, backward, get_params_and_grads ... are not those of `Model`.
-
-        If any is, these methods are called in training, and `forward` in `evaluate` and `predict`.
-        """
-        return self._own_passes | (vars(self).keys() & _PASSES)
 
     def _own_forward(self, x: Array) -> Array:
         """Return the output by the `forward` of a subclass, which must have a `backward` too."""
@@ -219,7 +200,7 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
         y = cuda.to_device(y, self._device)
         if sample_weight is not None:
             sample_weight = cuda.to_device(sample_weight, self._device)
-        own = self._own_passes or not _PASSES.isdisjoint(vars(self))
+        own = self._own_passes or not PASSES.isdisjoint(vars(self))
         y_pred = self._own_forward(x) if own else self._forward(x, training=True)
         plan = self._plan()  # now, as a user's layer may have created parameters
         loss_of = self.wrapped_loss.compute if is_checked else self.wrapped_loss.forward
@@ -244,6 +225,10 @@ class Model(Compiling, Trainer, Averaging, Saving, Building, Sequential):
         if metrics is None:
             logs |= {metric.name: metric.result() for metric in measured}
         return logs
+
+    def train_on_batch(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
+        """Train on one batch and return its figures: Keras' name of `train_step`."""
+        return self.train_step(x, y, sample_weight)
 
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return the output for a batch; `training` as in `Layer.forward`."""

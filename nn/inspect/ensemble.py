@@ -138,7 +138,9 @@ class Ensemble:
             )
         means = self.predict(x.x if names and isinstance(x, Dataset) else x, batch_size)
         classes = fold.decide(means, self.threshold, self._is_multi_label)
-        return fold.named(cuda.to_cpu(classes), self.class_names) if names else classes
+        if self.class_names is None or not names:
+            return classes
+        return fold.named(cuda.to_cpu(classes), self.class_names)
 
     @property
     def _is_multi_label(self) -> bool:

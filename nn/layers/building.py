@@ -15,15 +15,35 @@ from .plan import named_layers
 from .preprocessing import Rescale
 from .stack import check_distinct, flat, move_to_device, set_generator
 
+#: What a subclass of `Model`, or an object, may compute in its own way.
+PASSES = {"forward", "backward", "backward_params", "get_params_and_grads"}
 
-class Building:
+
+class Building(Sequential):
     """The methods of `Model` that add layers, build them, move them and check their inputs."""
 
-    input_shape: Shape | None
-    output_shape: Shape | None
+    layers: list[Layer]
     _pending: Any
+    _data_rng: np.random.Generator
+    _device: str
+    _class_names: list[str] | None
+    _own_passes: frozenset[str] = frozenset()  # of a subclass
 
-    def add(self: Any, layer: Layer) -> None:
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Note which passes a subclass computes in its own way."""
+        super().__init_subclass__(**kwargs)
+        ours = __name__.split(".")[0]
+        modules = {n: getattr(getattr(cls, n, None), "__module__", ours) for n in PASSES}
+        cls._own_passes = frozenset(n for n, m in modules.items() if m.split(".")[0] != ours)
+
+    def own_passes(self) -> frozenset[str]:
+        """Return which of `PASSES` are not those of `Model`.
+
+        If any is, they are called in training, and `forward` in `evaluate` and `predict`.
+        """
+        return self._own_passes | (vars(self).keys() & PASSES)
+
+    def add(self, layer: Layer) -> None:
         """Append a layer or a model; it is built at once if the input's shape is known.
 
         Raises
@@ -40,7 +60,7 @@ class Building:
             self.layers.pop()
             raise
 
-    def _append(self: Any, entries: Iterable[Layer]) -> None:
+    def _append(self, entries: Iterable[Layer]) -> None:
         added = []
         for entry in entries:
             if hasattr(entry, "as_layer") and entry.built and entry.dtype != self.dtype:
@@ -54,7 +74,7 @@ class Building:
             set_generator(layer, self.rng.spawn(1)[0])
         self.layers += added
 
-    def pop(self: Any) -> Layer:
+    def pop(self) -> Layer:
         """Remove the last layer and return it, for example to add a new head to trained layers.
 
         Its state in the optimizer is dropped. The loss stays as it was compiled.
@@ -85,7 +105,10 @@ class Building:
         self._drop_other_class_names()
         return layer
 
-    def as_layer(self: Any) -> Sequential:
+    def _forget_last_layer(self) -> None:
+        """Drop what a training keeps for the last layer; see `nn.files.saving`."""
+
+    def as_layer(self) -> Sequential:
         """Return the model's layers as one layer, for use in another model.
 
         They are the same objects, with their present parameters. The loss and the optimizer are
@@ -96,15 +119,14 @@ class Building:
                 f"[{type(self).__name__}] cannot become a layer, as its forward() is its own: "
                 "make it a subclass of nn.layers.containers.Container."
             )
-        self.use_training_weights()
         shape = None if self.input_shape is None else self.input_shape[1:]
         return Sequential(self.layers, name=self.name, input_shape=shape)
 
-    def to_config(self: Any) -> dict[str, Any]:
+    def to_config(self) -> dict[str, Any]:
         """Return the configuration of the model's layers as one layer."""
         return self.as_layer().to_config()
 
-    def build(self: Any, input_shape: Sequence[int | None]) -> None:
+    def build(self, input_shape: Sequence[int | None]) -> None:
         """Create all parameters for inputs of a shape.
 
         Parameters
@@ -140,7 +162,7 @@ class Building:
         self.input_shape, self.built, self._pending = shape, True, None
         self._warn_of_layout(shape)
 
-    def _warn_of_layout(self: Any, shape: Shape) -> None:
+    def _warn_of_layout(self, shape: Shape) -> None:
         """Warn if inputs of convolutions or pooling seem to have their channels last."""
         advice = validation.channels_first(shape)
         names = {type(layer).__name__ for layer in flat(self.layers)}
@@ -150,7 +172,7 @@ class Building:
                 f"(N, H, W, C): {advice.partition(': ')[2]} to the first layer."
             )
 
-    def _build_if_known(self: Any) -> None:
+    def _build_if_known(self) -> None:
         """Build the layers that are not built, if the input's shape is known."""
         if self.input_shape is not None:
             self._build_layers(self.input_shape)
@@ -162,7 +184,7 @@ class Building:
         if shape is not None:
             self.build((None, *shape))
 
-    def _build_layers(self: Any, shape: Shape) -> None:
+    def _build_layers(self, shape: Shape) -> None:
         try:
             self.output_shape = build_layers(self.layers, shape, self.dtype)
         except ValueError as error:
@@ -174,21 +196,21 @@ class Building:
         for layer in self.layers:  # one that was built before may be on the other device
             move_to_device(layer, self.device)
 
-    def _inputs(self: Any, x: Any) -> Array:
+    def _inputs(self, x: Any) -> Array:
         """Return checked inputs in the model's dtype and on its device; build it if it is not."""
         is_plain = type(x) is np.ndarray and x.dtype == self.dtype and self.built
-        if not is_plain or x.shape[1:] != self.input_shape[1:]:
+        if not is_plain or x.shape[1:] != (self.input_shape or ())[1:]:
             x = self._check_inputs(validation.check_inputs(x, self.input_shape))
         return self._cast(x)
 
-    def _check_inputs(self: Any, x: Any) -> Any:
+    def _check_inputs(self, x: Any) -> Any:
         """Return inputs of the right shape after checking their type; build the model for them."""
         validation.check_scaled_once(x, self.input_scale)
         if not self.built:
             self.build((None, *x.shape[1:]))
         return x
 
-    def _cast(self: Any, x: Array) -> Array:
+    def _cast(self, x: Array) -> Array:
         """Return inputs in the model's dtype and on its device; they must be finite."""
         if validation.is_byte_image(x):
             x = x.astype(self.dtype) / 255
@@ -198,35 +220,35 @@ class Building:
         return x
 
     @property
-    def class_names(self: Any) -> list[str] | None:
+    def class_names(self) -> list[str] | None:
         """Names of the classes, in the order of the labels; None if there are none."""
         return self._class_names
 
     @class_names.setter
-    def class_names(self: Any, names: Sequence[str] | None) -> None:
+    def class_names(self, names: Sequence[str] | None) -> None:
         self._class_names = validation.check_class_names(names, self.output_shape)
 
-    def _drop_other_class_names(self: Any) -> None:
+    def _drop_other_class_names(self) -> None:
         """Drop the names of the classes if the output has another number of them."""
         self.class_names = validation.fitting_class_names(self.class_names, self.output_shape)
 
     @property
-    def input_scale(self: Any) -> float | None:
+    def input_scale(self) -> float | None:
         """The factor of a `Rescale` at the model's beginning; None without one."""
         first = next(iter(flat(self.layers[:1])), None)
         return first.scale if isinstance(first, Rescale) else None
 
     @property
-    def generators(self: Any) -> list[np.random.Generator]:
+    def generators(self) -> list[np.random.Generator]:
         """Every generator of random numbers of the model: its own, the data's, the layers'."""
         return [self.rng, self._data_rng, *(layer.rng for _, layer in named_layers(self.layers))]
 
     @property
-    def device(self: Any) -> str:
+    def device(self) -> str:
         """The device of the parameters, 'gpu' or 'cpu'."""
         return self._device
 
-    def to_gpu(self: Any) -> Any:
+    def to_gpu(self) -> Any:
         """Move the parameters to the GPU and return the model.
 
         Raises
@@ -237,15 +259,14 @@ class Building:
         cuda.to_gpu(np.zeros(1))  # raises before anything is moved
         return self._move("gpu")
 
-    def to_cpu(self: Any) -> Any:
+    def to_cpu(self) -> Any:
         """Move the parameters to the CPU and return the model."""
         return self._move("cpu")
 
-    def _move(self: Any, device: str) -> Any:
+    def _move(self, device: str) -> Any:
         self._device = device
         for layer in self.layers:
             move_to_device(layer, device)
-        self.accumulator.sums = [cuda.to_device(total, device) for total in self.accumulator.sums]
         return self
 
 

@@ -5,18 +5,20 @@ from collections.abc import Iterator
 from typing import Any
 
 from .. import cuda
+from ..layers import Sequential
 from ..layers.state import LoadReport
+from .compiling import Compiling
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 
 
-class Averaging:
+class Averaging(Compiling):
     """The methods of `Model` that exchange its weights for their averages."""
 
     set_aside: dict[str, Array] | None  # the weights in training meanwhile
 
     @contextlib.contextmanager
-    def averaged_weights(self: Any) -> Iterator[Any]:
+    def averaged_weights(self) -> Iterator[Any]:
         """Replace the weights by their averages in a `with` block.
 
         These are the running averages of `compile(ema_decay=...)`. The model computes with them in
@@ -49,7 +51,7 @@ class Averaging:
             if is_outermost:
                 self.use_training_weights()
 
-    def use_training_weights(self: Any) -> None:
+    def use_training_weights(self) -> None:
         """Put the weights in training back where averaged weights stand in their place."""
         if self.set_aside is not None:
             own = self.get_arrays()
@@ -57,7 +59,7 @@ class Averaging:
                 own[name][...] = cuda.to_device(array, self.device)
             self.set_aside = None
 
-    def use_averaged_weights(self: Any) -> None:
+    def use_averaged_weights(self) -> None:
         """Replace the weights by their averages until training goes on.
 
         See `averaged_weights`. `fit` and `train_step` start with `use_training_weights`.
@@ -68,13 +70,18 @@ class Averaging:
             )
         if self.set_aside is None:
             averages, own = self.wrapped_optimizer.averages, self.get_arrays()
-            names = [name for name in self.trained_names if name in averages]
+            names = [name for name in self._plan().names if name in averages]
             self.set_aside = {name: own[name].copy() for name in names}
             for name in names:
                 own[name][...] = cuda.to_device(averages[name], self.device)
 
+    def as_layer(self) -> Sequential:
+        """Return the layers, with the weights in training, as one layer of another model."""
+        self.use_training_weights()
+        return super().as_layer()
+
     def set_arrays(
-        self: Any,
+        self,
         arrays: dict[str, Array],
         where: str = "arrays",
         strict: bool = True,
@@ -84,7 +91,7 @@ class Averaging:
         aside = self.set_aside
         self.use_training_weights()
         try:
-            return super().set_arrays(arrays, where, strict, report)  # type: ignore[misc]
+            return super().set_arrays(arrays, where, strict, report)
         except ValueError:
             if aside is not None:
                 self.use_averaged_weights()

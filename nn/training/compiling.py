@@ -7,25 +7,32 @@ import inspect
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from .. import checks, compat, losses, metrics, optim
+from .. import checks, compat, cuda, losses, metrics, optim
 from ..layers import Sigmoid
+from ..layers.building import Building
 from ..layers.containers import output_activation
-from ..layers.plan import Plan
 from ..metrics import Metric
 
 
-class Compiling:
+class Compiling(Building):
     """The methods of `Model` that choose what it is trained with."""
 
-    _last_plan: Plan | None
+    metrics: list[Metric]
+    accumulator: optim.Accumulator
+    _token: object
+    _given_optimizer: Any
+
+    def _move(self, device: str) -> Any:
+        self.accumulator.sums = [cuda.to_device(total, device) for total in self.accumulator.sums]
+        return super()._move(device)
 
     @property
-    def loss(self: Any) -> Any:
+    def loss(self) -> Any:
         """The loss that `compile` made, or your own object; None before."""
         return self._loss
 
     @loss.setter
-    def loss(self: Any, loss: Any) -> None:
+    def loss(self, loss: Any) -> None:
         if isinstance(loss, losses.Loss) or hasattr(loss, "paired_activation"):
             if getattr(loss, "owner", None) not in (None, self._token):
                 loss = copy.copy(loss)  # as it holds the state of one model
@@ -35,18 +42,18 @@ class Compiling:
         self._last_plan = None  # so that the loss is connected to the layers
 
     @property
-    def optimizer(self: Any) -> Any:
+    def optimizer(self) -> Any:
         """The optimizer that `compile` made, or your own object; None before."""
         return self._optimizer
 
     @optimizer.setter
-    def optimizer(self: Any, optimizer: Any) -> None:
+    def optimizer(self, optimizer: Any) -> None:
         self._optimizer = optimizer
         self.wrapped_optimizer: Any = None if optimizer is None else optim.wrap(optimizer)
 
     @functools.partial(compat.accepts_other_names, owner="Model.compile")
     def compile(
-        self: Any,
+        self,
         loss: Any,
         optimizer: Any = "adam",
         lr: Any = None,
@@ -118,7 +125,7 @@ class Compiling:
         self.loss, self.metrics, self.accumulator = chosen_loss, chosen_metrics, accumulator
         self._connect_loss()
 
-    def _connect_loss(self: Any) -> None:
+    def _connect_loss(self) -> None:
         """Let a cross-entropy use the logits if the model ends in the activation it belongs to."""
         pair = None if self.wrapped_loss is None else self.wrapped_loss.paired_activation
         if pair is not None:
@@ -133,12 +140,12 @@ class Compiling:
             self.wrapped_loss.activation = last if kind == pair else None
 
     @property
-    def threshold(self: Any) -> float:
+    def threshold(self) -> float:
         """The output above which a single unit decides for class 1: 0 for logits, else 0.5."""
         is_logit = self.loss is None or isinstance(self.loss, losses.BinaryCrossentropy)
         return 0.0 if is_logit and not isinstance(output_activation(self.layers), Sigmoid) else 0.5
 
-    def _require_compiled(self: Any, caller: str) -> None:
+    def _require_compiled(self, caller: str) -> None:
         if not self.layers:
             raise ValueError(f"[Model] has no layers: call add() before {caller}().")
         if self.wrapped_loss is None or self.wrapped_optimizer is None:

@@ -19,6 +19,7 @@ from ..layers.containers import output_activation
 from ..layers.observe import active_observers
 from ..metrics import Metric
 from .arguments import ScheduleArguments
+from .averaging import Averaging
 from .data import DataAdapter, check_same_names, limited, range_of_source
 from .loop import Fit
 from .warnings import CLASSIFICATION
@@ -26,7 +27,7 @@ from .warnings import CLASSIFICATION
 Array = Any  # numpy.ndarray or cupy.ndarray
 
 
-class Trainer:
+class Trainer(Averaging):
     """The methods of `Model` for training, evaluation and prediction.
 
     Attributes
@@ -37,9 +38,10 @@ class Trainer:
         another range.
     """
 
+    history: cb.History
     input_range: Range | None = None
 
-    def warn_of_range(self: Any, found: Range | None) -> None:
+    def warn_of_range(self, found: Range | None) -> None:
         """Warn if inputs of a range are not scaled as those of the training."""
         doubt = doubt_about_range(found, self.input_range, len(self.input_shape or ()) == 4)
         if doubt is not None:
@@ -47,7 +49,7 @@ class Trainer:
 
     @functools.partial(compat.accepts_other_names, owner="Model.fit")
     def fit(
-        self: Any,
+        self,
         data: Any = None,
         y: Any = None,
         *others: Any,
@@ -218,7 +220,7 @@ class Trainer:
 
     @functools.partial(compat.accepts_other_names, owner="Model.evaluate", ignored=["verbose"])
     def evaluate(
-        self: Any,
+        self,
         data: Any,
         y: Any = None,
         batch_size: int = 256,
@@ -262,7 +264,7 @@ class Trainer:
         return figures
 
     def evaluate_checked(
-        self: Any, data: Any, batch_size: int, allow_nan: bool = False
+        self, data: Any, batch_size: int, allow_nan: bool = False
     ) -> dict[str, float]:
         """Return what `evaluate` does, for a `Dataset` or `Stream` that was checked before.
 
@@ -286,7 +288,7 @@ class Trainer:
         figures = {metric.name: metric.result() for metric in measured}
         return {"loss": total / samples + self.penalty(), **figures}
 
-    def _evaluate_batch(self: Any, x: Array, y: Array, weights: Any) -> tuple[Array, float]:
+    def _evaluate_batch(self, x: Array, y: Array, weights: Any) -> tuple[Array, float]:
         """Return output and loss of a batch; what a training step keeps meanwhile is not changed.
 
         That holds for losses and a `forward` of nn's own.
@@ -302,7 +304,7 @@ class Trainer:
             y_pred = fold.run(layers, x, keep_logits=loss.activation is not None)
         return y_pred, loss.compute(y_pred, y, weights)
 
-    def _fresh_metrics(self: Any, y: Array) -> list[Metric]:
+    def _fresh_metrics(self, y: Array) -> list[Metric]:
         """Return new copies of the metrics that make sense for targets y."""
         outputs = (self.output_shape or (None, 1))[-1]
         measured = copy.deepcopy(self.metrics)
@@ -318,7 +320,7 @@ class Trainer:
         return measured
 
     @functools.partial(compat.accepts_other_names, owner="Model.predict", ignored=["verbose"])
-    def predict(self: Any, x: Any, batch_size: int = 256, *, steps: int | None = None) -> Array:
+    def predict(self, x: Any, batch_size: int = 256, *, steps: int | None = None) -> Array:
         """Return the output for every row of x, on the device of x.
 
         Nothing is printed; `verbose` is accepted, as in Keras, and ignored.
@@ -369,7 +371,7 @@ class Trainer:
         outputs = [back(self._predict(x[k : k + batch_size])) for k in starts]
         return cuda.get_array_module(outputs[0]).concatenate(outputs)
 
-    def _predict(self: Any, x: Array) -> Array:
+    def _predict(self, x: Array) -> Array:
         """Return the output for a batch of the right shape; both must be finite."""
         x = self._cast(x)
         y = self._infer(x)
@@ -379,7 +381,7 @@ class Trainer:
             )
         return y
 
-    def _infer(self: Any, x: Array, keep_logits: bool = False) -> Array:
+    def _infer(self, x: Array, keep_logits: bool = False) -> Array:
         if "forward" in self.own_passes():
             return self.forward(x, training=False if keep_logits else None)
         return fold.run(self.layers, x, keep_logits)
@@ -387,7 +389,7 @@ class Trainer:
     @functools.partial(
         compat.accepts_other_names, owner="Model.predict_classes", ignored=["verbose"]
     )
-    def predict_classes(self: Any, x: Any, batch_size: int = 256, *, names: bool = False) -> Array:
+    def predict_classes(self, x: Any, batch_size: int = 256, *, names: bool = False) -> Array:
         """Return the likeliest class for every row of x, as integers (n,).
 
         A single output means class 1 above 0 if it is a logit, else above 0.5. Several outputs
@@ -407,7 +409,8 @@ class Trainer:
         ValueError
             For names if the model has none, or not one for each class.
         """
-        if names and self.class_names is None:
+        known = self.class_names
+        if names and known is None:
             raise ValueError(
                 "[Model] 'names' needs the names of the classes, and the model has none: set "
                 "model.class_names, or fit() a Dataset that has them."
@@ -417,20 +420,16 @@ class Trainer:
         outputs = self.predict(x, batch_size)
         is_multi_label = fold.decides_each_output(self.layers, self.loss, outputs.shape[1])
         classes = fold.decide(outputs, self.threshold, is_multi_label)
-        if not names:
+        if known is None or not names:
             return classes
-        self.class_names = self.class_names  # there is one for each output, also after add()
-        return fold.named(cuda.to_cpu(classes), self.class_names)
+        self.class_names = known  # there is one for each output, also after add()
+        return fold.named(cuda.to_cpu(classes), known)
 
-    def train_on_batch(self: Any, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
-        """Train on one batch and return its figures: Keras' name of `train_step`."""
-        return self.train_step(x, y, sample_weight)
-
-    def test_on_batch(self: Any, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
+    def test_on_batch(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
         """Return what `evaluate` does for one batch, under Keras' name."""
         return self.evaluate(x, y, max(len(x), 1), sample_weight=sample_weight)
 
-    def predict_on_batch(self: Any, x: Any) -> Array:
+    def predict_on_batch(self, x: Any) -> Array:
         """Return what `predict` does for one batch, under Keras' name."""
         return self.predict(x, max(len(x), 1))
 
