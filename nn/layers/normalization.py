@@ -313,6 +313,11 @@ class LayerNorm(SampleNorm):
         total = total.reshape([shape[k] for k in own])  # (P*C,) -> (H, W, C)
         return total.transpose([own.index(k) for k in axes]).reshape(-1)  # (C*H*W,)
 
+    def to_config(self) -> dict[str, Any]:
+        """Return the layer's class and arguments."""
+        axis = list(self.axis) if isinstance(self.axis, tuple) else self.axis
+        return self._config(axis=axis, eps=self.eps)
+
 
 @register
 class GroupNorm(SampleNorm):
