@@ -112,13 +112,13 @@ class WeightedLayer(Layer):
     def _own_arguments(self) -> dict[str, Any]:
         """Return the arguments of this class as JSON can write them."""
         config = super()._own_arguments()
-        if self.activation is not None:
-            config["activation"] = activation_config(self.activation)
+        if "activation" in config:
+            config["activation"] = activation_config(config["activation"])
         rule = config.pop("kernel_initializer", None)
         name = rule if isinstance(rule, str) else getattr(rule, "__name__", None)
         # A function of the user's has no place in a file; the weights that it drew are there.
         if rule in (name, initializers.NAME2INITIALIZER.get(str(name))) and rule is not None:
             config["kernel_initializer"] = name
-        if self.kernel_regularizer is not None:
-            config["kernel_regularizer"] = self.kernel_regularizer.to_config()
+        if "kernel_regularizer" in config:
+            config["kernel_regularizer"] = config["kernel_regularizer"].to_config()
         return config

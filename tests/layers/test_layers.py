@@ -375,3 +375,42 @@ def test_a_backward_replaced_in_a_class_is_called_in_training(cls, monkeypatch):
 
     monkeypatch.setattr(nn.Dense, "backward", backward)
     assert np.array_equal(kernel_gradient(cls(3)), expected)
+
+
+# ------------------------------------------------- configurations of subclasses of nn's own layers
+
+
+class Halved(nn.Dense):
+    """Takes an argument that no layer of nn's has."""
+
+    def __init__(self, units, share=0.5, **common):
+        super().__init__(units, **common)
+        self.share = share
+
+
+class TenUnits(nn.Dense):
+    """Takes no argument."""
+
+    def __init__(self):
+        super().__init__(10, activation="relu")
+
+
+class Named(nn.Dense):
+    """Takes some arguments of `Dense` by itself, and the others with it."""
+
+    def __init__(self, units, activation="tanh", **common):
+        super().__init__(units, activation=activation, **common)
+
+
+def test_an_argument_that_nn_does_not_know_is_not_left_out_of_a_file():
+    with pytest.raises(TypeError, match=r"\[Halved\] takes share and needs a to_config\(\)"):
+        Halved(3).to_config()
+    assert repr(Halved(3)) == "Halved()"
+
+
+def test_the_configuration_of_a_subclass_has_the_arguments_that_it_takes():
+    assert TenUnits().to_config()["config"] == {}
+    layer = Named(3, use_bias=False, kernel_regularizer="l2", name="top")
+    config = layer.to_config()["config"]
+    assert (config["units"], config["activation"], config["use_bias"]) == (3, "tanh", False)
+    assert Named(**config).to_config() == layer.to_config()
