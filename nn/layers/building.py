@@ -102,7 +102,8 @@ class Building(Sequential):
             self.input_shape, self.output_shape, self.built = None, None, False
         elif self.built:
             self.output_shape = self.layers[-1].output_shape
-        self._drop_other_class_names()
+        # Without the names of classes if the output has another number of them
+        self.class_names = validation.fitting_class_names(self.class_names, self.output_shape)
         return layer
 
     def _forget_last_layer(self) -> None:
@@ -227,10 +228,6 @@ class Building(Sequential):
     @class_names.setter
     def class_names(self, names: Sequence[str] | None) -> None:
         self._class_names = validation.check_class_names(names, self.output_shape)
-
-    def _drop_other_class_names(self) -> None:
-        """Drop the names of the classes if the output has another number of them."""
-        self.class_names = validation.fitting_class_names(self.class_names, self.output_shape)
 
     @property
     def input_scale(self) -> float | None:

@@ -214,9 +214,7 @@ class DataAdapter:
 
         def check(x: Array, y: None, weights: None) -> None:
             validation.check_shape(x, model.input_shape)
-            validation.check_scaled_once(x, model.input_scale)
-            if not model.built:
-                model.build((None, *x.shape[1:]))
+            model._check_inputs(x)
 
         return Stream(x, "x", check=check, with_targets=False)
 
@@ -334,10 +332,16 @@ def _class_names_error(argument: str, names: list[str], wanted: Sequence[str]) -
     )
 
 
+def samples_of(train: Source) -> Dataset | None:
+    """Return the `Dataset` of training data, also if it is read in steps; None for a source."""
+    source = train.source if isinstance(train, Stream) else train
+    return source if isinstance(source, Dataset) else None
+
+
 def range_of_source(data: Source) -> Range | None:
     """Return the range of the inputs of data, as far as a stream has been read."""
-    source = data.source if isinstance(data, Stream) else data
-    return source.input_range if isinstance(source, Dataset) else data.input_range
+    samples = samples_of(data)
+    return data.input_range if samples is None else samples.input_range
 
 
 # -------------------------------------------------------------------------- epochs in steps

@@ -13,10 +13,9 @@ import numpy as np
 
 from .. import checks, losses, validation
 from ..callbacks import Callback, Logs
-from ..data import Dataset
-from ..data.stream import Stream
 from ..layers import Layer
 from ..layers.stack import flat
+from .data import Source, samples_of
 
 REGRESSION = (losses.MeanSquaredError, losses.MeanAbsoluteError, losses.Huber)
 CLASSIFICATION = (losses.CategoricalCrossentropy, losses.BinaryCrossentropy, losses.Hinge)
@@ -45,7 +44,7 @@ def doubts(
     layers: Sequence[Layer],
     loss: Any,
     output_shape: tuple[int | None, ...] | None,
-    train: Dataset | Stream,
+    train: Source,
 ) -> list[str]:
     """Return warnings about a model, its loss and its training data; an empty list if all is well.
 
@@ -69,12 +68,6 @@ def doubts(
         found.append(doubt_about_scale(data.x, first))
         found.append(doubt_about_bits(data.x, data.input_range))
     return [doubt for doubt in found if doubt is not None]
-
-
-def samples_of(train: Dataset | Stream) -> Dataset | None:
-    """Return the `Dataset` of training data, also if it is read in steps; None for a source."""
-    source = train.source if isinstance(train, Stream) else train
-    return source if isinstance(source, Dataset) else None
 
 
 class ChanceWatch(Callback):
@@ -110,7 +103,7 @@ class ChanceWatch(Callback):
             )
 
 
-def chance_callback(train: Dataset | Stream) -> list[Callback]:
+def chance_callback(train: Source) -> list[Callback]:
     """Return a `ChanceWatch` if chance is known from the training labels, else nothing.
 
     They do if there are enough of them, and no class is much more frequent than the others.
