@@ -2,7 +2,7 @@
 
 A convolution is seven nested loops with one multiplication in the middle. That is its definition;
 `nn.kernels` computes the same numbers faster. (`np.ndindex(2, 3)` runs through (0, 0), (0, 1) ...
-(1, 2), as two nested loops do.) Read a function here first, then the one of the same
+(1, 2), as two nested loops do; `cells(oh, ow)` runs through the kernel, except over the padding.) Read a function here first, then the one of the same
 name in `nn.kernels.reference` (`conv2d_naive`, then `conv2d`): arguments, shapes and conventions
 are the same, and `tests/test_naive.py` compares the two. `conv2d_backward_naive` corresponds to
 `conv2d_input_grad` and `conv2d_weight_grad`.

@@ -1,5 +1,6 @@
 """The checks of arguments that the functions of `nn.naive` share."""
 
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from .. import checks
 
 Pair = tuple[int, int]
 Padding = tuple[Pair, Pair]  # ((top, bottom), (left, right))
+Cells = Callable[[int, int], Iterator[tuple[int, int, int, int]]]
 
 NO_PADDING: Padding = ((0, 0), (0, 0))
 
@@ -30,10 +32,19 @@ def biases_of(owner: str, b: Any, count: int) -> np.ndarray:
     return np.zeros(count) if b is None else array_of(owner, "b", b, (count,))
 
 
-def geometry(
-    owner: str, size: Pair, kernel: Pair, stride: Any, padding: Any, dilation: Any = (1, 1)
-) -> tuple[Pair, Pair, Pair, Pair]:
-    """Return the checked stride, (top, left) of the padding, dilation and (OH, OW)."""
+def windows(
+    owner: str,
+    size: Sequence[int],
+    kernel: Sequence[int],
+    stride: Any,
+    padding: Any,
+    dilation: Any = (1, 1),
+) -> tuple[Pair, Cells]:
+    """Return (OH, OW) and a function `cells(oh, ow)` that yields the cells of one window.
+
+    A cell is (i, j, row, column): its position in the kernel, and the pixel that lies under it.
+    Those over the padding are left out.
+    """
     stride = checks.pair(owner, "stride", stride)
     dilation = checks.pair(owner, "dilation", dilation)
     (top, bottom), (left, right) = padding_of(owner, padding)
@@ -43,9 +54,17 @@ def geometry(
         for n, k, s, d in zip(padded, kernel, stride, dilation, strict=True)
     )
     if min(out_height, out_width) < 1:
-        rule = f"must leave room for a kernel of {kernel} on an image of {size}"
+        rule = f"must leave room for a kernel of {tuple(kernel)} on an image of {tuple(size)}"
         raise checks.error(owner, "padding", rule, padding)
-    return stride, (top, left), dilation, (out_height, out_width)
+
+    def cells(oh: int, ow: int) -> Iterator[tuple[int, int, int, int]]:
+        for i, j in np.ndindex(*kernel):
+            row = oh * stride[0] + i * dilation[0] - top
+            column = ow * stride[1] + j * dilation[1] - left
+            if 0 <= row < size[0] and 0 <= column < size[1]:
+                yield i, j, row, column
+
+    return (out_height, out_width), cells
 
 
 def padding_of(owner: str, padding: Any) -> Padding:

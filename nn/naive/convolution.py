@@ -11,9 +11,9 @@ from .arguments import (
     Pair,
     array_of,
     biases_of,
-    geometry,
     group_count,
     padding_of,
+    windows,
 )
 
 
@@ -72,20 +72,16 @@ def conv2d_naive(
     """
     owner = "conv2d_naive"
     x, w = array_of(owner, "x", x, "(N, C, H, W)"), array_of(owner, "w", w, "(F, C/G, KH, KW)")
-    (samples, channels, height, width), (filters, per_group, kh, kw) = x.shape, w.shape
+    (samples, channels, *size), (filters, per_group, *kernel) = x.shape, w.shape
     groups = group_count(owner, groups, channels, w.shape)
     biases = biases_of(owner, b, filters)
-    stride, (top, left), dilation, (height_out, width_out) = geometry(
-        owner, (height, width), (kh, kw), stride, padding, dilation
-    )
-    y = np.zeros((samples, filters, height_out, width_out))
+    out, cells = windows(owner, size, kernel, stride, padding, dilation)
+    y = np.zeros((samples, filters, *out))
     for n, f, oh, ow in np.ndindex(y.shape):
         first = f // (filters // groups) * per_group  # the first channel that f sees
         y[n, f, oh, ow] = biases[f]
-        for c, i, j in np.ndindex(per_group, kh, kw):
-            row = oh * stride[0] + i * dilation[0] - top
-            column = ow * stride[1] + j * dilation[1] - left
-            if 0 <= row < height and 0 <= column < width:
+        for i, j, row, column in cells(oh, ow):
+            for c in range(per_group):
                 y[n, f, oh, ow] += w[f, c, i, j] * x[n, first + c, row, column]
     return y
 
@@ -134,21 +130,17 @@ def conv2d_backward_naive(
     """
     owner = "conv2d_backward_naive"
     x, w = array_of(owner, "x", x, "(N, C, H, W)"), array_of(owner, "w", w, "(F, C/G, KH, KW)")
-    (samples, channels, height, width), (filters, per_group, kh, kw) = x.shape, w.shape
+    (samples, channels, *size), (filters, per_group, *kernel) = x.shape, w.shape
     groups = group_count(owner, groups, channels, w.shape)
-    stride, (top, left), dilation, (height_out, width_out) = geometry(
-        owner, (height, width), (kh, kw), stride, padding, dilation
-    )
-    grad = array_of(owner, "grad", grad, (samples, filters, height_out, width_out))
+    out, cells = windows(owner, size, kernel, stride, padding, dilation)
+    grad = array_of(owner, "grad", grad, (samples, filters, *out))
     dx, dw, db = np.zeros_like(x), np.zeros_like(w), np.zeros(filters)
     for n, f, oh, ow in np.ndindex(grad.shape):
         first = f // (filters // groups) * per_group
         g = grad[n, f, oh, ow]
         db[f] += g
-        for c, i, j in np.ndindex(per_group, kh, kw):
-            row = oh * stride[0] + i * dilation[0] - top
-            column = ow * stride[1] + j * dilation[1] - left
-            if 0 <= row < height and 0 <= column < width:
+        for i, j, row, column in cells(oh, ow):
+            for c in range(per_group):
                 dx[n, first + c, row, column] += g * w[f, c, i, j]
                 dw[f, c, i, j] += g * x[n, first + c, row, column]
     return dx, dw, db
@@ -273,11 +265,11 @@ def conv2d_transpose_naive(
     if min(height_out, width_out) < 1:
         raise checks.error(owner, "padding", "must not remove the whole output", padding)
     y = np.zeros((samples, filters, height_out, width_out))
+    _, cells = windows(owner, (height_out, width_out), (kh, kw), stride, padding, dilation)
     for n, f in np.ndindex(samples, filters):
         y[n, f] = biases[f]
-        for c, h, column_in, i, j in np.ndindex(channels, height, width, kh, kw):
-            row = h * stride[0] + i * dilation[0] - top
-            column = column_in * stride[1] + j * dilation[1] - left
-            if 0 <= row < height_out and 0 <= column < width_out:
-                y[n, f, row, column] += x[n, c, h, column_in] * w[c, f, i, j]
+        for h, column_in in np.ndindex(height, width):
+            for i, j, row, column in cells(h, column_in):
+                for c in range(channels):
+                    y[n, f, row, column] += x[n, c, h, column_in] * w[c, f, i, j]
     return y

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks
-from .arguments import NO_PADDING, Padding, Pair, array_of, geometry, image_shape
+from .arguments import NO_PADDING, Padding, Pair, array_of, image_shape, windows
 
 
 def max_pool2d_naive(
@@ -50,19 +50,15 @@ def max_pool2d_naive(
     """
     owner = "max_pool2d_naive"
     x = array_of(owner, "x", x, "(N, C, H, W)")
-    samples, channels, height, width = x.shape
+    samples, channels, *size = x.shape
     pool = checks.pair(owner, "pool", pool)
-    stride, (top, left), _, (height_out, width_out) = geometry(
-        owner, (height, width), pool, stride, padding
-    )
-    y = np.zeros((samples, channels, height_out, width_out))
-    index = np.zeros((samples, height_out, width_out, channels), dtype=int)
+    out, cells = windows(owner, size, pool, stride, padding)
+    y = np.zeros((samples, channels, *out))
+    index = np.zeros((samples, *out, channels), dtype=int)
     for n, c, oh, ow in np.ndindex(y.shape):
         largest, position = -math.inf, 0
-        for i, j in np.ndindex(pool):
-            row, column = oh * stride[0] + i - top, ow * stride[1] + j - left
-            in_image = 0 <= row < height and 0 <= column < width
-            if in_image and x[n, c, row, column] > largest:
+        for i, j, row, column in cells(oh, ow):
+            if x[n, c, row, column] > largest:
                 largest, position = x[n, c, row, column], i * pool[1] + j
         y[n, c, oh, ow], index[n, oh, ow, c] = largest, position
     return y, index
@@ -110,22 +106,19 @@ def max_pool2d_backward_naive(
     array([[[[ 0., 70.,  0., 30.]]]])
     """
     owner = "max_pool2d_backward_naive"
-    samples, channels, height, width = image_shape(owner, x_shape)
+    samples, channels, *size = image_shape(owner, x_shape)
     pool = checks.pair(owner, "pool", pool)
-    stride, (top, left), _, (height_out, width_out) = geometry(
-        owner, (height, width), pool, stride, padding
-    )
-    grad = array_of(owner, "grad", grad, (samples, channels, height_out, width_out))
-    positions = array_of(owner, "index", index, (samples, height_out, width_out, channels))
+    out, cells = windows(owner, size, pool, stride, padding)
+    grad = array_of(owner, "grad", grad, (samples, channels, *out))
+    positions = array_of(owner, "index", index, (samples, *out, channels))
     if positions.min() < 0 or positions.max() >= pool[0] * pool[1]:
         rule = f"must hold positions in a window, 0..{pool[0] * pool[1] - 1}"
         raise checks.error(owner, "index", rule, f"{positions.min():g}..{positions.max():g}")
-    dx = np.zeros((samples, channels, height, width))
+    dx = np.zeros((samples, channels, *size))
     for n, c, oh, ow in np.ndindex(grad.shape):
-        i, j = divmod(int(positions[n, oh, ow, c]), pool[1])
-        row, column = oh * stride[0] + i - top, ow * stride[1] + j - left
-        if 0 <= row < height and 0 <= column < width:
-            dx[n, c, row, column] += grad[n, c, oh, ow]
+        for i, j, row, column in cells(oh, ow):
+            if i * pool[1] + j == positions[n, oh, ow, c]:
+                dx[n, c, row, column] += grad[n, c, oh, ow]
     return dx
 
 
@@ -160,18 +153,14 @@ def avg_pool2d_naive(x: Any, pool: Pair, stride: Pair, padding: Padding = NO_PAD
     """
     owner = "avg_pool2d_naive"
     x = array_of(owner, "x", x, "(N, C, H, W)")
-    samples, channels, height, width = x.shape
+    samples, channels, *size = x.shape
     pool = checks.pair(owner, "pool", pool)
-    stride, (top, left), _, (height_out, width_out) = geometry(
-        owner, (height, width), pool, stride, padding
-    )
-    y = np.zeros((samples, channels, height_out, width_out))
+    out, cells = windows(owner, size, pool, stride, padding)
+    y = np.zeros((samples, channels, *out))
     for n, c, oh, ow in np.ndindex(y.shape):
         total, count = 0.0, 0
-        for i, j in np.ndindex(pool):
-            row, column = oh * stride[0] + i - top, ow * stride[1] + j - left
-            if 0 <= row < height and 0 <= column < width:
-                total, count = total + x[n, c, row, column], count + 1
+        for _, _, row, column in cells(oh, ow):
+            total, count = total + x[n, c, row, column], count + 1
         y[n, c, oh, ow] = total / max(count, 1)
     return y
 
@@ -214,19 +203,13 @@ def avg_pool2d_backward_naive(
     array([[[[3., 3., 4., 4.]]]])
     """
     owner = "avg_pool2d_backward_naive"
-    samples, channels, height, width = image_shape(owner, x_shape)
+    samples, channels, *size = image_shape(owner, x_shape)
     pool = checks.pair(owner, "pool", pool)
-    stride, (top, left), _, (height_out, width_out) = geometry(
-        owner, (height, width), pool, stride, padding
-    )
-    grad = array_of(owner, "grad", grad, (samples, channels, height_out, width_out))
-    dx = np.zeros((samples, channels, height, width))
+    out, cells = windows(owner, size, pool, stride, padding)
+    grad = array_of(owner, "grad", grad, (samples, channels, *out))
+    dx = np.zeros((samples, channels, *size))
     for n, c, oh, ow in np.ndindex(grad.shape):
-        cells = []  # those of the window that are in the image
-        for i, j in np.ndindex(pool):
-            row, column = oh * stride[0] + i - top, ow * stride[1] + j - left
-            if 0 <= row < height and 0 <= column < width:
-                cells.append((row, column))
-        for row, column in cells:
-            dx[n, c, row, column] += grad[n, c, oh, ow] / len(cells)
+        window = list(cells(oh, ow))
+        for _, _, row, column in window:
+            dx[n, c, row, column] += grad[n, c, oh, ow] / len(window)
     return dx
