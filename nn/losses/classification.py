@@ -62,7 +62,9 @@ class BinaryCrossentropy(Loss):
         """Return the cross-entropy of each element."""
         xp = cuda.get_array_module(y_pred)
         self._logits, self._targets = y_pred, y_true
-        return xp.maximum(y_pred, 0) - y_pred * y_true + xp.log1p(xp.exp(-abs(y_pred)))
+        size, wrong = abs(y_pred), xp.where(y_pred > 0, 1 - y_true, y_true)
+        # A target of exactly 0 or 1 adds nothing on its own side, also for an infinite logit.
+        return xp.where(wrong > 0, size * wrong, 0) + xp.log1p(xp.exp(-size))
 
     def sample_gradients(self) -> Array:
         """Return probabilities minus targets."""

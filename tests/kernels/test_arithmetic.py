@@ -6,7 +6,7 @@ import pytest
 from nn import BatchNorm2D, Conv2D, GlobalAvgPool2D, GlobalMaxPool2D, LayerNorm, kernels, metrics
 from nn.kernels import channels_first, channels_last, reference
 from nn.kernels.cpu import tuned
-from nn.losses import CategoricalCrossentropy
+from nn.losses import BinaryCrossentropy, CategoricalCrossentropy
 
 COMPILED = kernels.compiled()
 ROOMS = {"reference": reference, "tuned": tuned, "compiled": COMPILED}
@@ -68,6 +68,18 @@ def test_a_large_mean_costs_no_digits_of_the_variance(kernel, rng):
     y = kernel("batch_norm_inference")(x, one, zero, mean, variance, 1e-5)
     exact = (x.astype("float64") - mean) / np.sqrt(variance.astype("float64") + 1e-5)
     assert largest(y - exact) < 2e-6
+
+
+@pytest.mark.parametrize(
+    ("shape", "groups", "mean"),
+    [((2, 65_536, 3), 3, 1e3), ((1, 5000, 4), 1, 1e4), ((3, 1, 999), 1, 1e4)],
+)
+def test_samples_with_a_large_mean(kernel, shape, groups, mean, rng):
+    x = (mean + rng.normal(size=shape)).astype("float32")
+    exact, inv_std = reference.normalize_samples(x.astype("float64"), groups, 1e-5)
+    x_hat, found = kernel("normalize_samples")(x, groups, 1e-5)
+    assert largest(x_hat - exact) < 2e-7 * mean
+    np.testing.assert_allclose(found, inv_std, rtol=1e-5)
 
 
 def test_the_layer_normalizes_an_outlier_too(rng):
@@ -229,6 +241,15 @@ def test_a_class_that_is_ruled_out_adds_nothing_to_the_cross_entropy(targets):
     expected = [1.3132617, 0 if np.ndim(targets) == 1 else np.log(2)]
     assert loss.forward(logits, np.array(targets)) == pytest.approx(np.mean(expected), rel=1e-6)
     assert np.isfinite(loss.backward()).all()
+
+
+def test_an_infinite_logit_on_the_side_of_its_target_adds_nothing_to_binary_cross_entropy():
+    loss = BinaryCrossentropy()
+    logits = np.array([[np.inf, -np.inf, 2, 1e4]], dtype="float32")
+    expected = np.log1p(np.exp(-2)) / 4
+    assert loss.forward(logits, np.array([[1, 0, 1, 1]])) == pytest.approx(expected, rel=1e-6)
+    assert np.isfinite(loss.backward()).all()
+    assert loss.forward(logits, np.array([[0, 0, 1, 1]])) == np.inf
 
 
 def test_auc_orders_probabilities_that_are_nearly_1():

@@ -7,6 +7,8 @@ from ...tiles import wide_rows
 from .. import memory
 from .linear import column_sums
 
+_BLOCK = 1 << 10  # positions that are summed in the array's own dtype before float64 takes over
+
 
 def batch_norm(x: Array, gamma: Array, beta: Array, eps: float) -> tuple[Array, Array, Array]:
     """See `reference.batch_norm`."""
@@ -75,8 +77,13 @@ def normalize_samples_grad(grad: Array, x_hat: Array, inv_std: Array, groups: in
 def _group_means(x: Array, groups: int) -> Array:
     """Return the mean of each group of channels over all positions: (N, P, C) -> (N, 1, C)."""
     n, p, c = x.shape
-    # Over P as a product with ones, as in `column_sums`: (N, P, C) -> (N, 1, C)
-    sums = x if p == 1 else np.matmul(np.ones((1, p), x.dtype), x)
+    sums = x
+    if p > 1:  # over blocks of P as products with ones, as in `column_sums`
+        block = min(p, _BLOCK)
+        whole = p // block * block
+        blocks = x[:, :whole].reshape(n, -1, block, c)  # (N, P, C) -> (N, blocks, block, C)
+        sums = np.matmul(np.ones(block, x.dtype), blocks).sum(axis=1, dtype=np.float64)  # (N, C)
+        sums += x[:, whole:].sum(axis=1, dtype=np.float64)
     sums = sums.reshape(n, 1, groups, c // groups).sum(axis=3, dtype=np.float64)
     means = sums / (p * (c // groups))
     return np.repeat(means.astype(x.dtype), c // groups, axis=2)  # (N, 1, G) -> (N, 1, C)
