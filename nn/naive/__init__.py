@@ -1,11 +1,13 @@
 """The arithmetic of `nn.kernels` in plain loops: a reference for learning and for tests.
 
 A convolution is seven nested loops with one multiplication in the middle. That is its definition;
-`nn.kernels` computes the same numbers faster. (`np.ndindex(2, 3)` runs through (0, 0), (0, 1) ...
-(1, 2), as two nested loops do; `cells(oh, ow)` runs through the kernel, except over the padding.) Read a function here first, then the one of the same
+`nn.kernels` computes the same numbers faster. Read a function here first, then the one of the same
 name in `nn.kernels.reference` (`conv2d_naive`, then `conv2d`): arguments, shapes and conventions
 are the same, and `tests/test_naive.py` compares the two. `conv2d_backward_naive` corresponds to
 `conv2d_input_grad` and `conv2d_weight_grad`.
+
+Several loops are one line: `np.ndindex(2, 3)` runs through (0, 0), (0, 1) ... (1, 2), as two nested
+loops do, and `cells(oh, ow)` through the kernel, without the part of it that lies over the padding.
 
 NumPy only stores the numbers. The loops compute in float64 for inputs of any dtype and return
 float64. An iteration takes about a microsecond: use them for a few small images, as a real batch
