@@ -237,10 +237,10 @@ def _depthwise_weight_grad(
 
     def add(tile: slice, part: int) -> None:
         xs, gs = pad(xp, x[tile], padding), grad[tile]
-        ones = xp.ones(gs.size // f, dtype=grad.dtype)
+        ones = xp.ones(out[1], dtype=grad.dtype)
         for i, j, rows, columns in windows((kh, kw), stride, dilation, out):
-            products = (xs[:, rows, columns] * gs).reshape(-1, f)  # (n, OH, OW, F) -> (M, F)
-            dcells[part, i, j] += ones @ products
+            sums = xp.matmul(ones, xs[:, rows, columns] * gs)  # of rows: (n, OH, F)
+            dcells[part, i, j] += sums.sum(axis=(0, 1))
 
     _for_each_tile(add, xp, x, (1, f), out)
     # (KH, KW, F) -> (F, KH, KW) -> (F, 1, KH, KW)

@@ -127,6 +127,14 @@ def test_a_pixel_changes_only_what_it_is_part_of(kernel, where, place, value, rn
         assert largest(((found - exact) / size)[finite]) < 2e-6, name
 
 
+def test_a_patch_of_large_numbers_changes_only_what_it_is_part_of(kernel, rng):
+    x = rng.normal(size=(1, 32, 16, 16)).astype("float32")
+    x[0, :, 9:13, 9:13] *= 1e5
+    w = (rng.normal(size=(32, 32, 3, 3)) * 0.05).astype("float32")
+    for name, found, exact, size in convolutions(kernel, x, w, x):
+        assert largest((found - exact) / size) < 2e-6, name
+
+
 def test_a_large_weight_does_not_change_outputs_at_the_border(kernel, rng):
     """There it meets padding alone."""
     x = rng.normal(size=(2, 32, 8, 8)).astype("float32")

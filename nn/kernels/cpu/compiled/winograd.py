@@ -73,8 +73,9 @@ _FEWEST_CHANNELS = 16
 # Tiles that are processed at a time: enough rows for a matrix product, few enough for the cache.
 _TILES = 32
 _PLANES = 36
-# How far the numbers of a sample may exceed what is around them. In training, the largest were up
-# to 33 times as large (MNIST, at the edges of strokes), 12 times on CIFAR-10.
+# How many times the numbers of a sample may be as large as what is typical of it. In training on
+# CIFAR-10 the largest were 12 times as large; on MNIST, with its empty background, 99% of the
+# samples had none above 90 times. An error is about 1e-7 of the largest number in a tile.
 _EVEN = 128
 # The same for a weight, against the root of the mean square of all, in which it counts.
 _EVEN_WEIGHT = 32
@@ -119,8 +120,9 @@ def _is_even(image, bits):
     """Return whether no number of an image (H, W, C) is far larger than those around it, or NaN.
 
     `bits` are the same numbers as unsigned integers: without the sign, their order is that of the
-    magnitudes, then infinity, then NaN. What is typical is the mean over squares of 4 x 4 pixels,
-    of the smallest of the maxima of their quarters: a pixel, or a line, does not count in it.
+    magnitudes, then infinity, then NaN. What is typical is a mean, over squares of 4 x 4 pixels, of
+    the smallest of the maxima of their quarters: a pixel, or a line, does not count in it. It is
+    the mean of the roots, squared, so that a small area of large numbers counts little.
     """
     h, w, c = image.shape
     rows, columns = (h + 1) // 2, (w + 1) // 2
@@ -140,9 +142,9 @@ def _is_even(image, bits):
     for i in range(0, rows - 1, 2):
         for j in range(0, columns - 1, 2):
             above, below = values[i * columns + j :], values[(i + 1) * columns + j :]
-            typical += min(min(above[0], above[1]), min(below[0], below[1]))
+            typical += np.sqrt(min(min(above[0], above[1]), min(below[0], below[1])))
             squares += 1
-    limit = _EVEN * typical / squares
+    limit = _EVEN * (typical / squares) ** 2
     for value in values:
         if not value <= limit:  # or NaN
             return False
