@@ -28,7 +28,7 @@ def activate(
         kernel = elementwise_kernel(xp, formula.name, inputs, "T y", operation)
         ordered_x, ordered_y = in_memory_order(x, y)
         kernel(ordered_x, *parameters, ordered_y)
-        return y, {"x": x, "y": y}[formula.keeps] if keep else None
+        return y, formula.kept(x, y) if keep else None
     mask, operation = xp.empty_like(x, dtype=bool), operation + _in_cpp(formula.mask, "mask", "x")
     kernel = elementwise_kernel(xp, f"{formula.name}_mask", inputs, "T y, bool mask", operation)
     ordered_x, ordered_y, ordered_mask = in_memory_order(x, y, mask)
