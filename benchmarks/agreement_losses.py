@@ -64,6 +64,23 @@ def loss_cases(rng):
             ),
         )
 
+    for name, shape in (("steps", (8, 6, 10)), ("pixels", (8, 10, 5, 6))):
+        labels = rng.integers(0, 10, (8, 6) if name == "steps" else (8, 5, 6))
+        for smoothing in (0.0, 0.1):
+
+            def function(p, t, s=smoothing):
+                p = p.transpose(1, 2) if p.ndim == 3 else p  # PyTorch's classes are along axis 1
+                return F.cross_entropy(p, t, label_smoothing=s)
+
+            yield (
+                f"CategoricalCrossentropy of {name} label_smoothing={smoothing}",
+                compare_loss(
+                    nn.losses.CategoricalCrossentropy(label_smoothing=smoothing),
+                    function,
+                    draw(rng, shape),
+                    labels,
+                ),
+            )
     probabilities, target = (np.exp(draw(rng, (32, 10))) for _ in range(2))
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     target /= target.sum(axis=1, keepdims=True)

@@ -113,6 +113,7 @@ def dense_cases(rng):
         ((5, 7), 3, {"use_bias": False}),
         ((5, 7), 3, {"activation": "tanh"}),
         ((128, 1600), 64, {}),
+        ((5, 9, 7), 3, {"activation": "tanh"}),
     ):
         after = torch.tanh if "activation" in arguments else (lambda z: z)
 

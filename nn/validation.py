@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import checks, cuda
+from . import checks, cuda, kernels
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 _NUMBERS_AT_ONCE = 1 << 22  # so that the check of a large set needs little memory
@@ -240,6 +240,17 @@ def fitting_class_names(names: Any, output_shape: tuple[int | None, ...] | None)
     return None if has_other_number else names
 
 
+def outputs_of(output_shape: tuple[int | None, ...] | None) -> int | None:
+    """Return the number of outputs for each label: of a sample, a step or a pixel.
+
+    Examples
+    --------
+    >>> outputs_of((None, 10)), outputs_of((None, 20, 3)), outputs_of((None, 3, 8, 8))
+    (10, 3, 3)
+    """
+    return None if output_shape is None else output_shape[kernels.class_axis(len(output_shape))]
+
+
 def classes_of(output_shape: tuple[int | None, ...] | None) -> int | None:
     """Return the number of classes of a model's output, two for a single number.
 
@@ -248,7 +259,7 @@ def classes_of(output_shape: tuple[int | None, ...] | None) -> int | None:
     >>> classes_of((None, 10)), classes_of((None, 1)), classes_of(None)
     (10, 2, None)
     """
-    outputs = None if output_shape is None else output_shape[1]
+    outputs = outputs_of(output_shape)
     return 2 if outputs == 1 else outputs
 
 

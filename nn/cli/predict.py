@@ -14,6 +14,7 @@ from ..data.images.source import SUFFIXES
 from ..layers import fold
 from ..losses import BinaryCrossentropy, CategoricalCrossentropy, Hinge
 from ..model import Model
+from ..validation import outputs_of
 from .result import Result, add_file, add_number
 
 #: Pillow's image mode by the number of channels of the model's inputs.
@@ -51,7 +52,7 @@ def run(options: argparse.Namespace) -> Result:
         classes = [_class(model, int(k), float(row[k]), kind, len(row)) for k in best]
         found.append({"image": os.fspath(path), "classes": classes})
     table, data = _table(found, kind), {"score": kind, "images": found}
-    if not fold.decides_each_output(model.layers, model.loss, (model.output_shape or (None, 1))[1]):
+    if not fold.decides_each_output(model.layers, model.loss, outputs_of(model.output_shape)):
         return Result(table, data)
     remark = "Each output is a decision of its own: the classes of an image are those above 50%."
     return Result(f"{table}\n{remark}", {**data, "multi_label": True})

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, cuda, metrics
+from .. import checks, cuda, metrics, validation
 from ..data import Dataset
 from ..layers import fold
 from ..model import Model
@@ -140,13 +140,13 @@ class Ensemble:
         classes = fold.decide(means, self.threshold, self._is_multi_label)
         if self.class_names is None or not names:
             return classes
-        return fold.named(cuda.to_cpu(classes), self.class_names)
+        return fold.named(cuda.to_cpu(classes), self.class_names, self._is_multi_label)
 
     @property
     def _is_multi_label(self) -> bool:
         """Whether each of several outputs is a decision of its own."""
         first = self.models[0]
-        outputs = (first.output_shape or (None, 1))[1]
+        outputs = validation.outputs_of(first.output_shape)
         if self._activations[0] == "sigmoid":
             return outputs != 1
         return fold.decides_each_output(first.layers, first.loss, outputs)

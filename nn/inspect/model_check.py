@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import checks, losses, text
+from .. import checks, kernels, losses, text
 from ..layers.plan import named_layers
 from ..layers.state import Snapshot
 from ..model import Model
@@ -219,8 +219,9 @@ def _random_batch(model: Model, rng: np.random.Generator) -> np.ndarray:
 def _targets(loss: Any, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """Return random targets for one of nn's own losses and outputs of a shape."""
     kind = type(loss)
-    if kind in (losses.CategoricalCrossentropy, losses.Hinge) and len(shape) == 2:
-        return rng.integers(0, shape[1], shape[0])
+    if kind in (losses.CategoricalCrossentropy, losses.Hinge) and len(shape) in (2, 3, 4):
+        axis = kernels.class_axis(len(shape))
+        return rng.integers(0, shape[axis], (*shape[:axis], *shape[axis + 1 :]))
     if kind is losses.BinaryCrossentropy:
         return rng.integers(0, 2, shape).astype(np.float64)
     if kind is losses.KLDivergence:

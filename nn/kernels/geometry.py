@@ -41,6 +41,28 @@ def from_rows(rows: Array, shape: tuple[int, ...]) -> Array:
     return x.transpose(0, x.ndim - 1, *range(1, x.ndim - 1))  # (N, ..., C) -> (N, C, ...)
 
 
+def class_axis(ndim: int) -> int:
+    """Return the axis of the classes: the last of sequences (N, T, K), 1 of (N, K, H, W)."""
+    return 2 if ndim == 3 else 1
+
+
+def class_rows(x: Array) -> Array:
+    """Return (N, K), (N, T, K) or (N, K, H, W) as a matrix with a row of K classes for each label.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> class_rows(np.zeros((2, 5, 3))).shape, class_rows(np.zeros((2, 3, 4, 4))).shape
+    ((10, 3), (32, 3))
+    """
+    return x.reshape(-1, x.shape[-1]) if x.ndim == 3 else to_rows(x)
+
+
+def from_class_rows(rows: Array, shape: tuple[int, ...]) -> Array:
+    """Return the matrix of `class_rows`, or its values in that order, in the shape given."""
+    return rows.reshape(shape) if len(shape) == 3 else from_rows(rows, shape)
+
+
 def resolve_padding(
     padding: str | Pair, size: Pair, kernel: Pair, stride: Pair, dilation: Pair = (1, 1)
 ) -> Padding:

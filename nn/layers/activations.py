@@ -310,7 +310,7 @@ class Sigmoid(ElementwiseLayer):
 
 @register
 class Softmax(ElementwiseLayer):
-    """exp(x) / sum(exp(x)) over the classes, axis 1.
+    """exp(x) / sum(exp(x)) over the classes: axis 1, the last axis of sequences (N, T, classes).
 
     At the end of a model under categorical cross-entropy the loss is computed from the
     logits, the inputs of this layer; the model still returns probabilities.
@@ -323,12 +323,12 @@ class Softmax(ElementwiseLayer):
     """
 
     input_ndim = (2, 3, 4)
-    input_hint = "the classes are along axis 1."
+    input_hint = "the classes are along axis 1, those of sequences along the last."
 
     def forward(self, x: Array, training: bool | None = False) -> Array:
-        """Return the probabilities for the logits x (N, classes, ...)."""
+        """Return the probabilities for the logits x."""
         x = self._check_input(x)
-        y = kernels.from_rows(kernels.softmax(kernels.to_rows(x)), x.shape)
+        y = kernels.from_class_rows(kernels.softmax(kernels.class_rows(x)), x.shape)
         self._keep(training, y, y, x)
         return y
 
@@ -336,7 +336,7 @@ class Softmax(ElementwiseLayer):
         """Return y * (grad - sum(grad * y)), the sum over the classes."""
         y, _ = self._recall_for(grad)
         y = cuda.get_array_module(y).maximum(y, formulas.SMALLEST_SLOPE)
-        return y * (grad - (grad * y).sum(axis=1, keepdims=True))
+        return y * (grad - (grad * y).sum(axis=kernels.class_axis(y.ndim), keepdims=True))
 
     def logits_of(self, y: Array) -> Array:
         """Return the logits of probabilities y; those of the last forward pass are cached."""
@@ -353,7 +353,7 @@ class Softmax(ElementwiseLayer):
 
 @register
 class LogSoftmax(ElementwiseLayer):
-    """log(softmax(x)) over the classes, axis 1; cross-entropy takes it as it takes logits.
+    """log(softmax(x)) over the classes, those of `Softmax`; cross-entropy takes it as logits.
 
     Examples
     --------
@@ -365,16 +365,16 @@ class LogSoftmax(ElementwiseLayer):
     input_ndim, input_hint = Softmax.input_ndim, Softmax.input_hint
 
     def forward(self, x: Array, training: bool | None = False) -> Array:
-        """Return the logarithms of the probabilities for the logits x (N, classes, ...)."""
+        """Return the logarithms of the probabilities for the logits x."""
         x = self._check_input(x)
-        y = kernels.from_rows(kernels.log_softmax(kernels.to_rows(x)), x.shape)
+        y = kernels.from_class_rows(kernels.log_softmax(kernels.class_rows(x)), x.shape)
         self._keep(training, y, y)
         return y
 
     def backward(self, grad: Array) -> Array:
         """Return grad - exp(y) * sum(grad), the sum over the classes."""
         (y,) = self._recall_for(grad)
-        return grad - np.exp(y) * grad.sum(axis=1, keepdims=True)
+        return grad - np.exp(y) * grad.sum(axis=kernels.class_axis(y.ndim), keepdims=True)
 
 
 NAME2ACTIVATION.update(

@@ -10,7 +10,10 @@ from .weighted import WeightedLayer
 
 @register
 class Dense(WeightedLayer):
-    """y = x W + b.
+    """y = x W + b, for rows (N, features) and for each step of sequences (N, T, features).
+
+    Images (N, C, H, W) are refused, as Keras' product over the width is hardly ever meant: add
+    `Flatten` before the layer, or use `Conv2D(units, 1)` for each pixel.
 
     Parameters
     ----------
@@ -26,7 +29,8 @@ class Dense(WeightedLayer):
     kernel_regularizer
         A penalty on W in the loss: 'l1', 'l2', 'l1_l2', or an object (see `nn.regularizers`).
     **common
-        `name`, `input_shape` (features,), `trainable` and `lr_factor`, as every layer takes them.
+        `name`, `input_shape` (features,) or (T, features), `trainable` and `lr_factor`, as every
+        layer takes them.
 
     Attributes
     ----------
@@ -36,7 +40,7 @@ class Dense(WeightedLayer):
     Raises
     ------
     ValueError
-        For an input that is not (N, features).
+        For an input that is not (N, features) or (N, T, features).
 
     Examples
     --------
@@ -48,11 +52,10 @@ class Dense(WeightedLayer):
     array([[3., 3.]], dtype=float32)
     """
 
-    input_ndim = (2,)
-    input_hint = "add Flatten() before it."
+    input_ndim = (2, 3)
     output_axis = 1
 
-    fixed_axes = slice(1, None)
+    fixed_axes = slice(-1, None)
 
     def __init__(
         self,
@@ -74,31 +77,43 @@ class Dense(WeightedLayer):
         return "he_normal" if relu_like else "glorot_uniform"
 
     def build(self, input_shape: Shape) -> None:
-        """Create W and b for inputs (None, features)."""
+        """Create W and b for inputs (None, features) or (None, T, features)."""
         self._check_shape(input_shape)
-        self._build_weights((int(input_shape[1] or 0), self.units), self.units)
-        self._built(input_shape, (None, self.units))
+        self._build_weights((int(input_shape[-1] or 0), self.units), self.units)
+        self._built(input_shape, (*input_shape[:-1], self.units))
+
+    def _check_shape(self, shape: Shape) -> None:
+        """Raise an error for images: their features are (C, H, W), not the last axis."""
+        if len(shape) not in self.input_ndim:
+            raise ValueError(
+                f"[{type(self).__name__}] expects 2-D input, got {tuple(shape)}: "
+                "add Flatten() before it."
+            )
 
     def forward(self, x: Array, training: bool | None = False) -> Array:
-        """Return x W + b for x (N, features), as (N, units)."""
+        """Return x W + b, (N, units) for x (N, features), (N, T, units) for (N, T, features)."""
         x = self._check_input(x)
-        y = kernels.matmul(x, self.params["W"])
-        if self.use_bias:
-            y += self.params["b"]
+        y = self.linear(x, self.params["W"], self.params.get("b"))
         self._keep(training, y, x)
         return y if self.activation is None else self._activate(self.activation, y, training)
 
     def linear(self, x: Array, w: Array, b: Array | None) -> Array:
         """Return x w, plus b."""
-        y = kernels.matmul(x, w)
+        y = kernels.matmul(_rows(x), w)
         if b is not None:
             y += b
+        if x.ndim == 3:
+            y = y.reshape(*x.shape[:2], w.shape[1])  # (N*T, units) -> (N, T, units)
         return y
 
     def backward(self, grad: Array) -> Array:
         """Fill the gradients of W and b; return grad W^T."""
         grad = Dense.backward_params(self, grad)
-        return kernels.matmul(grad, self.params["W"].T)
+        w = self.params["W"]
+        dx = kernels.matmul(_rows(grad), w.T)
+        if grad.ndim == 3:
+            dx = dx.reshape(*grad.shape[:2], len(w))  # (N*T, features) -> (N, T, features)
+        return dx
 
     def backward_params(self, grad: Array) -> Array:
         """Fill the gradients, x^T grad and sum(grad); return the gradient before the activation."""
@@ -106,8 +121,14 @@ class Dense(WeightedLayer):
         if self.activation is not None:
             grad = self.activation.backward(grad)
         if self._trainable:
+            rows = _rows(grad)
             self.grads.pop("W", None)  # the new one takes its memory
-            self.grads["W"] = kernels.matmul(x.T, grad)
+            self.grads["W"] = kernels.matmul(_rows(x).T, rows)
             if self.use_bias:
-                self.grads["b"] = kernels.column_sums(grad)
+                self.grads["b"] = kernels.column_sums(rows)
         return grad
+
+
+def _rows(x: Array) -> Array:
+    """Return sequences (N, T, D) as rows (N * T, D), and rows as they are."""
+    return x if x.ndim == 2 else x.reshape(-1, x.shape[-1])

@@ -92,7 +92,8 @@ def decide(scores: Array, threshold: float, is_multi_label: bool = False) -> Arr
     Parameters
     ----------
     scores
-        Outputs (n, outputs), or (n, outputs, ...).
+        Outputs (n, outputs), or of sequences (N, T, outputs) or images (N, outputs, H, W), whose
+        steps or pixels get a class each, (N, T) or (N, H, W).
     threshold
         The output above which a single one, or each one with `is_multi_label`, says yes.
     is_multi_label
@@ -110,21 +111,25 @@ def decide(scores: Array, threshold: float, is_multi_label: bool = False) -> Arr
     """
     if is_multi_label:
         return (scores > threshold).astype(np.int64)
-    if scores.ndim == 2 and scores.shape[1] == 1:
-        return (scores[:, 0] > threshold).astype(np.int64)
-    return scores.argmax(axis=1)
+    axis = kernels.class_axis(scores.ndim)
+    if scores.shape[axis] == 1:
+        return (scores.squeeze(axis) > threshold).astype(np.int64)
+    return scores.argmax(axis=axis)
 
 
-def named(decided: Array, names: Sequence[str]) -> np.ndarray:
-    """Return the names of classes of decisions: of labels (n,), or a tuple for each row of (n, k).
+def named(decided: Array, names: Sequence[str], is_multi_label: bool) -> np.ndarray:
+    """Return the names of decided classes; of several labels a tuple for each row of (n, k).
 
     Examples
     --------
-    >>> named(np.array([1, 0]), ["cat", "dog"]), named(np.array([[1, 1], [0, 0]]), ["cat", "dog"])
-    (array(['dog', 'cat'], dtype='<U3'), array([('cat', 'dog'), ()], dtype=object))
+    >>> named(np.array([1, 0]), ["cat", "dog"], False)
+    array(['dog', 'cat'], dtype='<U3')
+    >>> named(np.array([[1, 1], [0, 0]]), ["cat", "dog"], True)
+    array([('cat', 'dog'), ()], dtype=object)
     """
-    if decided.ndim == 1:
+    if not is_multi_label:
         return np.array(names)[decided]
+    decided = kernels.class_rows(decided)
     rows = np.empty(len(decided), dtype=object)
     rows[:] = [tuple(name for name, yes in zip(names, row, strict=True) if yes) for row in decided]
     return rows
@@ -169,7 +174,8 @@ def probabilities(outputs: Array, activation: str | None) -> Array:
     (array([[0.5, 0.5]]), array([[0.5]]))
     """
     if activation == "softmax":
-        return kernels.softmax(outputs)
+        rows = kernels.softmax(kernels.class_rows(outputs))
+        return kernels.from_class_rows(rows, outputs.shape)
     return kernels.sigmoid(outputs) if activation == "sigmoid" else outputs
 
 
@@ -179,5 +185,6 @@ def _folds(layer: Layer, following: Layer | None) -> bool:
         type(layer) in (Conv2D, Conv2DTranspose, Dense, DepthwiseConv2D)
         and type(following) in (BatchNorm, BatchNorm1D, BatchNorm2D)
         and layer.activation is None  # type: ignore
+        and len(layer.output_shape or ()) != 3  # of sequences the channels are the steps
         and "forward" not in vars(layer).keys() | vars(following).keys()
     )

@@ -5,7 +5,7 @@ from typing import Any
 
 from .. import checks, cuda, kernels
 from .base import Array, Loss
-from .targets import check_classes, check_distributions, check_range, check_shape
+from .targets import check_classes, check_distributions, check_matrix, check_range, check_shape
 
 
 class BinaryCrossentropy(Loss):
@@ -72,14 +72,15 @@ class BinaryCrossentropy(Loss):
 
 
 class CategoricalCrossentropy(Loss):
-    """The cross-entropy of one class out of several, from logits; the mean over the batch.
+    """The cross-entropy of one class out of several, from logits; the mean over all labels.
 
     For logits z and targets q, rows that sum to 1:
 
         -sum(q * log(softmax(z)))    with the gradient    softmax(z) - q
 
     Targets are integer labels (N,), or rows (N, classes): one-hot, or any distribution, such as
-    those of mixup.
+    those of mixup. Sequences (N, T, classes) have a label for each step, (N, T), and images
+    (N, classes, H, W) one for each pixel, (N, H, W), or distributions of the outputs' shape.
 
     Parameters
     ----------
@@ -109,32 +110,39 @@ class CategoricalCrossentropy(Loss):
         )
 
     def check_targets(self, y_true: Any, shape: tuple[int, ...]) -> None:
-        """Raise unless targets are labels 0..classes-1, or rows that sum to 1."""
+        """Raise unless targets are labels 0..classes-1, or distributions over the classes."""
         check_classes(type(self).__name__, cuda.as_array(y_true), shape)
 
     def convert_targets(self, y_true: Array, outputs: Array) -> Array:
-        """Return the smoothed targets as rows (N, classes)."""
+        """Return the smoothed targets as rows of classes, one for each label."""
         xp = cuda.get_array_module(outputs)
-        if y_true.ndim == 1:
-            targets = xp.zeros(outputs.shape, dtype=outputs.dtype)
-            targets[xp.arange(len(y_true)), xp.asarray(y_true)] = 1
+        if y_true.ndim < outputs.ndim:
+            labels = xp.asarray(y_true).reshape(-1)  # (N, ...) -> (N * ...,)
+            classes = outputs.shape[kernels.class_axis(outputs.ndim)]
+            targets = xp.zeros((labels.size, classes), dtype=outputs.dtype)
+            targets[xp.arange(labels.size), labels] = 1
         else:
-            targets = super().convert_targets(y_true, outputs)
+            targets = kernels.class_rows(super().convert_targets(y_true, outputs))
         if self.label_smoothing:
-            classes = outputs.shape[1]
+            classes = targets.shape[1]
             targets = targets * (1 - self.label_smoothing) + self.label_smoothing / classes
         return targets
 
     def sample_losses(self, y_pred: Array, y_true: Array) -> Array:
-        """Return the cross-entropy of each sample."""
+        """Return the cross-entropy of each label, given the targets as rows of classes."""
         xp = cuda.get_array_module(y_pred)
-        self._log_softmax, self._targets = kernels.log_softmax(y_pred), y_true
+        self._log_softmax = kernels.log_softmax(kernels.class_rows(y_pred))
+        self._targets, self._shape = y_true, y_pred.shape
         # Classes of probability 0 add nothing, also if their logarithm is minus infinity.
-        return -xp.where(y_true > 0, y_true * self._log_softmax, 0).sum(axis=1)
+        losses = -xp.where(y_true > 0, y_true * self._log_softmax, 0).sum(axis=1)
+        axis = kernels.class_axis(y_pred.ndim)
+        # (N * ...,) -> (N, ...)
+        return losses.reshape(*y_pred.shape[:axis], *y_pred.shape[axis + 1 :])
 
     def sample_gradients(self) -> Array:
         """Return softmax minus targets."""
-        return cuda.get_array_module(self._log_softmax).exp(self._log_softmax) - self._targets
+        xp = cuda.get_array_module(self._log_softmax)
+        return kernels.from_class_rows(xp.exp(self._log_softmax) - self._targets, self._shape)
 
 
 class Hinge(Loss):
@@ -172,6 +180,7 @@ class Hinge(Loss):
     def check_targets(self, y_true: Any, shape: tuple[int, ...]) -> None:
         """Raise unless targets are labels 0..classes-1, or one-hot rows."""
         y_true = cuda.as_array(y_true)
+        check_matrix(type(self).__name__, shape)
         check_classes(type(self).__name__, y_true, shape)
         if y_true.ndim == 2 and not bool(((y_true == 0) | (y_true == 1)).all()):
             raise ValueError(
@@ -228,8 +237,7 @@ class KLDivergence(Loss):
     def check_targets(self, y_true: Any, shape: tuple[int, ...]) -> None:
         """Raise unless targets are rows of the predictions' shape that sum to 1."""
         owner, y_true = type(self).__name__, cuda.as_array(y_true)
-        if len(shape) != 2:
-            raise ValueError(f"[{owner}] expects 2-D predictions (N, classes), got {shape}.")
+        check_matrix(owner, shape)
         check_shape(owner, y_true, shape)
         check_distributions(owner, y_true)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, cuda
+from .. import checks, cuda, kernels
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 
@@ -35,13 +35,18 @@ def check_range(owner: str, y_true: Array, low: float, high: float) -> None:
 
 
 def check_classes(owner: str, y_true: Array, shape: tuple[int, ...]) -> None:
-    """Raise unless targets are labels (N,), or rows (N, classes) that sum to 1."""
-    if len(shape) != 2:
+    """Raise unless targets are labels, or distributions over the classes that sum to 1.
+
+    For predictions (N, classes) labels are (N,), for sequences (N, T, classes) they are (N, T), and
+    for images (N, classes, H, W) they are (N, H, W). Distributions have the predictions' shape.
+    """
+    if len(shape) not in (2, 3, 4):
         raise ValueError(
-            f"[{owner}] expects 2-D predictions (N, classes), got {shape}: add Flatten() and "
-            "Dense(classes) before the loss."
+            f"[{owner}] expects predictions (N, classes), (N, T, classes) or (N, classes, H, W), "
+            f"got {shape}."
         )
-    if shape[1] < 2:
+    axis = kernels.class_axis(len(shape))
+    if shape[axis] < 2:
         raise ValueError(
             f"[{owner}] expects at least 2 classes, got predictions of shape {shape}: "
             "use 'binary_crossentropy' for one output."
@@ -49,23 +54,39 @@ def check_classes(owner: str, y_true: Array, shape: tuple[int, ...]) -> None:
     if y_true.shape == shape:
         check_distributions(owner, y_true)
         return
-    if y_true.shape != shape[:1]:
+    labels = (*shape[:axis], *shape[axis + 1 :])
+    if y_true.shape != labels:
+        hint = "use y_true.reshape(-1) for a column of labels"
+        if len(shape) > 2:
+            hint = f"use y_true.reshape{labels}"
+            if y_true.size in (shape[0], shape[0] * shape[axis]):
+                hint = "for one label a sample, add Flatten() and Dense(classes) before the loss"
         raise ValueError(
-            f"[{owner}] expects 'y_true' as labels of shape {shape[:1]} or rows of shape {shape}, "
-            f"got {y_true.shape}: use y_true.reshape(-1) for a column of labels."
+            f"[{owner}] expects 'y_true' as labels of shape {labels} or rows of shape {shape}, "
+            f"got {y_true.shape}: {hint}."
         )
     if y_true.dtype.kind not in "iu":
         raise ValueError(
             f"[{owner}] 'y_true' must hold integer labels, got dtype {y_true.dtype}: "
             "use y_true.astype(int)."
         )
-    check_range(owner, y_true, 0, shape[1] - 1)
+    check_range(owner, y_true, 0, shape[axis] - 1)
+
+
+def check_matrix(owner: str, shape: tuple[int, ...]) -> None:
+    """Raise unless predictions are (N, classes)."""
+    if len(shape) != 2:
+        raise ValueError(
+            f"[{owner}] expects 2-D predictions (N, classes), got {shape}: add Flatten() and "
+            "Dense(classes) before the loss."
+        )
 
 
 def check_distributions(owner: str, rows: Array) -> None:
-    """Raise unless each row is a distribution: non-negative, with the sum 1."""
+    """Raise unless each row of classes is a distribution: non-negative, with the sum 1."""
     if rows.dtype.kind not in "fiub":
         raise checks.error(owner, "y_true", "must hold numbers", rows.dtype)
+    rows = kernels.class_rows(rows)
     sums = rows.sum(axis=1, dtype=np.float64)
     # Written so that NaN, for which every comparison is false, is an error too.
     wrong = ~((rows.min(axis=1) >= 0) & (abs(sums - 1) <= 1e-4))
@@ -94,5 +115,13 @@ def check_weights(owner: str, weights: Any, y_pred: Array) -> Array:
 
 
 def along_batch(weights: Array, array: Array) -> Array:
-    """Return weights as (N, 1, ...), with as many axes as `array`."""
-    return weights.reshape(-1, *[1] * (array.ndim - 1))  # (N,) -> (N, 1, ...)
+    """Return weights with as many axes as `array`: those of samples (N,) as (N, 1, ...).
+
+    Those of labels, (N, T) or (N, H, W), get an axis for the classes where `array` has one.
+    """
+    if weights.ndim == 1:
+        return weights.reshape(-1, *[1] * (array.ndim - 1))  # (N,) -> (N, 1, ...)
+    if weights.ndim == array.ndim:
+        return weights
+    axis = kernels.class_axis(array.ndim)
+    return weights.reshape(*weights.shape[:axis], 1, *weights.shape[axis:])

@@ -6,7 +6,15 @@ import numpy as np
 
 from .. import checks, cuda
 from .base import Array, Metric, result_of
-from .decisions import check_lengths, class_pairs, count_pairs, flattened, is_column, true_classes
+from .decisions import (
+    as_rows,
+    check_lengths,
+    class_pairs,
+    count_pairs,
+    flattened,
+    is_column,
+    true_classes,
+)
 
 
 class DecisionMetric(Metric):
@@ -81,7 +89,9 @@ class TopKAccuracy(Metric):
 
     def add(self, y_true: Array, y_pred: Array) -> None:
         """Count the samples with fewer than k classes before the true one."""
-        owner = type(self).__name__
+        owner, samples = type(self).__name__, len(y_true)
+        y_true, y_pred = as_rows(owner, y_true, y_pred)
+        self.samples += len(y_true) - samples  # `update` adds the others
         if y_pred.ndim != 2 or y_pred.shape[1] < 2:
             raise ValueError(f"[{owner}] expects scores of shape (n, classes), got {y_pred.shape}.")
         check_lengths(owner, y_true, y_pred)
@@ -234,10 +244,12 @@ def accuracy(y_true: Any, y_pred: Any, threshold: float = 0.5) -> float:
     Parameters
     ----------
     y_true
-        Integer labels (n,), or one-hot rows (n, classes), of which the largest entry counts.
+        Integer labels (n,), or one-hot rows (n, classes), of which the largest entry counts. For
+        sequences labels of the steps (N, T), for images labels of the pixels (N, H, W).
     y_pred
         Scores (n, classes), of which the largest decides, the first of equal ones; scores (n,)
-        or (n, 1) of class 1; or integer classes (n,).
+        or (n, 1) of class 1; or integer classes (n,). For sequences scores (N, T, classes), for
+        images (N, classes, H, W).
     threshold
         One score means class 1 if it is above this: 0.5 for probabilities, 0.0 for logits.
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, cuda
+from .. import checks, cuda, kernels
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 
 
 def is_column(scores: Array) -> bool:
-    """Return whether there is one number for each sample, (n,) or (n, 1)."""
-    return scores.ndim == 1 or scores.shape[1] == 1
+    """Return whether there is one number for each label, (n,) or (n, 1), and not one a class."""
+    return scores.ndim == 1 or scores.shape[kernels.class_axis(scores.ndim)] == 1
 
 
 def shape_error(owner: str, y_true: Array, y_pred: Array) -> ValueError:
@@ -33,6 +33,26 @@ def check_lengths(owner: str, y_true: Array, y_pred: Array) -> None:
             f"[{owner}] expects arrays of shape (n,) or (n, classes) with the same n, got "
             f"'y_true' of shape {y_true.shape} and 'y_pred' of shape {y_pred.shape}."
         )
+
+
+def as_rows(owner: str, y_true: Array, y_pred: Array) -> tuple[Array, Array]:
+    """Return targets and predictions of steps or pixels as those of samples, (n,) or (n, classes).
+
+    Predictions (N, T, classes) have the labels (N, T), images (N, classes, H, W) have (N, H, W);
+    one-hot targets have the predictions' shape.
+    """
+    if y_pred.ndim not in (3, 4):
+        return y_true, y_pred
+    axis = kernels.class_axis(y_pred.ndim)
+    labels = (*y_pred.shape[:axis], *y_pred.shape[axis + 1 :])
+    if y_true.shape == labels:
+        return y_true.reshape(-1), kernels.class_rows(y_pred)
+    if y_true.shape != y_pred.shape:
+        raise ValueError(
+            f"[{owner}] expects 'y_true' as labels of shape {labels}, got 'y_true' of shape "
+            f"{y_true.shape} and 'y_pred' of shape {y_pred.shape}."
+        )
+    return kernels.class_rows(y_true), kernels.class_rows(y_pred)
 
 
 def flattened(owner: str, y_true: Array, y_pred: Array) -> tuple[Array, Array]:
@@ -72,8 +92,10 @@ def class_pairs(
     """Return true classes (n,), decided classes (n,) and the number of classes.
 
     The largest of several scores decides, the first of equal ones; a single score decides for
-    class 1 if it is above `threshold`; integers (n,) are classes already.
+    class 1 if it is above `threshold`; integers (n,) are classes already. Each step of sequences
+    and each pixel of images counts as a sample.
     """
+    y_true, y_pred = as_rows(owner, y_true, y_pred)
     check_lengths(owner, y_true, y_pred)
     if not is_column(y_pred):
         classes = y_pred.shape[1]
@@ -105,9 +127,11 @@ def confusion_matrix(y_true: Any, y_pred: Any, num_classes: int | None = None) -
     Parameters
     ----------
     y_true
-        Integer labels (n,), or one-hot rows (n, classes).
+        Integer labels (n,), or one-hot rows (n, classes); (N, T) or (N, H, W) for sequences or
+        images.
     y_pred
-        Scores (n, classes), of which the largest decides; probabilities (n,) or (n, 1) of class
+        Scores (n, classes), (N, T, classes) or (N, classes, H, W), of which the largest decides;
+        probabilities (n,) or (n, 1) of class
         1, decided at 0.5; or integer classes (n,).
     num_classes
         The size of the matrix; by default the columns of `y_pred`, 2 for one column of

@@ -17,7 +17,7 @@ def dense_naive(x: Any, w: Any, b: Any | None = None) -> np.ndarray:
     Parameters
     ----------
     x
-        Samples (N, D).
+        Samples (N, D). Of sequences (N, T, D) each step is one: `x.reshape(-1, D)`.
     w
         Weights (D, K), a column for each unit.
     b

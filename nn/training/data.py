@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, cuda, validation
+from .. import checks, cuda, kernels, validation
 from ..data import Dataset
 from ..data.classes import relabeled
 from ..data.ranges import Range, union
@@ -21,6 +21,7 @@ from ..layers import BatchNorm, Layer
 from ..layers.plan import named_layers
 from ..layers.preprocessing import adapt_first
 from ..losses.regression import RegressionLoss
+from ..losses.targets import along_batch
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 Source = Dataset | Stream
@@ -193,7 +194,7 @@ class DataAdapter:
         self._check_targets(x, y)
         if class_weight is not None:
             of_class = self._weights_by_class(class_weight, y)
-            weights = of_class if weights is None else of_class * weights
+            weights = of_class if weights is None else of_class * along_batch(weights, of_class)
         if weights is not None:
             self._check_loss_takes_weights()
         return weights
@@ -241,8 +242,7 @@ class DataAdapter:
         if isinstance(data, Stream):
             data.check = functools.partial(self._check_batch, class_weight=class_weight)
             return data
-        weights = validation.weights_of_classes(class_weight, np.asarray(data.y))
-        return self._with_weights(data, weights)
+        return self._with_weights(data, self._weights_of_labels(class_weight, np.asarray(data.y)))
 
     def _with_weights(self, data: Dataset, weights: Array | None) -> Dataset:
         """Return the data with their weights multiplied by these; None changes nothing."""
@@ -252,16 +252,34 @@ class DataAdapter:
         if weights is None:
             return data
         if data.sample_weight is not None:
-            weights = weights * data.sample_weight
-        return Dataset(data.x, data.y, sample_weight=weights, class_names=data.class_names)
+            weights = weights * along_batch(data.sample_weight, weights)
+        weighted = Dataset(data.x, data.y, class_names=data.class_names)
+        weighted.sample_weight = weights  # those of classes may be weights of steps or pixels
+        return weighted
 
     def _weights_by_class(self, class_weight: Any, y: Array) -> Array:
         """Return the weights of a batch, which may lack samples of some classes."""
-        classes = max((self.model.output_shape or (None, 2))[-1] or 2, 2)  # one output: 2 classes
+        classes = max(validation.classes_of(self.model.output_shape) or 2, 2)
         validation.weights_of_classes(class_weight, np.arange(classes))  # refuses keys and values
-        if y.size == len(y):  # labels, not one-hot rows
-            class_weight = {k: weight for k, weight in class_weight.items() if k <= y.max()}
-        return validation.weights_of_classes(class_weight, y)
+        rows, _ = self._label_rows(y)
+        if rows.size == len(rows):  # labels, not one-hot rows
+            class_weight = {k: weight for k, weight in class_weight.items() if k <= rows.max()}
+        return self._weights_of_labels(class_weight, y)
+
+    def _weights_of_labels(self, class_weight: Any, y: Array) -> Array:
+        """Return the weight of each label: (n,), or those of the steps or pixels of the outputs."""
+        rows, shape = self._label_rows(y)
+        return validation.weights_of_classes(class_weight, rows).reshape(shape)
+
+    def _label_rows(self, y: Array) -> tuple[Array, tuple[int, ...]]:
+        """Return targets with a row for each label, and the shape of the labels."""
+        ndim = len(self.model.output_shape or ())
+        if ndim not in (3, 4) or y.ndim not in (ndim - 1, ndim):
+            return y, (len(y),)
+        if y.ndim < ndim:
+            return y.reshape(-1), y.shape  # (N, ...) -> (N * ...,)
+        axis = kernels.class_axis(ndim)
+        return kernels.class_rows(y), (*y.shape[:axis], *y.shape[axis + 1 :])
 
     def _check_loss_takes_weights(self) -> None:
         if not self.model.wrapped_loss.takes_weights:
@@ -280,7 +298,7 @@ class DataAdapter:
         num_classes = checks.positive_int("Model", "num_classes", num_classes)
         if not self.model.built:  # the first batch of a stream will build it
             return
-        outputs = (self.model.output_shape or (None,))[-1]
+        outputs = validation.outputs_of(self.model.output_shape)
         if outputs != num_classes and (outputs, num_classes) != (1, 2):
             rule = f"must be the {outputs} outputs of the last layer"
             raise checks.error("Model", "num_classes", rule, num_classes)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import callbacks as cb
-from .. import checks, compat, cuda, losses, validation
+from .. import checks, compat, cuda, kernels, losses, validation
 from ..data import Dataset
 from ..data.ranges import Range, doubt_about_range, range_of
 from ..layers import finite, fold
@@ -306,7 +306,7 @@ class Trainer(Averaging):
 
     def _fresh_metrics(self, y: Array) -> list[Metric]:
         """Return new copies of the metrics that make sense for targets y."""
-        outputs = (self.output_shape or (None, 1))[-1]
+        outputs = validation.outputs_of(self.output_shape or (None, 1))
         measured = copy.deepcopy(self.metrics)
         if not (isinstance(self.loss, CLASSIFICATION) or _look_like_classes(y, outputs)):
             measured = [metric for metric in measured if metric.name != "acc"]
@@ -392,6 +392,9 @@ class Trainer(Averaging):
     def predict_classes(self, x: Any, batch_size: int = 256, *, names: bool = False) -> Array:
         """Return the likeliest class for every row of x, as integers (n,).
 
+        Outputs (N, T, classes) give the class of each step, (N, T), and images (N, classes, H, W)
+        that of each pixel, (N, H, W).
+
         A single output means class 1 above 0 if it is a logit, else above 0.5. Several outputs
         under binary cross-entropy, or those of a Sigmoid in a model without a loss, are decided
         each: 0 or 1 for each of them, (n, outputs).
@@ -418,12 +421,13 @@ class Trainer(Averaging):
         if names and isinstance(x, Dataset):
             x = x.x  # names are right even if the data number their classes otherwise
         outputs = self.predict(x, batch_size)
-        is_multi_label = fold.decides_each_output(self.layers, self.loss, outputs.shape[1])
+        count = outputs.shape[kernels.class_axis(outputs.ndim)]
+        is_multi_label = fold.decides_each_output(self.layers, self.loss, count)
         classes = fold.decide(outputs, self.threshold, is_multi_label)
         if known is None or not names:
             return classes
         self.class_names = known  # there is one for each output, also after add()
-        return fold.named(cuda.to_cpu(classes), known)
+        return fold.named(cuda.to_cpu(classes), known, is_multi_label)
 
     def test_on_batch(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
         """Return what `evaluate` does for one batch, under Keras' name."""

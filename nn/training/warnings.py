@@ -62,7 +62,9 @@ def doubts(
     data = samples_of(train)
     if data is not None and data.y is not None:
         if isinstance(loss, CLASSIFICATION):
-            found.append(doubt_about_classes(data.y, validation.classes_of(output_shape)))
+            are_labels = 1 < data.y.ndim < len(output_shape or ())  # of steps or pixels
+            y = data.y.reshape(-1) if are_labels else data.y  # (N, ...) -> (N * ...,)
+            found.append(doubt_about_classes(y, validation.classes_of(output_shape)))
         elif isinstance(loss, REGRESSION):
             found.append(doubt_about_range(kind, data.y) or doubt_about_targets(data.x, data.y))
         found.append(doubt_about_scale(data.x, first))

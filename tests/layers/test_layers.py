@@ -248,6 +248,30 @@ def test_wrong_shapes(layer, shape, message):
         layer.forward(np.zeros(shape))
 
 
+@pytest.mark.parametrize("activation", [None, "tanh", "softmax"])
+def test_dense_on_sequences_is_dense_on_each_step(activation, rng):
+    layer = built(nn.Dense(3, activation=activation), (6, 5))
+    x, grad = rng.normal(size=(4, 6, 5)), rng.normal(size=(4, 6, 3))
+    y = layer.forward(x, training=True)
+    dx = layer.backward(grad)
+    assert layer.output_shape == (None, 6, 3)
+    grads = {key: array.copy() for key, array in layer.grads.items()}
+    rows = layer.forward(x.reshape(24, 5), training=True)
+    dx_rows = layer.backward(grad.reshape(24, 3))
+    np.testing.assert_array_equal(y, rows.reshape(4, 6, 3))
+    np.testing.assert_array_equal(dx, dx_rows.reshape(4, 6, 5))
+    for key, array in layer.grads.items():
+        np.testing.assert_array_equal(grads[key], array)
+    np.testing.assert_array_equal(layer.forward(x[:, :2]), y[:, :2])  # of any length
+
+
+def test_batch_norm_is_not_folded_into_dense_on_sequences(rng):
+    model = nn.Model([nn.Dense(3, input_shape=(3, 5)), nn.BatchNorm1D()], seed=0, dtype="float64")
+    model.layers[1].buffers["running_mean"][...] = [0.1, 0.2, 0.3]
+    x = rng.normal(size=(4, 3, 5))
+    np.testing.assert_allclose(model.predict(x), model.forward(x), rtol=1e-13)
+
+
 def test_another_shape_than_it_was_built_for():
     layer = built(nn.Conv2D(2), (3, 8, 8))
     with pytest.raises(

@@ -143,6 +143,51 @@ def test_labels_and_one_hot_rows_are_the_same(cls, form):
     assert np.array_equal(one.backward(), other.backward())
 
 
+@pytest.mark.parametrize("form", ["labels", "one-hot", "smoothed", "weights"])
+@pytest.mark.parametrize("axis", [1, 2], ids=["pixels", "steps"])
+def test_crossentropy_of_steps_and_pixels_is_that_of_rows(axis, form):
+    """Against the loss of the rows (N * ..., classes): the mean over all labels, its gradient."""
+    rng = np.random.default_rng(2)
+    z = rng.normal(size=(3, 4, 2, 5) if axis == 1 else (3, 6, 4))
+    labels = rng.integers(0, 4, [n for k, n in enumerate(z.shape) if k != axis])
+    rows, weights, each = np.moveaxis(z, axis, -1).reshape(-1, 4), None, None
+    if form == "weights":
+        weights = np.array([0.5, 2.0, 0.0])
+        each = np.repeat(weights, labels[0].size)
+    targets = np.moveaxis(np.eye(4)[labels], -1, axis) if form == "one-hot" else labels
+    loss, of_rows = (
+        losses.CategoricalCrossentropy(0.1 if form == "smoothed" else 0.0) for _ in range(2)
+    )
+    value = loss.forward(z, targets, sample_weight=weights)
+    assert value == pytest.approx(of_rows.forward(rows, labels.reshape(-1), each), rel=1e-14)
+    expected = of_rows.backward().reshape(np.moveaxis(z, axis, -1).shape)
+    np.testing.assert_allclose(loss.backward(), np.moveaxis(expected, -1, axis), rtol=1e-13)
+    check_gradient(loss, z, targets, sample_weight=weights)
+
+
+@pytest.mark.parametrize(
+    ("shape", "y_true", "message"),
+    [
+        ((2, 5, 3), np.zeros(2, int), r"labels of shape \(2, 5\) .*got \(2,\): .*add Flatten\(\)"),
+        ((2, 5, 3), np.zeros((2, 5, 1), int), r"got \(2, 5, 1\): use y_true.reshape\(2, 5\)"),
+        ((2, 5, 3), np.full((2, 5), 3), r"'y_true' must be in 0\.\.2, got 3"),
+        ((2, 5, 3), np.zeros((2, 5)), "must hold integer labels, got dtype float64"),
+        ((2, 5, 3), np.ones((2, 5, 3)), "must have rows of at least 0 that sum to 1, but row 0 is"),
+        ((2, 3, 4, 4), np.full((2, 4, 4), -1), r"'y_true' must be in 0\.\.2, got -1"),
+        ((2, 3, 4, 4), np.zeros((2, 4, 5), int), r"labels of shape \(2, 4, 4\)"),
+        ((2, 5, 1), np.zeros((2, 5), int), "at least 2 classes.*use 'binary_crossentropy'"),
+        (
+            (2, 5, 3, 2, 2),
+            np.zeros((2, 3, 2, 2), int),
+            r"\(N, classes, H, W\), got \(2, 5, 3, 2, 2",
+        ),
+    ],
+)
+def test_labels_of_steps_and_pixels_that_do_not_fit_are_errors(shape, y_true, message):
+    with pytest.raises(ValueError, match=message):
+        losses.CategoricalCrossentropy().forward(np.zeros(shape), y_true)
+
+
 def test_binary_crossentropy_takes_a_flat_column_of_labels():
     z = np.array([[0.3], [-2.0], [1.0]])
     flat, column = losses.BinaryCrossentropy(), losses.BinaryCrossentropy()
@@ -373,7 +418,7 @@ Z = np.zeros((4, 3))
             "cce",
             np.zeros((2, 3, 5, 5)),
             [0, 1],
-            r"2-D .*5\): add Flatten\(\) and Dense\(classes\) before t",
+            r"labels of shape \(2, 5, 5\) .*add Flatten\(\) and Dense\(classes\) before t",
         ),
         ("cce", np.zeros((2, 1)), [0, 0], r"at least 2 classes, .* use 'binary_crossentropy'"),
         ("hinge", Z, [0, 1, 2, 3], r"\[Hinge\] 'y_true' must be in 0\.\.2, got 3"),

@@ -36,6 +36,31 @@ def test_accuracy_by_the_largest_score():
     assert type(metrics.accuracy(LABELS, SCORES)) is float
 
 
+@pytest.mark.parametrize("cls", [metrics.Accuracy, metrics.TopKAccuracy, metrics.F1])
+@pytest.mark.parametrize("axis", [1, 2], ids=["pixels", "steps"])
+def test_steps_and_pixels_count_as_samples(cls, axis):
+    metric, of_rows = (cls(2) if cls is metrics.TopKAccuracy else cls() for _ in range(2))
+    labels = LABELS.reshape((5, 10) if axis == 2 else (5, 2, 5))
+    scores = np.moveaxis(SCORES.reshape(*labels.shape, 4), -1, axis)
+    for part in (slice(0, 2), slice(2, 5)):
+        metric.update(labels[part], scores[part])
+    of_rows.update(LABELS, SCORES)
+    assert metric.result() == of_rows.result()
+    one_hot_labels = np.moveaxis(one_hot(labels, 4), -1, axis)
+    metric.reset()
+    metric.update(one_hot_labels, scores)
+    assert metric.result() == of_rows.result()
+    with pytest.raises(ValueError, match="'y_true'"):
+        metric.update(labels[:, :1], scores)
+
+
+@pytest.mark.parametrize("shape", [(5, 10, 1), (5, 1, 2, 5)])
+def test_a_single_score_for_each_step_or_pixel_is_decided_by_the_threshold(shape):
+    scores, labels = BINARY_SCORES.reshape(shape), BINARY.reshape(shape)
+    assert metrics.accuracy(labels, scores) == metrics.accuracy(BINARY, BINARY_SCORES)
+    assert metrics.precision(labels, scores) == metrics.precision(BINARY, BINARY_SCORES)
+
+
 @pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
 @pytest.mark.parametrize("dtype", [int, bool, "float32"])
 def test_accuracy_of_one_column_is_decided_by_the_threshold(shape, dtype):

@@ -322,3 +322,74 @@ def test_a_generator_without_an_end_is_refused_before_the_first_step():
             model.predict(data)
     model.fit(endless(), steps_per_epoch=2, epochs=2, verbose=0)
     assert model.optimizer.iterations == 4
+
+
+STEPS = np.random.default_rng(1).normal(size=(24, 5, 2)).astype("float32")
+PIXELS = np.random.default_rng(1).normal(size=(24, 1, 4, 4)).astype("float32")
+
+
+def labeller(form, loss="cce"):
+    """A model with a class for each step or each pixel, its inputs and its labels, 0..2."""
+    if form == "steps":
+        x, values, layer = STEPS, STEPS[..., 0], nn.Dense(3, input_shape=(5, 2))
+    else:
+        x, values, layer = PIXELS, PIXELS[:, 0], nn.Conv2D(3, 1, input_shape=(1, 4, 4))
+    made = nn.Model([layer], seed=0)
+    made.compile(loss, "adam", lr=0.05)
+    return made, x, np.digitize(values, [-0.5, 0.5])
+
+
+@pytest.mark.parametrize("form", ["steps", "pixels"])
+def test_a_class_for_each_step_or_pixel_is_learned_and_predicted(form):
+    made, x, y = labeller(form)
+    history = made.fit(
+        x, y, epochs=60, batch_size=8, num_classes=3, validation_split=0.25, verbose=0
+    )
+    assert history["acc"][-1] >= 0.9
+    decided = made.predict_classes(x)
+    assert decided.shape == y.shape
+    assert made.evaluate(x, y)["acc"] == pytest.approx((decided == y).mean())
+    made.class_names = ["low", "middle", "high"]
+    assert (
+        made.predict_classes(x, names=True).tolist() == np.array(made.class_names)[decided].tolist()
+    )
+    with pytest.raises(ValueError, match=r"'num_classes' must be the 3 outputs .* got 4"):
+        made.fit(x, y, num_classes=4, verbose=0)
+
+
+@pytest.mark.parametrize("source", ["arrays", "batches", "one-hot"])
+@pytest.mark.parametrize("form", ["steps", "pixels"])
+def test_class_weights_of_steps_and_pixels_multiply_the_loss_of_each(form, source):
+    made, x, y = labeller(form)
+    weights, each = {0: 3.0, 2: 0.5}, np.array([3.0, 1.0, 0.5])[y]
+    z = np.moveaxis(made.predict(x).astype("float64"), 2 if form == "steps" else 1, -1)
+    single = np.log(np.exp(z).sum(axis=-1)) - np.take_along_axis(z, y[..., None], axis=-1)[..., 0]
+    given, targets = (x, y)
+    if source == "one-hot":
+        targets = np.moveaxis(np.eye(3)[y], -1, 2 if form == "steps" else 1)
+    if source == "batches":
+        given, targets = [(x[:20], y[:20]), (x[20:], y[20:])], None
+    found = made.evaluate(given, targets, class_weight=weights)["loss"]
+    assert found == pytest.approx((single * each).mean(), rel=1e-5)
+    per_sample = np.linspace(0, 2, 24)
+    if source != "batches":
+        found = made.evaluate(given, targets, class_weight=weights, sample_weight=per_sample)[
+            "loss"
+        ]
+        rows = (single * each).reshape(24, -1).mean(axis=1)
+        assert found == pytest.approx((rows * per_sample).mean(), rel=1e-5)
+    made.fit(given, targets, class_weight=weights, epochs=2, verbose=0)
+
+
+@pytest.mark.parametrize("form", ["steps", "pixels"])
+def test_a_yes_or_no_for_each_step_or_pixel(form):
+    axis = 2 if form == "steps" else 1
+    x, layer = (STEPS, nn.Dense(1)) if form == "steps" else (PIXELS, nn.Conv2D(1, 1))
+    y = (np.take(x, [0], axis) > 0).astype(int)
+    made = nn.Model([layer], seed=0)
+    made.compile("bce", "adam", lr=0.1)
+    history = made.fit(x, y, epochs=40, class_weight={1: 2.0}, verbose=0)
+    assert history["acc"][-1] >= 0.9
+    decided = made.predict_classes(x)
+    assert decided.shape == y.squeeze(axis).shape
+    assert (decided == y.squeeze(axis)).mean() >= 0.9
