@@ -177,8 +177,8 @@ class SampleNorm(Layer):
     def _parts(self, x: Array) -> Array:
         """Return x (N, C, ...) as (M, P, C)."""
         rest, own = self._order(x.ndim)
-        sizes = [x.shape[k] for k in own]
-        return x.transpose(*rest, *own).reshape(-1, math.prod(sizes[:-1]), sizes[-1])
+        m, p = (math.prod(x.shape[k] for k in axes) for axes in (rest, own[:-1]))
+        return x.transpose(*rest, *own).reshape(m, p, x.shape[own[-1]])
 
     def _joined(self, parts: Array, shape: Shape) -> Array:
         """Return (M, P, C) as an array of `shape`: undo `_parts`."""
@@ -309,7 +309,8 @@ class LayerNorm(SampleNorm):
 
     def _summed(self, values: Array, shape: Shape) -> Array:
         axes, (_, own) = self._axes(len(shape)), self._order(len(shape))
-        total = kernels.column_sums(values.reshape(len(values), -1))  # (M, P, C) -> (M, P*C)
+        m, p, c = values.shape
+        total = kernels.column_sums(values.reshape(m, p * c))  # (M, P, C) -> (M, P*C)
         total = total.reshape([shape[k] for k in own])  # (P*C,) -> (H, W, C)
         return total.transpose([own.index(k) for k in axes]).reshape(-1)  # (C*H*W,)
 

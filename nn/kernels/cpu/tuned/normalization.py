@@ -80,8 +80,9 @@ def _group_means(x: Array, groups: int) -> Array:
     sums = x
     if p > 1:  # over blocks of P as products with ones, as in `column_sums`
         block = min(p, _BLOCK)
-        whole = p // block * block
-        blocks = x[:, :whole].reshape(n, -1, block, c)  # (N, P, C) -> (N, blocks, block, C)
+        count = p // block
+        whole = count * block
+        blocks = x[:, :whole].reshape(n, count, block, c)  # (N, P, C) -> (N, blocks, block, C)
         sums = np.matmul(np.ones(block, x.dtype), blocks).sum(axis=1, dtype=np.float64)  # (N, C)
         sums += x[:, whole:].sum(axis=1, dtype=np.float64)
     sums = sums.reshape(n, 1, groups, c // groups).sum(axis=3, dtype=np.float64)
