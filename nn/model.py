@@ -364,7 +364,7 @@ class Model(Saving, Trainer):
     # ------------------------------------------------------------------ looking for mistakes
 
     def check_weights(self) -> None:
-        """Raise an error if a weight or a running statistic is NaN or infinite.
+        """Raise an error if a weight, a statistic or the optimizer's state is NaN or infinite.
 
         `fit` calls it at the end of each epoch, before anything is measured or saved.
 
@@ -374,6 +374,8 @@ class Model(Saving, Trainer):
             The message names the layer and the array.
         """
         finite.check_weights(self.layers)
+        if self.optimizer is not None:
+            self.wrapped_optimizer.check_state()
 
     # -------------------------------------------------------------------- looking and moving
 

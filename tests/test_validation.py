@@ -213,6 +213,16 @@ def test_a_weight_that_is_nan_is_found_at_the_end_of_the_epoch():
         classifier().fit(X, Y, batch_size=120, callbacks=[Ruin()], verbose=0)
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "nadam", "rmsprop", "adagrad"])
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+def test_a_state_of_the_optimizer_that_is_infinite_is_found(optimizer):
+    # The square of a gradient of 1e23 is infinite in float32: the weight would not change again.
+    model = nn.Model([nn.Dense(1, input_shape=(4,))], seed=0)
+    model.compile("mae", optimizer, lr=1e-3)
+    with pytest.raises(FloatingPointError, match=r"'\w+' of '0_Dense_W' has NaN or infinite"):
+        model.fit(X, X[:, :1], sample_weight=np.full(120, 1e24), batch_size=120, verbose=0)
+
+
 def test_predict_and_evaluate_refuse_what_nan_weights_give():
     model = classifier()
     model.layers[0].params["W"][0, 0] = np.nan
