@@ -17,6 +17,7 @@ COUNTERPARTS = {
         "Dense": "torch x @ W + b; nn.Linear keeps W transposed",
         "DepthwiseConv2D": "torch conv2d with as many groups as channels",
         "ELU": "torch elu",
+        "Embedding": "torch embedding",
         "Exponential": "torch exp",
         "Flatten": "torch flatten(1)",
         "GELU": "torch gelu, the exact one",

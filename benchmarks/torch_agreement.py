@@ -35,8 +35,10 @@ def cases_of(group):
     elif group == "layers":
         import agreement_layers
         import agreement_more_layers
+        import agreement_sequences
 
-        return (*agreement_layers.CASES, *agreement_more_layers.CASES)
+        modules = (agreement_layers, agreement_more_layers, agreement_sequences)
+        return [cases for module in modules for cases in module.CASES]
     elif group == "losses":
         import agreement_losses as module
     elif group == "optimizers":

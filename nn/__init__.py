@@ -56,6 +56,7 @@ from .layers import (
     Dense,
     DepthwiseConv2D,
     Dropout,
+    Embedding,
     Exponential,
     Flatten,
     GaussianNoise,

@@ -143,6 +143,34 @@ def check_finite(array: Array, argument: str, dtype: str | None = None) -> None:
             )
 
 
+def check_ids(x: Any, vocabulary: int | None) -> None:
+    """Raise unless inputs are ids of a vocabulary, integers 0..vocabulary-1; None allows all.
+
+    Examples
+    --------
+    >>> check_ids(np.array([[3, 5]]), 5)
+    Traceback (most recent call last):
+        ...
+    ValueError: [Embedding] 'x' must hold ids in 0..4, got 5 in row 0.
+    """
+    if vocabulary is None:
+        return
+    if x.dtype.kind not in "iu":
+        raise TypeError(
+            f"[Embedding] 'x' must hold integer ids, got an array of dtype {x.dtype}: "
+            "use x.astype(int)."
+        )
+    step = max(1, _NUMBERS_AT_ONCE // max(math.prod(x.shape[1:]), 1))
+    for start in range(0, len(x), step):
+        rows = x[start : start + step]
+        wrong = (rows < 0) | (rows >= vocabulary)
+        if wrong.any():
+            row = int(wrong.reshape(len(rows), -1).any(axis=1).argmax())
+            value = int(rows[row][wrong[row]][0])
+            rule = f"must hold ids in 0..{vocabulary - 1}"
+            raise ValueError(f"[Embedding] 'x' {rule}, got {value} in row {start + row}.")
+
+
 def is_byte_image(x: Any) -> bool:
     """Return whether inputs are images of bytes, uint8 (N, C, H, W), which nn divides by 255.
 

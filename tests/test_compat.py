@@ -17,8 +17,11 @@ VALUES = {
     "filters": 5,
     "groups": 2,
     "lr": 0.125,
+    "input_dim": 7,
+    "kernel_initializer": "zeros",
     "lr_min": 0.25,
     "negative_slope": 0.125,
+    "output_dim": 3,
     "path": "a.csv",
     "pool_size": 3,
     "rate": 0.25,
@@ -29,7 +32,14 @@ VALUES = {
     "units": 5,
     "use_bias": False,
 }
-REQUIRED = {"filters": 4, "units": 4, "stddev": 1.0, "path": "b.csv"}
+REQUIRED = {
+    "filters": 4,
+    "units": 4,
+    "input_dim": 5,
+    "output_dim": 2,
+    "stddev": 1.0,
+    "path": "b.csv",
+}
 
 CLASSES = {
     cls.__name__: cls

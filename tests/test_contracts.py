@@ -16,6 +16,8 @@ from nn.inspect import gradcheck
 from nn.layers import NAME2LAYER, layer_from_config
 from nn.optim import schedules
 
+IDS = 7  # of layers that take ids
+
 # How to make layers whose signature does not say it, or in a geometry with something odd in it, and
 # the shape of a sample.
 SPECIAL_LAYERS = {
@@ -23,6 +25,7 @@ SPECIAL_LAYERS = {
     "AvgPool2D": (lambda: nn.AvgPool2D(2, stride=1, padding="same"), (2, 4, 5)),
     "Conv2D": (lambda: nn.Conv2D(4, 3, stride=2, activation="tanh"), (2, 5, 6)),
     "Dense": (lambda: nn.Dense(4, activation="sigmoid"), (5,)),
+    "Embedding": (lambda: nn.Embedding(IDS, 3), (5,)),
     "MaxPool2D": (lambda: nn.MaxPool2D(3, stride=2, padding=1), (2, 5, 6)),
     "Rescale": (lambda: nn.Rescale(2.0, -1.0), (2, 3, 3)),
     "Reshape": (lambda: nn.Reshape((4, -1)), (2, 3, 4)),
@@ -96,6 +99,8 @@ LAYERS = {
     for name, cls in sorted(exported(layers, nn.Layer).items())
 }
 
+TAKE_IDS = {"Embedding"}
+
 # Predictions and targets, from a generator; a loss is tried on the first whose targets it takes.
 TARGETS = [
     lambda rng: (rng.normal(size=(6, 2)), rng.normal(size=(6, 2))),
@@ -160,6 +165,12 @@ OPTIMIZERS = [
 ]
 
 
+def batch_for(name, rows, seed, dtype="float64"):
+    """Return a batch of normal numbers, or of ids, for a layer."""
+    shape, rng = (rows, *LAYERS[name][1]), np.random.default_rng(seed)
+    return rng.integers(0, IDS, shape) if name in TAKE_IDS else rng.normal(size=shape).astype(dtype)
+
+
 def make_layer(name, dtype="float64", device="cpu"):
     """Return a built layer and a batch for it, away from the kinks at 0."""
     make, shape = LAYERS[name]
@@ -169,8 +180,9 @@ def make_layer(name, dtype="float64", device="cpu"):
     layer.build((None, *shape))
     rng = np.random.default_rng(1)
     x = rng.permutation(np.linspace(-2, 2, 4 * int(np.prod(shape)))).reshape(4, *shape)
+    x = batch_for(name, 4, 1) if name in TAKE_IDS else x.astype(dtype)
     layers.stack.move_to_device(layer, device)
-    return layer, cuda.to_device(x.astype(dtype), device)
+    return layer, cuda.to_device(x, device)
 
 
 def arrays_of(layer):
@@ -291,7 +303,7 @@ def test_layer_saves_and_loads(name, suffix, tmp_path):
     make, shape = LAYERS[name]
     model = nn.Model([make()], seed=0)
     model.build((None, *shape))
-    x = np.random.default_rng(0).normal(size=(4, *shape)).astype("float32")
+    x = batch_for(name, 4, 0, "float32")
     model.forward(x, training=True)  # moves the running averages
     model.save(tmp_path / f"model.{suffix}")
     loaded = nn.Model.load(tmp_path / f"model.{suffix}")

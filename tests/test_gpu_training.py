@@ -6,7 +6,7 @@ Without a GPU they run on the stand-in for CuPy.
 import numpy as np
 import pytest
 from conftest import built
-from test_contracts import CALLBACKS, LAYERS, LOSSES, OPTIMIZERS, draws_numbers
+from test_contracts import CALLBACKS, LAYERS, LOSSES, OPTIMIZERS, batch_for, draws_numbers
 
 import nn
 from nn import cuda, losses, metrics
@@ -64,8 +64,8 @@ def assert_both_devices_agree(train, same=True):
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_every_layer_trains_predicts_saves_and_resumes(name, tmp_path):
-    make, shape = LAYERS[name]
-    x = np.random.default_rng(1).normal(size=(8, *shape))
+    make, _ = LAYERS[name]
+    x = batch_for(name, 8, 1)
     y = np.random.default_rng(2).normal(size=(8, 2))
 
     def train(device):

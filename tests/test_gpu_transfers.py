@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import HAS_GPU, built
 from cupy_stand_in.cupy import transfers
-from test_contracts import LAYERS, OPTIMIZERS
+from test_contracts import LAYERS, OPTIMIZERS, batch_for
 from test_gpu_training import IMAGES, LABELS, image_model
 
 import nn
@@ -79,7 +79,7 @@ def test_no_optimizer_copies_to_the_host(cls):
 def test_no_layer_copies_between_host_and_device(name):
     make, shape = LAYERS[name]
     layer = built(make(), shape, "gpu")
-    x = cuda.to_gpu(np.random.default_rng(1).normal(size=(4, *shape)))
+    x = cuda.to_gpu(batch_for(name, 4, 1))
     layer.forward(x, training=True)
     y = layer.forward(x, training=True)
     before = len(transfers.TO_HOST), len(transfers.TO_DEVICE)

@@ -57,8 +57,11 @@ def batch_generator(seed: int, index: int) -> np.random.Generator:
 
 
 def to_float(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Return a new array of floats: images of bytes scaled to [0, 1], other numbers as they are."""
-    if is_byte_image(x):
+    """Return a new array of floats: images of bytes scaled to [0, 1], other numbers as they are.
+
+    With a type of integers, that of ids, nothing is scaled.
+    """
+    if dtype.kind == "f" and is_byte_image(x):
         return np.divide(x, 255, dtype=dtype)
     with np.errstate(over="ignore"):  # overflow gives infinity, which the model refuses
         return x.astype(dtype)
@@ -82,15 +85,17 @@ def check_threads(owner: str, num_threads: int | None) -> int:
     return checks.non_negative_int(owner, "num_threads", num_threads)
 
 
-def check_dtype(dtype: Any) -> np.dtype:
-    """Return the dtype of batches, which must be a type of floats."""
+def check_dtype(dtype: Any) -> tuple[np.dtype, np.dtype]:
+    """Return the dtypes of inputs and of targets: a type of floats, or ('int64', it) for ids."""
+    has_ids = isinstance(dtype, tuple) and len(dtype) == 2 and dtype[0] == "int64"
+    rule = "must be a type of floats"
     try:
-        checked = np.dtype(dtype)
+        checked = np.dtype(dtype[1] if has_ids else dtype)
     except TypeError as error:
-        raise checks.error("Dataset", "dtype", "must be a type of floats", dtype) from error
+        raise checks.error("Dataset", "dtype", rule, dtype) from error
     if checked.kind != "f":
-        raise checks.error("Dataset", "dtype", "must be a type of floats", dtype)
-    return checked
+        raise checks.error("Dataset", "dtype", rule, dtype)
+    return np.dtype(np.int64) if has_ids else checked, checked
 
 
 def check_function(argument: str, value: Any) -> None:

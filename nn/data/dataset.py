@@ -241,7 +241,8 @@ class Dataset:
             `mixes_labels` is true, as for `nn.data.augment.Mixup`, it is called as `(x, y, rng)`
             and returns both; then there must be no `sample_weight`.
         dtype
-            Type of the batches, of targets that are floats, and of weights.
+            Type of the batches, of targets that are floats, and of weights; a pair such as
+            `('int64', 'float32')` for inputs that are ids, which stay integers.
         skip
             Number of batches to skip at the beginning, which are not prepared. The others are the
             same as without it, so that a training interrupted within an epoch can go on.
@@ -268,7 +269,7 @@ class Dataset:
         batch_size = checks.positive_int("Dataset", "batch_size", batch_size)
         skip = checks.non_negative_int("Dataset", "skip", skip)
         threads = check_threads("Dataset", num_threads)
-        dtype = check_dtype(dtype)
+        x_dtype, dtype = check_dtype(dtype)
         check_function("preprocess", preprocess)
         check_function("augment", augment)
         check_mixing(augment, self.sample_weight)
@@ -292,13 +293,13 @@ class Dataset:
                 if file is not None:
                     release_pages(file)
                 if preprocess is None:
-                    x = to_float(x, dtype)
+                    x = to_float(x, x_dtype)
                 else:
-                    x = check_rows("preprocess", preprocess(x), len(rows), dtype)
+                    x = check_rows("preprocess", preprocess(x), len(rows), x_dtype)
                 y, *weight = self._targets(rows, dtype)
                 if augment is not None:
                     x, y = augmented(augment, x, y, batch_generator(seed, index))
-                    x = check_rows("augment", x, len(rows), dtype)
+                    x = check_rows("augment", x, len(rows), x_dtype)
             except Exception as error:
                 raise RuntimeError(
                     f"[Dataset] batch {index} of {count} could not be prepared: "

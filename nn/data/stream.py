@@ -218,7 +218,7 @@ class Stream:
             "num_threads": num_threads,
             "rng": None if rng is None else check_rng(rng),
             "augment": augment,
-            "dtype": check_dtype(dtype),
+            "dtype": dtype,
         }
         check_threads("Model", num_threads)
         check_function("augment", augment)
@@ -255,7 +255,7 @@ class Stream:
         self._call("on_epoch_begin")
         with contextlib.closing(self._items(taken)) as items:
             for item in itertools.islice(items, self.steps):  # never one item too many
-                batch = self._prepared(item, count, seed, augment, arguments["dtype"])
+                batch = self._prepared(item, count, seed, augment, check_dtype(arguments["dtype"]))
                 self.rows = len(batch[0])
                 if self.y is None and self.with_targets:
                     self.y = batch[1]
@@ -349,7 +349,7 @@ class Stream:
     # ---------------------------------------------------------------------- one batch
 
     def _prepared(
-        self, item: Any, index: int, seed: int, augment: Augment | None, dtype: np.dtype
+        self, item: Any, index: int, seed: int, augment: Augment | None, dtypes: Any
     ) -> tuple:
         """Return batch number `index` in the form of `Dataset.batches`."""
         try:
@@ -361,14 +361,14 @@ class Stream:
             kind = TypeError if isinstance(error, TypeError) else ValueError
             reason = str(error).removeprefix("[Model] ")
             raise kind(f"[Model] {self._place(index)}: {reason}") from error
-        x = to_float(x, dtype)  # a copy, as the source may reuse its arrays
+        x = to_float(x, dtypes[0])  # a copy, as the source may reuse its arrays
         self.input_range = union(self.input_range, range_of(x))
         if not self.with_targets:
             return (x,)
-        y = None if y is None else np.array(y, dtype=dtype if y.dtype.kind == "f" else None)
+        y = None if y is None else np.array(y, dtype=dtypes[1] if y.dtype.kind == "f" else None)
         if augment is not None:
             x, y = self._augmented(augment, x, y, batch_generator(seed, index), index)
-        return (x, y) if weights is None else (x, y, weights.astype(dtype))
+        return (x, y) if weights is None else (x, y, weights.astype(dtypes[1]))
 
     def _arrays(self, item: Any) -> tuple[np.ndarray, Any, np.ndarray | None]:
         """Return x, y and weights of a batch of the source; y and weights may be None."""

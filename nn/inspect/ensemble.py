@@ -98,7 +98,7 @@ class Ensemble:
         stream = DataAdapter(self.models[0]).inputs(x)
         if stream is None:
             return self._mean(x, batch_size)
-        batches = stream.batches(batch_size, shuffle=False, dtype=self.models[0].dtype)
+        batches = stream.batches(batch_size, shuffle=False, dtype=self.models[0].batch_dtype)
         with contextlib.closing(batches):
             return np.concatenate([cuda.to_cpu(self._mean(x, batch_size)) for (x,) in batches])
 
@@ -165,7 +165,7 @@ class Ensemble:
         accuracy = metrics.Accuracy()
         accuracy.threshold = self.threshold
         accuracy.elementwise = self._is_multi_label
-        batches = source.batches(batch_size, shuffle=False, dtype=first.dtype)
+        batches = source.batches(batch_size, shuffle=False, dtype=first.batch_dtype)
         with contextlib.closing(batches):
             for x, targets, *_ in batches:
                 accuracy.update(targets, cuda.to_cpu(self._mean(x, batch_size)))

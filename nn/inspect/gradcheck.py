@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import checks, cuda
 from ..layers import Layer
+from ..layers.embedding import vocabulary_of
 from ..layers.plan import named_layers
 from ..layers.state import Snapshot
 from .model_check import GradientRow, ModelCheck, check_model
@@ -122,7 +123,7 @@ def check_gradients(
     -------
     dict
         The relative errors of the gradients for 'x' and for each parameter ('0_Conv2D_W' in a
-        container); below 1e-6 if `backward` is correct.
+        container), without 'x' if it holds ids; below 1e-6 if `backward` is correct.
 
     Raises
     ------
@@ -141,7 +142,8 @@ def check_gradients(
     if not isinstance(layer, Layer) or hasattr(layer, "as_layer"):
         rule = "must be a layer (check_model() takes a model)"
         raise checks.error(owner, "layer", rule, layer)
-    x = checks.real_array(owner, "x", x).astype(np.float64)
+    has_ids = vocabulary_of([layer]) is not None
+    x = checks.real_array(owner, "x", x).astype(np.int64 if has_ids else np.float64)
     if x.size == 0 or x.ndim == 0:
         raise checks.error(owner, "x", "must be a batch of at least one sample", x.shape)
     step = checks.positive(owner, "step", step)
@@ -170,7 +172,7 @@ def check_gradients(
     xp = cuda.get_array_module(y)
     direction = xp.asarray(np.random.default_rng([0, 1]).normal(size=y.shape))
     analytical = {"x": layer.backward(direction)}
-    arrays = {"x": x}
+    arrays = {} if has_ids else {"x": x}  # ids have no gradient
     for path, part in parts:
         analytical.update({f"{path}{name}": grad for name, grad in part.grads.items()})
         if part.trainable:

@@ -93,7 +93,7 @@ def _cycle_batches(
 ) -> Generator[tuple[Any, ...], None, None]:
     """Yield batches, epoch after epoch; of a generator as many as there are."""
     model: Any = adapter.model
-    settings = {"rng": model.generators[1], "dtype": model.dtype}  # as in `fit`
+    settings = {"rng": model.generators[1], "dtype": model.batch_dtype}  # as in `fit`
     if isinstance(train, Stream):
         train.epoch = 0
         train.keep(train.batches(batch_size, **settings))  # builds the model

@@ -212,7 +212,10 @@ def _random_batch(model: Model, rng: np.random.Generator) -> np.ndarray:
     """Return a normal batch of the input shape, divided by the scale of a first `Rescale`."""
     if model.input_shape is None:
         raise ValueError("[check_model] 'x' must be a batch if the model is not built, got None.")
-    x = rng.standard_normal([_SAMPLES, *(n or 1 for n in model.input_shape[1:])])
+    shape = [_SAMPLES, *(n or 1 for n in model.input_shape[1:])]
+    if model.vocabulary is not None:
+        return rng.integers(0, model.vocabulary, shape)
+    x = rng.standard_normal(shape)
     return x / (abs(model.input_scale or 0.0) or 1.0)
 
 
@@ -260,7 +263,8 @@ class _Measurement:
             raise checks.error("check_model", "y", "must be None for a model without a loss", y)
         if y is None and self.loss is not None:
             self.y = _targets(self.loss, y_pred.shape, rng)
-        self.inputs: list[np.ndarray] = [np.array(x, dtype=np.float64)]  # of each layer
+        dtype = np.float64 if model.vocabulary is None else np.int64
+        self.inputs: list[np.ndarray] = [np.array(x, dtype=dtype)]  # of each layer
         self.value = self._run_and_keep_inputs()
         if not np.isfinite(self.value):
             raise FloatingPointError(f"[check_model] the loss is {self.value}, not finite.")
@@ -330,7 +334,8 @@ class _Measurement:
                 yield _Checked(index, name, "input", self.inputs[index], self.input_grads[index])
             return
         top = f"{index}_{type(self.model.layers[index]).__name__}"
-        yield _Checked(index, top, "input", self.inputs[index], self.input_grads[index])
+        if self.inputs[index].dtype == np.float64:  # ids have no gradient
+            yield _Checked(index, top, "input", self.inputs[index], self.input_grads[index])
         for path, part in self.parts:
             if path.partition("/")[0] == top:
                 for key, param in part.params.items():

@@ -23,6 +23,7 @@ from .geometry import (
     to_rows,
 )
 from .reference import (
+    add_rows,
     dropout_mask,
     lengths,
     log_softmax,
@@ -30,6 +31,7 @@ from .reference import (
     prelu,
     prelu_grad,
     softmax,
+    take_rows,
 )
 
 activate = dispatched(reference.activate)

@@ -31,6 +31,7 @@ from .containers import Sequential
 from .conv import Conv2D, Conv2DTranspose, DepthwiseConv2D
 from .dense import Dense
 from .dropout import Dropout, GaussianNoise, SpatialDropout2D
+from .embedding import Embedding
 from .normalization import (
     BatchNorm,
     BatchNorm1D,

@@ -279,11 +279,7 @@ class Layer:
         shape = getattr(x, "shape", None)
         if shape is None:
             raise checks.error(type(self).__name__, "x", "must be an array", type(x).__name__)
-        if x.dtype.kind != "f":
-            raise TypeError(
-                f"[{type(self).__name__}] expects floats, got an array of dtype {x.dtype}: "
-                "use x.astype('float32')."
-            )
+        self._check_dtype(x)
         self._check_shape(shape)
         if not self.built:
             self.build((None, *shape[1:]))
@@ -295,6 +291,14 @@ class Layer:
                 f"got {tuple(shape)}."
             )
         self._sample_shape, self._dtype = shape[1:], x.dtype
+
+    def _check_dtype(self, x: Array) -> None:
+        """Raise an error unless an input holds floats."""
+        if x.dtype.kind != "f":
+            raise TypeError(
+                f"[{type(self).__name__}] expects floats, got an array of dtype {x.dtype}: "
+                "use x.astype('float32')."
+            )
 
     def _check_shape(self, shape: Shape) -> None:
         """Raise an error if an input of this shape has the wrong number of axes."""

@@ -1,4 +1,4 @@
-"""What layers with a kernel share: `Dense` and the convolutions."""
+"""What layers with a kernel share: `Dense`, the convolutions, embeddings and recurrent layers."""
 
 import math
 from typing import Any
@@ -11,29 +11,18 @@ from .budget import take_elements
 from .config import activation_config, get_activation
 
 
-class WeightedLayer(Layer):
-    """A layer with a kernel `W`, an optional bias `b` and an optional activation after them."""
-
-    #: The axis of W along which the outputs lie.
-    output_axis = 0
+class KernelLayer(Layer):
+    """A layer with a kernel `W`, which is drawn, and may have a penalty."""
 
     def __init__(
         self,
-        use_bias: bool,
-        activation: "str | Layer | None",
         kernel_initializer: "str | initializers.Initializer | None",
         kernel_regularizer: "str | regularizers.Regularizer | None" = None,
         **common: Any,
     ):
         super().__init__(**common)
-        owner = type(self).__name__
-        if isinstance(use_bias, str):  # in Keras' order of arguments the activation comes here
-            rule = f"must be True or False: write activation={use_bias!r}"
-            raise checks.error(owner, "use_bias", rule, use_bias)
-        self.use_bias = checks.boolean(owner, "use_bias", use_bias)
-        self.activation = get_activation(activation, owner)
         if kernel_initializer is not None:
-            initializers.get(kernel_initializer, owner)
+            initializers.get(kernel_initializer, type(self).__name__)
         self.kernel_initializer = kernel_initializer
         self.kernel_regularizer = kernel_regularizer
 
@@ -49,8 +38,8 @@ class WeightedLayer(Layer):
         if rule is not None:
             self.regularizers["W"] = rule
 
-    def default_initializer(self) -> str:
-        """Return the name of the initializer that is used where none was given."""
+    def default_initializer(self) -> "str | initializers.Initializer":
+        """Return the initializer, or its name, that is used where none was given."""
         return "he_normal"
 
     def draw_kernel(self, shape: tuple[int, ...]) -> np.ndarray:
@@ -66,6 +55,41 @@ class WeightedLayer(Layer):
                 kernel.shape,
             )
         return kernel
+
+    def _own_arguments(self) -> dict[str, Any]:
+        """Return the arguments of this class as JSON can write them."""
+        config = super()._own_arguments()
+        rule = config.pop("kernel_initializer", None)
+        name = rule if isinstance(rule, str) else getattr(rule, "__name__", None)
+        # A function of the user's has no place in a file; the weights that it drew are there.
+        if rule in (name, initializers.NAME2INITIALIZER.get(str(name))) and rule is not None:
+            config["kernel_initializer"] = name
+        if "kernel_regularizer" in config:
+            config["kernel_regularizer"] = config["kernel_regularizer"].to_config()
+        return config
+
+
+class WeightedLayer(KernelLayer):
+    """A layer with a kernel `W`, an optional bias `b` and an optional activation after them."""
+
+    #: The axis of W along which the outputs lie.
+    output_axis = 0
+
+    def __init__(
+        self,
+        use_bias: bool,
+        activation: "str | Layer | None",
+        kernel_initializer: "str | initializers.Initializer | None",
+        kernel_regularizer: "str | regularizers.Regularizer | None" = None,
+        **common: Any,
+    ):
+        super().__init__(kernel_initializer, kernel_regularizer, **common)
+        owner = type(self).__name__
+        if isinstance(use_bias, str):  # in Keras' order of arguments the activation comes here
+            rule = f"must be True or False: write activation={use_bias!r}"
+            raise checks.error(owner, "use_bias", rule, use_bias)
+        self.use_bias = checks.boolean(owner, "use_bias", use_bias)
+        self.activation = get_activation(activation, owner)
 
     def _build_weights(self, shape: tuple[int, ...], outputs: int) -> None:
         take_elements(type(self).__name__, math.prod(shape) + outputs)
@@ -114,11 +138,4 @@ class WeightedLayer(Layer):
         config = super()._own_arguments()
         if "activation" in config:
             config["activation"] = activation_config(config["activation"])
-        rule = config.pop("kernel_initializer", None)
-        name = rule if isinstance(rule, str) else getattr(rule, "__name__", None)
-        # A function of the user's has no place in a file; the weights that it drew are there.
-        if rule in (name, initializers.NAME2INITIALIZER.get(str(name))) and rule is not None:
-            config["kernel_initializer"] = name
-        if "kernel_regularizer" in config:
-            config["kernel_regularizer"] = config["kernel_regularizer"].to_config()
         return config

@@ -135,7 +135,7 @@ class Fit:
             augment=augment,
             num_threads=num_threads,
             rng=self._rng,
-            dtype=self.model.dtype,
+            dtype=self.model.batch_dtype,
         )
 
     def choose_callbacks(
@@ -383,7 +383,7 @@ class Fit:
             self.train.epoch = self.epochs.start
             self.train.keep(self._batches())
         if isinstance(self.val, Stream):
-            self.val.keep(self.val.batches(VAL_BATCH, shuffle=False, dtype=self.model.dtype))
+            self.val.keep(self.val.batches(VAL_BATCH, shuffle=False, dtype=self.model.batch_dtype))
 
     def _remaining(self) -> Generator[tuple, None, None]:
         """Return the epoch's batches without those trained before; a stream is read past them."""

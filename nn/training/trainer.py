@@ -44,7 +44,7 @@ class Trainer(Averaging):
     def warn_of_range(self, found: Range | None) -> None:
         """Warn if inputs of a range are not scaled as those of the training."""
         doubt = doubt_about_range(found, self.input_range, len(self.input_shape or ()) == 4)
-        if doubt is not None:
+        if doubt is not None and self.vocabulary is None:  # ids have no scale
             checks.warn(doubt)
 
     @functools.partial(compat.accepts_other_names, owner="Model.fit")
@@ -271,7 +271,7 @@ class Trainer(Averaging):
         `fit` calls it after each epoch; with `allow_nan` a loss may be NaN.
         """
         total, samples = 0.0, 0
-        batches = data.batches(batch_size, shuffle=False, dtype=self.dtype)
+        batches = data.batches(batch_size, shuffle=False, dtype=self.batch_dtype)
         with contextlib.closing(batches):
             measured = self._fresh_metrics(data.y)
             for x, targets, *weight in batches:
@@ -351,7 +351,7 @@ class Trainer(Averaging):
         stream = DataAdapter(self).inputs(x)
         if stream is not None:
             source = limited(stream, steps, batch_size, "steps")
-            batches = source.batches(batch_size, shuffle=False, dtype=self.dtype)
+            batches = source.batches(batch_size, shuffle=False, dtype=self.batch_dtype)
             with contextlib.closing(batches):
                 outputs = [cuda.to_cpu(self._predict(x)) for (x,) in batches]
             self.warn_of_range(source.input_range)

@@ -24,7 +24,15 @@ _ENOUGH_FOR_CHANCE = 500  # samples: an accuracy 5% above chance is no longer ch
 _FEWEST_GREYS = 16  # an image of bytes has a higher value
 _ROWS_OF_SCALE = 256  # samples whose scale is looked at
 
-_SCALING = ("Rescale", "Standardize", "BatchNorm", "BatchNorm1D", "BatchNorm2D", "LayerNorm")
+_SCALING = (
+    "Embedding",
+    "Rescale",
+    "Standardize",
+    "BatchNorm",
+    "BatchNorm1D",
+    "BatchNorm2D",
+    "LayerNorm",
+)
 
 #: The lowest and the highest output of bounded activations.
 RANGES = {

@@ -265,7 +265,7 @@ def test_identity_where_the_shapes_agree():
         ),
         (lambda: nn.Residual(nn.Reshape((6, 2))), (3, 4), "pass a 'shortcut'"),
         (lambda: nn.Residual(nn.Dense(4), nn.Dense(3)), (5,), r"'shortcut' must bring \(None, 5\)"),
-        (lambda: nn.Residual(nn.Dense(4), nn.Flatten()), (4, 2), "add Flatten"),
+        (lambda: nn.Residual(nn.Dense(4), nn.Flatten()), (4, 2, 2), "add Flatten"),
     ],
 )
 def test_shapes_that_do_not_meet(block, shape, message):

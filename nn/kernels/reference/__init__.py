@@ -19,7 +19,7 @@ from .elementwise import (
     prelu_grad,
     softmax,
 )
-from .linear import matmul
+from .linear import add_rows, matmul, take_rows
 from .normalization import (
     batch_norm,
     batch_norm_grad,

@@ -123,3 +123,13 @@ class ufunc:  # noqa: N801
         with np.errstate(all="ignore"):
             result = self.numpys(*unwrap(inputs), **options)
         return wrap(result) if out is None else out
+
+    def at(self, a, indices, b):
+        """Add at indices of an array, repeated ones too, as `cupyx.scatter_add`."""
+        from .array import ndarray
+
+        if self.__name__ != "add" or not all(isinstance(v, ndarray) for v in (a, indices, b)):
+            raise unsupported(b)
+        if a.dtype.kind != "f" or b.dtype != a.dtype:
+            raise TypeError(f"scatter_add of {b.dtype} to {a.dtype}")
+        self.numpys.at(a._private, indices._private, b._private)
