@@ -1,12 +1,24 @@
 """Layers of sequences of nn against PyTorch's: outputs and every gradient."""
 
+import itertools
+
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from agreement_common import draw
+from agreement_metrics import has
 from agreement_torch import leaf
 
 import nn
+
+DTYPES = {np.dtype("float32"): torch.float32, np.dtype("float64"): torch.float64}
+KINDS = {"RNN": nn.SimpleRNN, "LSTM": nn.LSTM, "GRU": nn.GRU}
+KERAS = {
+    "SimpleRNN": (nn.SimpleRNN, {}),
+    "LSTM": (nn.LSTM, {}),
+    "GRU reset_after=True": (nn.GRU, {"reset_after": True}),
+    "GRU reset_after=False": (nn.GRU, {"reset_after": False}),
+}
 
 
 def embedding_cases(rng):
@@ -25,4 +37,77 @@ def embedding_cases(rng):
         )
 
 
-CASES = (embedding_cases,)
+def torch_layer(kind, features, units, params):
+    """Return PyTorch's layer with parameters of nn's, and a function back to nn's layout."""
+    layer = getattr(torch.nn, kind)(
+        features, units, batch_first=True, dtype=DTYPES[params["W"].dtype]
+    )
+    order = [1, 0, 2] if kind == "GRU" else range(params["W"].shape[1] // units)
+
+    def swapped(array):
+        """Return the gates of the last axis in the order of the other library."""
+        return np.concatenate([np.split(array, len(order), axis=-1)[k] for k in order], axis=-1)
+
+    b = params["b"] if kind == "GRU" else np.stack((params["b"], np.zeros_like(params["b"])))
+    given = (params["W"].T, params["U"].T, b[0], b[1])
+    with torch.no_grad():
+        for weight, array in zip(layer.parameters(), given, strict=True):
+            # of W and U the gates are rows there
+            array = swapped(array.T).T if array.ndim == 2 else swapped(array)
+            weight.copy_(torch.from_numpy(np.ascontiguousarray(array)))
+
+    def grads():
+        w, u, b_input, b_state = (np.asarray(p.grad) for p in layer.parameters())
+        b = np.stack((b_input, b_state)) if kind == "GRU" else b_input
+        return {"dW": swapped(w.T), "dU": swapped(u.T), "db": swapped(b)}
+
+    return layer, grads
+
+
+def recurrent_cases(rng):
+    """Yield the recurrent layers in both dtypes, beside PyTorch's: the reset gate is after."""
+    for kind, dtype, sequences in itertools.product(KINDS, ("float32", "float64"), (False, True)):
+        for samples, steps, features, units in ((1, 1, 1, 1), (5, 20, 3, 4), (32, 12, 16, 24)):
+            layer = KINDS[kind](units, return_sequences=sequences)
+            layer.dtype = dtype
+            layer.build((None, steps, features))
+            for param in layer.params.values():
+                param[...] = rng.normal(size=param.shape) / np.sqrt(units)
+            theirs, grads = torch_layer(kind, features, units, layer.params)
+            x = rng.normal(size=(samples, steps, features)).astype(dtype)
+            x_torch = leaf(x)
+            expected = theirs(x_torch)[0]
+            expected = expected if sequences else expected[:, -1]
+            y = layer.forward(x, training=True)
+            grad = rng.normal(size=y.shape).astype(dtype)
+            expected.backward(torch.from_numpy(grad))
+            pairs = {"output": (y, expected), "dx": (layer.backward(grad), x_torch.grad)}
+            pairs |= {name: (layer.grads[name[1:]], array) for name, array in grads().items()}
+            yield f"{layer.__class__.__name__} {dtype} {sequences=} | {x.shape}", pairs
+
+
+def keras_cases(rng):
+    """Yield the forms of Keras that PyTorch has not, if it is installed: a reset gate before."""
+    import keras
+
+    for kind, sequences, backwards in itertools.product(KERAS, (False, True), (False, True)):
+        cls, arguments = KERAS[kind]
+        arguments = arguments | {"return_sequences": sequences, "go_backwards": backwards}
+        x = draw(rng, (6, 9, 3))
+        layer, theirs = cls(4, **arguments), getattr(keras.layers, cls.__name__)(4, **arguments)
+        theirs.build(x.shape)
+        layer.build((None, *x.shape[1:]))
+        for key, weight in zip(("W", "U", "b"), theirs.weights, strict=True):
+            layer.params[key][...] = draw(rng, layer.params[key].shape)
+            weight.assign(layer.params[key])
+        x_torch = leaf(x)
+        expected, y = theirs(x_torch), layer.forward(x, training=True)
+        grad = draw(rng, y.shape)
+        expected.backward(torch.from_numpy(grad))
+        pairs = {"output": (y, expected), "dx": (layer.backward(grad), x_torch.grad)}
+        for key, weight in zip(("W", "U", "b"), theirs.weights, strict=True):
+            pairs[f"d{key}"] = layer.grads[key], weight.value.grad
+        yield f"{kind} as in Keras | {sequences=} {backwards=}", pairs
+
+
+CASES = (embedding_cases, recurrent_cases, *([keras_cases] if has("keras") else []))

@@ -45,6 +45,8 @@ from .inspect.lr_range import find_lr
 from .layers import (
     ELU,
     GELU,
+    GRU,
+    LSTM,
     SELU,
     Activation,
     AvgPool2D,
@@ -80,6 +82,7 @@ from .layers import (
     Sequential,
     Sigmoid,
     SiLU,
+    SimpleRNN,
     Softmax,
     Softplus,
     Softsign,

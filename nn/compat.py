@@ -71,6 +71,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "filename": ("path",),
     "filepath": ("path",),
     "global_clipnorm": ("clip_norm",),
+    "hidden_size": ("units",),
     "kernel_size": ("pool_size",),
     "learning_rate": ("lr",),
     "min_lr": ("lr_min",),

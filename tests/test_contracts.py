@@ -63,7 +63,14 @@ ARGUMENTS = {
 }
 
 # The shape of its sample, by the numbers of axes that an input may have.
-SAMPLES = {(): (2, 3, 3), (2,): (5,), (2, 3): (4, 3), (4,): (2, 5, 6), (2, 3, 4): (4, 3, 2)}
+SAMPLES = {
+    (): (2, 3, 3),
+    (2,): (5,),
+    (3,): (4, 3),
+    (2, 3): (4, 3),
+    (4,): (2, 5, 6),
+    (2, 3, 4): (4, 3, 2),
+}
 
 
 def from_signature(cls):

@@ -47,6 +47,7 @@ from .pooling import (
 )
 from .preprocessing import Rescale, Standardize
 from .recompute import Recompute
+from .recurrent import GRU, LSTM, SimpleRNN
 from .reshaping import Flatten, Reshape
 from .residual import Residual
 from .resizing import UpSample2D, ZeroPad2D

@@ -14,7 +14,8 @@ float64. An iteration takes about a microsecond: use them for a few small images
 would take hours.
 
 Letters: N samples, C channels, H and W height and width, F filters, G groups, KH and KW the
-kernel's height and width, OH and OW the output's; n, c, f, i, j, oh and ow are the indices.
+kernel's height and width, OH and OW the output's; n, c, f, i, j, oh and ow are the indices. Of
+sequences T are the steps, D the features and U the units.
 Padding is ((top, bottom), (left, right)), as `kernels.resolve_padding` returns it for 'same'.
 
 >>> import numpy as np
@@ -39,6 +40,7 @@ from .pooling import (
     max_pool2d_backward_naive,
     max_pool2d_naive,
 )
+from .recurrent import gru_naive, lstm_naive, simple_rnn_naive
 
 __all__ = [
     "avg_pool2d_backward_naive",
@@ -51,8 +53,11 @@ __all__ = [
     "dense_backward_naive",
     "dense_naive",
     "depthwise_conv2d_naive",
+    "gru_naive",
+    "lstm_naive",
     "max_pool2d_backward_naive",
     "max_pool2d_naive",
+    "simple_rnn_naive",
     "softmax_cross_entropy_backward_naive",
     "softmax_cross_entropy_naive",
 ]

@@ -33,6 +33,16 @@ from .normalization import (
 )
 from .optim import adam, sgd
 from .pooling import avg_pool2d, avg_pool2d_grad, max_pool2d, max_pool2d_grad
+from .recurrent import (
+    gru,
+    gru_grad,
+    gru_reset_before,
+    gru_reset_before_grad,
+    lstm,
+    lstm_grad,
+    simple_rnn,
+    simple_rnn_grad,
+)
 from .resizing import (
     interpolate_pixels,
     interpolate_pixels_grad,

@@ -1,0 +1,342 @@
+"""Recurrent layers: a state that goes from step to step of a sequence, and back in `backward`.
+
+The products of the inputs of all steps are one matrix product; the loops over time, forward and
+backward, are `nn.kernels.reference.recurrent`, in loops of single numbers `nn.naive`.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from .. import checks, cuda, initializers, kernels, regularizers
+from .base import Array, Shape
+from .budget import take_elements
+from .config import register
+from .weighted import KernelLayer
+
+
+class Recurrent(KernelLayer):
+    """Base of the recurrent layers.
+
+    Parameters
+    ----------
+    units
+        Size U of the state, and of the output.
+    return_sequences
+        Whether to return the states of all steps, (N, T, U), or the last one, (N, U).
+    go_backwards
+        Whether to read the sequence from its end; the states are returned in the order in which
+        they are computed, as in Keras.
+    kernel_initializer
+        Name or function (see `nn.initializers`) for W; by default 'glorot_uniform'. U is
+        orthogonal (Saxe et al. 2014, arXiv 1312.6120).
+    kernel_regularizer
+        A penalty on W in the loss, as in `Dense`.
+    **common
+        `name`, `input_shape` (T, D), `trainable` and `lr_factor`, as every layer takes them.
+    """
+
+    input_ndim = (3,)
+    input_hint = "sequences are (N, T, features), from Embedding, Reshape or x[:, :, np.newaxis]."
+    fixed_axes = slice(2, None)
+
+    #: How many products of the inputs there are.
+    gates = 1
+
+    def __init__(
+        self,
+        units: int,
+        return_sequences: bool = False,
+        go_backwards: bool = False,
+        kernel_initializer: str | initializers.Initializer | None = None,
+        kernel_regularizer: str | regularizers.Regularizer | None = None,
+        **common: Any,
+    ):
+        super().__init__(kernel_initializer, kernel_regularizer, **common)
+        owner = type(self).__name__
+        self.units = checks.positive_int(owner, "units", units)
+        self.return_sequences = checks.boolean(owner, "return_sequences", return_sequences)
+        self.go_backwards = checks.boolean(owner, "go_backwards", go_backwards)
+
+    def default_initializer(self) -> str:
+        """Return 'glorot_uniform'."""
+        return "glorot_uniform"
+
+    def build(self, input_shape: Shape) -> None:
+        """Create W, U and b for inputs (None, T, D)."""
+        self._check_shape(input_shape)
+        features, columns = int(input_shape[2] or 0), self.gates * self.units
+        take_elements(type(self).__name__, (features + self.units + 2) * columns)
+        self._set_param("W", self.draw_kernel((features, columns)))
+        self._set_param("U", self._orthogonal((self.units, columns)))
+        self._set_param("b", self._biases())
+        steps = (input_shape[1],) if self.return_sequences else ()
+        self._built(input_shape, (None, *steps, self.units))
+
+    def _orthogonal(self, shape: tuple[int, int]) -> np.ndarray:
+        """Draw a matrix whose rows are orthogonal, of length 1; the same one at each call."""
+        seed: Any = self.rng.bit_generator.seed_seq
+        rng = np.random.Generator(np.random.PCG64(seed).jumped())  # other numbers than those of W
+        q, r = np.linalg.qr(rng.standard_normal(shape[::-1]))
+        return (q * np.sign(np.diag(r))).T
+
+    def _biases(self) -> np.ndarray:
+        return np.zeros(self.gates * self.units)
+
+    def forward(self, x: Array, training: bool | None = False) -> Array:
+        """Return the last state (N, U) for x (N, T, D), or those of all steps (N, T, U)."""
+        x = self._check_input(x)
+        steps = self._by_time(x)
+        a = kernels.matmul(_rows(steps), self.params["W"])  # (T * N, D) -> (T * N, G * U)
+        a += self._input_bias()
+        h, *kept = self._run(a.reshape(*steps.shape[:2], a.shape[1]))
+        xp = cuda.get_array_module(h)
+        y = xp.ascontiguousarray(h[1:].swapaxes(0, 1)) if self.return_sequences else h[-1].copy()
+        self._keep(training, y, steps, h, *kept)
+        return y
+
+    def backward(self, grad: Array) -> Array:
+        """Go back through time: fill the gradients of W, U and b; return the input's."""
+        da = self.backward_params(grad)
+        dx = kernels.matmul(_rows(da), self.params["W"].T)  # (T * N, G * U) -> (T * N, D)
+        dx = dx.reshape(*da.shape[:2], dx.shape[1]).swapaxes(0, 1)  # -> (N, T, D)
+        return dx[:, ::-1] if self.go_backwards else dx
+
+    def backward_params(self, grad: Array) -> Array:
+        """Fill the gradients of W, U and b; return that for x W + b of all steps (T, N, G * U)."""
+        steps, h, *kept = self._recall_for(grad)
+        if self.return_sequences:
+            grad = grad.swapaxes(0, 1)  # (N, T, U) -> (T, N, U)
+        else:
+            last, grad = grad, cuda.get_array_module(grad).zeros_like(h[1:])
+            grad[-1] = last
+        da, ds = self._run_back(grad, h, *kept)
+        if self._trainable:
+            self.grads["W"] = kernels.matmul(_rows(steps).T, _rows(da))
+            self._fill_recurrent(h[:-1], da, ds, *kept)
+        return da
+
+    def _by_time(self, x: Array) -> Array:
+        """Return x (N, T, D) as (T, N, D), in the order in which the steps are read."""
+        x = x[:, ::-1] if self.go_backwards else x
+        return cuda.get_array_module(x).ascontiguousarray(x.swapaxes(0, 1))
+
+    def _input_bias(self) -> Array:
+        return self.params["b"]
+
+    def _run(self, a: Array) -> tuple[Array, ...]:
+        """Return the states h (T + 1, N, U), and what `_run_back` needs besides."""
+        raise NotImplementedError(f"[{type(self).__name__}] needs _run and _run_back.")
+
+    def _run_back(self, grad: Array, h: Array, *kept: Array) -> tuple[Array, Array]:
+        """Return the gradients for x W + b and for h U of all steps, given that for h[1:]."""
+        raise NotImplementedError(f"[{type(self).__name__}] needs _run and _run_back.")
+
+    def _fill_recurrent(self, h: Array, da: Array, ds: Array, *kept: Array) -> None:
+        """Fill the gradients of U and b."""
+        self.grads["U"] = kernels.matmul(_rows(h).T, _rows(ds))
+        self.grads["b"] = kernels.column_sums(_rows(da))
+
+
+@register
+class SimpleRNN(Recurrent):
+    """h[t] = tanh(x[t] W + h[t-1] U + b), from a state of zeros.
+
+    Elman 1990, "Finding structure in time", Cognitive Science 14.
+
+    Parameters
+    ----------
+    units, return_sequences, go_backwards, kernel_initializer, kernel_regularizer, **common
+        As for `LSTM`.
+
+    Attributes
+    ----------
+    params : dict
+        'W' of shape (D, U), 'U' (U, U) and 'b' (U,).
+
+    Raises
+    ------
+    ValueError
+        For an input that is not (N, T, D).
+
+    Examples
+    --------
+    >>> layer = SimpleRNN(1, return_sequences=True)
+    >>> layer.build((None, 3, 1))
+    >>> layer.params["W"][...], layer.params["U"][...] = 1, 0.5
+    >>> layer.forward(np.array([[[1.0], [0.0], [0.0]]])).round(3)
+    array([[[0.762],
+            [0.363],
+            [0.18 ]]])
+    """
+
+    def _run(self, a: Array) -> tuple[Array, ...]:
+        return (kernels.simple_rnn(a, self.params["U"]),)
+
+    def _run_back(self, grad: Array, h: Array, *kept: Array) -> tuple[Array, Array]:
+        da = kernels.simple_rnn_grad(grad, self.params["U"], h)
+        return da, da
+
+
+@register
+class LSTM(Recurrent):
+    """Long short-term memory: a cell c that gates write to, forget and read from.
+
+    ::
+
+        i = sigmoid(x W_i + h U_i + b_i)      what is written
+        f = sigmoid(x W_f + h U_f + b_f)      what is kept
+        g = tanh(x W_c + h U_c + b_c)         the new values
+        o = sigmoid(x W_o + h U_o + b_o)      what is read
+        c = f * c + i * g
+        h = o * tanh(c)
+
+    State and cell begin with zeros. The forget gate's bias begins with 1, so that at first the
+    cell keeps most of its values.
+
+    Parameters
+    ----------
+    units
+        Size U of state, cell and output.
+    return_sequences
+        Whether to return the states of all steps, (N, T, U), or the last one, (N, U).
+    go_backwards
+        Whether to read the sequence from its end; the states are returned in the order in which
+        they are computed, as in Keras.
+    kernel_initializer
+        Name or function (see `nn.initializers`) for W; by default 'glorot_uniform'. U is
+        orthogonal (Saxe et al. 2014, arXiv 1312.6120).
+    kernel_regularizer
+        A penalty on W in the loss, as in `Dense`.
+    **common
+        `name`, `input_shape` (T, D), `trainable` and `lr_factor`, as every layer takes them.
+
+    Attributes
+    ----------
+    params : dict
+        'W' of shape (D, 4U), 'U' (U, 4U) and 'b' (4U,), the gates in the order i, f, c, o, as in
+        Keras and PyTorch.
+
+    Raises
+    ------
+    ValueError
+        For an input that is not (N, T, D).
+
+    References
+    ----------
+    Hochreiter and Schmidhuber 1997, "Long short-term memory", Neural Computation 9; the forget
+    gate: Gers, Schmidhuber and Cummins 2000, "Learning to forget", Neural Computation 12
+
+    Examples
+    --------
+    >>> layer = LSTM(8, return_sequences=True)
+    >>> layer.forward(np.zeros((4, 10, 3))).shape
+    (4, 10, 8)
+    """
+
+    gates = 4
+
+    def _biases(self) -> np.ndarray:
+        return np.repeat([0.0, 1.0, 0.0, 0.0], self.units)
+
+    def _run(self, a: Array) -> tuple[Array, ...]:
+        return kernels.lstm(a, self.params["U"])
+
+    def _run_back(self, grad: Array, h: Array, *kept: Array) -> tuple[Array, Array]:
+        da = kernels.lstm_grad(grad, self.params["U"], *kept)
+        return da, da
+
+
+@register
+class GRU(Recurrent):
+    """Gated recurrent unit: a state that a gate z keeps, and a gate r that resets it.
+
+    ::
+
+        z = sigmoid(x W_z + h U_z + b_z)
+        r = sigmoid(x W_r + h U_r + b_r)
+        g = tanh(x W_h + b_h + r * (h U_h + b'_h))      reset_after=True
+        g = tanh(x W_h + b_h + (r * h) U_h)             reset_after=False
+        h = z * h + (1 - z) * g
+
+    With `reset_after` there are biases of the inputs and of the states, b and b', for all three, as
+    in cuDNN and PyTorch.
+
+    Parameters
+    ----------
+    units, return_sequences, go_backwards
+        As for `LSTM`.
+    reset_after
+        Whether r multiplies after the matrix product, as in Keras by default and in PyTorch, or
+        before it, as in the paper.
+    kernel_initializer, kernel_regularizer, **common
+        As for `LSTM`.
+
+    Attributes
+    ----------
+    params : dict
+        'W' of shape (D, 3U), 'U' (U, 3U) and 'b', (2, 3U) with `reset_after`, else (3U,); in the
+        order z, r, h, as in Keras (PyTorch has r, z, h).
+
+    Raises
+    ------
+    ValueError
+        For an input that is not (N, T, D).
+
+    References
+    ----------
+    Cho et al. 2014, "Learning phrase representations using RNN encoder-decoder for statistical
+    machine translation", arXiv 1406.1078
+
+    Examples
+    --------
+    >>> layer = GRU(8)
+    >>> layer.forward(np.zeros((4, 10, 3))).shape, layer.params["b"].shape
+    ((4, 8), (2, 24))
+    """
+
+    gates = 3
+
+    def __init__(
+        self,
+        units: int,
+        return_sequences: bool = False,
+        go_backwards: bool = False,
+        reset_after: bool = True,
+        **common: Any,
+    ):
+        super().__init__(units, return_sequences, go_backwards, **common)
+        self.reset_after = checks.boolean("GRU", "reset_after", reset_after)
+
+    def _biases(self) -> np.ndarray:
+        return np.zeros((2, 3 * self.units) if self.reset_after else 3 * self.units)
+
+    def _input_bias(self) -> Array:
+        return self.params["b"][0] if self.reset_after else self.params["b"]
+
+    def _run(self, a: Array) -> tuple[Array, ...]:
+        if self.reset_after:
+            return kernels.gru(a, self.params["U"], self.params["b"][1])
+        return kernels.gru_reset_before(a, self.params["U"])
+
+    def _run_back(self, grad: Array, h: Array, *kept: Array) -> tuple[Array, Array]:
+        if self.reset_after:
+            return kernels.gru_grad(grad, self.params["U"], h, *kept)
+        da = kernels.gru_reset_before_grad(grad, self.params["U"], h, *kept)
+        return da, da
+
+    def _fill_recurrent(self, h: Array, da: Array, ds: Array, *kept: Array) -> None:
+        super()._fill_recurrent(h, da, ds)
+        xp, units = cuda.get_array_module(h), self.units
+        if self.reset_after:
+            self.grads["b"] = xp.stack((self.grads["b"], kernels.column_sums(_rows(ds))))
+        else:  # the last part of U is multiplied by r * h
+            reset = kept[0][:, :, units : 2 * units] * h
+            self.grads["U"][:, 2 * units :] = kernels.matmul(
+                _rows(reset).T, _rows(xp.ascontiguousarray(da[:, :, 2 * units :]))
+            )
+
+
+def _rows(x: Array) -> Array:
+    """Return (T, N, K) as rows (T * N, K)."""
+    return x.reshape(x.shape[0] * x.shape[1], x.shape[2])
