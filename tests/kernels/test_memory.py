@@ -221,18 +221,23 @@ def test_finalizers_that_allocate_or_keep_the_array(capsys):
     prove_memory.prove_garbage(argparse.Namespace(cycles=100))
 
 
-def test_threads_that_free_the_arrays_of_others():
-    """In a process of its own: under coverage not all of 100 threads can be started."""
+def prove(*options):
+    """Run a part of the proof in a process of its own."""
     script = str(ROOT / "tests" / "prove_memory.py")
-    command = [sys.executable, script, "--only", "threads", "--seconds", "0.5"]
+    command = [sys.executable, script, "--only", *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_threads_that_free_the_arrays_of_others():
+    """In a process of its own: under coverage not all of 100 threads can be started."""
+    prove("threads", "--seconds", "0.5")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
-def test_real_signals(capsys):
-    handler = prove_memory.signal.getsignal(prove_memory.signal.SIGALRM)
-    try:
-        prove_memory.prove_signals(argparse.Namespace(signals=300))
-    finally:
-        prove_memory.signal.signal(prove_memory.signal.SIGALRM, handler)
+def test_real_signals():
+    """In a process of its own: Python ignores a KeyboardInterrupt in a callback of the collector.
+
+    Hypothesis has such a callback.
+    """
+    prove("signals", "--signals", "300")
