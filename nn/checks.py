@@ -163,6 +163,8 @@ def path(owner: str, argument: str, value: Any) -> str | os.PathLike:
     """
     if not isinstance(value, str | os.PathLike):
         raise TypeError(f"[{owner}] '{argument}' must be the name of a file, got {value!r}.")
+    if "\0" in os.fsdecode(value):
+        raise error(owner, argument, "must not hold a null character", value)
     return value
 
 

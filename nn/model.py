@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from . import callbacks as cb
-from . import checks, cuda, optim, random
+from . import checks, cuda, optim, random, validation
 from .files.saving import Saving
 from .inspect import trace
 from .inspect.summary import model_code, summarize
@@ -23,6 +23,7 @@ from .layers.building import PASSES
 from .layers.observe import observe
 from .layers.plan import Plan
 from .layers.stack import backward_params_through, backward_through, forward_through
+from .losses.regression import RegressionLoss
 from .metrics import Metric
 from .training.progress import Progress, measure
 from .training.trainer import Trainer
@@ -198,6 +199,8 @@ class Model(Saving, Trainer):
         is_checked = self.progress is not None and self.progress.has_checked(x, y)
         x = cuda.to_device(x, self._device) if is_checked else self._inputs(x)
         y = cuda.to_device(y, self._device)
+        if not is_checked and isinstance(self.loss, RegressionLoss):
+            validation.check_byte_targets(y, y)
         if sample_weight is not None:
             sample_weight = cuda.to_device(sample_weight, self._device)
         own = self._own_passes or not PASSES.isdisjoint(vars(self))

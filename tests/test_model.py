@@ -1448,3 +1448,90 @@ def test_a_training_is_not_resumed_with_classes_in_another_order(tmp_path):
     data = nn.Dataset(x, y, class_names=FRUITS[::-1])
     with pytest.raises(ValueError, match="class names"):
         fresh.fit(data, epochs=2, resume=tmp_path / "model.npz", verbose=0)
+
+
+class Folder:
+    """Batches with names of classes under the attribute of another library."""
+
+    def __init__(self, x, y, **names):
+        self.batches_of = [(x, y)]
+        vars(self).update(names)
+
+    def __iter__(self):
+        return iter(self.batches_of)
+
+
+@pytest.mark.parametrize(
+    "names_as",
+    [
+        lambda names: {"classes": names},
+        lambda names: {"class_indices": dict(zip(names, range(3), strict=True))},
+        lambda names: {
+            "classes": np.arange(3),
+            "class_indices": {n: names.index(n) for n in names},
+        },
+        lambda names: {"dataset": Folder(0, 0, dataset=Folder(0, 0, classes=tuple(names)))},
+    ],
+)
+def test_names_of_classes_by_the_attributes_of_pytorch_and_keras(names_as):
+    model, x, y = named_classes()
+    names = FRUITS[1:] + FRUITS[:1]
+    own = np.array([names.index(FRUITS[label]) for label in y])
+    data = Folder(x, own, **names_as(names))
+    assert model.evaluate(data)["acc"] == 1
+    assert model.fit(x, y, val_data=data, verbose=0)["val_acc"] == [1]
+    assert model.fit(data, verbose=0)["acc"] == [1]
+    with pytest.raises(ValueError, match=r"'x' must have the class names"):
+        model.predict(Folder(x, own, **names_as(names)))
+
+
+def test_names_of_classes_are_different():
+    for make in (
+        lambda: nn.Dataset(np.eye(3), np.arange(3), class_names=["plum", "plum", "pear"]),
+        lambda: setattr(named_classes()[0], "class_names", ["plum", "plum", "pear"]),
+    ):
+        with pytest.raises(ValueError, match=r"'class_names' must be different names, got .*plum"):
+            make()
+
+
+def test_names_that_the_model_cannot_keep_are_named():
+    model, x, y = named_classes()
+    model.class_names = None
+    data = nn.Dataset(x, y % 2, class_names=["sweet", "sour"])
+    with pytest.warns(UserWarning, match=r"name for each of 3 classes to be .*got .*'sour'"):
+        model.fit(data, verbose=0)
+
+
+def test_weights_of_a_file_of_save_bring_class_names_and_range(tmp_path):
+    model, x, y = named_classes()
+    model.fit(x, y, verbose=0)
+    model.save(tmp_path / "model.npz")
+    fresh = nn.Model([nn.Dense(3, use_bias=False, input_shape=(3,))])
+    fresh.load_weights(tmp_path / "model.npz")
+    assert (fresh.class_names, fresh.input_range) == (FRUITS, model.input_range)
+
+
+def test_weights_before_they_are_there_and_weights_that_are_no_numbers():
+    fresh = nn.Model([nn.Dense(3)])
+    for call in (fresh.get_weights, fresh.count_params, lambda: fresh.set_weights([np.eye(3)])):
+        with pytest.raises(RuntimeError, match=r"\[Model\] has no weights before it is built"):
+            call()
+    assert nn.Model().count_params() == 0
+    fresh.build((None, 3))
+    for wrong in (np.eye(3) * 1j, np.full((3, 3), "a"), np.ma.masked_array(np.eye(3), np.eye(3))):
+        with pytest.raises((TypeError, ValueError), match=r"\[Model\] 'weights' must hold"):
+            fresh.set_weights([wrong, np.zeros(3)])
+
+
+def test_a_name_of_two_layers_names_none_of_them():
+    model = nn.Model([nn.Dense(3, input_shape=(3,), name="a"), nn.Dense(3, name="a")])
+    with pytest.raises(ValueError, match=r"'name' must be the name of one layer.*0_Dense, 1_Dense"):
+        model.get_layer("a")
+
+
+def test_byte_images_as_targets_of_a_single_step():
+    images = np.full((2, 1, 4, 4), 200, np.uint8)
+    model = nn.Model([nn.Conv2D(1, input_shape=(1, 4, 4))])
+    model.compile("mse")
+    with pytest.raises(ValueError, match=r"'y' must be scaled as images of bytes"):
+        model.train_step(images, images)

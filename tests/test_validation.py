@@ -101,6 +101,9 @@ def test_images_that_nobody_scaled(dtype, rng):
     assert said(lambda: fit(x, nn.BatchNorm())) == []
     assert said(lambda: fit(x.astype("float32") + 0.5)) == []  # not whole
     assert doubt_about_scale(x[:, :, 0], "Dense") is None  # 4 features: no image
+    for wide in (x.astype("uint16") * 257, x.astype("int16") - 128, x.astype("float32") * 16):
+        (message,) = said(lambda wide=wide: fit(wide))
+        assert "integers" in message and "65535" in message and str(wide.dtype) in message
 
 
 def test_targets_of_an_autoencoder_that_nobody_scaled(rng):

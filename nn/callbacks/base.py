@@ -202,7 +202,10 @@ class History(dict, Callback):
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Append the epoch's figures."""
         for name, value in logs.items():
-            self.setdefault(name, []).append(float(value))
+            try:
+                self.setdefault(name, []).append(float(value))
+            except (TypeError, ValueError) as error:
+                raise checks.error("History", name, "must be a number", value) from error
 
     def epoch(self, index: int) -> Logs:
         """Return the figures of one epoch, counted from the first in the history."""
@@ -299,7 +302,10 @@ class CallbackList:
 
     def __init__(self, callbacks: Sequence[Callback], model: Any, params: dict[str, Any]):
         self.callbacks, self.params = list(callbacks), params
-        for callback in self.callbacks:
+        for index, callback in enumerate(self.callbacks):
+            if any(callback is other for other in self.callbacks[:index]):
+                rule = "must not hold a callback twice, which would count each epoch twice"
+                raise checks.error("Model", "callbacks", rule, callback)
             if not isinstance(callback, Callback):
                 raise checks.error(
                     "Model", "callbacks", "must hold nn.callbacks.Callback objects", callback
@@ -328,7 +334,9 @@ class CallbackList:
         for callback in self.callbacks:
             owner = type(callback).__name__
             for argument, name in callback.needed_figures():
-                is_val = str(name).startswith("val_")
+                if not isinstance(name, str):
+                    raise checks.error(owner, argument, "must be the name of a figure", name)
+                is_val = name.startswith("val_")
                 hooks = ["on_epoch_end", "on_test_end", *([] if is_val else ["on_train_batch_end"])]
                 if name not in known and not any(map(self._may_add_figures, hooks)):
                     if is_val and "val_loss" not in known:

@@ -139,7 +139,7 @@ class ModelCheckpoint(Callback):
         """Write the file named after these figures; return whether it was written."""
         try:
             path = self.path.format(**names)
-        except (KeyError, IndexError, ValueError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise ValueError(
                 f"[ModelCheckpoint] 'path' may hold {{name}} of {', '.join(names)}, got "
                 f"{self.path!r}: {type(error).__name__} {error}."

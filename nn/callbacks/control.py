@@ -324,8 +324,9 @@ class LearningRateScheduler(Callback):
 
     def __init__(self, schedule: Callable[..., float], *, by: str | None = None):
         owner = "LearningRateScheduler"
-        if not callable(schedule):
-            rule = "must be a function epoch -> lr"
+        takes = isinstance(schedule, type) or checks.takes(schedule, 1) or checks.takes(schedule, 2)
+        if not (callable(schedule) and takes):
+            rule = "must be a function epoch -> lr or (epoch, lr) -> lr, called by position"
             raise checks.error(owner, "schedule", rule, schedule)
         if by not in ("step", "epoch", None):
             raise checks.unknown(owner, "by", by, ["step", "epoch"])

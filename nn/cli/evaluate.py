@@ -54,7 +54,9 @@ def run(options: argparse.Namespace) -> Result:
     kind, dataset = read(Path(options.data), model, options.part)
     dataset = flatten_for(model, dataset)
     remarks = []
-    if model.loss is None:
+    if model.loss is not None and model.optimizer is None:
+        model.compile(model.loss)
+    elif model.loss is None:
         loss = "bce" if model.output_shape is not None and model.output_shape[-1] == 1 else "cce"
         model.compile(loss)
         remarks = [f"The file has no loss; '{loss}' is used."]

@@ -3,9 +3,13 @@
 NumPy releases Python's global lock while it works on arrays, so the threads run in parallel.
 """
 
+import dis
+import itertools
+import operator
 import os
+import types
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -120,3 +124,33 @@ def check_rng(rng: Any) -> np.random.Generator:
     if not isinstance(rng, np.random.Generator):
         raise checks.error("Dataset", "rng", "must be a numpy.random.Generator or None", rng)
     return rng
+
+
+def is_endless(source: Any) -> bool:
+    """Return whether a source is known never to end.
+
+    So is a generator whose function has no way to return: a `while True` without a `break`; and
+    a generator expression, `map`, `zip`, `filter` or `enumerate` of what never ends.
+
+    Examples
+    --------
+    >>> is_endless(itertools.cycle([1])), is_endless(itertools.repeat(1, times=3))
+    (True, False)
+    >>> def ones():
+    ...     while True:
+    ...         yield 1
+    >>> is_endless(ones()), is_endless(x for x in zip(ones(), ones())), is_endless(map(abs, [1]))
+    (True, True, False)
+    """
+    if isinstance(source, types.GeneratorType):
+        names = {instruction.opname for instruction in dis.get_instructions(source.gi_code)}
+        if not names & {"RETURN_VALUE", "RETURN_CONST"}:
+            return True
+        frame = source.gi_frame
+        return frame is not None and is_endless(frame.f_locals.get(".0"))  # of an expression
+    if isinstance(source, map | zip | filter | enumerate):
+        inner = [part for part in source.__reduce__()[1] if isinstance(part, Iterator)]
+        return bool(inner) and all(map(is_endless, inner))
+    if isinstance(source, itertools.repeat):
+        return operator.length_hint(source, -1) == -1
+    return isinstance(source, itertools.cycle | itertools.count)

@@ -46,6 +46,34 @@ def class_weights(labels: Any) -> dict[int, float]:
     return dict(zip(names.tolist(), weights.tolist(), strict=True))
 
 
+def class_names_of(data: Any) -> list[str] | None:
+    """Return the class names of a data set or of a source of batches, None without.
+
+    They are its `class_names` or, as PyTorch's and Keras' folders of images have them, `classes`
+    or `class_indices`; also those of the data set in a loader or a subset.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace as Source
+    >>> class_names_of(Source(dataset=Source(classes=["cat", "dog"])))
+    ['cat', 'dog']
+    >>> class_names_of(Source(classes=np.array([0, 1]), class_indices={"dog": 1, "cat": 0}))
+    ['cat', 'dog']
+    """
+    seen: list[Any] = []
+    while data is not None and not any(data is other for other in seen):
+        seen.append(data)
+        if getattr(data, "class_names", None) is not None:
+            return list(data.class_names)
+        indices = getattr(data, "class_indices", None)
+        ordered = sorted(indices, key=indices.__getitem__) if isinstance(indices, dict) else None
+        for names in (ordered, getattr(data, "classes", None)):
+            if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
+                return list(names)
+        data = getattr(data, "dataset", None)
+    return None
+
+
 def count_classes(y: np.ndarray | None) -> int | None:
     """Return the number of classes of labels; None for other targets."""
     classes = class_of_rows(y)
@@ -86,6 +114,8 @@ def check_class_names(names: Any, y: np.ndarray | None) -> tuple[str, ...]:
     names = tuple(names)
     if not all(isinstance(name, str) for name in names):
         raise checks.error("Dataset", "class_names", "must be a list of names", names)
+    if len(set(names)) < len(names):
+        raise checks.error("Dataset", "class_names", "must be different names", names)
     needed = count_classes(y)
     # Integer labels may lack the last classes, one-hot labels have a column for each.
     exact = y is not None and y.ndim == 2

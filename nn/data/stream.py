@@ -5,11 +5,8 @@ same way. Each batch is checked when it arrives, as they cannot all be checked i
 """
 
 import contextlib
-import dis
 import inspect
 import itertools
-import operator
-import types
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +23,7 @@ from .batching import (
     check_rng,
     check_rows,
     check_threads,
+    is_endless,
     to_float,
 )
 from .dataset import Dataset
@@ -319,7 +317,7 @@ class Stream:
             rule = f"must return batches to iterate over, like a generator, but {self.source!r}"
             raise TypeError(f"[Model] '{self.argument}' {rule} gave {source!r}.")
         iterator = iter(source)
-        if self.steps is None and _is_endless(iterator):
+        if self.steps is None and is_endless(iterator):
             raise ValueError(
                 f"[Model] '{self.argument}' must end, got {source!r}, which never does: pass "
                 f"'{self.steps_argument}', the number of batches to read."
@@ -411,29 +409,6 @@ def _close(iterator: Any) -> None:
     """Close a generator, or anything else with this method."""
     if hasattr(iterator, "close"):
         iterator.close()
-
-
-def _is_endless(source: Any) -> bool:
-    """Return whether a source is known never to end.
-
-    So is a generator whose function has no way to return: a `while True` without a `break`.
-
-    Examples
-    --------
-    >>> _is_endless(itertools.cycle([1])), _is_endless(itertools.repeat(1, times=3))
-    (True, False)
-    >>> def ones():
-    ...     while True:
-    ...         yield 1
-    >>> _is_endless(ones())
-    True
-    """
-    if isinstance(source, types.GeneratorType):
-        names = {instruction.opname for instruction in dis.get_instructions(source.gi_code)}
-        return not names & {"RETURN_VALUE", "RETURN_CONST"}
-    if isinstance(source, itertools.repeat):
-        return operator.length_hint(source, -1) == -1
-    return isinstance(source, itertools.cycle | itertools.count)
 
 
 def _is_sequence(data: Any) -> bool:

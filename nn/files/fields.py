@@ -95,6 +95,7 @@ FIELDS = {
         "input_shape?": (_SHAPE,),
         "class_names?": ([_TEXT],),
         "input_range?": (_RANGE,),
+        "loss?": (_PART,),
         "class?": (_TEXT,),  # of a subclass of Model with a forward of its own
         "recompute?": _FLAG,  # of version 0.1
     },

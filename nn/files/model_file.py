@@ -5,8 +5,8 @@ This module knows only files, dictionaries and arrays, no models: `Model.save` p
 written by `atomic`.
 
 An HDF5 file holds
-    architecture                  JSON: dtype, name, input_shape, input_range, class_names, class
-                                  (of a Model with its own forward), {"class", "config"} a layer
+    architecture                  JSON: dtype, name, input_shape, input_range, class_names, loss,
+                                  class (if it has its own forward), {"class", "config"} a layer
     training                      JSON: the arguments of `compile`, history, generators' states
     <index>_<LayerClass>_<name>   each array of each layer: 7_Dense_W, 3_BatchNorm2D_running_var;
                                   inside a layer, in its group: 3_Residual/0_Conv2D_W

@@ -134,7 +134,8 @@ class Saving:
             The file; an old one is replaced only once the new one is whole.
         include_optimizer
             Whether to write what is needed to train on: the optimizer with its state, the
-            loss, the metrics, the history and the generators.
+            metrics, the history and the generators. The loss is always written, as the decisions
+            of `predict_classes` depend on it.
 
         Raises
         ------
@@ -150,6 +151,7 @@ class Saving:
             "input_shape": self.input_shape,
             "class_names": validation.fitting_class_names(self.class_names, self.output_shape),
             "input_range": self.input_range,
+            "loss": training_state.config_of(self.loss, losses.NAME2LOSS),
             "layers": [layer.to_config() for layer in self.layers],
         }
         if "forward" in self.own_passes():
@@ -202,6 +204,7 @@ class Saving:
                     model.build(given["input_shape"])
             model.class_names = given.get("class_names")
             model.input_range = content.input_range
+            model.loss = training_state.loss_of(given.get("loss"))
         if model.built:
             model.set_arrays(content.arrays, str(path))
         else:
@@ -252,7 +255,8 @@ class Saving:
         """Read parameters and buffers into this model.
 
         The running averages of `compile(ema_decay=...)` go on from what is read. All other
-        optimizer state stays as it is: call `compile` again to start without it.
+        optimizer state stays as it is: call `compile` again to start without it. A model without
+        class names and range of inputs takes those of a file of `save`, unless `strict` is False.
 
         Parameters
         ----------
@@ -268,13 +272,18 @@ class Saving:
             The names that were loaded, and those that were skipped with the reason; printed, it
             is a list. For a model that is not built yet it is filled in when it is.
         """
-        arrays = model_file.read(checks.path("Model", "path", path)).arrays
+        content = model_file.read(checks.path("Model", "path", path))
+        arrays, names = content.arrays, (content.architecture or {}).get("class_names")
         report = model_file.LoadReport(str(path))
         if self.built:
             self.set_arrays(arrays, str(path), strict, report)
             if self.wrapped_optimizer is not None:
                 averages, own = self.wrapped_optimizer.averages, self.get_arrays()
                 averages.update({k: own[k].copy() for k in report.loaded if k in averages})
-            return report
-        self._pending = (arrays, str(path), strict, report)
+        else:
+            self._pending = (arrays, str(path), strict, report)
+        if strict and self.class_names is None:
+            self.class_names = validation.fitting_class_names(names, self.output_shape)
+        if strict and self.input_range is None:
+            self.input_range = content.input_range
         return report

@@ -210,6 +210,14 @@ def compiled_of(saved: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def loss_of(config: dict[str, Any] | None) -> Any:
+    """Return the loss that a file describes; None for none, or one that is not registered."""
+    try:
+        return None if config is None else losses.from_config(config)
+    except ValueError:
+        return None
+
+
 def join_arrays(state: State, prefix: str, arrays: dict[str, Any]) -> State:
     """Return a state with its arrays in it again; see `split_arrays`."""
     state = {k: dict(v) if isinstance(v, dict) else v for k, v in state.items()}

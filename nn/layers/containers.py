@@ -197,6 +197,11 @@ class Container(Layer):
                 raise checks.error(owner, argument, f"must be in -{count}..{count - 1}", place)
             return self.layers[place]
         found = dict(self.named_layers())
+        named = {path: layer.name for path, layer in found.items() if layer.name is not None}
+        same = [path for path, name in named.items() if name == place]
+        if len(same) > 1 and place not in found:
+            rule = f"must be the name of one layer; with this name there are {', '.join(same)}"
+            raise checks.error(owner, argument, rule, place)
         found |= {layer.name: layer for layer in found.values() if layer.name is not None}
         if not isinstance(place, str) or place not in found:
             raise checks.unknown(owner, argument, place, found)
@@ -264,6 +269,7 @@ class Container(Layer):
 
     def get_weights(self) -> list[np.ndarray]:
         """Return copies of all parameters and buffers, in the order of `get_arrays`."""
+        self._require_built("get_weights")
         return [np.array(cuda.to_cpu(array)) for array in self.get_arrays().values()]
 
     def set_weights(self, weights: Sequence[Array]) -> None:
@@ -274,14 +280,24 @@ class Container(Layer):
         ValueError
             If the number of arrays, or the shape of one, differs; nothing is changed then.
         """
-        names, arrays = list(self.get_arrays()), [cuda.as_array(array) for array in weights]
+        self._require_built("set_weights")
+        owner, names = type(self).__name__, list(self.get_arrays())
+        arrays = [checks.real_array(owner, "weights", array) for array in weights]
         if len(arrays) != len(names):
             rule = f"must hold {len(names)} arrays, as get_weights() does"
-            raise checks.error(type(self).__name__, "weights", rule, len(arrays))
+            raise checks.error(owner, "weights", rule, len(arrays))
         self.set_arrays(dict(zip(names, arrays, strict=True)), "weights")
+
+    def _require_built(self, caller: str) -> None:
+        if self.layers and not self.built:
+            raise RuntimeError(
+                f"[{type(self).__name__}] has no weights before it is built: pass 'input_shape' to "
+                f"the first layer, or call build() or fit() before {caller}()."
+            )
 
     def count_params(self) -> int:
         """Return the number of elements of all parameters inside; buffers are not counted."""
+        self._require_built("count_params")
         return sum(
             int(param.size) for _, layer in self.named_layers() for param in layer.params.values()
         )

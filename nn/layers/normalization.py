@@ -38,6 +38,11 @@ class BatchNorm(Layer):
     **common
         `name`, `input_shape` and `trainable`, as every layer takes them.
 
+    Warns
+    -----
+    UserWarning
+        For a momentum below 0.5 or of 1, which is seldom meant.
+
     Attributes
     ----------
     params : dict
@@ -62,6 +67,12 @@ class BatchNorm(Layer):
         super().__init__(**common)
         owner = type(self).__name__
         self.momentum = checks.fraction(owner, "momentum", momentum, include_one=True)
+        if not 0.5 <= self.momentum < 1:
+            checks.warn(
+                f"[{owner}] 'momentum' should be the share of the old running average, such as "
+                f"0.9, got {momentum!r}: PyTorch's momentum=0.1 is 0.9 here, and the number of "
+                "channels is inferred."
+            )
         self.eps = checks.positive(owner, "eps", eps)
 
     def build(self, input_shape: Shape) -> None:

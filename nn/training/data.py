@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import checks, cuda, kernels, validation
 from ..data import Dataset
-from ..data.classes import relabeled
+from ..data.classes import class_names_of, relabeled
 from ..data.ranges import Range, union
 from ..data.stream import Stream, are_inputs, are_pairs, yields_batches
 from ..layers import BatchNorm, Layer
@@ -41,7 +41,6 @@ class DataAdapter:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-
         self._names = validation.fitting_class_names(model.class_names, model.output_shape)
 
     # -------------------------------------------------------------- data with their targets
@@ -110,9 +109,8 @@ class DataAdapter:
         """Return data as a `Dataset` or a `Stream`, with the labels of the model's class names."""
         if isinstance(data, Dataset):
             validation.check_shape(data.x, self.model.input_shape)
-        names, wanted = getattr(data, "class_names", None), self._names
+        names, wanted = class_names_of(data), self._names
         if names is not None:
-            names = list(names)
             is_known = wanted is not None and set(names) <= set(wanted)
             if wanted is None or (is_training and not is_known):
                 self._names = wanted = names
@@ -212,8 +210,7 @@ class DataAdapter:
             model.input_shape is not None and are_inputs(x, len(model.input_shape))
         ):
             return None  # a list of samples or of numbers, which is an array
-
-        check_same_names(getattr(x, "class_names", None), model.class_names)
+        check_same_names(class_names_of(x), model.class_names)
 
         def check(x: Array, y: None, weights: None) -> None:
             validation.check_shape(x, model.input_shape)
@@ -315,11 +312,14 @@ class DataAdapter:
         if not resumes:
             adapt_first(self.model.layers, source)
         self.remember_range(train)
-        has_names = getattr(source, "class_names", None) is not None
-        names = self._names if has_names else None
+        names = None if class_names_of(source) is None else self._names
         if resumes and names is not None and self.model.class_names not in (None, names):
             raise _class_names_error("data", names, self.model.class_names)
-        if names is not None and len(names) == validation.classes_of(self.model.output_shape):
+        outputs = validation.classes_of(self.model.output_shape)
+        if names is not None and len(names) != outputs:
+            rule = f"should have a class name for each of {outputs} classes to be kept by the model"
+            checks.warn(f"[Model] 'data' {rule}, got {names}.")
+        elif names is not None:
             self.model.class_names = names
 
     def remember_range(self, train: Source) -> None:

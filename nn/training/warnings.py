@@ -220,7 +220,8 @@ def doubt_about_scale(x: Any, first: str) -> str | None:
     """Return a warning about inputs that look like images of bytes and are not scaled, or None.
 
     They look so if the first samples hold whole numbers of at least 0, the largest of them in
-    129..255, and 16 or more in a sample.
+    129..255, and 16 or more in a sample. Images (N, C, H, W) may also have whole numbers of 16 bits
+    or below 0.
 
     Parameters
     ----------
@@ -238,12 +239,17 @@ images of bytes: use x / 255, or pass uint8, which nn scales.
     if validation.is_byte_image(x) or first in _SCALING or math.prod(x.shape[1:]) < 16:
         return None
     rows = np.asarray(x[:_ROWS_OF_SCALE])
-    low, high = rows.min(), rows.max()
-    if not (low >= 0 and 128 < high <= 255) or bool((rows % 1).any()):
+    low, high = float(rows.min()), float(rows.max())
+    is_wide = x.ndim == 4 and high - low > 128 and max(-low, high) < 65536
+    are_bytes = low >= 0 and 128 < high <= 255
+    if not (are_bytes or is_wide) or bool((rows % 1).any()):
         return None
+    advice = "use x / 255, or pass uint8, which nn scales"
+    if not are_bytes:
+        advice = "bring them into [0, 1], as by x / 65535 those of 16 bits"
     return (
         f"[Model] 'x' should be scaled, got whole numbers from {low:g} to {high:g} of dtype "
-        f"{x.dtype}, like images of bytes: use x / 255, or pass uint8, which nn scales."
+        f"{x.dtype}, like images of {'bytes' if are_bytes else 'integers'}: {advice}."
     )
 
 

@@ -165,7 +165,7 @@ def test_checkpoint_writes_the_best_or_every_epoch(best_only, tmp_path):
     trained.fit(*data(), epochs=3, callbacks=[Measure(), checkpoint], verbose=0)
     written = sorted(path.name for path in tmp_path.iterdir())
     assert written == ["at1.hdf5", "at2.hdf5"] + ["at3.hdf5"] * (not best_only)
-    assert nn.Model.load(tmp_path / "at1.hdf5").loss is None
+    assert nn.Model.load(tmp_path / "at1.hdf5").optimizer is None
 
 
 @pytest.mark.parametrize(
@@ -1031,3 +1031,37 @@ def test_tensorboard_without_its_package_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(ImportError, match=r"\[TensorBoard\] needs tensorboardX .* pip install"):
         callbacks.TensorBoard()
+
+
+def test_a_callback_twice_is_refused():
+    stop = callbacks.EarlyStopping("loss")
+    with pytest.raises(ValueError, match=r"'callbacks' must not hold a callback twice"):
+        model().fit(*data(), callbacks=[stop, stop], verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: callbacks.EarlyStopping(["loss"]), r"\[EarlyStopping\] 'monitor' .*\['loss'\]"),
+        (lambda: callbacks.ModelCheckpoint("a.npz", None), r"'monitor' must be the name .*None"),
+        (
+            lambda: callbacks.ModelCheckpoint("{epoch.x}.npz", save_best_only=False),
+            r"'path' may hold .*epoch\.x",
+        ),
+        (
+            lambda: callbacks.LambdaCallback(on_epoch_end=lambda e, logs: logs.update(z="x")),
+            r"\[History\] 'z' must be a number, got 'x'",
+        ),
+    ],
+)
+def test_arguments_and_figures_of_a_wrong_kind_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        model().fit(*data(), callbacks=[make()], verbose=0)
+
+
+def test_a_schedule_that_takes_its_rate_by_name_is_refused():
+    def halved(epoch, *, lr):
+        return lr / 2
+
+    with pytest.raises(ValueError, match="'schedule' must be a function epoch -> lr"):
+        callbacks.LearningRateScheduler(halved)

@@ -375,10 +375,16 @@ def test_evaluate_mnist_also_with_rows_of_numbers(capsys, tmp_path, flat):
     model.save(tmp_path / "m.npz", include_optimizer=False)
     status, out, err = run(capsys, "evaluate", tmp_path / "m.npz", "--data", folder)
     assert (status, err) == (0, "")
+    assert len(out.splitlines()) == 3  # the file has the loss
+    model.loss = None
+    model.save(tmp_path / "m.npz", include_optimizer=False)
+    status, out, err = run(capsys, "evaluate", tmp_path / "m.npz", "--data", folder)
+    assert (status, err) == (0, "")
     lines = out.splitlines()
     assert lines[0] == "6 samples of MNIST (test)"
     assert lines[2] == "acc: 0.5000"
     assert "no loss" in lines[3] and "'cce'" in lines[3]
+    model.compile("cce")
     model.save(tmp_path / "m.npz")
     data = as_json(capsys, "evaluate", tmp_path / "m.npz", "--data", folder, "--part", "train")
     assert data["figures"]["acc"] == 1.0

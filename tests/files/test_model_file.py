@@ -108,7 +108,7 @@ def test_an_architecture_larger_than_an_attribute_may_be(tmp_path):
 def test_without_the_optimizer(tmp_path):
     trained().save(tmp_path / "bare.hdf5", include_optimizer=False)
     loaded = nn.Model.load(tmp_path / "bare.hdf5")
-    assert loaded.loss is None
+    assert loaded.optimizer is None
     with h5py.File(tmp_path / "bare.hdf5") as file:
         assert "training" not in file
         assert "optimizer" not in file

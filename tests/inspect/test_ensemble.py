@@ -103,6 +103,13 @@ def test_files_without_a_loss_need_the_activation(tmp_path):
     for k, model in enumerate(models):
         model.save(tmp_path / f"{k}.npz", include_optimizer=False)
     files = [tmp_path / f"{k}.npz" for k in range(3)]
+    np.testing.assert_array_equal(  # the loss is in the file
+        nn.Ensemble(files).predict(x), nn.Ensemble(models).predict(x)
+    )
+    for model, file in zip(models, files, strict=True):
+        model.loss = None
+        model.save(file)
+        model.compile("cce")
     with pytest.raises(ValueError, match=r"\[Ensemble\] 'activation'"):
         nn.Ensemble(files)
     told = nn.Ensemble(files, activation="softmax")
@@ -188,6 +195,9 @@ def test_several_answers_are_decided_each(ends, tmp_path):
     model.class_names = ["red", "round", "ripe"]
     both = nn.Ensemble([model, model])
     model.save(tmp_path / "model.npz")
+    model.save(tmp_path / "bare.hdf5", include_optimizer=False)
+    bare = nn.Model.load(tmp_path / "bare.hdf5")
+    np.testing.assert_array_equal(bare.predict_classes(x), yes)
     for one in (model, both, nn.Model.load(tmp_path / "model.npz")):
         np.testing.assert_array_equal(one.predict_classes(x), yes)
         assert one.evaluate(x, yes)["acc"] == 1

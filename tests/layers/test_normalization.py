@@ -434,3 +434,9 @@ def test_a_batch_with_one_value_a_channel_is_an_error_in_training(make):
     layer.forward(x, training=True)  # by the running averages
     wide = make()
     wide.forward(np.ones((1, 3, 2, 2) if make is not nn.BatchNorm1D else (1, 3, 4)), training=True)
+
+
+@pytest.mark.parametrize("momentum", [0.1, 1, 0.01])
+def test_a_momentum_in_the_sense_of_pytorch_is_doubted(momentum):
+    with pytest.warns(UserWarning, match=r"'momentum' should be .*PyTorch's momentum=0.1 is 0.9"):
+        nn.BatchNorm2D(momentum)

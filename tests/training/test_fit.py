@@ -1,5 +1,7 @@
 """The arguments of `fit` by name, an early stop, a training step of the user's, late hooks."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -311,7 +313,12 @@ def test_a_generator_without_an_end_is_refused_before_the_first_step():
                 yield np.ones((4, 2)), np.ones((4, 1))
 
     model = one_unit()
-    for data in (endless(), endless):
+    expressions = [
+        lambda: ((x, x) for x in itertools.cycle([np.ones((4, 2))])),
+        lambda: map(tuple, itertools.repeat([np.ones((4, 2)), np.ones((4, 1))])),
+        lambda: zip(itertools.cycle([np.ones((4, 2))]), itertools.count(), strict=True),
+    ]
+    for data in (endless(), endless, *expressions):
         with pytest.raises(ValueError, match=r"'data' must end.*'steps_per_epoch'"):
             model.fit(data, verbose=0)
         with pytest.raises(ValueError, match=r"'validation_data' must end.*'validation_steps'"):
