@@ -86,6 +86,34 @@ def recurrent_cases(rng):
             yield f"{layer.__class__.__name__} {dtype} {sequences=} | {x.shape}", pairs
 
 
+def bidirectional_cases(rng):
+    """Yield an LSTM in both directions, as PyTorch has it."""
+    for sequences in (False, True):
+        layer = nn.layers.Bidirectional(nn.LSTM(4, return_sequences=sequences))
+        layer.build((None, 9, 3))
+        theirs = torch.nn.LSTM(3, 4, batch_first=True, bidirectional=True)
+        params = [part.params[key] for part in layer.layers for key in ("W", "U", "b")]
+        weights = [p for name, p in theirs.named_parameters() if not name.startswith("bias_hh")]
+        with torch.no_grad():
+            for name, weight in theirs.named_parameters():
+                if name.startswith("bias_hh"):  # nn has one bias
+                    weight.zero_()
+            for weight, param in zip(weights, params, strict=True):
+                weight.copy_(torch.from_numpy(param.T.copy()))
+        x = draw(rng, (5, 9, 3))
+        x_torch = leaf(x)
+        expected, (last, _) = theirs(x_torch)
+        expected = expected if sequences else torch.cat((last[0], last[1]), dim=1)
+        y = layer.forward(x, training=True)
+        grad = draw(rng, y.shape)
+        expected.backward(torch.from_numpy(grad))
+        pairs = {"output": (y, expected), "dx": (layer.backward(grad), x_torch.grad)}
+        grads = [part.grads[key] for part in layer.layers for key in ("W", "U", "b")]
+        for k, (ours, weight) in enumerate(zip(grads, weights, strict=True)):
+            pairs[f"gradient {k}"] = ours, np.asarray(weight.grad).T
+        yield f"Bidirectional LSTM {sequences=}", pairs
+
+
 def keras_cases(rng):
     """Yield the forms of Keras that PyTorch has not, if it is installed: a reset gate before."""
     import keras
@@ -110,4 +138,9 @@ def keras_cases(rng):
         yield f"{kind} as in Keras | {sequences=} {backwards=}", pairs
 
 
-CASES = (embedding_cases, recurrent_cases, *([keras_cases] if has("keras") else []))
+CASES = (
+    embedding_cases,
+    recurrent_cases,
+    bidirectional_cases,
+    *([keras_cases] if has("keras") else []),
+)

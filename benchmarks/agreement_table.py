@@ -12,6 +12,7 @@ COUNTERPARTS = {
         "BatchNorm": "torch batch_norm; its momentum is 1 minus ours",
         "BatchNorm1D": "torch batch_norm; its momentum is 1 minus ours",
         "BatchNorm2D": "torch batch_norm; its momentum is 1 minus ours",
+        "Bidirectional": "torch LSTM(bidirectional=True)",
         "Conv2D": "torch conv2d; 'same' is padded as TensorFlow does, the odd pixel at the end",
         "Conv2DTranspose": "torch conv_transpose2d; 'same' and 'valid' have TensorFlow's sizes",
         "Dense": "torch x @ W + b; nn.Linear keeps W transposed",

@@ -53,6 +53,7 @@ from .layers import (
     BatchNorm,
     BatchNorm1D,
     BatchNorm2D,
+    Bidirectional,
     Conv2D,
     Conv2DTranspose,
     Dense,

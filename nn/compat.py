@@ -74,6 +74,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "hidden_size": ("units",),
     "kernel_size": ("pool_size",),
     "learning_rate": ("lr",),
+    "merge_mode": ("merge",),
     "min_lr": ("lr_min",),
     "num_embeddings": ("input_dim",),
     "num_groups": ("groups",),

@@ -20,6 +20,7 @@ VALUES = {
     "input_dim": 7,
     "kernel_initializer": "zeros",
     "lr_min": 0.25,
+    "merge": "sum",
     "negative_slope": 0.125,
     "output_dim": 3,
     "path": "a.csv",
@@ -33,6 +34,7 @@ VALUES = {
     "use_bias": False,
 }
 REQUIRED = {
+    "layer": nn.LSTM(2),
     "filters": 4,
     "units": 4,
     "input_dim": 5,

@@ -215,6 +215,8 @@ made([nn.Embedding(5, 2), Flatten(), Dense(3)], "cce").fit(np.array([["a", "b"]]
 made([nn.Embedding(5, 2), Flatten(), Dense(3)], "cce").fit(X, Y)
 made([nn.Embedding(5, 2), Flatten(), Dense(3)], "cce").predict(np.array([[5, 0, 1]]))
 nn.LSTM(0)
+nn.Bidirectional(Dense(3))
+nn.Bidirectional(nn.LSTM(3), merge="add")
 nn.LSTM(3, return_sequences="yes")
 nn.GRU(3, reset_after=None)
 nn.LSTM(3).forward(X)

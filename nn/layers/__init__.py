@@ -26,6 +26,7 @@ from .activations import (
     Tanh,
 )
 from .base import Layer
+from .bidirectional import Bidirectional
 from .config import NAME2ACTIVATION, NAME2LAYER, layer_from_config, register
 from .containers import Sequential
 from .conv import Conv2D, Conv2DTranspose, DepthwiseConv2D

@@ -90,6 +90,47 @@ def test_an_lstm_by_hand():
     np.testing.assert_allclose(layer.forward(np.array([[[2.0], [0.0]]])), expected, rtol=1e-14)
 
 
+MERGES = {
+    "concat": lambda a, b: np.concatenate((a, b), axis=-1),
+    "sum": np.add,
+    "ave": lambda a, b: (a + b) / 2,
+    "mul": np.multiply,
+}
+
+
+@pytest.mark.parametrize("sequences", [False, True])
+@pytest.mark.parametrize("merge", MERGES)
+def test_bidirectional_joins_the_states_of_both_directions(merge, sequences, rng):
+    x = rng.normal(size=(5, 6, 3))
+    layer = built(nn.Bidirectional(nn.LSTM(4, return_sequences=sequences), merge), (6, 3))
+    ahead, back = layer.layers
+    assert not np.array_equal(ahead.params["W"], back.params["W"])
+    first = naive.lstm_naive(x, *ahead.params.values())
+    last = naive.lstm_naive(x[:, ::-1], *back.params.values())[:, ::-1]
+    expected = MERGES[merge](first, last) if sequences else MERGES[merge](first[:, -1], last[:, 0])
+    np.testing.assert_allclose(layer.forward(x), expected, rtol=1e-12, atol=1e-15)
+    assert layer.output_shape == (None, *expected.shape[1:])
+    errors = gradcheck.check_gradients(layer, x)
+    assert max(errors.values()) <= 1e-6, errors
+
+
+def test_a_bidirectional_layer_trains_saves_and_loads(tmp_path, rng):
+    x = rng.normal(size=(100, 6, 2)).astype("float32")
+    y = (x[:, 0, 0] * x[:, -1, 1] > 0).astype(int)  # of both ends
+    layers = [nn.Bidirectional(nn.GRU(12), input_shape=(6, 2)), nn.Dense(2)]
+    model = nn.Model(layers, seed=0)
+    model.compile("cce", "adam", lr=0.02)
+    assert model.fit(x, y, epochs=60, verbose=0)["acc"][-1] >= 0.95
+    model.save(tmp_path / "model.hdf5")
+    loaded = nn.Model.load(tmp_path / "model.hdf5")
+    np.testing.assert_array_equal(loaded.predict(x), model.predict(x))
+    assert "0_Bidirectional/1_GRU_U" in loaded.get_arrays()
+    model.layers[0].layers[0].trainable = False
+    before = model.layers[0].layers[0].params["W"].copy()
+    model.fit(x, y, verbose=0)
+    np.testing.assert_array_equal(model.layers[0].layers[0].params["W"], before)
+
+
 def test_parameters_and_their_initial_values():
     layer = built(nn.LSTM(4), (6, 3))
     assert {k: v.shape for k, v in layer.params.items()} == {"W": (3, 16), "U": (4, 16), "b": (16,)}
@@ -181,6 +222,10 @@ def test_a_character_model_of_ids_learns_what_follows():
             lambda: built(nn.LSTM(3), (5, 4)).forward(np.ones((2, 5, 3))),
             r"\[LSTM\] was built for inputs of shape \(None, 5, 4\), got \(2, 5, 3\)",
         ),
+        (lambda: nn.Bidirectional(nn.Dense(3)), r"\[Bidirectional\] 'layer' must be LSTM, GRU or"),
+        (lambda: nn.Bidirectional(nn.LSTM(3, go_backwards=True)), "without go_backwards"),
+        (lambda: nn.Bidirectional(built(nn.LSTM(3), (5, 4))), "not built"),
+        (lambda: nn.Bidirectional(nn.LSTM(3), "add"), r"\[Bidirectional\] 'merge' must be one of"),
         (lambda: naive.lstm_naive(np.ones((1, 2, 3)), [[1.0]], [[1.0]], [0.0]), "'u' must be"),
     ],
 )
