@@ -490,3 +490,11 @@ def test_a_range_in_a_file_that_is_none(found, tmp_path):
     model.save(tmp_path / "model.npz")
     with pytest.raises(ValueError):
         nn.Model.load(tmp_path / "model.npz")
+
+
+@pytest.mark.parametrize("loss", ["bce", "mse"])
+def test_log_probabilities_under_another_loss_are_doubted(loss):
+    model = nn.Model([nn.Dense(3, input_shape=(4,)), nn.LogSoftmax()], seed=0)
+    model.compile(loss, "sgd")
+    with pytest.warns(UserWarning, match=r"last layer.* LogSoftmax.* from -inf to 0"):
+        model.fit(np.ones((6, 4)), np.eye(3)[np.arange(6) % 3], verbose=0)

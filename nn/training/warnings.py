@@ -38,6 +38,7 @@ _SCALING = (
 RANGES = {
     "Exponential": (0.0, math.inf),
     "HardSigmoid": (0.0, 1.0),
+    "LogSoftmax": (-math.inf, 0.0),
     "ReLU": (0.0, math.inf),
     "ReLU6": (0.0, 6.0),
     "Sigmoid": (0.0, 1.0),
@@ -152,7 +153,8 @@ outputs are from 0 to inf: end in a Dense layer without activation, or in Softma
     pair = {"CategoricalCrossentropy": "Softmax", "BinaryCrossentropy": "Sigmoid"}.get(loss)
     low, high = RANGES.get(kind, (-math.inf, math.inf))
     got = f"got {kind}, whose outputs are from {low:g} to {high:g}"
-    if pair is not None and kind != pair and kind in RANGES:
+    fits = kind == pair or (pair == "Softmax" and kind == "LogSoftmax")
+    if pair is not None and not fits and kind in RANGES:
         return (
             f"[Model] the last layer should return logits for {loss}, {got}: end in a "
             f"Dense layer without activation, or in {pair}."

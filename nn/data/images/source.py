@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,7 +21,10 @@ SUFFIXES = (
     *(".bmp", ".gif", ".jpeg", ".jpg", ".pgm"),
     *(".png", ".ppm", ".tif", ".tiff", ".webp"),
 )
-_PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}
+_PARTS = re.compile(
+    r"(train|val|valid|validat|test|dev|eval|evaluat|holdout)(ing|ion)?([ _-]?(set|data|images))?",
+    re.IGNORECASE,
+)
 _SHOWN = 5  # images or classes that a message names
 
 Reasons = dict[str, str]  # why an image is left out, by its name
@@ -151,7 +155,7 @@ def list_images(folder: Path) -> tuple[list[str], list[ImageFile]]:
             "remove the folder."
         )
     listed = [image for images in found for image in images]
-    if {name.lower() for name in names} <= _PARTS and all(i.name.count("/") > 1 for i in listed):
+    if all(map(_PARTS.fullmatch, names)) and all(i.name.count("/") > 1 for i in listed):
         raise ValueError(
             f"[{OWNER}] 'path' must have a sub-folder for each class, got {_quoted(names)}, "
             f"which contain the class folders: load each separately, '{folder / names[0]}' first."

@@ -814,14 +814,19 @@ def test_control_characters_in_a_name_are_escaped_in_the_warning(folder):
     assert str(caught[0].message).isprintable()
 
 
-def test_parts_of_a_set_are_not_classes(tmp_path):
-    for part in ("train", "validation"):
+@pytest.mark.parametrize(
+    "parts", [("train", "validation"), ("test_set", "training_set"), ("dev", "Train images")]
+)
+def test_parts_of_a_set_are_not_classes(parts, tmp_path):
+    for part in parts:
         for name in ("cat", "dog"):
             (tmp_path / part / name).mkdir(parents=True)
             Image.new("RGB", (8, 8), "red").save(tmp_path / part / name / "1.png")
-    with pytest.raises(ValueError, match=r"\[load_image_folder\] 'path' .*'train', 'validation'"):
+    with pytest.raises(
+        ValueError, match=r"\[load_image_folder\] 'path' .*contain the class folders"
+    ):
         load(tmp_path)
-    assert load(tmp_path / "train").class_names == ("cat", "dog")
+    assert load(tmp_path / parts[0]).class_names == ("cat", "dog")
 
 
 def test_new_bytes_of_the_same_size_and_time_make_a_cache_stale(tmp_path):
