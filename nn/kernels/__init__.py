@@ -18,6 +18,7 @@ from .geometry import (
     class_rows,
     from_class_rows,
     from_rows,
+    last_axis_rows,
     output_size,
     resolve_padding,
     to_rows,

@@ -35,6 +35,11 @@ def to_rows(x: Array) -> Array:
     return x.reshape(-1, x.shape[-1])  # (N, ..., C) -> (N * ..., C)
 
 
+def last_axis_rows(x: Array) -> Array:
+    """Return sequences (N, T, D) as rows (N * T, D), and rows as they are."""
+    return x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
+
+
 def from_rows(rows: Array, shape: tuple[int, ...]) -> Array:
     """Return the matrix of `to_rows`, or its values in that order, as (N, C, ...), a view."""
     x = rows.reshape(shape[0], *shape[2:], shape[1])  # (N * ..., C) -> (N, ..., C)

@@ -93,13 +93,17 @@ class Dense(WeightedLayer):
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return x W + b, (N, units) for x (N, features), (N, T, units) for (N, T, features)."""
         x = self._check_input(x)
-        y = self.linear(x, self.params["W"], self.params.get("b"))
+        y = kernels.matmul(kernels.last_axis_rows(x), self.params["W"])
+        if self.use_bias:
+            y += self.params["b"]
+        if x.ndim == 3:
+            y = y.reshape(*x.shape[:2], self.units)  # (N*T, units) -> (N, T, units)
         self._keep(training, y, x)
         return y if self.activation is None else self._activate(self.activation, y, training)
 
     def linear(self, x: Array, w: Array, b: Array | None) -> Array:
         """Return x w, plus b."""
-        y = kernels.matmul(_rows(x), w)
+        y = kernels.matmul(kernels.last_axis_rows(x), w)
         if b is not None:
             y += b
         if x.ndim == 3:
@@ -110,7 +114,7 @@ class Dense(WeightedLayer):
         """Fill the gradients of W and b; return grad W^T."""
         grad = Dense.backward_params(self, grad)
         w = self.params["W"]
-        dx = kernels.matmul(_rows(grad), w.T)
+        dx = kernels.matmul(kernels.last_axis_rows(grad), w.T)
         if grad.ndim == 3:
             dx = dx.reshape(*grad.shape[:2], len(w))  # (N*T, features) -> (N, T, features)
         return dx
@@ -121,14 +125,9 @@ class Dense(WeightedLayer):
         if self.activation is not None:
             grad = self.activation.backward(grad)
         if self._trainable:
-            rows = _rows(grad)
+            rows = kernels.last_axis_rows(grad)
             self.grads.pop("W", None)  # the new one takes its memory
-            self.grads["W"] = kernels.matmul(_rows(x).T, rows)
+            self.grads["W"] = kernels.matmul(kernels.last_axis_rows(x).T, rows)
             if self.use_bias:
                 self.grads["b"] = kernels.column_sums(rows)
         return grad
-
-
-def _rows(x: Array) -> Array:
-    """Return sequences (N, T, D) as rows (N * T, D), and rows as they are."""
-    return x if x.ndim == 2 else x.reshape(-1, x.shape[-1])

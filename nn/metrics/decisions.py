@@ -95,7 +95,8 @@ def class_pairs(
     class 1 if it is above `threshold`; integers (n,) are classes already. Each step of sequences
     and each pixel of images counts as a sample.
     """
-    y_true, y_pred = as_rows(owner, y_true, y_pred)
+    if y_pred.ndim > 2:
+        y_true, y_pred = as_rows(owner, y_true, y_pred)
     check_lengths(owner, y_true, y_pred)
     if not is_column(y_pred):
         classes = y_pred.shape[1]

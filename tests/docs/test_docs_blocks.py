@@ -104,8 +104,10 @@ def test_a_quote_is_the_function_without_its_docstring():
         "def ones(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:\n"
         "    return np.ones(shape)\n"
     )
-    part = quotes.lines_of(quotes.find("nn.layers.Dense.linear"), "if b is not None")
-    assert part == "if b is not None:\n    y += b\nreturn y\n"
+    part = quotes.lines_of(quotes.find("nn.layers.Conv2DTranspose.linear"), "if b is not None")
+    assert part == (
+        "if b is not None:\n    y += b.reshape(-1, 1, 1)  # (F,) -> (F, 1, 1)\nreturn y\n"
+    )
     stale = "<!-- source: nn.initializers.ones -->\n```python\nold\n```"
     assert "return np.ones(shape)" in quotes.renewed(stale)
 
