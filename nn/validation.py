@@ -245,8 +245,6 @@ def check_class_names(names: Any, output_shape: tuple[int | None, ...] | None) -
     texts = list(names) if several else []
     if not texts or not all(isinstance(text, str) for text in texts):
         raise checks.error("Model", "class_names", "must be a list of texts", names)
-    if len(set(texts)) < len(texts):
-        raise checks.error("Model", "class_names", "must be different names", names)
     outputs = classes_of(output_shape)
     if outputs is not None and len(texts) != outputs:
         raise checks.error(

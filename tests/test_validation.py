@@ -116,6 +116,14 @@ def test_targets_of_an_autoencoder_that_nobody_scaled(rng):
     (message,) = said(lambda: fit(x.astype("float32")))
     assert "'y' should be scaled" in message
     assert "y / np.float32(255)" in message
+    model = compiled([nn.Conv2D(1, 3)], "mse", lr=1e-6)
+    val = (x, x.astype("float32"))
+    for use in (
+        lambda: model.fit(x, x / np.float32(255), val_data=val, verbose=0),
+        lambda: model.evaluate(*val),
+    ):
+        (message,) = said(use)
+        assert "'y' should be scaled" in message
     assert said(lambda: fit(x / np.float32(255))) == []
     (message,) = said(lambda: fit(x.astype("float32"), activation="sigmoid"))
     assert "'y' should lie within the outputs" in message

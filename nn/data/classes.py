@@ -114,8 +114,6 @@ def check_class_names(names: Any, y: np.ndarray | None) -> tuple[str, ...]:
     names = tuple(names)
     if not all(isinstance(name, str) for name in names):
         raise checks.error("Dataset", "class_names", "must be a list of names", names)
-    if len(set(names)) < len(names):
-        raise checks.error("Dataset", "class_names", "must be different names", names)
     needed = count_classes(y)
     # Integer labels may lack the last classes, one-hot labels have a column for each.
     exact = y is not None and y.ndim == 2
@@ -125,6 +123,21 @@ def check_class_names(names: Any, y: np.ndarray | None) -> tuple[str, ...]:
             f"got {len(names)} names."
         )
     return names
+
+
+def can_relabel(names: Sequence[str], wanted: Sequence[str]) -> bool:
+    """Return whether each name of `names` is one of `wanted`, and which one is certain.
+
+    Examples
+    --------
+    >>> can_relabel(["plum", "kiwi"], ["kiwi", "pear", "plum"]), can_relabel(["fig"], ["kiwi"])
+    (True, False)
+    >>> cranes = ["crane", "lathe", "crane"]  # a bird and a machine, as in ImageNet
+    >>> can_relabel(cranes, cranes), can_relabel(["lathe", "crane", "crane"], cranes)
+    (True, False)
+    """
+    are_different = len(set(names)) == len(names) and len(set(wanted)) == len(wanted)
+    return list(names) == list(wanted) or (are_different and set(names) <= set(wanted))
 
 
 def relabeled(y: np.ndarray, names: Sequence[str], wanted: Sequence[str]) -> np.ndarray:

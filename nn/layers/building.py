@@ -14,7 +14,12 @@ from .containers import Sequential, as_layer
 from .embedding import vocabulary_of
 from .plan import named_layers
 from .preprocessing import Rescale
+from .reshaping import Reshape
+from .resizing import UpSample2D, ZeroPad2D
 from .stack import check_distinct, flat, move_to_device, set_generator
+
+# Layers after which pixels have the scale that they had before.
+_UNCHANGING = (Reshape, UpSample2D, ZeroPad2D)
 
 #: What a subclass of `Model`, or an object, may compute in its own way.
 PASSES = {"forward", "backward", "backward_params", "get_params_and_grads"}
@@ -239,8 +244,9 @@ class Building(Sequential):
 
     @property
     def input_scale(self) -> float | None:
-        """The factor of a `Rescale` at the model's beginning; None without one."""
-        first = next(iter(flat(self.layers[:1])), None)
+        """The factor of a `Rescale` at the model's beginning, or after a `Flatten`; else None."""
+        changing = (layer for layer in flat(self.layers) if not isinstance(layer, _UNCHANGING))
+        first = next(changing, None)
         return first.scale if isinstance(first, Rescale) else None
 
     @property

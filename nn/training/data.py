@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import checks, cuda, kernels, validation
 from ..data import Dataset
-from ..data.classes import class_names_of, relabeled
+from ..data.classes import can_relabel, class_names_of, relabeled
 from ..data.ranges import Range, union
 from ..data.stream import Stream, are_inputs, are_pairs, yields_batches
 from ..layers import BatchNorm, Layer
@@ -111,7 +111,7 @@ class DataAdapter:
             validation.check_shape(data.x, self.model.input_shape)
         names, wanted = class_names_of(data), self._names
         if names is not None:
-            is_known = wanted is not None and set(names) <= set(wanted)
+            is_known = wanted is not None and can_relabel(names, wanted)
             if wanted is None or (is_training and not is_known):
                 self._names = wanted = names
             elif not is_known:

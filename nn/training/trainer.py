@@ -22,7 +22,7 @@ from .arguments import ScheduleArguments
 from .averaging import Averaging
 from .data import DataAdapter, check_same_names, limited, range_of_source
 from .loop import Fit
-from .warnings import CLASSIFICATION
+from .warnings import CLASSIFICATION, doubt_about_measured
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 
@@ -261,6 +261,9 @@ class Trainer(Averaging):
         source = limited(source, steps, batch_size, "steps")
         figures = self.evaluate_checked(source, batch_size)
         self.warn_of_range(range_of_source(source))
+        doubt = doubt_about_measured(self.loss, source)
+        if doubt is not None:
+            checks.warn(doubt)
         return figures
 
     def evaluate_checked(

@@ -54,6 +54,7 @@ def doubts(
     loss: Any,
     output_shape: tuple[int | None, ...] | None,
     train: Source,
+    val: Source | None = None,
 ) -> list[str]:
     """Return warnings about a model, its loss and its training data; an empty list if all is well.
 
@@ -61,8 +62,9 @@ def doubts(
     ----------
     layers, loss, output_shape
         The model's.
-    train
-        The training data. Only those of a `Dataset` can be looked at before training.
+    train, val
+        The data. Only those of a `Dataset` can be looked at before training; of the validation
+        data it is the scale of the targets.
     """
     chain = flat(layers)
     last, first = chain[-1], type(chain[0]).__name__
@@ -75,10 +77,11 @@ def doubts(
             y = data.y.reshape(-1) if are_labels else data.y  # (N, ...) -> (N * ...,)
             found.append(doubt_about_classes(y, validation.classes_of(output_shape)))
         elif isinstance(loss, REGRESSION):
-            found.append(doubt_about_range(kind, data.y) or doubt_about_targets(data.x, data.y))
+            found.append(doubt_about_range(kind, data.y) or doubt_about_measured(loss, data))
         found.append(doubt_about_scale(data.x, first))
         found.append(doubt_about_bits(data.x, data.input_range))
-    return [doubt for doubt in found if doubt is not None]
+    found.append(doubt_about_measured(loss, val))
+    return [doubt for doubt in dict.fromkeys(found) if doubt is not None]
 
 
 class ChanceWatch(Callback):
@@ -272,6 +275,14 @@ targets, which are not divided by 255: pass y / np.float32(255).
         f"{y[:_ROWS_OF_SCALE].max():g} as targets, which are not divided by 255: pass "
         "y / np.float32(255)."
     )
+
+
+def doubt_about_measured(loss: Any, data: Source | None) -> str | None:
+    """Return the doubt about the targets of data that a loss of a regression is measured on."""
+    samples = None if data is None else samples_of(data)
+    if samples is None or samples.y is None or not isinstance(loss, REGRESSION):
+        return None
+    return doubt_about_targets(samples.x, samples.y)
 
 
 def doubt_about_bits(x: Any, input_range: tuple[float, float] | None) -> str | None:

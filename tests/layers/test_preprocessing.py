@@ -458,7 +458,8 @@ def test_names_are_taken_only_where_there_is_one_for_each_output():
     x, y = images()
     model = nn.Model([nn.Flatten(), nn.Dense(5)], seed=0)
     model.compile("cce", "sgd")
-    model.fit(Dataset(x, y, class_names=("cat", "dog")), verbose=0)
+    with pytest.warns(UserWarning, match=r"a class name for each of 5 classes .*'dog'"):
+        model.fit(Dataset(x, y, class_names=("cat", "dog")), verbose=0)
     assert model.class_names is None
     model.fit(Dataset(x, y, class_names=("a", "b", "c", "c", "d")), verbose=0)
     assert model.class_names == ["a", "b", "c", "c", "d"]
@@ -544,3 +545,10 @@ def test_a_source_of_batches_names_its_classes_and_cannot_adapt():
     model.compile("cce")
     with pytest.raises(RuntimeError, match="call its adapt"):
         model.fit(Source([batch]), verbose=0)
+
+
+@pytest.mark.parametrize("first", [nn.Flatten, lambda **k: nn.Sequential([nn.ZeroPad2D(1)], **k)])
+def test_bytes_are_not_scaled_twice_behind_layers_that_leave_them(first):
+    model = nn.Model([first(input_shape=(1, 4, 4)), nn.Rescale(1 / 255), nn.Flatten(), nn.Dense(2)])
+    with pytest.raises(ValueError, match="would do it again"):
+        model.predict(np.full((2, 1, 4, 4), 200, np.uint8))
