@@ -38,7 +38,9 @@ RENAMED = [  # what a script calls it, and what it is called
 
 
 def missing_package(source):
-    """Return a package that a script imports and that is not installed, or None."""
+    """Return a package that a script needs and that is not installed, or None."""
+    if "import compiled" in source and importlib.util.find_spec("numba") is None:
+        return "numba"
     for node in ast.walk(ast.parse(source)):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom):

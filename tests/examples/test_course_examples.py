@@ -111,6 +111,7 @@ def test_layers_without_a_bend_are_no_better_than_one_neuron(lesson):
     assert len(accuracies) == 2 and max(accuracies) < 76
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")  # without Numba
 def test_steps_that_are_too_long_are_one_clear_line(example, few_digits, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match=r"lower the learning rate"):
