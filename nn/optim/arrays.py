@@ -104,6 +104,20 @@ def placed(owner: str, array: Array, name: str, param: Array) -> Array:
     return moved
 
 
+def check_finite(owner: str, state: dict[str, dict[str, Array]]) -> None:
+    """Raise an error if an array of the state is NaN or infinite: its parameter would not change.
+
+    A gradient of 1e20 is enough: its square is above the largest number of float32, 3e38.
+    """
+    for name, slots in state.items():
+        for slot, array in slots.items():
+            if not cuda.get_array_module(array).isfinite(array).all():
+                raise FloatingPointError(
+                    f"[{owner}] '{slot}' of '{name}' has NaN or infinite values, as its gradients "
+                    "were too large: set clip_norm or clip_value, or lower the learning rate."
+                )
+
+
 def global_norm(arrays: Iterable[Array]) -> float:
     """Return the Euclidean length of arrays taken as one vector, summed in float64.
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks, compat, cuda
-from .arrays import Array, Pairs, as_pairs, check_pairs, placed, refuse_factors
+from .arrays import Array, Pairs, as_pairs, check_finite, check_pairs, placed, refuse_factors
 from .hooks import Averages, ClipNorm, ClipValue, Decay, Hook
 
 LearningRate = float | Callable[[int], float]
@@ -378,21 +378,8 @@ class Optimizer:
         return state
 
     def check_state(self) -> None:
-        """Raise an error if the state holds NaN or infinity: its parameter would not change again.
-
-        Raises
-        ------
-        FloatingPointError
-            For example, if a gradient of 1e20 was squared in float32, which ends at 3e38.
-        """
-        for name, slots in (self._slots or {}).items():
-            for slot, array in slots.items():
-                if not cuda.get_array_module(array).isfinite(array).all():
-                    raise FloatingPointError(
-                        f"[{type(self).__name__}] '{slot}' of '{name}' has NaN or infinite values, "
-                        "as its gradients were too large: set clip_norm or clip_value, or lower "
-                        "the learning rate."
-                    )
+        """Raise a FloatingPointError if the state holds NaN or infinity."""
+        check_finite(type(self).__name__, self._slots or {})
 
     def load_state_dict(self, state: dict[str, Array], strict: bool = True) -> None:
         """Replace all state by a copy of what `state_dict` returned.
