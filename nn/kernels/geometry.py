@@ -36,7 +36,7 @@ def to_rows(x: Array) -> Array:
 
 
 def last_axis_rows(x: Array) -> Array:
-    """Return sequences (N, T, D) as rows (N * T, D), and rows as they are."""
+    """Return (N, T, D) or (T, N, D) as rows (N * T, D), and rows as they are."""
     return x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
 
 
@@ -60,7 +60,7 @@ def class_rows(x: Array) -> Array:
     >>> class_rows(np.zeros((2, 5, 3))).shape, class_rows(np.zeros((2, 3, 4, 4))).shape
     ((10, 3), (32, 3))
     """
-    return x.reshape(-1, x.shape[-1]) if x.ndim == 3 else to_rows(x)
+    return last_axis_rows(x) if x.ndim == 3 else to_rows(x)
 
 
 def from_class_rows(rows: Array, shape: tuple[int, ...]) -> Array:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks, cuda, initializers, kernels, regularizers
+from ..kernels import last_axis_rows as rows  # (T, N, K) -> (T * N, K)
 from .base import Array, Shape
 from .budget import take_elements
 from .config import register
@@ -16,25 +17,7 @@ from .weighted import KernelLayer
 
 
 class Recurrent(KernelLayer):
-    """Base of the recurrent layers.
-
-    Parameters
-    ----------
-    units
-        Size U of the state, and of the output.
-    return_sequences
-        Whether to return the states of all steps, (N, T, U), or the last one, (N, U).
-    go_backwards
-        Whether to read the sequence from its end; the states are returned in the order in which
-        they are computed, as in Keras.
-    kernel_initializer
-        Name or function (see `nn.initializers`) for W; by default 'glorot_uniform'. U is
-        orthogonal (Saxe et al. 2014, arXiv 1312.6120).
-    kernel_regularizer
-        A penalty on W in the loss, as in `Dense`.
-    **common
-        `name`, `input_shape` (T, D), `trainable` and `lr_factor`, as every layer takes them.
-    """
+    """Base of the recurrent layers; its arguments are documented in `LSTM`."""
 
     input_ndim = (3,)
     input_hint = "sequences are (N, T, features), from Embedding, Reshape or x[:, :, np.newaxis]."
@@ -87,7 +70,7 @@ class Recurrent(KernelLayer):
         """Return the last state (N, U) for x (N, T, D), or those of all steps (N, T, U)."""
         x = self._check_input(x)
         steps = self._by_time(x)
-        a = kernels.matmul(_rows(steps), self.params["W"])  # (T * N, D) -> (T * N, G * U)
+        a = kernels.matmul(rows(steps), self.params["W"])  # (T * N, D) -> (T * N, G * U)
         a += self._input_bias()
         h, *kept = self._run(a.reshape(*steps.shape[:2], a.shape[1]))
         xp = cuda.get_array_module(h)
@@ -98,7 +81,7 @@ class Recurrent(KernelLayer):
     def backward(self, grad: Array) -> Array:
         """Go back through time: fill the gradients of W, U and b; return the input's."""
         da = self.backward_params(grad)
-        dx = kernels.matmul(_rows(da), self.params["W"].T)  # (T * N, G * U) -> (T * N, D)
+        dx = kernels.matmul(rows(da), self.params["W"].T)  # (T * N, G * U) -> (T * N, D)
         dx = dx.reshape(*da.shape[:2], dx.shape[1]).swapaxes(0, 1)  # -> (N, T, D)
         return dx[:, ::-1] if self.go_backwards else dx
 
@@ -112,7 +95,7 @@ class Recurrent(KernelLayer):
             grad[-1] = last
         da, ds = self._run_back(grad, h, *kept)
         if self._trainable:
-            self.grads["W"] = kernels.matmul(_rows(steps).T, _rows(da))
+            self.grads["W"] = kernels.matmul(rows(steps).T, rows(da))
             self._fill_recurrent(h[:-1], da, ds, *kept)
         return da
 
@@ -134,8 +117,8 @@ class Recurrent(KernelLayer):
 
     def _fill_recurrent(self, h: Array, da: Array, ds: Array, *kept: Array) -> None:
         """Fill the gradients of U and b."""
-        self.grads["U"] = kernels.matmul(_rows(h).T, _rows(ds))
-        self.grads["b"] = kernels.column_sums(_rows(da))
+        self.grads["U"] = kernels.matmul(rows(h).T, rows(ds))
+        self.grads["b"] = kernels.column_sums(rows(da))
 
 
 @register
@@ -329,14 +312,9 @@ class GRU(Recurrent):
         super()._fill_recurrent(h, da, ds)
         xp, units = cuda.get_array_module(h), self.units
         if self.reset_after:
-            self.grads["b"] = xp.stack((self.grads["b"], kernels.column_sums(_rows(ds))))
+            self.grads["b"] = xp.stack((self.grads["b"], kernels.column_sums(rows(ds))))
         else:  # the last part of U is multiplied by r * h
             reset = kept[0][:, :, units : 2 * units] * h
             self.grads["U"][:, 2 * units :] = kernels.matmul(
-                _rows(reset).T, _rows(xp.ascontiguousarray(da[:, :, 2 * units :]))
+                rows(reset).T, rows(xp.ascontiguousarray(da[:, :, 2 * units :]))
             )
-
-
-def _rows(x: Array) -> Array:
-    """Return (T, N, K) as rows (T * N, K)."""
-    return x.reshape(x.shape[0] * x.shape[1], x.shape[2])

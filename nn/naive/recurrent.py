@@ -128,10 +128,8 @@ def gru_naive(x: Any, w: Any, u: Any, b: Any, reset_after: bool = True) -> np.nd
     >>> gru_naive([[[1.0]]], [[0.0, 0.0, 1.0]], [[0.0] * 3], [0.0] * 3, False).round(4)
     array([[[0.3808]]])
     """
-    if reset_after:
-        x, w, u, b, units = _arrays("gru_naive", x, w, u, b, gates=3, rows=2)
-    else:
-        x, w, u, b, units = _arrays("gru_naive", x, w, u, b, gates=3)
+    x, w, u, b, units = _arrays("gru_naive", x, w, u, b, gates=3, rows=2 if reset_after else 1)
+    if not reset_after:
         b = np.stack((b, np.zeros_like(b)))
     y = np.zeros((*x.shape[:2], units))
     for n in range(len(x)):
