@@ -69,6 +69,11 @@ def get_array_module(*arrays: Any) -> ModuleType:
     return np
 
 
+def all_finite(array: Any) -> bool:
+    """Return whether all numbers of an array, on any device, are finite."""
+    return bool(get_array_module(array).isfinite(array).all())
+
+
 def as_array(values: Any) -> Any:
     """Return lists and numbers as NumPy arrays, arrays as they are, on their device."""
     return values if get_array_module(values) is not np else np.asarray(values)

@@ -420,6 +420,6 @@ class TerminateOnNaN(Callback):
         self.model.accumulator.clear()
         optimizer = self.model.wrapped_optimizer
         state = optimizer.state_dict()
-        if not all(bool(np.isfinite(cuda.to_cpu(array)).all()) for array in state.values()):
+        if not all(cuda.all_finite(array) for array in state.values()):
             optimizer.load_state_dict({"iterations": np.array(0)})
         print(f"[TerminateOnNaN] {reason} Training ends here; model and history are kept.")

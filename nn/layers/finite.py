@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .. import cuda
+from ..cuda import all_finite
 from .base import Array, Layer
 from .observe import observe
 from .plan import Parameter, named_layers
@@ -121,8 +122,3 @@ def label_of(name: str) -> str:
         return f"layer {name}"
     index, _, kind = name.partition("_")
     return f"layer {index} ({kind})"
-
-
-def all_finite(array: Array) -> bool:
-    """Return whether all numbers of an array are finite."""
-    return bool(cuda.get_array_module(array).isfinite(array).all())

@@ -22,8 +22,7 @@ def check_shape(owner: str, y_true: Array, shape: tuple[int, ...]) -> None:
         )
     if y_true.dtype.kind not in "fiub":
         raise checks.error(owner, "y_true", "must hold numbers", y_true.dtype)
-    xp = cuda.get_array_module(y_true)
-    if y_true.dtype.kind == "f" and not bool(xp.isfinite(y_true).all()):
+    if y_true.dtype.kind == "f" and not cuda.all_finite(y_true):
         raise ValueError(f"[{owner}] 'y_true' must be finite, got NaN or infinite values.")
 
 

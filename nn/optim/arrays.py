@@ -111,7 +111,7 @@ def check_finite(owner: str, state: dict[str, dict[str, Array]]) -> None:
     """
     for name, slots in state.items():
         for slot, array in slots.items():
-            if not cuda.get_array_module(array).isfinite(array).all():
+            if not cuda.all_finite(array):
                 raise FloatingPointError(
                     f"[{owner}] '{slot}' of '{name}' has NaN or infinite values, as its gradients "
                     "were too large: set clip_norm or clip_value, or lower the learning rate."

@@ -378,7 +378,7 @@ class Trainer(Averaging):
         """Return the output for a batch of the right shape; both must be finite."""
         x = self._cast(x)
         y = self._infer(x)
-        if not finite.all_finite(y):
+        if not cuda.all_finite(y):
             raise FloatingPointError(
                 f"[Model] the output is not finite: {finite.first_not_finite(self, x)}"
             )
