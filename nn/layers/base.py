@@ -24,7 +24,11 @@ COMMON = {"name", "input_shape", "trainable", "lr_factor"}
 # The shape of what has none; no array's, as its axes are None.
 _NO_ARRAY = (None, None)
 
-_PACKAGE = __name__.split(".")[0]
+
+def is_ours(thing: Any) -> bool:
+    """Return whether a class or a function is of this package, not one of the user's."""
+    ours = __name__.split(".")[0]
+    return getattr(thing, "__module__", ours).split(".")[0] == ours
 
 
 class Layer:
@@ -231,7 +235,7 @@ class Layer:
         TypeError
             For a custom class whose `__init__` takes arguments of its own: it needs a `to_config`.
         """
-        ours = [cls for cls in type(self).__mro__ if cls.__module__.split(".")[0] == _PACKAGE]
+        ours = [cls for cls in type(self).__mro__ if is_ours(cls)]
         unknown = _arguments(type(self)).keys() - _arguments(ours[0]).keys()
         if unknown:
             raise TypeError(

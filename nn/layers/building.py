@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks, cuda, validation
-from .base import Array, Layer, Shape
+from .base import Array, Layer, Shape, is_ours
 from .budget import budget_for
 from .build import build_layers
 from .containers import Sequential, as_layer
@@ -38,9 +38,7 @@ class Building(Sequential):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Note which passes a subclass computes in its own way."""
         super().__init_subclass__(**kwargs)
-        ours = __name__.split(".")[0]
-        modules = {n: getattr(getattr(cls, n, None), "__module__", ours) for n in PASSES}
-        cls._own_passes = frozenset(n for n, m in modules.items() if m.split(".")[0] != ours)
+        cls._own_passes = frozenset(n for n in PASSES if not is_ours(getattr(cls, n, None)))
 
     def own_passes(self) -> frozenset[str]:
         """Return which of `PASSES` are not those of `Model`.

@@ -16,6 +16,7 @@ from ..data.ranges import union
 from ..data.stream import Stream
 from ..files import training_state
 from ..files.model_file import ModelFile
+from ..layers.base import is_ours
 from . import arguments
 from .data import (
     VAL_BATCH,
@@ -225,7 +226,7 @@ class Fit:
     def _check_figures(self) -> None:
         """Raise if a callback needs a figure that no epoch will have."""
         model, names = self.model, ["loss", "lr"]
-        if not self.epochs or not type(model).train_step.__module__.startswith("nn."):
+        if not self.epochs or not is_ours(type(model).train_step):
             return  # no epoch, or one with figures of the user's
         for data, prefix in ((self.train, ""), (self.val, "val_")):
             if data is not None:
