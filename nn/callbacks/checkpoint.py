@@ -6,6 +6,7 @@ import string
 from typing import Any
 
 from .. import checks
+from ..files import foreign
 from ..files.model_file import FileFormatError
 from .base import Callback, Logs, score
 from .control import check_mode
@@ -70,6 +71,7 @@ class ModelCheckpoint(Callback):
         owner = "ModelCheckpoint"
         self.mode = check_mode(owner, mode)
         self.path = str(checks.path(owner, "path", path))
+        foreign.check_suffix(owner, path)
         self.monitor = monitor
         self.save_best_only = checks.boolean(owner, "save_best_only", save_best_only)
         self.save_state = checks.boolean(owner, "save_state", save_state)

@@ -1,6 +1,8 @@
 """Files of other libraries, recognized by what they hold, so that they are not called damaged."""
 
+import os
 import zipfile
+from pathlib import Path
 from typing import Any
 
 _KERAS = (
@@ -11,6 +13,43 @@ _PYTORCH = (
     "it is a file of PyTorch; load it there with torch.load(), make the same layers here, and pass "
     "the arrays to set_arrays() of the model"
 )
+
+
+_OWN = "save to '.hdf5', '.npz' or '.safetensors' instead"
+
+#: Suffixes of files that nn does not write, and what to do instead.
+_FOREIGN = {
+    **dict.fromkeys((".keras",), f"nn does not write files of Keras: {_OWN}"),
+    **dict.fromkeys((".onnx",), f"nn does not write ONNX files by save(): {_OWN}"),
+    **dict.fromkeys(
+        (".pt", ".pth", ".ckpt"),
+        f"nn does not write the pickles of PyTorch: {_OWN}",
+    ),
+    **dict.fromkeys(
+        (".pkl", ".pickle", ".joblib"),
+        f"nn writes no pickles, which can run code when they are read: {_OWN}",
+    ),
+    **dict.fromkeys((".tflite", ".pb"), f"nn does not write files of TensorFlow: {_OWN}"),
+    **dict.fromkeys((".npy", ".json", ".zip", ".csv", ".txt", ".mat", ".gguf"), _OWN),
+}
+
+
+def check_suffix(owner: str, path: str | os.PathLike) -> None:
+    """Raise if the suffix of a path is that of a format which `Model.save` does not write.
+
+    Examples
+    --------
+    >>> check_suffix("Model", "model.pkl")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    ValueError: [Model] 'path' must have the suffix of its format, got 'model.pkl': nn writes no ...
+    """
+    advice = _FOREIGN.get(Path(path).suffix.lower())
+    if advice is not None:
+        raise ValueError(
+            f"[{owner}] 'path' must have the suffix of its format, got '{os.fspath(path)}': "
+            f"{advice}."
+        )
 
 
 def origin(stream: Any, head: bytes) -> str | None:

@@ -6,8 +6,9 @@ from typing import Any
 
 from .. import callbacks as cb
 from .. import checks, compat, cuda, losses, optim, random, validation
+from ..exchange import formats
 from ..layers.budget import budget_for
-from . import model_file, training_state
+from . import foreign, model_file, training_state
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 
@@ -158,7 +159,7 @@ class Saving:
             architecture["class"] = type(self).__name__
         state = self.training_state() if include_optimizer else {"weights": self.get_arrays()}
         compiled = self._compile_config() if include_optimizer else None
-        model_file.write(path, training_state.to_file(architecture, state, compiled))
+        formats.write(path, training_state.to_file(architecture, state, compiled), self.layers)
 
     def _compile_config(self: Any) -> dict[str, Any]:
         """Return what `compile` was called with, as JSON can write it."""
@@ -186,7 +187,7 @@ class Saving:
         ValueError
             For a layer class that is not registered, or arrays that do not fit the layers.
         """
-        content = model_file.read(checks.path("Model", "path", path))
+        content = formats.read(checks.path("Model", "path", path))
         if content.architecture is None:
             content.architecture = model_file.read_layers_json(path)
         with training_state.refusing_nonsense(path):
@@ -244,7 +245,7 @@ class Saving:
         """Write the parameters and buffers alone."""
         if not self.built:
             raise RuntimeError("[Model] has no weights to save: build() or fit() it first.")
-        checks.path("Model", "path", path)
+        foreign.check_suffix("Model", checks.path("Model", "path", path))
         weights = {name: cuda.to_cpu(array) for name, array in self.get_arrays().items()}
         model_file.write(path, model_file.ModelFile(None, weights))
 

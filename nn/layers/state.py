@@ -22,6 +22,9 @@ class LoadReport:
         Names of the arrays that the model has now from the file.
     skipped : dict
         The other names, of the model or of the file, each with the reason.
+    sources : dict
+        For arrays of another library: the name there and what was done, such as
+        'fc.weight, transposed', by the name in nn.
 
     Examples
     --------
@@ -34,15 +37,19 @@ class LoadReport:
     where: str = "arrays"
     loaded: list[str] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         count = len(self.loaded)
         lines = [
             f"{self.where}: {count} array{'s' * (count != 1)} loaded, {len(self.skipped)} skipped",
-            *(f"  loaded   {name}" for name in self.loaded),
+            *(f"  loaded   {name}{self._origin(name)}" for name in self.loaded),
             *(f"  skipped  {name}: {reason}" for name, reason in self.skipped.items()),
         ]
         return "\n".join(lines)
+
+    def _origin(self, name: str) -> str:
+        return f" from {self.sources[name]}" if name in self.sources else ""
 
 
 class Snapshot:

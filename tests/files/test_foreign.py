@@ -62,3 +62,13 @@ def test_files_of_others_are_called_by_their_name(name, tmp_path):
 @pytest.mark.parametrize("content", [b"PK\x03\x04damaged", b"\x89HDF\r\n\x1a\ndamaged", b"?" * 9])
 def test_damaged_files_are_of_nobody(content):
     assert foreign.origin(io.BytesIO(content), content[:8]) is None
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".pt", ".PTH", ".onnx", ".pkl", ".joblib", ".npy"])
+def test_no_file_under_the_suffix_of_another_format_holds_hdf5(suffix, tmp_path):
+    path = tmp_path / f"model{suffix}"
+    model = nn.Model([nn.Dense(3, input_shape=(4,))], seed=0)
+    for write in (model.save, model.save_weights, nn.callbacks.ModelCheckpoint):
+        with pytest.raises(ValueError, match=r"suffix of its format.*safetensors"):
+            write(path)
+    assert not path.exists()
