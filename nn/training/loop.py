@@ -330,14 +330,19 @@ class Fit:
     @contextlib.contextmanager
     def _in_progress(self) -> Iterator[Progress]:
         """Set the model's `progress` while the training runs."""
-        model, before = self.model, self.model.progress
+        model = self.model
+        if model.progress is not None:  # both would write its history, and step one optimizer
+            raise RuntimeError(
+                "[Model] fit() was called while fit() of the same model is running, by a callback "
+                "or in another thread: train a copy of it, or wait until the training has ended."
+            )
         order = self._rng.bit_generator.state
         self.progress = Progress(self.callbacks.callbacks, self.batch_size, order)
         model.progress = self.progress
         try:
             yield self.progress
         finally:
-            model.progress = before
+            model.progress = None
 
     def _resume(self, saved: ModelFile) -> None:
         """Load the state of a file into the model and this training.

@@ -1,5 +1,6 @@
 """The arguments of `fit` by name, an early stop, a training step of the user's, late hooks."""
 
+import copy
 import itertools
 
 import numpy as np
@@ -400,3 +401,22 @@ def test_a_yes_or_no_for_each_step_or_pixel(form):
     decided = made.predict_classes(x)
     assert decided.shape == y.squeeze(axis).shape
     assert (decided == y.squeeze(axis)).mean() >= 0.9
+
+
+def test_a_fit_within_a_fit_of_the_same_model():
+    """Both would write one history and step one optimizer; a copy may be trained."""
+    x, y = np.random.default_rng(0).normal(size=(20, 4)), np.arange(20) % 3
+    refused = []
+
+    class Inner(nn.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs):
+            copied = copy.deepcopy(self.model)
+            assert len(copied.fit(x, y, epochs=2, verbose=0)["loss"]) == 2
+            with pytest.raises(RuntimeError, match=r"\[Model\] fit\(\) .* a copy") as error:
+                self.model.fit(x, y, verbose=0)
+            refused.append(str(error.value))
+
+    model = nn.Model([nn.Dense(3, input_shape=(4,))], "cce", "adam", seed=0)
+    history = model.fit(x, y, epochs=3, callbacks=[Inner()], verbose=0)
+    assert len(refused) == len(history["loss"]) == 3
+    assert model.fit(x, y, verbose=0)["loss"]
