@@ -21,7 +21,8 @@ import statistics
 import sys
 from pathlib import Path
 
-from networks import make_nn, print_table, run_worker, serve, write_json
+from networks import make_nn
+from workers import print_table, run_worker, serve, write_json
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "examples"))
 

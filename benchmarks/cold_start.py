@@ -19,18 +19,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from networks import (
-    VARIANTS,
-    describe,
-    make_nn,
-    make_torch,
-    make_torch_optimizer,
-    print_machine,
-    print_table,
-    run_worker,
-    serve,
-    write_json,
-)
+from networks import make_nn, make_torch, make_torch_optimizer
+from workers import VARIANTS, describe, print_machine, print_table, run_worker, serve, write_json
 
 PHASES = ("load", "train", "test")
 

@@ -1,7 +1,9 @@
-"""Training and inference of three networks in nn, PyTorch and Keras 3: images a second.
+"""Training and inference of networks of many kinds in nn, PyTorch and Keras 3: samples a second.
 
     python benchmarks/compare.py --python-torch TORCH_PYTHON --python-keras KERAS_PYTHON
     python benchmarks/compare.py --frameworks nn torch --networks mnist --batch 64 --rounds 1
+    python benchmarks/compare.py --frameworks nn torch torch-channels-last --what latency
+    python benchmarks/compare.py --isa avx2 --what train infer
     python benchmarks/compare.py --device gpu --python-torch TORCH_PYTHON
 
 The interpreters are those of environments with PyTorch and with Keras 3 and its backends; by
@@ -11,7 +13,8 @@ Every network, batch size and framework has its own process, one after the other
 rounds; a figure is the median of the rounds, a ratio that of two medians, with its smallest and
 largest value in a round. `train` is a loop by hand on a prepared batch (zero_grad, forward, loss,
 backward, step, loss.item() in PyTorch, Model.train_step in nn), `fit` the second epoch of fit() on
-arrays in memory with accuracy measured, `infer` one batch. A verdict says whether a ratio reaches
+arrays in memory with accuracy measured, `infer` one batch, `latency` one sample alone. `--isa avx2`
+keeps AVX-512, which few laptops have, from nn and PyTorch. A verdict says whether a ratio reaches
 the project's floor; the exit status does not depend on it. `--device gpu` compares nn by CuPy with
 PyTorch by CUDA, for which there is no floor.
 """
@@ -21,39 +24,30 @@ import statistics
 import sys
 import time
 
-from networks import (
-    KERAS_FORMATS,
-    NETWORKS,
+from networks import KERAS_FORMATS, NETWORKS, NotComparedError, for_keras, prepare, random_data
+from workers import (
     VARIANTS,
     describe,
-    for_keras,
     median_seconds,
-    prepare,
     print_machine,
     print_table,
-    random_data,
     run_worker,
     serve,
     write_json,
 )
 
-STEPS = {"mnist": 150, "cifar": 60, "vgg6": 20}
-FIT_SAMPLES = {"mnist": 12800, "cifar": 5120, "vgg6": 2560}
+WHAT = ("train", "fit", "infer", "latency")
+FIT_SAMPLES = 1280
 BEST = ("torch", "torch-channels-last")  # PyTorch's best is the faster of its memory formats
+FIRST = ("vgg6", "cifar", "large")  # for which the aims are higher
 
-# (what, ours, figure, peers, floor for each network)
+# (what, ours, figure, peers, floor, that of FIRST, that of all with AVX2 alone)
 FLOORS = [
-    ("train / PyTorch's best", "nn", "train", BEST, {"mnist": 1.15, "cifar": 1.25, "vgg6": 0.85}),
-    ("train / PyTorch's default", "nn", "train", BEST[:1], {"mnist": 2, "cifar": 1.5, "vgg6": 1.1}),
-    ("fit / Keras' fit", "nn", "fit", "keras", {"mnist": 2, "cifar": 2, "vgg6": 2}),
-    ("infer / PyTorch's best", "nn", "infer", BEST, {"mnist": 1, "cifar": 0.7, "vgg6": 0.7}),
-    (
-        "train without Numba / PyTorch's default",
-        "nn-without-numba",
-        "train",
-        BEST[:1],
-        {"mnist": 0.6, "cifar": 0.6, "vgg6": 0.6},
-    ),
+    ("train / PyTorch's best", "nn", "train", BEST, 1.3, 2, 1.15),
+    ("fit / Keras' fit", "nn", "fit", "keras", 2, 2, None),
+    ("infer / PyTorch's best", "nn", "infer", BEST, 1.2, 1.2, None),
+    ("one sample / PyTorch's best", "nn", "latency", BEST, 1, 1, None),
+    ("without Numba / PyTorch's default", "nn-without-numba", "train", BEST[:1], 0.75, 0.75, None),
 ]
 
 
@@ -63,14 +57,21 @@ FLOORS = [
 def work(task):
     """Measure one network at one batch size in one framework: images a second."""
     variant, network, batch, steps = (task[k] for k in ("variant", "network", "batch", "steps"))
-    prepared = prepare(variant, network, batch, task["device"])
-    result = {"parameters": prepared.parameters}
-    if not variant.startswith("keras"):  # its users train by fit
+    try:
+        prepared = prepare(variant, network, batch, task["device"])
+    except NotComparedError as reason:
+        return {"missing": str(reason)}
+    result, what = {"parameters": prepared.parameters}, task["what"]
+    if "train" in what and not variant.startswith("keras"):  # its users train by fit
         result["train"] = batch / median_seconds(prepared.train, steps)
-    if not variant.startswith("torch"):
+    if "fit" in what and not variant.startswith("torch"):
         samples = max(task["fit_samples"] // batch, 1) * batch
         result["fit"] = samples / second_epoch(variant, prepared.model, network, samples, batch)
-    result["infer"] = batch / median_seconds(prepared.infer, steps)
+    if "infer" in what:
+        result["infer"] = batch / median_seconds(prepared.infer, steps)
+    if "latency" in what:
+        one = prepare(variant, network, 1, task["device"])
+        result["latency"] = 1 / median_seconds(one.infer, 10 * steps, warm_up=30)
     return result
 
 
@@ -118,12 +119,14 @@ def measure(options):
                 if variant in missing:
                     continue
                 task = {"variant": variant, "network": network, "batch": batch}
-                task["device"] = options.device
-                task["steps"] = options.steps or STEPS[network]
-                task["fit_samples"] = options.fit_samples or FIT_SAMPLES[network]
+                task |= {"device": options.device, "isa": options.isa, "what": options.what}
+                steps = options.steps or NETWORKS[network].steps
+                samples = options.fit_samples or steps * FIT_SAMPLES // 20
+                task |= {"steps": steps, "fit_samples": samples}
                 result = run_worker(__file__, task, pythons[variant.partition("-")[0]])
                 if "missing" in result:
-                    missing[variant] = result["missing"]
+                    if not variant.startswith("keras") or "installed" in result["missing"]:
+                        missing[variant] = result["missing"]
                 else:
                     results[network, batch][variant].append(result)
     return results, missing
@@ -134,11 +137,19 @@ def rates(rounds, figure):
     return [result[figure] for result in rounds if figure in result]
 
 
-def compare(results, device):
+def floor_of(floors, network, options):
+    """Return the least ratio that the project aims at, or None."""
+    usual, first, avx2 = floors
+    if options.device == "gpu" or options.isa == "avx2":
+        return avx2 if options.device == "cpu" else None
+    return first if network in FIRST else usual
+
+
+def compare(results, options):
     """Return a ratio, its range and the verdict for each floor, network and batch size."""
     rows = []
     for (network, batch), of in results.items():
-        for what, ours, figure, peers, floors in FLOORS:
+        for what, ours, figure, peers, *floors in FLOORS:
             if peers == "keras":
                 peers = [variant for variant in of if variant.startswith("keras")]
             mine = rates(of.get(ours, []), figure)
@@ -153,9 +164,9 @@ def compare(results, device):
                 {"network": network, "batch": batch, "what": what, "peer": best, "ratio": ratio}
                 | {"range": [min(each), max(each)]}
             )
-            if device == "cpu":
-                verdict = "reached" if ratio >= floors[network] else "MISSED"
-                rows[-1] |= {"floor": floors[network], "verdict": verdict}
+            floor = floor_of(floors, network, options)
+            if floor is not None:
+                rows[-1] |= {"floor": floor, "verdict": "reached" if ratio >= floor else "MISSED"}
     return rows
 
 
@@ -167,7 +178,7 @@ def medians(results):
             raise RuntimeError(f"The {network} networks differ in their number of parameters.")
         for variant, rounds in of.items():
             row = {"network": network, "batch": batch, "variant": variant, "rounds": rounds}
-            for figure in ("train", "fit", "infer"):
+            for figure in WHAT:
                 values = rates(rounds, figure)
                 row[figure] = statistics.median(values) if values else None
             if rounds:
@@ -177,16 +188,17 @@ def medians(results):
 
 def report(options, results, missing):
     latest = {v: rounds[-1] for of in results.values() for v, rounds in of.items() if rounds}
-    machine, figures, ratios = describe(latest), medians(results), compare(results, options.device)
+    machine, figures, ratios = describe(latest), medians(results), compare(results, options)
     print_machine(machine)
     for variant, reason in missing.items():
         print(f"{variant}: {reason}")
-    print(f"Images a second, median of {options.rounds} rounds")
+    print(f"Samples a second, and ms of one sample alone: median of {options.rounds} rounds")
     print_table(
-        ["network", "batch", "framework", "train", "fit", "infer"],
+        ["network", "batch", "framework", *WHAT],
         [
             [row["network"], row["batch"], row["variant"]]
-            + [f"{row[k]:,.0f}" if row[k] else "-" for k in ("train", "fit", "infer")]
+            + [f"{row[k]:,.0f}" if row[k] else "-" for k in WHAT[:3]]
+            + [f"{1000 / row['latency']:.3f}" if row["latency"] else "-"]
             for row in figures
         ],
     )
@@ -206,7 +218,9 @@ def report(options, results, missing):
             for row in ratios
         ],
     )
-    settings = {k: getattr(options, k) for k in ("device", "rounds", "steps", "fit_samples")}
+    settings = {
+        k: getattr(options, k) for k in ("device", "isa", "what", "rounds", "steps", "fit_samples")
+    }
     content = {
         "machine": machine,
         "missing": missing,
@@ -233,9 +247,12 @@ def main():
         help=f"of {', '.join(KERAS_FORMATS)}; the fastest counts; torch:channels_last names a "
         "data format too",
     )
-    networks = [name for name in NETWORKS if name in STEPS]
-    parser.add_argument("--networks", nargs="+", choices=networks, default=networks)
-    parser.add_argument("--batch", nargs="+", type=int, default=[64, 256])
+    parser.add_argument(
+        "--isa", choices=["native", "avx2"], default="native", help="avx2 holds both sides to it"
+    )
+    parser.add_argument("--what", nargs="+", choices=WHAT, default=list(WHAT))
+    parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
+    parser.add_argument("--batch", nargs="+", type=int, default=[64])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, help="timed steps; by default as the network needs")
     parser.add_argument("--fit-samples", type=int, help="samples an epoch of fit")

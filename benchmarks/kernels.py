@@ -19,17 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
-from networks import (
-    BN_EPS,
-    DROPOUT,
-    NETWORKS,
-    describe,
-    print_machine,
-    print_table,
-    run_worker,
-    serve,
-    write_json,
-)
+from networks import BN_EPS, DROPOUT, NETWORKS
+from workers import describe, print_machine, print_table, run_worker, serve, write_json
 
 SAME = ((1, 1), (1, 1))  # padding of a 3x3 kernel
 NO_PADDING = ((0, 0), (0, 0))
@@ -47,7 +38,7 @@ def cases(network, batch):
     c, h, w = NETWORKS[network].shape
     rng = np.random.default_rng(0)
     is_first, features = True, 0
-    for kind, size in NETWORKS[network].parts():
+    for kind, size, _ in NETWORKS[network].parts():
         if kind == "flatten":
             features = c * h * w
         elif kind == "dense":

@@ -13,18 +13,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from networks import (
-    VARIANTS,
-    describe,
-    make_nn,
-    prepare,
-    print_machine,
-    print_table,
-    random_data,
-    run_worker,
-    serve,
-    write_json,
-)
+from networks import make_nn, prepare, random_data
+from workers import VARIANTS, describe, print_machine, print_table, run_worker, serve, write_json
 
 
 def peak_megabytes():

@@ -1,44 +1,60 @@
-"""The networks of the benchmarks, once for all frameworks, and what the scripts beside it share.
+"""The networks of the benchmarks, named by what they stress, and written once for all frameworks.
 
-Not run by itself. compare.py, cold_start.py, memory.py, scaling.py and kernels.py import it; each
-starts itself again as a worker (`--worker TASK`) so that every measurement has its own process.
-No framework is imported before a function here needs it.
+Not run by itself. compare.py, cold_start.py, memory.py, scaling.py and kernels.py import it. No
+framework is imported before a function here needs it.
 """
 
-import json
 import os
-import platform
 import re
-import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # nn from this checkout
 
-VARIANTS = ("nn", "nn-without-numba", "torch", "torch-channels-last")
 KERAS_FORMATS = {"torch": "channels_first", "jax": "channels_last", "tensorflow": "channels_last"}
 BN_MOMENTUM, BN_EPS = 0.9, 1e-5  # PyTorch's momentum is one minus this
+DROPOUT = 0.4
+_WORD = re.compile(r"([a-z]+)(\d*)((?:[ksdg]\d+)*)")
+
+
+class Part(NamedTuple):
+    """A layer: its kind, filters, units or size, and 'k', 's', 'd', 'g': see `Network`."""
+
+    kind: str
+    size: int
+    options: dict[str, int]
+
+    def get(self, option, default=1):
+        return self.options.get(option, default)
 
 
 @dataclass(frozen=True)
 class Network:
-    """Layers by name, with filters or units: 'conv8' is 3x3 with padding 1, 'pool' takes 2x2."""
+    """Layers by name, with filters or units, and options of a letter and a number each.
 
-    shape: tuple[int, int, int]  # (C, H, W)
+    'conv8' has kernels of 3x3 and as many outputs as inputs; options are k (kernel size), s
+    (stride), d (dilation) and g (groups): 'conv64k7s2'. 'dw3' is a depthwise convolution, 'tconv16'
+    a transposed one of 2x2 and stride 2, 'res32s2' a residual block of two convolutions with batch
+    normalization, 'gap' the mean of each channel, 'pool' takes windows of 2x2 and 'pool3s2' of 3x3.
+    """
+
+    shape: tuple[int, ...]  # of a sample
     layers: str
     optimizer: str  # 'adam' (lr 1e-3) or 'sgd' (lr 0.01, momentum 0.9)
+    steps: int = 20  # that are timed
 
     def parts(self):
-        """Return ('conv', 8), ('relu', 0) ..."""
-        found = [re.fullmatch(r"([a-z]+)(\d*)", word) for word in self.layers.split()]
-        return [(match[1], int(match[2] or 0)) for match in found]
+        """Return Part('conv', 8, {}), Part('relu', 0, {}) ..."""
+        found = [_WORD.fullmatch(word).groups() for word in self.layers.split()]
+        return [
+            Part(kind, int(size or 0), {k: int(n) for k, n in re.findall(r"([a-z])(\d+)", options)})
+            for kind, size, options in found
+        ]
 
 
 NETWORKS = {
@@ -46,12 +62,14 @@ NETWORKS = {
         (1, 28, 28),
         "conv8 relu pool conv16 relu pool flatten dense64 relu dense10",
         "adam",
+        150,
     ),
     "cifar": Network(
         (3, 32, 32),
         "conv16 relu pool conv32 relu pool conv64 relu bn dropout flatten "
         "dense128 relu dropout dense10",
         "sgd",
+        60,
     ),
     "vgg6": Network(
         (3, 32, 32),
@@ -64,9 +82,75 @@ NETWORKS = {
         "conv32 bn relu pool conv64 bn relu pool conv128 bn relu pool conv256 bn relu pool "
         "flatten dense480 relu dense38",
         "adam",
+        5,
+    ),
+    "mlp": Network((784,), "dense256 relu dense256 relu dense10", "adam", 150),
+    "layernorm_gelu": Network(
+        (784,), "dense512 ln gelu dense512 ln gelu dense512 ln gelu dense10", "adam", 60
+    ),
+    "grouped": Network(
+        (3, 32, 32),
+        "conv32 relu conv64g4 relu pool conv64g4 relu conv128g8 relu pool gap dense10",
+        "sgd",
+    ),
+    "depthwise": Network(
+        (3, 32, 32),
+        "conv32 bn relu dw3 bn relu conv64k1 bn relu pool dw3 bn relu conv128k1 bn relu pool "
+        "dw3 bn relu conv128k1 bn relu gap dense10",
+        "sgd",
+    ),
+    "dilated": Network(
+        (3, 32, 32),
+        "conv32 relu conv32d2 relu conv32d4 relu pool conv64d2 relu gap dense10",
+        "sgd",
+    ),
+    "bottleneck": Network(
+        (3, 32, 32),
+        "conv64 relu pool conv32k1 relu conv32 relu conv128k1 relu conv32k1 relu conv32 relu "
+        "conv128k1 relu pool gap dense10",
+        "sgd",
+    ),
+    "five": Network(  # 5 x 5, pools that overlap
+        (3, 32, 32),
+        "conv32k5 relu pool3s2 conv32k5 relu pool3s2 conv64k5 relu pool3s2 flatten dense10",
+        "sgd",
+    ),
+    "stem": Network(  # that of a ResNet
+        (3, 64, 64),
+        "conv32k7s2 bn relu pool3s2 conv64 bn relu conv64s2 bn relu gap dense10",
+        "sgd",
+    ),
+    "transposed": Network(
+        (3, 32, 32),
+        "conv16 relu pool conv32 relu pool tconv32 relu conv16 relu tconv16 relu gap dense10",
+        "adam",
+    ),
+    "wide": Network(  # 64 to 256 channels
+        (3, 32, 32),
+        "conv64k2 relu conv64 pool bn relu conv64 bn relu conv256 pool bn relu conv256 bn relu "
+        "conv256 pool bn relu conv256 bn relu pool flatten dense10",
+        "sgd",
+        5,
+    ),
+    "wide_gelu": Network(
+        (3, 32, 32),
+        "conv64k2 gelu conv64 pool bn gelu conv64 bn gelu conv256 pool bn gelu conv256 bn gelu "
+        "conv256 pool bn gelu conv256 bn gelu pool flatten dense10",
+        "sgd",
+        5,
+    ),
+    "groupnorm_silu": Network(
+        (3, 32, 32),
+        "conv32 gn8 silu conv32 gn8 silu pool conv64 gn8 silu pool conv64 gn8 silu gap dense10",
+        "adam",
+    ),
+    "resnet20": Network(
+        (3, 32, 32),
+        "conv16 bn relu res16 res16 res16 res32s2 res32 res32 res64s2 res64 res64 gap dense10",
+        "sgd",
+        10,
     ),
 }
-DROPOUT = 0.4
 
 
 def as_network(network):
@@ -74,7 +158,7 @@ def as_network(network):
     if isinstance(network, str):
         return NETWORKS[network]
     if isinstance(network, dict):
-        return Network(tuple(network["shape"]), network["layers"], network["optimizer"])
+        return Network(**{**network, "shape": tuple(network["shape"])})
     return network
 
 
@@ -85,16 +169,38 @@ def make_nn(network, metrics=(), seed=0, dtype="float32"):
     import nn
 
     network = as_network(network)
+
+    def norm():
+        return nn.BatchNorm2D(momentum=BN_MOMENTUM, eps=BN_EPS)
+
+    def conv(part):
+        arguments = {"stride": part.get("s"), "dilation": part.get("d"), "groups": part.get("g")}
+        given = {k: v for k, v in arguments.items() if v != 1}
+        return nn.Conv2D(part.size, part.get("k", 3), **given)
+
+    def block(part):
+        first = nn.Conv2D(part.size, 3, part.get("s"), use_bias=False)
+        second = nn.Conv2D(part.size, 3, use_bias=False)
+        return nn.Sequential([nn.Residual([first, norm(), nn.ReLU(), second, norm()]), nn.ReLU()])
+
     make = {
-        "conv": lambda size: nn.Conv2D(size),
-        "dense": lambda size: nn.Dense(size),
+        "conv": conv,
+        "dw": lambda part: nn.DepthwiseConv2D(part.size, part.get("s")),
+        "tconv": lambda part: nn.Conv2DTranspose(part.size, part.get("k", 2), part.get("s", 2)),
+        "res": block,
+        "dense": lambda part: nn.Dense(part.size),
         "relu": lambda _: nn.ReLU(),
-        "pool": lambda _: nn.MaxPool2D(),
-        "bn": lambda _: nn.BatchNorm2D(momentum=BN_MOMENTUM, eps=BN_EPS),
+        "gelu": lambda _: nn.GELU(),
+        "silu": lambda _: nn.SiLU(),
+        "pool": lambda part: nn.MaxPool2D(part.size or 2, part.get("s", part.size or 2)),
+        "gap": lambda _: nn.GlobalAvgPool2D(),
+        "bn": lambda _: norm(),
+        "ln": lambda _: nn.LayerNorm(),
+        "gn": lambda part: nn.GroupNorm(part.size),
         "dropout": lambda _: nn.Dropout(DROPOUT),
         "flatten": lambda _: nn.Flatten(),
     }
-    model = nn.Model([make[kind](size) for kind, size in network.parts()], dtype=dtype, seed=seed)
+    model = nn.Model([make[part.kind](part) for part in network.parts()], dtype=dtype, seed=seed)
     model.build((None, *network.shape))
     settings = {"adam": {"lr": 1e-3}, "sgd": {"lr": 0.01, "momentum": 0.9}}[network.optimizer]
     model.compile("cce", network.optimizer, metrics=metrics, **settings)
@@ -105,28 +211,61 @@ def make_torch(network):
     import torch
     from torch import nn
 
+    def norm(channels):
+        return nn.BatchNorm2d(channels, eps=BN_EPS, momentum=1 - BN_MOMENTUM)
+
+    def conv(part, shape):
+        k, s, d = part.get("k", 3), part.get("s"), part.get("d")
+        around = d * (k - 1) // 2 if k % 2 else "same"
+        return nn.Conv2d(shape[1], part.size, k, s, around, d, part.get("g"))
+
+    class Mean(nn.Module):
+        def forward(self, x):
+            return x.mean((2, 3))
+
+    class Block(nn.Module):
+        def __init__(self, channels, size, stride):
+            super().__init__()
+            self.main = nn.Sequential(
+                nn.Conv2d(channels, size, 3, stride, 1, bias=False), norm(size), nn.ReLU(),
+                nn.Conv2d(size, size, 3, 1, 1, bias=False), norm(size),
+            )  # fmt: skip
+            same = channels == size and stride == 1
+            project = nn.Conv2d(channels, size, 1, stride, bias=False)
+            self.shortcut = nn.Identity() if same else project
+
+        def forward(self, x):
+            return torch.relu(self.main(x) + self.shortcut(x))
+
+    make = {
+        "conv": conv,
+        "dw": lambda part, shape: nn.Conv2d(
+            shape[1], shape[1], part.size, part.get("s"), part.size // 2, groups=shape[1]
+        ),
+        "tconv": lambda part, shape: nn.ConvTranspose2d(
+            shape[1], part.size, part.get("k", 2), part.get("s", 2)
+        ),
+        "res": lambda part, shape: Block(shape[1], part.size, part.get("s")),
+        "dense": lambda part, shape: nn.Linear(shape[-1], part.size),
+        "relu": lambda *_: nn.ReLU(),
+        "gelu": lambda *_: nn.GELU(),
+        "silu": lambda *_: nn.SiLU(),
+        "pool": lambda part, _: nn.MaxPool2d(part.size or 2, part.get("s", part.size or 2)),
+        "gap": lambda *_: Mean(),
+        "bn": lambda _, shape: norm(shape[1]),
+        "ln": lambda _, shape: nn.LayerNorm(shape[-1]),
+        "gn": lambda part, shape: nn.GroupNorm(part.size, shape[1]),
+        "dropout": lambda *_: nn.Dropout(DROPOUT),
+        "flatten": lambda *_: nn.Flatten(),
+    }
     network = as_network(network)
     torch.manual_seed(0)
-    layers: list[Any] = []
-    (channels, height, width), features = network.shape, 0
-    for kind, size in network.parts():
-        if kind == "conv":
-            layers.append(nn.Conv2d(channels, size, 3, padding=1))
-            channels = size
-        elif kind == "pool":
-            layers.append(nn.MaxPool2d(2))
-            height, width = height // 2, width // 2
-        elif kind == "flatten":
-            layers.append(nn.Flatten())
-            features = channels * height * width
-        elif kind == "dense":
-            layers.append(nn.Linear(features, size))
-            features = size
-        elif kind == "bn":
-            layers.append(nn.BatchNorm2d(channels, eps=BN_EPS, momentum=1 - BN_MOMENTUM))
-        else:
-            layers.append(nn.Dropout(DROPOUT) if kind == "dropout" else nn.ReLU())
-    return nn.Sequential(*layers)
+    layers, x = [], torch.zeros(1, *network.shape)
+    for part in network.parts():
+        layers.append(make[part.kind](part, x.shape).eval())
+        with torch.no_grad():
+            x = layers[-1](x)  # for its shape
+    return nn.Sequential(*layers).train()
 
 
 def make_torch_optimizer(network, parameters):
@@ -137,14 +276,18 @@ def make_torch_optimizer(network, parameters):
     return torch.optim.SGD(parameters, lr=0.01, momentum=0.9)
 
 
+class NotComparedError(Exception):
+    """A framework is not compared on a network: its layers are not written down here."""
+
+
 def make_keras(network):
     """Return the compiled model; the backend and the data format are chosen before."""
     import keras
 
     network = as_network(network)
     first = keras.config.image_data_format() == "channels_first"
-    channels, height, width = network.shape
-    layers = [keras.Input((channels, height, width) if first else (height, width, channels))]
+    channels, *size = network.shape
+    layers = [keras.Input((channels, *size) if first else (*size, channels))]
     make = {
         "conv": lambda size: keras.layers.Conv2D(size, 3, padding="same"),
         "dense": lambda size: keras.layers.Dense(size),
@@ -156,7 +299,9 @@ def make_keras(network):
         "dropout": lambda _: keras.layers.Dropout(DROPOUT),
         "flatten": lambda _: keras.layers.Flatten(),
     }
-    for kind, size in network.parts():
+    for kind, size, options in network.parts():
+        if kind not in make or options:
+            raise NotComparedError("Keras is compared on networks of plain layers")
         if kind == "relu" and hasattr(layers[-1], "activation"):
             layers[-1].activation = keras.activations.relu  # within the layer, as its users do
         else:
@@ -215,7 +360,7 @@ def _prepare_nn(network, x, y, device):
         model,
         train=lambda: model.train_step(x, y),  # returns the loss, a number
         infer=lambda: model.predict(x, batch_size=len(x)),  # waits to see that it is finite
-        parameters=sum(p.size for layer in model.layers for p in layer.params.values()),
+        parameters=model.count_params(),
     )
 
 
@@ -227,7 +372,7 @@ def _prepare_torch(network, x, y, channels_last, device):
     x, y = torch.from_numpy(x).to(place), torch.from_numpy(y).to(place)
     if channels_last:
         model = model.to(memory_format=torch.channels_last)
-        x = x.to(memory_format=torch.channels_last)
+        x = x.to(memory_format=torch.channels_last) if x.ndim == 4 else x
     optimizer = make_torch_optimizer(network, model.parameters())
     criterion = torch.nn.CrossEntropyLoss()
 
@@ -275,147 +420,3 @@ def for_keras(x):
     if keras.config.image_data_format() == "channels_first":
         return x
     return np.ascontiguousarray(x.transpose(0, 2, 3, 1))  # (N, C, H, W) -> (N, H, W, C)
-
-
-def median_seconds(step, steps, warm_up=5):
-    """Return the median time of a call, the first calls uncounted."""
-    for _ in range(warm_up):
-        step()
-    seconds = []
-    for _ in range(steps):
-        start = time.perf_counter()
-        step()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
-
-
-# ------------------------------------------------------------------- workers and the machine
-
-
-def block_numba():
-    """Make `import numba` fail in this process, as where it is not installed."""
-    sys.modules["numba"] = None
-
-
-def worker_environment(device="cpu", **extra):
-    """Return the environment of a worker: its device alone, and BLAS as it chooses for itself."""
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    if device == "cpu":
-        alone = {"NN_DISABLE_CUDA": "1", "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
-        environment |= alone
-    for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
-        environment.pop(name, None)
-    return environment | extra
-
-
-def run_worker(script, task, python=sys.executable, **environment):
-    """Run `script --worker TASK` and return its result, or {'missing': why there is none}."""
-    command = [str(python), str(script), "--worker", json.dumps(task)]
-    try:
-        done = subprocess.run(
-            command,
-            env=worker_environment(task.get("device", "cpu"), **environment),
-            capture_output=True,
-            text=True,
-        )
-    except FileNotFoundError:
-        return {"missing": f"not installed ({python})"}
-    if done.returncode:
-        print(f"{task} failed:\n{done.stderr}", file=sys.stderr)
-        return {"missing": "failed"}
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def serve(work, task):
-    """Do a worker's part: print the result of `work(task)` as one line of JSON."""
-    task = json.loads(task)
-    if "without-numba" in task.get("variant", ""):
-        block_numba()
-    try:
-        result = work(task) | {"versions": versions()}
-    except ModuleNotFoundError as error:
-        if error.name not in ("torch", "keras", "jax", "jaxlib", "tensorflow", "h5py", "tqdm"):
-            raise
-        result = {"missing": f"not installed ({error.name})"}
-    print(json.dumps(result))
-
-
-def versions():
-    """Return versions of what this process has loaded, its threads and BLAS core types."""
-    found = {"python": platform.python_version()}
-    for name in ("numpy", "nn", "numba", "cupy", "torch", "keras", "jax", "tensorflow"):
-        module = sys.modules.get(name)
-        if module is not None:
-            found[name] = getattr(module, "__version__", "unknown")
-    if sys.modules.get("torch") is not None:
-        import torch
-
-        found["torch threads"] = torch.get_num_threads()
-        found["torch cpu"] = torch.backends.cpu.get_cpu_capability()
-        if torch.cuda.is_available():
-            found["torch gpu"] = torch.cuda.get_device_name()
-    if sys.modules.get("cupy") is not None:
-        found["nn gpu"] = sys.modules["nn"].cuda.get_device_name()
-    if sys.modules.get("numba") is not None:
-        found["numba threads"] = sys.modules["numba"].get_num_threads()
-    return found | blas()
-
-
-def blas():
-    """Return the BLAS core types and threads of this process, by threadpoolctl."""
-    try:
-        from threadpoolctl import threadpool_info
-    except ImportError:
-        return {"blas": "unknown: threadpoolctl is not installed"}
-    found = [info for info in threadpool_info() if info["user_api"] == "blas"]
-    names = {
-        f"{k['internal_api']} {k['version']} {k.get('architecture', '')} x{k['num_threads']}"
-        for k in found
-    }
-    return {"blas": ", ".join(sorted(names)) or "none"}
-
-
-def processor():
-    """Return the processor's name and the number of cores."""
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        lines = [k for k in cpuinfo.read_text().splitlines() if k.startswith("model name")]
-        name = lines[0].partition(":")[2].strip() if lines else name
-    return f"{name}, {os.cpu_count()} cores, {platform.system()}"
-
-
-def describe(results):
-    """Return the machine and, for each variant that ran, its versions and threads."""
-    date = time.strftime("%Y-%m-%d")
-    return {
-        "date": date,
-        "processor": processor(),
-        "variants": {k: r["versions"] for k, r in results.items()},
-    }
-
-
-def print_machine(machine):
-    print(f"Processor: {machine['processor']}; {machine['date']}")
-    for variant, found in machine["variants"].items():
-        print(f"{variant}: " + ", ".join(f"{name} {value}" for name, value in found.items()))
-    print()
-
-
-def print_table(header, rows):
-    """Print rows of text, the first columns to the left and numbers to the right."""
-    cells = [header, *([str(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[k]) for row in cells) for k in range(len(header))]
-    numeric = [all(re.match(r"[\d.\-]", row[k]) for row in cells[1:]) for k in range(len(header))]
-    for row in cells:
-        padded = (
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(row, widths, numeric, strict=True)
-        )
-        print("  ".join(padded).rstrip())
-    print()
-
-
-def write_json(path, content):
-    if path:
-        Path(path).write_text(json.dumps(content, indent=1) + "\n")

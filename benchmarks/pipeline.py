@@ -23,12 +23,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-from networks import (
-    NETWORKS,
+from networks import NETWORKS, make_nn, prepare
+from workers import (
     describe,
-    make_nn,
     median_seconds,
-    prepare,
     print_machine,
     print_table,
     run_worker,

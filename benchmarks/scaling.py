@@ -14,12 +14,11 @@ import os
 import sys
 from dataclasses import asdict
 
-from networks import (
+from networks import Network, prepare
+from workers import (
     VARIANTS,
-    Network,
     describe,
     median_seconds,
-    prepare,
     print_machine,
     print_table,
     run_worker,
