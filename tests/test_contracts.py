@@ -306,7 +306,7 @@ def test_layer_takes_name_input_shape_and_trainable_through_its_config(name):
 
 
 @pytest.mark.parametrize("name", LAYERS)
-@pytest.mark.parametrize("suffix", ["hdf5", "npz"])
+@pytest.mark.parametrize("suffix", ["hdf5", "npz", "safetensors"])
 def test_layer_saves_and_loads(name, suffix, tmp_path):
     make, shape = LAYERS[name]
     model = nn.Model([make()], seed=0)

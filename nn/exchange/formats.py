@@ -26,7 +26,15 @@ def read(path: str | os.PathLike) -> model_file.ModelFile:
     return model_file.read(path)
 
 
-def write(path: str | os.PathLike, content: model_file.ModelFile, layers: Sequence[Layer]) -> None:
-    """Write a model in the format that belongs to the suffix of the path."""
+def write(
+    path: str | os.PathLike,
+    content: model_file.ModelFile,
+    layers: Sequence[Layer],
+    dtype: str | None = None,
+) -> None:
+    """Write a model in the format that belongs to the suffix of the path.
+
+    `dtype` is one of `model_file.check_dtype`.
+    """
     foreign.check_suffix("Model", path)
-    model_file.write(path, content)
+    model_file.write(path, content, dtype)

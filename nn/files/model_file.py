@@ -1,8 +1,8 @@
-"""Model files: one HDF5 or NPZ file holds the architecture, the arrays and the training state.
+"""Model files: architecture, arrays and training state in one HDF5, NPZ or safetensors file.
 
 This module knows only files, dictionaries and arrays, no models: `Model.save` passes it a
-`ModelFile`, and `Model.load` gets one back. The two formats are in `hdf5` and `npz`, and files are
-written by `atomic`.
+`ModelFile`, and `Model.load` gets one back. The formats are in `hdf5`, `npz` and `safetensors`, and
+files are written by `atomic`.
 
 An HDF5 file holds
     architecture                  JSON: dtype, name, input_shape, input_range, class_names, loss,
@@ -11,7 +11,8 @@ An HDF5 file holds
     <index>_<LayerClass>_<name>   each array of each layer: 7_Dense_W, 3_BatchNorm2D_running_var;
                                   inside a layer, in its group: 3_Residual/0_Conv2D_W
     optimizer/<slot>/<array>      each array of the optimizer: optimizer/m/7_Dense_W
-and an NPZ file the same under the same names. JSON is in datasets because an HDF5 attribute has at
+and an NPZ file the same under the same names, as does a safetensors file, with the JSON in its
+metadata. JSON is in datasets because an HDF5 attribute has at
 most 64 KB.
 
 An older layout is read too: the arrays in `weights.hdf5`, and next to it a `weights.json` that
@@ -28,9 +29,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from .. import checks
 from ..checks import FileFormatError
 from ..layers.state import LoadReport, match_arrays
-from . import fields, foreign, hdf5, npz
+from . import fields, foreign, hdf5, npz, safetensors
 from .atomic import write_atomic
 from .sparse import size_of
 
@@ -39,6 +41,7 @@ __all__ = [
     "FileFormatError",
     "LoadReport",
     "ModelFile",
+    "check_dtype",
     "match_arrays",
     "read",
     "read_layers_json",
@@ -48,6 +51,7 @@ __all__ = [
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _ZIP_SIGNATURE = b"PK\x03\x04"
 _OPTIMIZER = "optimizer/"
+_FLOATS, _BFLOAT16 = ("float16", "float32", "float64"), "bfloat16"
 _STRINGS = frozenset(["architecture", "training"])
 
 #: Characters of JSON that a file may hold at most.
@@ -84,14 +88,30 @@ class ModelFile:
         return None if found is None else (float(found[0]), float(found[1]))
 
 
-def write(path: str | os.PathLike, content: ModelFile) -> None:
-    """Write a model file: NPZ if the name ends in .npz, otherwise HDF5.
+#: Writers by suffix; any other suffix is HDF5.
+_WRITERS = {".npz": npz.write, ".safetensors": safetensors.write}
+
+
+def write(path: str | os.PathLike, content: ModelFile, dtype: str | None = None) -> None:
+    """Write a model file: NPZ or safetensors if the name ends so, otherwise HDF5.
 
     The file is written under a temporary name and renamed when it is complete, so that an
     interruption leaves an old file unchanged; see `nn.files.atomic`.
 
+    Parameters
+    ----------
+    path
+        The file.
+    content
+        The content.
+    dtype
+        To store the floats of the layers' arrays as 'float16', 'float32', 'float64' or, in
+        safetensors, 'bfloat16'; None leaves them as they are. Those of the optimizer stay.
+
     Raises
     ------
+    ValueError
+        For another dtype, or a number that is too large for it.
     OSError
         If the file cannot be written: the folder does not exist or is not writable, the disk is
         full. The message says which, and an old file is unchanged.
@@ -99,15 +119,56 @@ def write(path: str | os.PathLike, content: ModelFile) -> None:
         If the architecture or the state is more JSON than a file may hold; as above.
     """
     path = Path(path)
-    datasets: dict[str, Any] = dict(content.arrays)
+    datasets: dict[str, Any] = {
+        name: _stored(name, array, dtype) for name, array in content.arrays.items()
+    }
     for name in sorted(_STRINGS):
         value = getattr(content, name)
         if value is not None:
             datasets[name] = _to_text(name, value)
     for name, array in content.optimizer_arrays.items():
         datasets[_OPTIMIZER + name] = array
-    save = npz.write if path.suffix.lower() == ".npz" else hdf5.write
+    save = _WRITERS.get(path.suffix.lower(), hdf5.write)
     write_atomic(path, lambda stream: save(stream, datasets), "io")
+
+
+def check_dtype(owner: str, path: str | os.PathLike, dtype: Any) -> str | None:
+    """Return a dtype for `write`, in which the floats of a file can be stored; None for None.
+
+    Examples
+    --------
+    >>> check_dtype("Model", "model.npz", "bfloat16")
+    Traceback (most recent call last):
+        ...
+    ValueError: [Model] 'dtype' must be float16, float32 or float64 in NPZ and HDF5, got 'bfloat16'.
+    """
+    name = str(getattr(dtype, "__name__", dtype))
+    has_more = Path(path).suffix.lower() == ".safetensors"
+    if dtype is None or name in _FLOATS or (has_more and name == _BFLOAT16):
+        return None if dtype is None else name
+    rule = "must be float16, float32 or float64 in NPZ and HDF5"
+    more = "must be float16, bfloat16, float32 or float64"
+    raise checks.error(owner, "dtype", more if has_more else rule, dtype)
+
+
+def _stored(name: str, array: np.ndarray, dtype: str | None) -> Any:
+    """Return an array in the type in which it is stored; integers stay as they are."""
+    if dtype is None or array.dtype.kind != "f":
+        return array
+    stored: Any
+    if dtype == _BFLOAT16:
+        stored = safetensors.to_bfloat16(array)
+        read = safetensors.from_bfloat16(stored.bits)
+    else:
+        with np.errstate(over="ignore"):
+            stored = read = array.astype(dtype)
+    if not np.array_equal(np.isfinite(array), np.isfinite(read)):
+        largest = np.abs(array[np.isfinite(array)]).max()
+        raise ValueError(
+            f"[io] 'dtype' {dtype} cannot hold '{name}', whose largest number is {largest:.4g}: "
+            "choose a wider one."
+        )
+    return stored
 
 
 def read(path: str | os.PathLike) -> ModelFile:
@@ -126,15 +187,19 @@ def read(path: str | os.PathLike) -> ModelFile:
     """
     path = Path(path)
     with _open(path) as stream:
-        head = stream.read(8)
+        head, more = stream.read(8), stream.read(1)
         stream.seek(0)
         if head == _HDF5_SIGNATURE:
             reader = hdf5.read
         elif head[:4] == _ZIP_SIGNATURE:
             reader = npz.read
+        elif safetensors.is_head(head + more):
+            reader = safetensors.read
         else:
             _refuse_foreign(path, stream, head)
-            raise FileFormatError(f"[io] '{path}' is neither an HDF5 nor an NPZ file.")
+            raise FileFormatError(
+                f"[io] '{path}' is neither an HDF5 nor an NPZ nor a safetensors file."
+            )
         try:
             datasets = reader(stream, size_of(stream), _STRINGS)
         except MemoryError:

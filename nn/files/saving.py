@@ -126,8 +126,13 @@ class Saving:
     # --------------------------------------------------------------------------------- files
 
     @functools.partial(compat.accepts_other_names, owner="Model.save")
-    def save(self: Any, path: str | os.PathLike, include_optimizer: bool = True) -> None:
-        """Write the whole model to one file: NPZ if the name ends in .npz, else HDF5.
+    def save(
+        self: Any,
+        path: str | os.PathLike,
+        include_optimizer: bool = True,
+        dtype: str | None = None,
+    ) -> None:
+        """Write the whole model to one file: NPZ or safetensors if the name ends so, else HDF5.
 
         Parameters
         ----------
@@ -137,15 +142,22 @@ class Saving:
             Whether to write what is needed to train on: the optimizer with its state, the
             metrics, the history and the generators. The loss is always written, as the decisions
             of `predict_classes` depend on it.
+        dtype
+            To store the weights as 'float16', or as 'bfloat16' in safetensors, in half the space:
+            they are rounded, and read in the dtype of the model. None stores them as they are. The
+            optimizer's state is never rounded.
 
         Raises
         ------
         RuntimeError
             For a model that is not built.
+        ValueError
+            For the suffix of a format that nn does not write, such as '.pt', or a weight that is
+            too large for `dtype`.
         """
         if not self.built:
             raise RuntimeError("[Model] has no weights to save: build() or fit() it first.")
-        checks.path("Model", "path", path)
+        dtype = model_file.check_dtype("Model", checks.path("Model", "path", path), dtype)
         architecture = {
             "name": self.name,
             "dtype": self.dtype,
@@ -159,7 +171,8 @@ class Saving:
             architecture["class"] = type(self).__name__
         state = self.training_state() if include_optimizer else {"weights": self.get_arrays()}
         compiled = self._compile_config() if include_optimizer else None
-        formats.write(path, training_state.to_file(architecture, state, compiled), self.layers)
+        content = training_state.to_file(architecture, state, compiled)
+        formats.write(path, content, self.layers, dtype)
 
     def _compile_config(self: Any) -> dict[str, Any]:
         """Return what `compile` was called with, as JSON can write it."""
@@ -241,13 +254,14 @@ class Saving:
         self.accumulator.load_state_dict(accumulator)
 
     @functools.partial(compat.accepts_other_names, owner="Model.save_weights")
-    def save_weights(self: Any, path: str | os.PathLike) -> None:
-        """Write the parameters and buffers alone."""
+    def save_weights(self: Any, path: str | os.PathLike, dtype: str | None = None) -> None:
+        """Write the parameters and buffers alone; `dtype` as in `save`."""
         if not self.built:
             raise RuntimeError("[Model] has no weights to save: build() or fit() it first.")
         foreign.check_suffix("Model", checks.path("Model", "path", path))
+        dtype = model_file.check_dtype("Model", path, dtype)
         weights = {name: cuda.to_cpu(array) for name, array in self.get_arrays().items()}
-        model_file.write(path, model_file.ModelFile(None, weights))
+        model_file.write(path, model_file.ModelFile(None, weights), dtype)
 
     @functools.partial(compat.accepts_other_names, owner="Model.load_weights")
     def load_weights(

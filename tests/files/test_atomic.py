@@ -93,7 +93,7 @@ def killed_saves(folder, moments, suffix):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("suffix", ["hdf5", "npz"])
+@pytest.mark.parametrize("suffix", ["hdf5", "npz", "safetensors"])
 def test_killed_at_any_moment(tmp_path, suffix):
     found, _ = killed_saves(tmp_path, 10, suffix)
     assert found > 1
@@ -106,7 +106,7 @@ def test_killed_at_any_moment(tmp_path, suffix):
 def saved(tmp_path):
     """A folder with a saved model, full of ones."""
     (tmp_path / "folder").mkdir()
-    for suffix in ("hdf5", "npz"):
+    for suffix in ("hdf5", "npz", "safetensors"):
         model().save(tmp_path / "folder" / f"model.{suffix}")
     return tmp_path / "folder"
 
@@ -131,7 +131,7 @@ def small_files():
     signal.signal(signal.SIGXFSZ, ignored)
 
 
-@pytest.mark.parametrize("suffix", ["hdf5", "npz"])
+@pytest.mark.parametrize("suffix", ["hdf5", "npz", "safetensors"])
 def test_a_file_that_grows_too_large(saved, small_files, suffix):
     path = saved / f"model.{suffix}"
     small_files()
@@ -148,7 +148,7 @@ def test_a_file_that_grows_too_large(saved, small_files, suffix):
     assert h5py.h5f.get_obj_count(h5py.h5f.OBJ_ALL, kinds) == 0
 
 
-@pytest.mark.parametrize("suffix", ["hdf5", "npz"])
+@pytest.mark.parametrize("suffix", ["hdf5", "npz", "safetensors"])
 def test_a_full_disk(small_disk, suffix):
     path = small_disk / f"model.{suffix}"
     model().save(path)
@@ -623,7 +623,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Kill saves at random moments.")
     parser.add_argument("--moments", type=int, default=200)
     chosen = parser.parse_args()
-    for suffix in ("hdf5", "npz"):
+    for suffix in ("hdf5", "npz", "safetensors"):
         with tempfile.TemporaryDirectory() as name:
             found, left = killed_saves(Path(name), chosen.moments // 2, suffix)
         print(
