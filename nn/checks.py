@@ -135,6 +135,17 @@ def boolean(owner: str, argument: str, value: Any) -> bool:
     raise error(owner, argument, "must be True or False", value)
 
 
+def mask(owner: str, value: Any, shape: tuple[int, ...]) -> Any:
+    """Return a mask, a bool array of the samples and steps (N, T), or None."""
+    if value is None:
+        return None
+    if getattr(value, "dtype", None) == np.dtype(bool) and value.shape == shape:
+        return value
+    got = f"{getattr(value, 'dtype', type(value).__name__)} of shape {np.shape(value)}"
+    rule = f"must be a bool array of shape {shape}, True for steps that are there"
+    raise error(owner, "mask", rule, got)
+
+
 def shape(owner: str, argument: str, value: Any) -> tuple[int, ...]:
     """Return the sizes of one sample, each at least 1, as a tuple."""
     sizes = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else ()

@@ -23,6 +23,8 @@ class Recurrent(KernelLayer):
     input_hint = "sequences are (N, T, features), from Embedding, Reshape or x[:, :, np.newaxis]."
     fixed_axes = slice(2, None)
 
+    uses_mask = True
+
     #: How many products of the inputs there are.
     gates = 1
 
@@ -40,6 +42,11 @@ class Recurrent(KernelLayer):
         self.units = checks.positive_int(owner, "units", units)
         self.return_sequences = checks.boolean(owner, "return_sequences", return_sequences)
         self.go_backwards = checks.boolean(owner, "go_backwards", go_backwards)
+
+    @property
+    def passes_mask(self) -> bool:
+        """Whether the output has the steps of the input."""
+        return self.return_sequences
 
     def default_initializer(self) -> str:
         """Return 'glorot_uniform'."""
@@ -66,16 +73,21 @@ class Recurrent(KernelLayer):
     def _biases(self) -> np.ndarray:
         return np.zeros(self.gates * self.units)
 
-    def forward(self, x: Array, training: bool | None = False) -> Array:
-        """Return the last state (N, U) for x (N, T, D), or those of all steps (N, T, U)."""
+    def forward(self, x: Array, training: bool | None = False, mask: Array | None = None) -> Array:
+        """Return the last state (N, U) for x (N, T, D), or those of all steps (N, T, U).
+
+        Steps at which `mask` (N, T) is False leave the state as it is.
+        """
         x = self._check_input(x)
-        steps = self._by_time(x)
+        steps, mask = self._by_time(x), checks.mask(type(self).__name__, mask, x.shape[:2])
+        if mask is not None:
+            mask = self._by_time(mask)
         a = kernels.matmul(rows(steps), self.params["W"])  # (T * N, D) -> (T * N, G * U)
         a += self._input_bias()
-        h, *kept = self._run(a.reshape(*steps.shape[:2], a.shape[1]))
+        h, *kept = self._run(a.reshape(*steps.shape[:2], a.shape[1]), mask)
         xp = cuda.get_array_module(h)
         y = xp.ascontiguousarray(h[1:].swapaxes(0, 1)) if self.return_sequences else h[-1].copy()
-        self._keep(training, y, steps, h, *kept)
+        self._keep(training, y, steps, mask, h, *kept)
         return y
 
     def backward(self, grad: Array) -> Array:
@@ -87,31 +99,33 @@ class Recurrent(KernelLayer):
 
     def backward_params(self, grad: Array) -> Array:
         """Fill the gradients of W, U and b; return that for x W + b of all steps (T, N, G * U)."""
-        steps, h, *kept = self._recall_for(grad)
+        steps, mask, h, *kept = self._recall_for(grad)
         if self.return_sequences:
             grad = grad.swapaxes(0, 1)  # (N, T, U) -> (T, N, U)
         else:
             last, grad = grad, cuda.get_array_module(grad).zeros_like(h[1:])
             grad[-1] = last
-        da, ds = self._run_back(grad, h, *kept)
+        da, ds = self._run_back(grad, mask, h, *kept)
         if self._trainable:
             self.grads["W"] = kernels.matmul(rows(steps).T, rows(da))
             self._fill_recurrent(h[:-1], da, ds, *kept)
         return da
 
     def _by_time(self, x: Array) -> Array:
-        """Return x (N, T, D) as (T, N, D), in the order in which the steps are read."""
+        """Return x (N, T, ...) as (T, N, ...), in the order in which the steps are read."""
         x = x[:, ::-1] if self.go_backwards else x
         return cuda.get_array_module(x).ascontiguousarray(x.swapaxes(0, 1))
 
     def _input_bias(self) -> Array:
         return self.params["b"]
 
-    def _run(self, a: Array) -> tuple[Array, ...]:
+    def _run(self, a: Array, mask: Array | None) -> tuple[Array, ...]:
         """Return the states h (T + 1, N, U), and what `_run_back` needs besides."""
         raise NotImplementedError(f"[{type(self).__name__}] needs _run and _run_back.")
 
-    def _run_back(self, grad: Array, h: Array, *kept: Array) -> tuple[Array, Array]:
+    def _run_back(
+        self, grad: Array, mask: Array | None, h: Array, *kept: Array
+    ) -> tuple[Array, Array]:
         """Return the gradients for x W + b and for h U of all steps, given that for h[1:]."""
         raise NotImplementedError(f"[{type(self).__name__}] needs _run and _run_back.")
 
@@ -153,11 +167,13 @@ class SimpleRNN(Recurrent):
             [0.18 ]]])
     """
 
-    def _run(self, a: Array) -> tuple[Array, ...]:
-        return (kernels.simple_rnn(a, self.params["U"]),)
+    def _run(self, a: Array, mask: Array | None) -> tuple[Array, ...]:
+        return (kernels.simple_rnn(a, self.params["U"], mask),)
 
-    def _run_back(self, grad: Array, h: Array, *kept: Array) -> tuple[Array, Array]:
-        da = kernels.simple_rnn_grad(grad, self.params["U"], h)
+    def _run_back(
+        self, grad: Array, mask: Array | None, h: Array, *kept: Array
+    ) -> tuple[Array, Array]:
+        da = kernels.simple_rnn_grad(grad, self.params["U"], h, mask=mask)
         return da, da
 
 
@@ -175,7 +191,9 @@ class LSTM(Recurrent):
         h = o * tanh(c)
 
     State and cell begin with zeros. The forget gate's bias begins with 1, so that at first the
-    cell keeps most of its values.
+    cell keeps most of its values. With a mask (N, T), state and cell stay as they are at steps of
+    padding, which the last state of a padded sequence therefore does not depend on, in either
+    direction.
 
     Parameters
     ----------
@@ -222,11 +240,13 @@ class LSTM(Recurrent):
     def _biases(self) -> np.ndarray:
         return np.repeat([0.0, 1.0, 0.0, 0.0], self.units)
 
-    def _run(self, a: Array) -> tuple[Array, ...]:
-        return kernels.lstm(a, self.params["U"])
+    def _run(self, a: Array, mask: Array | None) -> tuple[Array, ...]:
+        return kernels.lstm(a, self.params["U"], mask)
 
-    def _run_back(self, grad: Array, h: Array, *kept: Array) -> tuple[Array, Array]:
-        da = kernels.lstm_grad(grad, self.params["U"], *kept)
+    def _run_back(
+        self, grad: Array, mask: Array | None, h: Array, *kept: Array
+    ) -> tuple[Array, Array]:
+        da = kernels.lstm_grad(grad, self.params["U"], *kept, mask=mask)
         return da, da
 
 
@@ -297,15 +317,17 @@ class GRU(Recurrent):
     def _input_bias(self) -> Array:
         return self.params["b"][0] if self.reset_after else self.params["b"]
 
-    def _run(self, a: Array) -> tuple[Array, ...]:
+    def _run(self, a: Array, mask: Array | None) -> tuple[Array, ...]:
         if self.reset_after:
-            return kernels.gru(a, self.params["U"], self.params["b"][1])
-        return kernels.gru_reset_before(a, self.params["U"])
+            return kernels.gru(a, self.params["U"], self.params["b"][1], mask)
+        return kernels.gru_reset_before(a, self.params["U"], mask)
 
-    def _run_back(self, grad: Array, h: Array, *kept: Array) -> tuple[Array, Array]:
+    def _run_back(
+        self, grad: Array, mask: Array | None, h: Array, *kept: Array
+    ) -> tuple[Array, Array]:
         if self.reset_after:
-            return kernels.gru_grad(grad, self.params["U"], h, *kept)
-        da = kernels.gru_reset_before_grad(grad, self.params["U"], h, *kept)
+            return kernels.gru_grad(grad, self.params["U"], h, *kept, mask=mask)
+        da = kernels.gru_reset_before_grad(grad, self.params["U"], h, *kept, mask=mask)
         return da, da
 
     def _fill_recurrent(self, h: Array, da: Array, ds: Array, *kept: Array) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from .arguments import array_of
 
 
-def simple_rnn_naive(x: Any, w: Any, u: Any, b: Any) -> np.ndarray:
+def simple_rnn_naive(x: Any, w: Any, u: Any, b: Any, mask: Any = None) -> np.ndarray:
     """Return the states of a recurrent layer without gates.
 
     ::
@@ -21,6 +21,9 @@ def simple_rnn_naive(x: Any, w: Any, u: Any, b: Any) -> np.ndarray:
         Sequences (N, T, D).
     w, u, b
         Weights of the inputs (D, U), of the states (U, U), and biases (U,).
+    mask
+        For each step (N, T) whether it is there: the state stays as it was where it is not. None
+        if all are.
 
     Returns
     -------
@@ -39,17 +42,19 @@ def simple_rnn_naive(x: Any, w: Any, u: Any, b: Any) -> np.ndarray:
             [0.363]]])
     """
     x, w, u, b, units = _arrays("simple_rnn_naive", x, w, u, b, gates=1)
+    there = _mask("simple_rnn_naive", mask, x)
     y = np.zeros((*x.shape[:2], units))
     for n in range(len(x)):
         h = np.zeros(units)
         for t in range(x.shape[1]):
             for k in range(units):
-                y[n, t, k] = math.tanh(b[k] + _dot(x[n, t], w, k) + _dot(h, u, k))
+                a = b[k] + _dot(x[n, t], w, k) + _dot(h, u, k)
+                y[n, t, k] = math.tanh(a) if there[n, t] else h[k]
             h = y[n, t]
     return y
 
 
-def lstm_naive(x: Any, w: Any, u: Any, b: Any) -> np.ndarray:
+def lstm_naive(x: Any, w: Any, u: Any, b: Any, mask: Any = None) -> np.ndarray:
     """Return the states of an LSTM, whose gates i, f, c, o stand one after the other.
 
     ::
@@ -63,6 +68,8 @@ def lstm_naive(x: Any, w: Any, u: Any, b: Any) -> np.ndarray:
         Sequences (N, T, D).
     w, u, b
         Weights of the inputs (D, 4U), of the states (U, 4U), and biases (4U,).
+    mask
+        As for `simple_rnn_naive`; the cell stays as it was, too.
 
     Returns
     -------
@@ -80,6 +87,7 @@ def lstm_naive(x: Any, w: Any, u: Any, b: Any) -> np.ndarray:
     array([[[0.1817]]])
     """
     x, w, u, b, units = _arrays("lstm_naive", x, w, u, b, gates=4)
+    there = _mask("lstm_naive", mask, x)
     y = np.zeros((*x.shape[:2], units))
     for n in range(len(x)):
         h, c = np.zeros(units), np.zeros(units)
@@ -88,13 +96,15 @@ def lstm_naive(x: Any, w: Any, u: Any, b: Any) -> np.ndarray:
             for k in range(units):
                 i, f = _sigmoid(a[k]), _sigmoid(a[units + k])
                 g, o = math.tanh(a[2 * units + k]), _sigmoid(a[3 * units + k])
-                c[k] = f * c[k] + i * g
-                y[n, t, k] = o * math.tanh(c[k])
+                c[k] = f * c[k] + i * g if there[n, t] else c[k]
+                y[n, t, k] = o * math.tanh(c[k]) if there[n, t] else h[k]
             h = y[n, t]
     return y
 
 
-def gru_naive(x: Any, w: Any, u: Any, b: Any, reset_after: bool = True) -> np.ndarray:
+def gru_naive(
+    x: Any, w: Any, u: Any, b: Any, reset_after: bool = True, mask: Any = None
+) -> np.ndarray:
     """Return the states of a GRU, whose gates z, r, h stand one after the other.
 
     ::
@@ -112,6 +122,8 @@ def gru_naive(x: Any, w: Any, u: Any, b: Any, reset_after: bool = True) -> np.nd
         inputs and of the states, or (3U,) without `reset_after`.
     reset_after
         Whether r multiplies the product of the state, or the state.
+    mask
+        As for `simple_rnn_naive`.
 
     Returns
     -------
@@ -129,6 +141,7 @@ def gru_naive(x: Any, w: Any, u: Any, b: Any, reset_after: bool = True) -> np.nd
     array([[[0.3808]]])
     """
     x, w, u, b, units = _arrays("gru_naive", x, w, u, b, gates=3, rows=2 if reset_after else 1)
+    there = _mask("gru_naive", mask, x)
     if not reset_after:
         b = np.stack((b, np.zeros_like(b)))
     y = np.zeros((*x.shape[:2], units))
@@ -142,7 +155,8 @@ def gru_naive(x: Any, w: Any, u: Any, b: Any, reset_after: bool = True) -> np.nd
             for k in range(units):
                 at = 2 * units + k
                 inner = r[k] * s[at] if reset_after else _dot(r * h, u, at)
-                y[n, t, k] = z[k] * h[k] + (1 - z[k]) * math.tanh(a[at] + inner)
+                new = z[k] * h[k] + (1 - z[k]) * math.tanh(a[at] + inner)
+                y[n, t, k] = new if there[n, t] else h[k]
             h = y[n, t]
     return y
 
@@ -154,6 +168,13 @@ def _dot(values: np.ndarray, weights: np.ndarray, column: int) -> float:
 
 def _sigmoid(z: float) -> float:
     return 1 / (1 + math.exp(-z)) if z >= 0 else math.exp(z) / (1 + math.exp(z))
+
+
+def _mask(owner: str, mask: Any, x: np.ndarray) -> np.ndarray:
+    """Return a mask as bools (N, T), after checking its shape."""
+    if mask is None:
+        return np.ones(x.shape[:2], dtype=bool)
+    return array_of(owner, "mask", mask, x.shape[:2]) != 0
 
 
 def _arrays(

@@ -33,9 +33,9 @@ def made(form, shape=(6, 3), dtype="float64", **arguments):
     return layer
 
 
-def states_of(form, layer, x):
+def states_of(form, layer, x, mask=None):
     _, _, loop, options = FORMS[form]
-    return loop(x, *(layer.params[key] for key in ("W", "U", "b")), **options)
+    return loop(x, *(layer.params[key] for key in ("W", "U", "b")), **options, mask=mask)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -75,6 +75,76 @@ def test_any_number_of_steps_and_any_strides(form, rng):
     dx = layer.backward(grad)
     layer.forward(x, training=True)
     np.testing.assert_array_equal(layer.backward(np.ascontiguousarray(grad)), dx)
+
+
+LENGTHS = (6, 1, 4, 0)
+PADDED = np.arange(6) < np.array(LENGTHS)[:, np.newaxis]
+GAPS = np.array([[1, 0, 1, 1, 0, 1], [0, 0, 1, 1, 1, 1], [0, 1, 0, 0, 0, 0], [0] * 6], dtype=bool)
+
+
+@pytest.mark.parametrize("mask", [PADDED, GAPS], ids=["padded", "gaps"])
+@pytest.mark.parametrize("form", FORMS)
+def test_masked_steps_leave_the_state(form, mask, rng):
+    x = rng.normal(size=(4, 6, 3))
+    layer = made(form, return_sequences=True)
+    expected = states_of(form, layer, x, mask)
+    y = layer.forward(x, mask=mask)
+    assert np.abs(y - expected).max() <= 1e-12
+    assert np.abs(made(form).forward(x, mask=mask) - expected[:, -1]).max() <= 1e-12
+    assert (y[3] == 0).all()
+    assert y.dtype == np.float64
+    back = states_of(form, layer, x[:, ::-1], mask[:, ::-1])
+    layer = made(form, return_sequences=True, go_backwards=True)
+    assert np.abs(layer.forward(x, mask=mask) - back).max() <= 1e-12
+    single = made(form, dtype="float32").forward(x.astype("float32"), mask=mask)
+    assert single.dtype == "float32"
+    np.testing.assert_array_equal(layer.forward(x, mask=mask | True), layer.forward(x))
+
+
+@pytest.mark.parametrize("sequences", [False, True])
+@pytest.mark.parametrize("way", ["forwards", "backwards", "both"])
+@pytest.mark.parametrize("form", FORMS)
+def test_padded_sequences_are_as_those_without_padding(form, way, sequences, rng):
+    """Outputs and gradients, sample by sample; padding gets no gradient."""
+    layer = made(form, return_sequences=sequences, go_backwards=way == "backwards")
+    if way == "both":
+        cls, options, *_ = FORMS[form]
+        inner = cls(4, return_sequences=sequences, **options)
+        layer = built(nn.Bidirectional(inner), (6, 3))
+    x = rng.normal(size=(4, 6, 3))
+    y = layer.forward(x, training=True, mask=PADDED)
+    grad = rng.normal(size=y.shape)
+    if sequences:  # the states of padding reach no loss
+        steps = PADDED[:, ::-1] if way == "backwards" else PADDED
+        grad[~steps] = 0
+    dx = layer.backward(grad)
+    parts = layer.sublayers() or (layer,)
+    grads = [{key: array.copy() for key, array in part.grads.items()} for part in parts]
+    total = [{key: np.zeros_like(array) for key, array in part.items()} for part in grads]
+    for n, length in enumerate(LENGTHS[:3]):
+        there = slice(6 - length, 6) if way == "backwards" else slice(0, length)
+        index = (slice(n, n + 1), there) if sequences else slice(n, n + 1)
+        alone = layer.forward(x[n : n + 1, :length], training=True)
+        np.testing.assert_allclose(y[index], alone, rtol=1e-12, atol=1e-14)
+        dx_alone = layer.backward(grad[index])
+        np.testing.assert_allclose(dx[n : n + 1, :length], dx_alone, rtol=1e-11, atol=1e-14)
+        for sums, part in zip(total, parts, strict=True):
+            for key, array in part.grads.items():
+                sums[key] += array
+    assert (dx[~PADDED] == 0).all()
+    for sums, part in zip(total, grads, strict=True):
+        for key in ("W", "U", "b"):
+            np.testing.assert_allclose(part[key], sums[key], rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_gradients_with_a_mask(form, rng):
+    """The states of masked steps may reach the loss, too."""
+    layer = made(form, return_sequences=True)
+    forward = layer.forward
+    layer.forward = lambda x, training: forward(x, training, GAPS)
+    errors = gradcheck.check_gradients(layer, rng.normal(size=(4, 6, 3)))
+    assert max(errors.values()) <= 1e-6, errors
 
 
 def test_an_lstm_by_hand():
@@ -221,6 +291,18 @@ def test_a_character_model_of_ids_learns_what_follows():
         (
             lambda: built(nn.LSTM(3), (5, 4)).forward(np.ones((2, 5, 3))),
             r"\[LSTM\] was built for inputs of shape \(None, 5, 4\), got \(2, 5, 3\)",
+        ),
+        (
+            lambda: nn.LSTM(3).forward(np.ones((2, 5, 3)), mask=np.ones((2, 4), bool)),
+            r"\[LSTM\] 'mask' must be a bool array of shape \(2, 5\), .* 'bool of shape \(2, 4\)",
+        ),
+        (
+            lambda: nn.Bidirectional(nn.GRU(3)).forward(np.ones((2, 5, 3)), mask=np.ones((2, 5))),
+            r"\[GRU\] 'mask' must be a bool array .* got 'float64 of shape",
+        ),
+        (
+            lambda: naive.gru_naive([[[1.0]]], [[0.0] * 3], [[0.0] * 3], [0.0] * 3, False, [1]),
+            "'mask'",
         ),
         (lambda: nn.Bidirectional(nn.Dense(3)), r"\[Bidirectional\] 'layer' must be LSTM, GRU or"),
         (lambda: nn.Bidirectional(nn.LSTM(3, go_backwards=True)), "without go_backwards"),
