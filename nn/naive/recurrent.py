@@ -22,7 +22,7 @@ def simple_rnn_naive(x: Any, w: Any, u: Any, b: Any, mask: Any = None) -> np.nda
     w, u, b
         Weights of the inputs (D, U), of the states (U, U), and biases (U,).
     mask
-        For each step (N, T) whether it is there: the state stays as it was where it is not. None
+        Whether each step is there, (N, T): the state stays as it was if one is not. None
         if all are.
 
     Returns
