@@ -26,7 +26,6 @@
 
 # %%
 import time
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -42,7 +41,6 @@ SIZE = 28  # pixels along each side
 REPEATS = 5  # of each measurement; the fastest counts
 
 BLUE, GREY = "#0072B2", "#5A5A5A"
-ROOT = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "mnist_dataset").is_dir())
 
 # %% [markdown]
 # ## 1. One position
@@ -52,7 +50,7 @@ ROOT = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "mnist_dataset"
 # the right ones.
 
 # %%
-train, _ = nn.data.load_mnist_sample(ROOT / "mnist_dataset")
+train, _ = nn.data.load_mnist_sample()
 images, labels = train.arrays()
 digit = images[np.flatnonzero(labels == 7)[0], 0]  # (28, 28), from 0 to 1
 

@@ -24,7 +24,6 @@
 # `nn/optim/rules.py`.
 
 # %%
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -38,7 +37,6 @@ TEST = 1000  # and for testing
 EPOCHS = 5
 BATCH = 64
 
-ROOT = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "mnist_dataset").is_dir())
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"]
 STYLES = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))]
 
@@ -243,7 +241,7 @@ plt.show()
 # unbiased but noisy estimate, and the loss is a function of all weights.
 
 # %%
-train, test = nn.data.load_mnist_sample(ROOT / "mnist_dataset")
+train, test = nn.data.load_mnist_sample()
 train = nn.Dataset(train.x[:TRAIN], train.y[:TRAIN])
 test = nn.Dataset(test.x[:TEST], test.y[:TEST])
 

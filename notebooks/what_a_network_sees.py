@@ -24,7 +24,6 @@
 # arrays. This notebook also computes them by hand.
 
 # %%
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -38,7 +37,6 @@ TEST = 1000  # and for testing
 EPOCHS = 8
 BATCH = 64
 
-ROOT = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "mnist_dataset").is_dir())
 
 # %% [markdown]
 # ## 1. A small network
@@ -47,7 +45,7 @@ ROOT = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "mnist_dataset"
 # too small to look at; average pooling connects each map directly to the classes.
 
 # %%
-train, test = nn.data.load_mnist_sample(ROOT / "mnist_dataset")
+train, test = nn.data.load_mnist_sample()
 train = nn.Dataset(train.x[:TRAIN], train.y[:TRAIN])
 x, y = nn.Dataset(test.x[:TEST], test.y[:TEST]).arrays()
 

@@ -790,8 +790,6 @@ def test_offline_the_sample_is_offered_and_taken(monkeypatch, tmp_path, dead_url
     monkeypatch.setattr(mnist, "MNIST", unreachable)
     with pytest.raises(ConnectionError, match=r"(?s)no mirror answered.*load_mnist_sample\("):
         data.load_mnist(tmp_path)
-    for name in NAMES:
-        (tmp_path / name).write_bytes((SAMPLE / name).read_bytes())
     train, _, source = data.load_mnist_or_sample(tmp_path)
     assert len(train) == 4000
     assert source.startswith("the sample of MNIST")

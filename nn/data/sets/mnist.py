@@ -235,8 +235,8 @@ def download_mnist(
         return _download(MNIST, path, mirrors, timeout=timeout, progress=progress)
     except ConnectionError as error:
         raise ConnectionError(
-            f"{error}\nTry again later, or use the sample in the project's folder mnist_dataset: "
-            "nn.data.load_mnist_sample('mnist_dataset')."
+            f"{error}\nTry again later, or use the sample that comes with nn: "
+            "nn.data.load_mnist_sample()."
         ) from error
 
 
@@ -302,10 +302,7 @@ def _load_files(owner: str, which: MnistSet, paths: list[Path]) -> tuple[Dataset
     folder = paths[0].parent
     advice = f"download {which.title} with `python -m nn.data {which.command} --dir {folder}`"
     if which is MNIST:
-        advice += (
-            ", or use the sample in the project's folder mnist_dataset, "
-            "nn.data.load_mnist_sample('mnist_dataset')"
-        )
+        advice += ", or use the sample that comes with nn, nn.data.load_mnist_sample()"
     return load_idx_files(owner, paths, which.class_names, advice)
 
 

@@ -1,6 +1,7 @@
-"""The sample of MNIST in the project's folder `mnist_dataset`: 5,000 digits that need no download.
+"""The sample of MNIST that comes with nn: 5,000 digits that need no download.
 
-Its files have names of their own, so that they are not mistaken for the full set.
+Its files have names of their own, so that they are not mistaken for the full set. They are in the
+folder `mnist_dataset` of the project, and an installed package has a copy of it next to this file.
 """
 
 import os
@@ -17,17 +18,20 @@ SAMPLE_FILES = (
     "sample-1000-test-labels-idx1-ubyte.gz",
 )
 
+_INSTALLED = Path(__file__).with_name("mnist_dataset")
+SAMPLE_DIR = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[3] / "mnist_dataset"
 
-def load_mnist_sample(path: str | os.PathLike = "mnist_dataset") -> tuple[Dataset, Dataset]:
-    """Return the sample of MNIST from the project's folder `mnist_dataset`.
 
-    It serves to try something without a network; its accuracies are not those of MNIST. All of
-    its digits, the test ones too, come from the training set of MNIST.
+def load_mnist_sample(path: str | os.PathLike | None = None) -> tuple[Dataset, Dataset]:
+    """Return the sample of MNIST that comes with nn, from any folder and without a network.
+
+    It serves to try something; its accuracies are not those of MNIST. All of its digits, the
+    test ones too, come from the training set of MNIST.
 
     Parameters
     ----------
     path
-        The folder.
+        Another folder with the four files; None for nn's own.
 
     Returns
     -------
@@ -39,9 +43,15 @@ def load_mnist_sample(path: str | os.PathLike = "mnist_dataset") -> tuple[Datase
     ------
     FileNotFoundError, nn.io.FileFormatError
         As in `load_mnist_gz`.
+
+    Examples
+    --------
+    >>> train, test = load_mnist_sample()
+    >>> train.x.shape, test.x.shape
+    ((4000, 1, 28, 28), (1000, 1, 28, 28))
     """
-    paths = [Path(path, name) for name in SAMPLE_FILES]
-    advice = "the sample is in the folder mnist_dataset of the project, give its path"
+    paths = [Path(SAMPLE_DIR if path is None else path, name) for name in SAMPLE_FILES]
+    advice = "load_mnist_sample() without a path loads the sample that comes with nn"
     return load_idx_files("load_mnist_sample", paths, MNIST.class_names, advice)
 
 
@@ -61,7 +71,7 @@ def load_mnist_or_sample(
     download
         Whether to try to download the full set if the folder does not hold it.
     sample_path
-        The folder of the sample, the project's `mnist_dataset`; None for `path`.
+        The folder of the sample; None for the one that comes with nn.
 
     Returns
     -------
@@ -73,7 +83,7 @@ def load_mnist_or_sample(
     Raises
     ------
     FileNotFoundError
-        If neither is there.
+        If neither is in the folders given.
     nn.io.FileFormatError
         If a file is damaged or holds something else.
     """
@@ -81,7 +91,7 @@ def load_mnist_or_sample(
         train, test = load_mnist(path, download)
     except OSError as error:
         reason = f"no full set: {str(error).splitlines()[0]}"
-        train, test = load_mnist_sample(path if sample_path is None else sample_path)
+        train, test = load_mnist_sample(sample_path)
         name = "the sample of MNIST"
     else:
         reason = f"from '{path}'"
