@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the field's name for it
 from agreement_common import draw
 from agreement_metrics import has
-from agreement_torch import leaf
+from agreement_torch import compare_layer, leaf
 
 import nn
 
@@ -114,6 +114,51 @@ def bidirectional_cases(rng):
         yield f"Bidirectional LSTM {sequences=}", pairs
 
 
+def conv1d_function(stride, padding, dilation, groups):
+    """Return torch's convolution for the arguments of Conv1D; sequences are (N, D, T) there."""
+
+    def function(x, params, buffers):
+        steps, reach = x.shape[1], dilation * (params["W"].shape[2] - 1)
+        total = max((-(-steps // stride) - 1) * stride + reach + 1 - steps, 0)
+        before = {"causal": reach, "same": total // 2, "valid": 0}.get(padding, padding)
+        after = {"causal": 0, "same": total - total // 2, "valid": 0}.get(padding, padding)
+        x = F.pad(x.transpose(1, 2), (before, after))
+        y = F.conv1d(x, params["W"], params["b"], stride, 0, dilation, groups)
+        return y.transpose(1, 2)
+
+    return function
+
+
+def conv1d_cases(rng):
+    """Yield Conv1D and the poolings of steps."""
+    for kernel, *arguments in itertools.product(
+        (1, 3, 4), (1, 2), ("causal", "same", "valid", 2), (1, 3), (1, 2)
+    ):
+        layer = nn.layers.Conv1D(6, kernel, *arguments)
+        case = f"Conv1D {kernel} stride={arguments[0]} padding={arguments[1]}"
+        pairs = compare_layer(layer, conv1d_function(*arguments), draw(rng, (3, 13, 4)))
+        yield f"{case} | dilation={arguments[2]} groups={arguments[3]}", pairs
+    layer = nn.layers.Conv1D(64, 3, padding="causal")
+    pairs = compare_layer(layer, conv1d_function(1, "causal", 1, 1), draw(rng, (8, 128, 64)))
+    yield "Conv1D 3 | (8, 128, 64)", pairs
+    poolings = {
+        "MaxPool1D": F.max_pool1d,
+        "AvgPool1D": lambda x, *geometry: F.avg_pool1d(x, *geometry, count_include_pad=False),
+    }
+    for name, geometry in itertools.product(poolings, ((2, 2, 0), (3, 2, 1), (3, 1, 0))):
+
+        def pooled(x, *_, pool=poolings[name], geometry=geometry):
+            return pool(x.transpose(1, 2), *geometry).transpose(1, 2)
+
+        layer = getattr(nn.layers, name)(*geometry)
+        yield f"{name} {geometry}", compare_layer(layer, pooled, draw(rng, (3, 13, 4)))
+    whole = {"GlobalAvgPool1D": torch.mean, "GlobalMaxPool1D": torch.amax}
+    for name, function in whole.items():
+        layer = getattr(nn.layers, name)()
+        pairs = compare_layer(layer, lambda x, *_, f=function: f(x, dim=1), draw(rng, (3, 13, 4)))
+        yield name, pairs
+
+
 def keras_cases(rng):
     """Yield the forms of Keras that PyTorch has not, if it is installed: a reset gate before."""
     import keras
@@ -142,5 +187,6 @@ CASES = (
     embedding_cases,
     recurrent_cases,
     bidirectional_cases,
+    conv1d_cases,
     *([keras_cases] if has("keras") else []),
 )

@@ -27,13 +27,17 @@ MODULES: dict[str, str] = {
 #: Layers, as Keras and older NumPy libraries call them.
 LAYERS: dict[str, str] = {
     "Affine": "Dense",
+    "AveragePooling1D": "AvgPool1D",
     "AveragePooling2D": "AvgPool2D",
     "BatchNormalization": "BatchNorm",
+    "GlobalAveragePooling1D": "GlobalAvgPool1D",
     "GlobalAveragePooling2D": "GlobalAvgPool2D",
+    "GlobalMaxPooling1D": "GlobalMaxPool1D",
     "GlobalMaxPooling2D": "GlobalMaxPool2D",
     "GroupNormalization": "GroupNorm",
     "LayerNormalization": "LayerNorm",
     "MaxPooling": "MaxPool2D",
+    "MaxPooling1D": "MaxPool1D",
     "MaxPooling2D": "MaxPool2D",
     "Pooling2D": "MaxPool2D",
     "Swish": "SiLU",

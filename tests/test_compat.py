@@ -36,6 +36,7 @@ VALUES = {
 REQUIRED = {
     "layer": nn.LSTM(2),
     "filters": 4,
+    "kernel_size": 3,
     "units": 4,
     "input_dim": 5,
     "output_dim": 2,

@@ -24,6 +24,7 @@ SPECIAL_LAYERS = {
     "Activation": (lambda: nn.Activation("tanh"), (5,)),
     "AvgPool2D": (lambda: nn.AvgPool2D(2, stride=1, padding="same"), (2, 4, 5)),
     "Bidirectional": (lambda: nn.Bidirectional(nn.GRU(2, return_sequences=True)), (4, 3)),
+    "Conv1D": (lambda: nn.Conv1D(4, 2, stride=2, padding="causal", activation="tanh"), (5, 3)),
     "Conv2D": (lambda: nn.Conv2D(4, 3, stride=2, activation="tanh"), (2, 5, 6)),
     "Dense": (lambda: nn.Dense(4, activation="sigmoid"), (5,)),
     "Embedding": (lambda: nn.Embedding(IDS, 3), (5,)),

@@ -21,6 +21,8 @@ from .geometry import (
     last_axis_rows,
     output_size,
     resolve_padding,
+    row_to_steps,
+    steps_to_row,
     to_rows,
 )
 from .reference import (

@@ -40,6 +40,19 @@ def last_axis_rows(x: Array) -> Array:
     return x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
 
 
+def steps_to_row(x: Array) -> Array:
+    """Return sequences (N, T, D) as images of one row (N, D, 1, T), without a copy.
+
+    Their memory is channels-last if that of the sequences is contiguous.
+    """
+    return channels_first(x[:, None])  # (N, T, D) -> (N, 1, T, D) -> (N, D, 1, T)
+
+
+def row_to_steps(y: Array) -> Array:
+    """Return images of one row (N, D, 1, T) as sequences (N, T, D), a view."""
+    return y[:, :, 0].transpose(0, 2, 1)  # (N, D, 1, T) -> (N, D, T) -> (N, T, D)
+
+
 def from_rows(rows: Array, shape: tuple[int, ...]) -> Array:
     """Return the matrix of `to_rows`, or its values in that order, as (N, C, ...), a view."""
     x = rows.reshape(shape[0], *shape[2:], shape[1])  # (N * ..., C) -> (N, ..., C)

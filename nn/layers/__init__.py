@@ -30,6 +30,7 @@ from .bidirectional import Bidirectional
 from .config import NAME2ACTIVATION, NAME2LAYER, layer_from_config, register
 from .containers import Sequential
 from .conv import Conv2D, Conv2DTranspose, DepthwiseConv2D
+from .conv1d import Conv1D
 from .dense import Dense
 from .dropout import Dropout, GaussianNoise, SpatialDropout2D
 from .embedding import Embedding
@@ -46,6 +47,7 @@ from .pooling import (
     GlobalMaxPool2D,
     MaxPool2D,
 )
+from .pooling1d import AvgPool1D, GlobalAvgPool1D, GlobalMaxPool1D, MaxPool1D
 from .preprocessing import Rescale, Standardize
 from .recompute import Recompute
 from .recurrent import GRU, LSTM, SimpleRNN

@@ -8,6 +8,7 @@ from .build import build_layers
 from .config import register
 from .containers import Container, as_layers
 from .conv import Conv2D
+from .conv1d import Conv1D
 from .dense import Dense
 from .stack import backward_params_through, backward_through, forward_through
 
@@ -27,7 +28,8 @@ class Residual(Container):
     shortcut
         The layers that x goes through, one or a list. None is the identity if F keeps the
         shape. If it does not, None is a 1x1 convolution without bias, at the stride that
-        gives F's height and width, or a dense layer without bias for vectors.
+        gives F's height and width, or a dense layer without bias for vectors and for sequences
+        (N, T, D); if F changes the number of steps, it is a `Conv1D` of that stride.
     **common
         `name`, `input_shape` and `trainable`, as every layer takes them.
 
@@ -77,12 +79,18 @@ class Residual(Container):
 
     def _projection(self, given: Shape, wanted: Shape) -> Layer:
         """Return the layer W_s from one shape to the other."""
-        units = int(wanted[1] or 0)
         if len(given) == len(wanted) == 4:
             down, right = _stride(given[2], wanted[2]), _stride(given[3], wanted[3])
             if down and right:
+                units = int(wanted[1] or 0)
                 return Conv2D(units, 1, (down, right), use_bias=False, trainable=self.trainable)
-        elif len(given) == len(wanted) == 2:
+        elif len(given) == len(wanted) == 3 and given[1] != wanted[1]:
+            step = _stride(given[1], wanted[1])
+            if step:
+                units = int(wanted[2] or 0)
+                return Conv1D(units, 1, step, use_bias=False, trainable=self.trainable)
+        elif len(given) == len(wanted) <= 3:
+            units = int(wanted[-1] or 0)
             return Dense(units, use_bias=False, trainable=self.trainable)
         raise ValueError(
             f"[{type(self).__name__}] cannot add its input of shape {given} to its "
