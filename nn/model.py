@@ -2,8 +2,8 @@
 
 `train_step` is the flow of a batch: each layer's `forward` in order, the loss, each layer's
 `backward` in reverse, one step of the optimizer. What else a model does is in its base classes:
-`Saving`, and `Trainer` (fit, evaluate, predict), which is an `Averaging`, a `Compiling`, a
-`Building` and a `Sequential`, each built on the next.
+`Saving`, `Exporting`, and `Trainer` (fit, evaluate, predict), which is an `Averaging`, a
+`Compiling`, a `Building` and a `Sequential`, each built on the next.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ from typing import Any
 
 from . import callbacks as cb
 from . import checks, cuda, optim, random, validation
+from .exchange.onnx.writing import Exporting
 from .files.saving import Saving
 from .inspect import trace
 from .inspect.summary import model_code, summarize
@@ -36,7 +37,7 @@ _NOTHING = contextlib.nullcontext()
 _ARGUMENTS = ("layers", "loss", "optimizer", "dtype", "seed", "name")
 
 
-class Model(Saving, Trainer):
+class Model(Saving, Exporting, Trainer):
     """A stack of layers that is trained as one.
 
     Parameters

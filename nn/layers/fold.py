@@ -55,7 +55,7 @@ def run(layers: Sequence[Layer], x: Array, keep_logits: bool = False) -> Array:
         if folded:
             folded = False  # it is in the weights of the layer before
             continue
-        folded = _folds(layer, following)
+        folded = folds(layer, following)
         if folded:
             x = layer.forward_scaled(x, *following.scale_and_shift())  # type: ignore
         elif type(layer) is Residual and "forward" not in vars(layer):
@@ -179,7 +179,7 @@ def probabilities(outputs: Array, activation: str | None) -> Array:
     return kernels.sigmoid(outputs) if activation == "sigmoid" else outputs
 
 
-def _folds(layer: Layer, following: Layer | None) -> bool:
+def folds(layer: Layer, following: Layer | None) -> bool:
     """Return whether `following` is a batch norm that fits into the weights of `layer`."""
     return (  # exactly these classes: subclasses may compute something else
         type(layer) in (Conv2D, Conv2DTranspose, Dense, DepthwiseConv2D)

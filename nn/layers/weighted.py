@@ -111,12 +111,15 @@ class WeightedLayer(KernelLayer):
         scale, shift
             A number for each output channel, (F,).
         """
-        x = self._check_input(x)
+        return self.linear(self._check_input(x), *self.scaled(scale, shift))
+
+    def scaled(self, scale: Array, shift: Array) -> tuple[Array, Array]:
+        """Return the kernel and the bias of which `forward_scaled` computes the output."""
         w = self.params["W"]
         along = [1] * w.ndim
         along[self.output_axis] = -1
         w = w * scale.reshape(along)  # (F,) -> (F, 1, 1, 1) for (F, C, KH, KW)
-        return self.linear(x, w, self.params["b"] * scale + shift if self.use_bias else shift)
+        return w, self.params["b"] * scale + shift if self.use_bias else shift
 
     def _activate(self, activation: Layer, z: Array, training: bool | None) -> Array:
         y = activation.forward(z, training)
