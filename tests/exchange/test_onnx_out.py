@@ -180,9 +180,9 @@ def test_arguments_of_layers(layer, tmp_path):
 
 def test_probabilities_on_request(tmp_path):
     model, path = convnet(), tmp_path / "model.onnx"
-    for loss, last, said in (
-        (None, "Softmax", "probabilities"),
-        ("bce", "Sigmoid", "probabilities"),
+    for loss, last in (
+        (None, "Softmax"),
+        ("bce", "Sigmoid"),
     ):
         if loss:
             model.compile(loss)
