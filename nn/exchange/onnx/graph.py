@@ -1,5 +1,6 @@
 """An ONNX graph that is written node by node."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -111,6 +112,24 @@ class Graph:
     def integers(self, name: str, values: Any) -> str:
         """Add integers, as operators take shapes and axes, and return the name of the array."""
         return self.array(name, np.array(values, dtype="int64"), "int64")
+
+    def reduced(self, op: str, x: str, axes: Sequence[int], keep: bool = True) -> str:
+        """Add a node that makes one number of those along axes, and return its output.
+
+        Parameters
+        ----------
+        op
+            'ReduceMean' or 'ReduceMax'.
+        x
+            The value.
+        axes
+            The axes, which stay with the length 1 if `keep`.
+        keep
+            Whether they stay.
+        """
+        if self.opset < 18:
+            return self.node(op, x, axes=list(axes), keepdims=int(keep))
+        return self.node(op, x, self.integers("axes", axes), keepdims=int(keep))
 
     def same(self, x: str, name: str) -> None:
         """Give a value another name, that of an output of the model."""

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from ... import cuda, kernels, layers
+from ... import kernels, layers
 from ...layers import fold
 from ...layers.base import Array, Layer, Shape
 from ...layers.plan import named_layers
 from ...layers.stack import flat
+from . import sequences
 from .graph import Graph, to_axis_1
 
 __all__ = ["Writer"]
@@ -107,7 +108,7 @@ def _bidirectional(writer: Writer, layer: Any, x: str, shape: Shape) -> str:
     graph = writer.graph
     graph.path = path
     if layer.layers[0].return_sequences:
-        back = _reversed(graph, back, 1)  # so that the states of one step meet
+        back = sequences.reversed_steps(graph, back, 1)  # so that the states of one step meet
     if layer.merge == "concat":
         return graph.node("Concat", ahead, back, axis=-1)
     y = graph.node("Mul" if layer.merge == "mul" else "Add", ahead, back)
@@ -169,6 +170,7 @@ def _window(kernel: Sequence[int], stride: Sequence[int], padding: Any) -> dict[
 
 
 _LINEAR: dict[type, Callable[..., str]] = {
+    layers.Conv1D: sequences.conv1d,
     layers.Conv2D: _conv,
     layers.Conv2DTranspose: _conv_transpose,
     layers.Dense: _dense,
@@ -269,17 +271,10 @@ def _layer_norm(g: Graph, layer: Any, x: str, shape: Shape) -> str:
     gamma, beta = (g.array(k, layer.params[k].reshape(sizes)) for k in ("gamma", "beta"))
     if g.opset >= 17 and axes == tuple(range(axes[0], len(shape))):
         return g.node("LayerNormalization", x, gamma, beta, axis=axes[0], epsilon=layer.eps)
-    centered = g.node("Sub", x, _mean(g, x, axes))
-    variance = _mean(g, g.node("Mul", centered, centered), axes)
+    centered = g.node("Sub", x, g.reduced("ReduceMean", x, axes))
+    variance = g.reduced("ReduceMean", g.node("Mul", centered, centered), axes)
     std = g.node("Sqrt", g.node("Add", variance, g.array("eps", layer.eps)))
     return g.node("Add", g.node("Mul", g.node("Div", centered, std), gamma), beta)
-
-
-def _mean(g: Graph, x: str, axes: Sequence[int]) -> str:
-    """Write a mean over axes, which stay as axes of length 1."""
-    if g.opset < 18:
-        return g.node("ReduceMean", x, axes=list(axes), keepdims=1)
-    return g.node("ReduceMean", x, g.integers("axes", axes), keepdims=1)
 
 
 def _group_norm(g: Graph, layer: Any, x: str, shape: Shape) -> str:
@@ -340,48 +335,6 @@ def _standardize(g: Graph, layer: Any, x: str, shape: Shape) -> str:
     return g.node("Div", g.node("Sub", x, mean), std)
 
 
-# ----------------------------------------------------------------------------------- sequences
-
-
-def _embedding(g: Graph, layer: Any, x: str, shape: Shape) -> str:
-    return g.node("Gather", g.array("W", layer.params["W"]), x)
-
-
-def _recurrent(g: Graph, layer: Any, x: str, shape: Shape) -> str:
-    """Write RNN, LSTM or GRU, which read (T, N, D) and have W, U and b as (1, G * U, ...)."""
-    units = layer.units
-    op, order = {  # ONNX has the gates of an LSTM in the order i, o, f, c
-        layers.SimpleRNN: ("RNN", (0,)),
-        layers.LSTM: ("LSTM", (0, 3, 1, 2)),
-        layers.GRU: ("GRU", (0, 1, 2)),
-    }[type(layer)]
-    columns = np.concatenate([np.arange(k * units, (k + 1) * units) for k in order])
-    w, u, b = (np.asarray(cuda.to_cpu(layer.params[k])) for k in ("W", "U", "b"))
-    b = b if b.ndim == 2 else np.stack((b, np.zeros_like(b)))  # (2, G * U): of inputs, of states
-    steps = g.node("Transpose", x, perm=[1, 0, 2])
-    if layer.go_backwards:
-        steps = _reversed(g, steps, 0)
-    more = {"linear_before_reset": int(layer.reset_after)} if op == "GRU" else {}
-    weights = (
-        g.array("W", w[:, columns].T[np.newaxis]),
-        g.array("U", u[:, columns].T[np.newaxis]),
-        g.array("b", b[:, columns].reshape(1, -1)),
-    )
-    outputs = 1 if layer.return_sequences else 2  # all states, and the last one
-    h = g.node(op, steps, *weights, outputs=outputs, hidden_size=units, **more)
-    if not layer.return_sequences:
-        return g.node("Squeeze", h, g.integers("axes", [0]))  # (1, N, U) -> (N, U)
-    h = g.node("Squeeze", h, g.integers("axes", [1]))  # (T, 1, N, U) -> (T, N, U)
-    return g.node("Transpose", h, perm=[1, 0, 2])
-
-
-def _reversed(g: Graph, x: str, axis: int) -> str:
-    """Write x[::-1] along an axis."""
-    lowest = np.iinfo(np.int64).min
-    ends = (("starts", -1), ("ends", lowest), ("axes", axis), ("steps", -1))
-    return g.node("Slice", x, *(g.integers(name, [value]) for name, value in ends))
-
-
 _WRITERS: dict[type, Callable[[Graph, Any, str, Shape], str]] = {
     layers.Activation: _activation,
     layers.AvgPool2D: _pool,
@@ -390,17 +343,14 @@ _WRITERS: dict[type, Callable[[Graph, Any, str, Shape], str]] = {
     layers.BatchNorm2D: _batch_norm,
     layers.Dropout: _nothing,
     layers.ELU: _op("Elu", "alpha"),
-    layers.Embedding: _embedding,
     layers.Exponential: _op("Exp"),
     layers.Flatten: _flatten,
     layers.GELU: _gelu,
-    layers.GRU: _recurrent,
     layers.GaussianNoise: _nothing,
     layers.GlobalAvgPool2D: _global_pool,
     layers.GlobalMaxPool2D: _global_pool,
     layers.GroupNorm: _group_norm,
     layers.HardSigmoid: _hard_sigmoid,
-    layers.LSTM: _recurrent,
     layers.LayerNorm: _layer_norm,
     layers.LeakyReLU: _leaky_relu,
     layers.LogSoftmax: _softmax,
@@ -414,7 +364,6 @@ _WRITERS: dict[type, Callable[[Graph, Any, str, Shape], str]] = {
     layers.SELU: _selu,
     layers.SiLU: _silu,
     layers.Sigmoid: _op("Sigmoid"),
-    layers.SimpleRNN: _recurrent,
     layers.Softmax: _softmax,
     layers.Softplus: _op("Softplus"),
     layers.Softsign: _op("Softsign"),
@@ -423,4 +372,5 @@ _WRITERS: dict[type, Callable[[Graph, Any, str, Shape], str]] = {
     layers.Tanh: _op("Tanh"),
     layers.UpSample2D: _upsample,
     layers.ZeroPad2D: _zero_pad,
+    **sequences.WRITERS,
 }
