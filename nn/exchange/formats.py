@@ -15,15 +15,55 @@ Each module for a format of another library has some of these functions:
 import os
 from collections.abc import Sequence
 
+from .. import checks
 from ..files import foreign, model_file
 from ..layers import Layer
+from ..layers.state import LoadReport
 
-__all__ = ["read", "write"]
+__all__ = ["read", "read_weights", "write"]
 
 
 def read(path: str | os.PathLike) -> model_file.ModelFile:
     """Return the model in a file, whichever library wrote it; the content decides."""
     return model_file.read(path)
+
+
+def read_weights(
+    path: str | os.PathLike,
+    layers: Sequence[Layer],
+    layout: str | None,
+    strict: bool,
+) -> tuple[model_file.ModelFile, LoadReport]:
+    """Return the arrays in a file by nn's names, and a report to be filled in.
+
+    Parameters
+    ----------
+    path
+        The file.
+    layers
+        nn's layers; they must be built for files of other libraries.
+    layout
+        'torch' for arrays under PyTorch's names, in any format; None lets the content decide.
+    strict
+        As for `matching.match`.
+    """
+    if layout not in (None, "torch"):
+        raise checks.error("Model", "layout", "must be None or 'torch'", layout)
+    is_torch = model_file.library_of(path) == "PyTorch"
+    if layout == "torch" or is_torch:
+        from . import torch
+
+        state = model_file.read_torch(path)
+        # Other files, such as safetensors, do not keep the order of a state dict.
+        arrays, report = torch.match(state, layers, str(path), strict, ordered=is_torch)
+        return model_file.ModelFile(None, arrays), report
+    content = model_file.read(path)
+    if content.architecture is None and any(name.endswith(".weight") for name in content.arrays):
+        raise model_file.FileFormatError(
+            f"[io] '{path}' has the names of PyTorch, such as '{next(iter(content.arrays))}': pass "
+            "layout='torch'."
+        )
+    return content, LoadReport(str(path))
 
 
 def write(

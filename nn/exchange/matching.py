@@ -1,5 +1,6 @@
 """Weights of another library, matched with nn's layers by their order and their shapes."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -51,7 +52,13 @@ Turn = Callable[[Layer, Group], Mapping[str, Turned]]
 
 
 def match(
-    where: str, groups: Sequence[Group], layers: Iterable[Layer], turn: Turn
+    where: str,
+    groups: Sequence[Group],
+    layers: Iterable[Layer],
+    turn: Turn,
+    apart: tuple[type[Layer], ...] = (),
+    strict: bool = True,
+    ordered: bool = True,
 ) -> tuple[dict[str, np.ndarray], LoadReport]:
     """Give each layer with arrays the next group, and return the arrays by nn's names.
 
@@ -66,6 +73,15 @@ def match(
     turn
         Makes nn's arrays of a group. It raises ValueError, without the file's name, if the group
         does not belong to a layer of this class.
+    apart
+        Classes of layers that the other library does not have: they keep their arrays.
+    strict
+        Whether it is an error if a group does not fit its layer, or their numbers differ; else
+        what fits is returned, and the report has the rest.
+    ordered
+        Whether the groups are known to be in the order of the layers. If they are not, or do not
+        fit in that order, each layer gets the group that fits it alone, or the first of those
+        whose names differ in a number alone: 'conv1' before 'conv2'.
 
     Returns
     -------
@@ -79,30 +95,104 @@ def match(
     nn.io.FileFormatError
         If the number of layers differs, or a group does not fit its layer. The message names both.
     """
-    own = [(name, x) for name, x in named_layers(layers) if x.params or x.buffers]
-    arrays: dict[str, np.ndarray] = {}
-    report = LoadReport(where)
-    for (name, layer), group in zip(own, groups, strict=False):
-        wanted = {**layer.params, **layer.buffers}
+    named = [(name, x) for name, x in named_layers(layers) if x.params or x.buffers]
+    own = [(name, layer) for name, layer in named if not isinstance(layer, apart)]
+    report, problems = LoadReport(where), []
+    arrays = {
+        f"{name}_{key}": array
+        for name, layer in named
+        if isinstance(layer, apart)
+        for key, array in _arrays_of(layer).items()
+    }
+    report.sources.update(dict.fromkeys(arrays, "the model itself"))
+    for (name, layer), group in zip(own, _arranged(groups, own, turn, ordered), strict=False):
+        wanted = _arrays_of(layer)
         try:
-            turned = turn(layer, group)
-            _check(wanted, turned)
+            turned = _fitting(layer, group, turn)
         except ValueError as error:
-            raise FileFormatError(
-                f"[io] '{where}' does not fit the model: {group.name} ({_shapes(group.arrays)}) "
-                f"for {name} ({_shapes(wanted)}): {error}."
-            ) from error
+            shapes = f"{group.name} ({_shapes(group.arrays)}) for {name} ({_shapes(wanted)})"
+            problems.append(f"{shapes}: {error}")
+            report.skipped.update({f"{name}_{key}": f"{group.name}: {error}" for key in wanted})
+            continue
         for key, (array, source, how) in turned.items():
             arrays[f"{name}_{key}"] = array
             report.sources[f"{name}_{key}"] = f"{source}, {how}" if how else source
     if len(own) != len(groups):
         more = [name for name, _ in own[len(groups) :]] or [g.name for g in groups[len(own) :]]
         side = "the model" if len(own) > len(groups) else "the file"
-        raise FileFormatError(
-            f"[io] '{where}' does not fit the model: it has {len(groups)} layers with weights, the "
-            f"model {len(own)}; {side} also has {', '.join(more[:5])}{', ...' * (len(more) > 5)}."
+        problems.append(
+            f"it has {len(groups)} layers with weights, the model {len(own)}; {side} also has "
+            f"{', '.join(more[:5])}{', ...' * (len(more) > 5)}"
         )
+        report.skipped.update(
+            {group.name: "the model has no layer" for group in groups[len(own) :]}
+        )
+    if strict and problems:
+        raise FileFormatError(f"[io] '{where}' does not fit the model: {problems[0]}.")
     return arrays, report
+
+
+def _arranged(
+    groups: Sequence[Group], own: Sequence[tuple[str, Layer]], turn: Turn, ordered: bool
+) -> Sequence[Group]:
+    """Return the groups in the order of the layers, if that can be found; else as they are.
+
+    Raises
+    ------
+    FileFormatError
+        If the order is not known, and the numbers differ or several groups fit the same layer.
+    """
+    advice = "pass from_torch() a state dict in the order of the layers"
+    if len(groups) != len(own):
+        if not ordered:
+            raise FileFormatError(
+                f"[io] the file has {len(groups)} layers with weights, the model {len(own)}, and "
+                f"the file does not have their order: {advice}."
+            )
+        return groups
+    if ordered and all(_fits(x, group, turn) for (_, x), group in zip(own, groups, strict=True)):
+        return groups
+    left, found = sorted(groups, key=lambda group: _numbers(group.name)), []
+    for name, layer in own:
+        fitting = [group for group in left if _fits(layer, group, turn)]
+        if not fitting:
+            return groups if ordered else left
+        if len({re.sub(r"\d+", "0", group.name) for group in fitting}) > 1:
+            if ordered:
+                return groups
+            names = ", ".join(group.name for group in fitting[:5])
+            raise FileFormatError(
+                f"[io] several layers of the file fit {name} ({names}), and the file does not have "
+                f"their order: {advice}."
+            )
+        found.append(fitting[0])
+        left = [group for group in left if group is not fitting[0]]
+    return found
+
+
+def _numbers(name: str) -> list[tuple[int, str]]:
+    """Return a key by which 'conv2' comes before 'conv10'."""
+    parts = re.split(r"(\d+)", name)
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in parts]
+
+
+def _fits(layer: Layer, group: Group, turn: Turn) -> bool:
+    try:
+        _fitting(layer, group, turn)
+    except ValueError:
+        return False
+    return True
+
+
+def _fitting(layer: Layer, group: Group, turn: Turn) -> Mapping[str, Turned]:
+    """Return the turned arrays of a group, if it fits a layer; else raise ValueError."""
+    turned = turn(layer, group)
+    _check(_arrays_of(layer), turned)
+    return turned
+
+
+def _arrays_of(layer: Layer) -> dict[str, Any]:
+    return {**layer.params, **layer.buffers}
 
 
 def _check(wanted: dict[str, Any], turned: Mapping[str, Turned]) -> None:

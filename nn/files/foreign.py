@@ -5,15 +5,31 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-_KERAS = (
-    "it is a file of Keras; load it there, make the same layers here, and pass the arrays to "
-    "set_arrays() of the model"
-)
-_PYTORCH = (
-    "it is a file of PyTorch; load it there with torch.load(), make the same layers here, and pass "
-    "the arrays to set_arrays() of the model"
-)
+#: The first bytes of files of PyTorch before 1.6.
+_OLD_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF"
 
+_MAKE = "make the same layers here"
+
+#: What to do with files that nn does not read, or not in this way, by what `identify` returns.
+_ADVICE = {
+    "Keras": (
+        f"it is a file of Keras; load it there, {_MAKE}, and pass the arrays to set_arrays() of "
+        "the model"
+    ),
+    "PyTorch": (
+        f"it is a file of PyTorch, which has weights but no layers: {_MAKE}, and call "
+        "load_weights(path, layout='torch')"
+    ),
+    "PyTorch before 1.6": (
+        "it is a file of PyTorch before 1.6, a pickle that can run any program, and is not opened; "
+        "load it there and save its state_dict again: torch.save(model.state_dict(), path)"
+    ),
+    "pickle": (
+        "it is a pickle, as PyTorch's older files and scikit-learn's: it can run any program and "
+        "is not opened; load it with the library that wrote it"
+    ),
+    "TensorFlow Lite": "it is a model of TensorFlow Lite, which nn does not read",
+}
 
 _OWN = "save to '.hdf5', '.npz' or '.safetensors' instead"
 
@@ -55,6 +71,14 @@ def check_suffix(owner: str, path: str | os.PathLike) -> None:
 def origin(stream: Any, head: bytes) -> str | None:
     """Return what a file of another library is and what to do; None for an unknown file.
 
+    The arguments are those of `identify`.
+    """
+    return _ADVICE.get(identify(stream, head) or "")
+
+
+def identify(stream: Any, head: bytes) -> str | None:
+    """Return which library, or which kind of file, it is; None for an unknown file.
+
     Only names in the file are read, and nothing in it is run.
 
     Parameters
@@ -72,20 +96,16 @@ def origin(stream: Any, head: bytes) -> str | None:
             with zipfile.ZipFile(stream) as file:
                 names = file.namelist()
             if "config.json" in names and "metadata.json" in names:
-                return _KERAS
-            return _PYTORCH if any(name.endswith("data.pkl") for name in names) else None
+                return "Keras"
+            return "PyTorch" if any(name.endswith("data.pkl") for name in names) else None
         if head == b"\x89HDF\r\n\x1a\n":
             with h5py.File(stream, "r") as file:
                 is_keras = "model_weights" in file or "layer_names" in file.attrs
                 is_weights = "_layer_checkpoint_dependencies" in file or "layers" in file
-            return _KERAS if is_keras or is_weights else None
+            return "Keras" if is_keras or is_weights else None
     except Exception:  # a damaged file can make the libraries fail in any way
         return None
     if head[:1] == b"\x80":
-        return (
-            "it is a pickle, as PyTorch's older files and scikit-learn's: it can run any program "
-            "and is not opened; load it with the library that wrote it"
-        )
-    if head[4:] == b"TFL3":
-        return "it is a model of TensorFlow Lite, which nn does not read"
-    return None
+        is_torch = head == _OLD_TORCH
+        return "PyTorch before 1.6" if is_torch else "pickle"
+    return "TensorFlow Lite" if head[4:] == b"TFL3" else None

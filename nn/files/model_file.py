@@ -32,7 +32,7 @@ import numpy as np
 from .. import checks
 from ..checks import FileFormatError
 from ..layers.state import LoadReport, match_arrays
-from . import fields, foreign, hdf5, npz, safetensors
+from . import fields, foreign, hdf5, npz, pytorch, safetensors
 from .atomic import write_atomic
 from .sparse import size_of
 
@@ -42,9 +42,11 @@ __all__ = [
     "LoadReport",
     "ModelFile",
     "check_dtype",
+    "library_of",
     "match_arrays",
     "read",
     "read_layers_json",
+    "read_torch",
     "write",
 ]
 
@@ -238,6 +240,44 @@ def read_layers_json(path: str | os.PathLike) -> dict[str, Any] | None:
         architecture = {"layers": _parse(stream.read(MAX_TEXT + 1), listed)}
     _check_fields("architecture", architecture, listed)
     return architecture
+
+
+def library_of(path: str | os.PathLike) -> str | None:
+    """Return the library that wrote a file, as `foreign.identify` does; None if nn did.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    """
+    with _open(Path(path)) as stream:
+        return foreign.identify(stream, stream.read(8))
+
+
+def read_torch(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Return the arrays of PyTorch's state dict in a file, under PyTorch's names, in its order.
+
+    It is one of `torch.save`, or any that nn reads with arrays under these names.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    FileFormatError
+        If the file is damaged, or holds something else.
+    """
+    if library_of(path) != "PyTorch":
+        return read(path).arrays
+    with _open(Path(path)) as stream:
+        try:
+            return pytorch.read(stream, size_of(stream))
+        except MemoryError:
+            raise  # the file may be good
+        except Exception as error:  # a damaged file can make the libraries fail in any way
+            raise FileFormatError(
+                f"[io] '{path}' is a file of PyTorch, but cannot be used: "
+                f"{error or type(error).__name__}."
+            ) from error
 
 
 def _refuse_foreign(path: Path, stream: BinaryIO, head: bytes) -> None:

@@ -265,7 +265,7 @@ class Saving:
 
     @functools.partial(compat.accepts_other_names, owner="Model.load_weights")
     def load_weights(
-        self: Any, path: str | os.PathLike, strict: bool = True
+        self: Any, path: str | os.PathLike, strict: bool = True, layout: str | None = None
     ) -> model_file.LoadReport:
         """Read parameters and buffers into this model.
 
@@ -276,29 +276,50 @@ class Saving:
         Parameters
         ----------
         path
-            A file of `save` or `save_weights`.
+            A file of `save` or `save_weights`, or a state dict of PyTorch in a file of
+            `torch.save`; see `nn.exchange.from_torch`.
         strict
             Whether a missing, extra or wrongly shaped array is an error; else what fits is
             loaded.
+        layout
+            'torch' for a file of another format, such as safetensors, in which the arrays have
+            PyTorch's names and shapes.
 
         Returns
         -------
         LoadReport
             The names that were loaded, and those that were skipped with the reason; printed, it
             is a list. For a model that is not built yet it is filled in when it is.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        nn.io.FileFormatError
+            For a damaged file, or one of another kind.
+        RuntimeError
+            For weights of PyTorch and a model that is not built.
+        ValueError
+            If `strict` and the arrays do not fit the model; nothing is changed then.
         """
-        content = model_file.read(checks.path("Model", "path", path))
-        arrays, names = content.arrays, (content.architecture or {}).get("class_names")
-        report = model_file.LoadReport(str(path))
-        if self.built:
-            self.set_arrays(arrays, str(path), strict, report)
-            if self.wrapped_optimizer is not None:
-                averages, own = self.wrapped_optimizer.averages, self.get_arrays()
-                averages.update({k: own[k].copy() for k in report.loaded if k in averages})
-        else:
-            self._pending = (arrays, str(path), strict, report)
+        path = checks.path("Model", "path", path)
+        content, report = formats.read_weights(path, self.layers, layout, strict)
+        self._load_arrays(content.arrays, report, strict)
+        names = (content.architecture or {}).get("class_names")
         if strict and self.class_names is None:
             self.class_names = validation.fitting_class_names(names, self.output_shape)
         if strict and self.input_range is None:
             self.input_range = content.input_range
         return report
+
+    def _load_arrays(
+        self: Any, arrays: dict[str, Array], report: model_file.LoadReport, strict: bool
+    ) -> None:
+        """Set the arrays and the averages of them; later, if the model is not built."""
+        if not self.built:
+            self._pending = (arrays, report.where, strict, report)
+            return
+        self.set_arrays(arrays, report.where, strict, report)
+        if self.wrapped_optimizer is not None:
+            averages, own = self.wrapped_optimizer.averages, self.get_arrays()
+            averages.update({k: own[k].copy() for k in report.loaded if k in averages})

@@ -114,7 +114,8 @@ def match_arrays(
         raise ValueError(f"[io] '{where}' does not fit the model: {'; '.join(problems)}.")
     report = LoadReport(where) if report is None else report
     report.loaded[:] = [name for name in shared if name not in wrong]
-    report.skipped.update(dict.fromkeys(missing, "the file has no such array"))
+    for name in missing:
+        report.skipped.setdefault(name, "the file has no such array")
     report.skipped.update(dict.fromkeys(extra, "the model has no such array"))
     for name in wrong:
         shapes = f"{loaded[name].shape} in the file, {own[name].shape} in the model"

@@ -1,25 +1,18 @@
 r"""Read the pickles of CIFAR without running anything in them.
 
-A pickle is a program: `pickle.load` calls any function that a file names, so a file from a
-stranger can do anything. The batches of CIFAR are such files, written by Python 2 and an early
-NumPy. `pickletools.genops` in Python's library splits a pickle into its instructions and runs
-none of them. The machine below knows the few instructions that these files consist of: it puts
-numbers, strings, lists, dicts and tuples on a stack, compares the three names in them with those
-it knows, and calls nothing.
+The batches of CIFAR are pickles, written by Python 2 and an early NumPy. The machine below, based
+on that of `nn.files.pickles`, knows the few instructions that these files consist of: it compares
+the three names in them with those it knows, and calls nothing.
 """
 
 import math
 import os
-import pickletools
-from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from ...checks import FileFormatError
-
-_MAX_STEPS = 1_000_000  # four times as many as the largest file has
-_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+from ...files.pickles import Machine
 
 # The names in these files, and the two calls; on the stack, a name is a str.
 _NAMES = {"numpy.core.multiarray _reconstruct", "numpy ndarray", "numpy dtype"}
@@ -58,23 +51,14 @@ def read_pickle(content: bytes, source: str | os.PathLike) -> dict[bytes, Any]:
         ...
     nn.checks.FileFormatError: [read_pickle] 'batch' ... it names os.system, near byte 2.
     """
-    machine, position, name = _Machine(), 0, ""
+    machine = _Machine()
     try:
-        if content[:2] != b"\x80\x02":
-            raise ValueError("it does not begin as a pickle of protocol 2 does")
-        for opcode, argument, place in islice(pickletools.genops(content), 1, _MAX_STEPS):
-            position, name = place or 0, opcode.name
-            if name != "STOP":
-                machine.step(name, argument)
-        if name != "STOP":
-            raise ValueError(f"it takes more than {_MAX_STEPS:,} steps")
-        if position + 1 < len(content):
-            raise ValueError("it goes on after its end")
+        machine.run(content)
         return machine.result()
     except Exception as error:  # a damaged file can make the steps fail in any way
         raise FileFormatError(
             f"[read_pickle] '{source}' is not a batch of CIFAR, and nothing in it was run: "
-            f"{error}, near byte {position:,}."
+            f"{error}, near byte {machine.position:,}."
         ) from error
 
 
@@ -88,92 +72,27 @@ class _Dtype:
     """The data type uint8."""
 
 
-class _Machine:
-    """The stack, the stacks below the marks, and the numbered values, while a file is read."""
-
-    def __init__(self) -> None:
-        self.stack: list[Any] = []
-        self.below: list[list[Any]] = []
-        self.numbered: dict[int, Any] = {}
+class _Machine(Machine):
+    """Knows the three names in the files of CIFAR, and the two calls."""
 
     def step(self, name: str, argument: Any) -> None:
-        """Execute one instruction; raise for one that the files of CIFAR do not have."""
-        stack = self.stack
-        match name:
-            case "BININT" | "BININT1" | "BININT2":
-                stack.append(argument)
-            case "SHORT_BINSTRING" | "BINSTRING":
-                stack.append(argument.encode("latin-1"))
-            case "NONE" | "NEWTRUE" | "NEWFALSE":
-                stack.append(_CONSTANTS[name])
-            case "EMPTY_DICT":
-                stack.append({})
-            case "EMPTY_LIST":
-                stack.append([])
-            case "MARK":
-                self.below.append(stack)
-                self.stack = []
-            case "BINPUT" | "LONG_BINPUT":
-                self.numbered[argument] = stack[-1]
-            case "BINGET" | "LONG_BINGET":
-                if argument not in self.numbered:
-                    raise ValueError(f"it asks for number {argument}, which it has not stored")
-                stack.append(self.numbered[argument])
-            case "APPEND":
-                self.extend(self.pop(1))
-            case "APPENDS":
-                self.extend(self.pop_to_mark())
-            case "SETITEM":
-                self.update(self.pop(2))
-            case "SETITEMS":
-                self.update(self.pop_to_mark())
-            case "TUPLE":
-                values = tuple(self.pop_to_mark())
-                self.stack.append(values)  # not `stack`: that of the mark is gone
-            case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                stack.append(tuple(self.pop(int(name[-1]))))
-            case "GLOBAL":
-                if argument not in _NAMES:
-                    raise ValueError(f"it names {argument.replace(' ', '.')}")
-                stack.append(argument)
-            case "REDUCE":
-                stack.append(_call_result(self.pop(2)))
-            case "BUILD":
-                self.build(*self.pop(1))
-            case _:
-                raise ValueError(f"it has the instruction {name}")
+        """Execute one instruction; the strings are those of Python 2."""
+        if name in ("SHORT_BINSTRING", "BINSTRING"):
+            self.stack.append(argument.encode("latin-1"))
+        else:
+            super().step(name, argument)
 
-    def pop(self, count: int) -> list[Any]:
-        """Return the topmost values in their order, and remove them from the stack."""
-        if len(self.stack) < count:
-            raise ValueError("it takes more from the stack than there is")
-        values = self.stack[-count:]
-        del self.stack[-count:]
-        return values
+    def find(self, name: str) -> Any:
+        """Return a known name as it is."""
+        return name if name in _NAMES else super().find(name)
 
-    def pop_to_mark(self) -> list[Any]:
-        """Return all values above the last mark, and remove them and the mark."""
-        if not self.below:
-            raise ValueError("it needs a mark and there is none")
-        values, self.stack = self.stack, self.below.pop()
-        return values
-
-    def top(self, kind: type) -> Any:
-        """Return the topmost value, which must be of this type."""
-        if not self.stack or type(self.stack[-1]) is not kind:
-            raise ValueError(f"it needs a {kind.__name__.strip('_')} on the stack")
-        return self.stack[-1]
-
-    def extend(self, values: list[Any]) -> None:
-        """Append to the list on top."""
-        self.top(list).extend(values)
-
-    def update(self, values: list[Any]) -> None:
-        """Set items of the dict on top: key, value, key, value ..."""
-        keys, values = values[::2], values[1::2]
-        if set(map(type, keys)) - {bytes}:  # computing the hash of nested tuples can take forever
-            raise ValueError("it has a dict with keys other than strings")
-        self.top(dict).update(zip(keys, values, strict=True))
+    def call(self, function: Any, arguments: Any) -> "_Array | _Dtype":
+        """Return what the two calls in these files would return."""
+        if [function, arguments] == _NEW_ARRAY:
+            return _Array()
+        if [function, arguments] == _NEW_DTYPE:
+            return _Dtype()
+        raise ValueError("it calls a function that files of CIFAR do not call")
 
     def build(self, state: Any) -> None:
         """Fill the array on top. The state of a data type has no effect on bytes."""
@@ -203,12 +122,3 @@ class _Machine:
             elif type(value) not in (int, bytes):
                 raise ValueError(f"its value for {key!r} is of a type that CIFAR does not use")
         return values
-
-
-def _call_result(call: list[Any]) -> _Array | _Dtype:
-    """Return what the two calls in these files would return."""
-    if call == _NEW_ARRAY:
-        return _Array()
-    if call == _NEW_DTYPE:
-        return _Dtype()
-    raise ValueError("it calls a function that files of CIFAR do not call")
