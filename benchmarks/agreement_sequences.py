@@ -114,6 +114,46 @@ def bidirectional_cases(rng):
         yield f"Bidirectional LSTM {sequences=}", pairs
 
 
+def padded_cases(rng):
+    """Yield padded batches: packed sequences through an LSTM, and a loss without padded labels."""
+    lengths = torch.tensor([7, 2, 9, 1])
+    there = np.arange(9) < lengths.numpy()[:, None]
+    for dtype, makes in itertools.product(("float32", "float64"), ("Masking", "Embedding")):
+        first = nn.Masking() if makes == "Masking" else nn.Embedding(6, 3, mask_zero=True)
+        layers = [first, nn.LSTM(4, return_sequences=True), nn.Dense(5)]
+        model = nn.Model(layers, loss="cce", dtype=dtype, seed=0)
+        x = rng.integers(1, 6, there.shape) * there
+        x = (
+            x
+            if makes == "Embedding"
+            else rng.normal(size=(4, 9, 3)).astype(dtype) * there[..., None]
+        )
+        labels = rng.integers(0, 5, there.shape)
+        y = model.forward(x, training=True)
+        value = model.loss.forward(y, labels, mask=model.output_mask)
+        dx = model.backward(model.loss.backward())
+        lstm, dense = model.layers[1:]
+        theirs, grads = torch_layer("LSTM", 3, 4, lstm.params)
+        w, b = leaf(dense.params["W"]), leaf(dense.params["b"])
+        if makes == "Embedding":
+            table = leaf(first.params["W"])
+            x_torch = table[torch.from_numpy(x)]
+        else:
+            x_torch = table = leaf(x)
+        pack = torch.nn.utils.rnn.pack_padded_sequence
+        packed = pack(x_torch, lengths, batch_first=True, enforce_sorted=False)
+        states, _ = torch.nn.utils.rnn.pad_packed_sequence(theirs(packed)[0], batch_first=True)
+        expected = states @ w + b
+        wanted = torch.from_numpy(np.where(there, labels, -100))
+        loss = F.cross_entropy(expected.transpose(1, 2), wanted, ignore_index=-100)
+        loss.backward()
+        pairs = {"output": (y[there], expected[torch.from_numpy(there)]), "loss": (value, loss)}
+        pairs |= {name: (lstm.grads[name[1:]], array) for name, array in grads().items()}
+        pairs |= {"dense dW": (dense.grads["W"], w.grad), "dense db": (dense.grads["b"], b.grad)}
+        pairs["d input"] = (first.grads["W"] if makes == "Embedding" else dx, table.grad)
+        yield f"{makes} of padded steps, LSTM, Dense, cross-entropy {dtype}", pairs
+
+
 def conv1d_function(stride, padding, dilation, groups):
     """Return torch's convolution for the arguments of Conv1D; sequences are (N, D, T) there."""
 
@@ -185,6 +225,7 @@ def keras_cases(rng):
 
 CASES = (
     embedding_cases,
+    padded_cases,
     recurrent_cases,
     bidirectional_cases,
     conv1d_cases,

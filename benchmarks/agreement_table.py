@@ -35,6 +35,7 @@ COUNTERPARTS = {
         "LayerNorm": "torch layer_norm over the last axis, all axes of images, or those given",
         "LeakyReLU": "torch leaky_relu",
         "LogSoftmax": "torch log_softmax",
+        "Masking": "torch packed sequences, through an LSTM",
         "MaxPool1D": "torch max_pool1d",
         "MaxPool2D": "torch max_pool2d",
         "Mish": "torch mish",

@@ -76,6 +76,7 @@ from .layers import (
     LayerNorm,
     LeakyReLU,
     LogSoftmax,
+    Masking,
     MaxPool1D,
     MaxPool2D,
     Mish,

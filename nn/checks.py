@@ -8,6 +8,7 @@ Each function returns the checked value in the type that the caller stores.
 import difflib
 import importlib
 import inspect
+import math
 import numbers
 import os
 import sys
@@ -71,6 +72,13 @@ def non_negative_int(owner: str, argument: str, value: Any) -> int:
     if not is_integer(value) or value < 0:
         raise error(owner, argument, "must be an integer of at least 0", value)
     return int(value)
+
+
+def finite(owner: str, argument: str, value: Any) -> float:
+    """Return `value` as a float after checking that it is a finite number."""
+    if not is_number(value) or not math.isfinite(value):
+        raise error(owner, argument, "must be a finite number", value)
+    return float(value)
 
 
 def positive(owner: str, argument: str, value: Any) -> float:

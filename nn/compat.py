@@ -78,6 +78,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "hidden_size": ("units",),
     "kernel_size": ("pool_size",),
     "learning_rate": ("lr",),
+    "mask_value": ("value",),
     "merge_mode": ("merge",),
     "min_lr": ("lr_min",),
     "num_embeddings": ("input_dim",),

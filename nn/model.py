@@ -21,6 +21,7 @@ from .inspect.summary import model_code, summarize
 from .layers import Layer, finite
 from .layers.base import Array
 from .layers.building import PASSES
+from .layers.masks import Mask
 from .layers.observe import observe
 from .layers.plan import Plan
 from .layers.stack import backward_params_through, backward_through, forward_through
@@ -73,6 +74,9 @@ class Model(Saving, Exporting, Trainer):
         set that has them, or those assigned. They are saved with the model.
     history : History
         The figures of the last `fit`.
+    output_mask : array of bool (N, T), or None
+        Which steps of the last `forward`'s output are there, if its input was padded (see
+        `Masking`): in a loop written by hand it goes to `loss.forward(y_pred, y, mask=...)`.
     epoch : int
         Epochs run so far.
     stop_training : bool
@@ -134,6 +138,7 @@ class Model(Saving, Exporting, Trainer):
         self.split_seed = int(self.rng.integers(2**63))  # the same split at every fit
         self._pending: tuple[Any, ...] | None = None  # arrays of a file, for when it is built
         self._forward_shape: tuple[int, ...] | None = None
+        self.output_mask: Mask = None
         self._device = "gpu" if cuda.USE_CUDA else "cpu"
         if layers is not None and (isinstance(layers, str) or not isinstance(layers, Iterable)):
             raise checks.error("Model", "layers", "must be a list of layers", layers)
@@ -153,6 +158,7 @@ class Model(Saving, Exporting, Trainer):
                 f"[{type(self).__name__}] has a forward() of its own, but not the backward() that "
                 "goes with it: define backward(grad) too, or put the computation into a layer."
             )
+        self.output_mask = None
         return self.forward(x, training=True)
 
     def _own_gradients(self, grad: Array) -> list[tuple[Array, Array]]:
@@ -180,7 +186,8 @@ class Model(Saving, Exporting, Trainer):
         y
             Targets as the loss takes them.
         sample_weight
-            (N,), multiplied into each sample's loss before the batch's mean.
+            (N,), multiplied into each sample's loss before the batch's mean; (N, T) for each step
+            of sequences.
         metrics
             Metrics that take in this batch after others, as `fit` does it; None for the
             model's own, of this batch alone.
@@ -208,7 +215,9 @@ class Model(Saving, Exporting, Trainer):
         y_pred = self._own_forward(x) if own else self._forward(x, training=True)
         plan = self._plan()  # now, as a user's layer may have created parameters
         loss_of = self.wrapped_loss.compute if is_checked else self.wrapped_loss.forward
-        loss = loss_of(y_pred, y, sample_weight) + plan.penalty()
+        mask = self.output_mask
+        also = () if mask is None else (mask,)
+        loss = loss_of(y_pred, y, sample_weight, *also) + plan.penalty()
         if not math.isfinite(loss):
             raise FloatingPointError(
                 f"[Model] the loss is {loss}: {finite.first_not_finite(self, x)}"
@@ -221,11 +230,12 @@ class Model(Saving, Exporting, Trainer):
             pairs = self._pairs(plan)
         finite.check_gradients(pairs, plan.parameters, look_at_all=_DEBUG)
         waits = self.accumulator.steps > 1 or self.accumulator.batches > 0
-        summed = self.accumulator.add(pairs, len(x), plan.names) if waits else pairs
+        count = len(x) if mask is None else int(mask.sum())
+        summed = self.accumulator.add(pairs, count, plan.names) if waits else pairs
         if summed is not None:  # else it waits for more batches
             self.wrapped_optimizer.step(summed)
         measured = self._fresh_metrics(y) if metrics is None else metrics
-        logs = {"loss": loss, **measure(measured, y, y_pred)}
+        logs = {"loss": loss, **measure(measured, y, y_pred, mask)}
         if metrics is None:
             logs |= {metric.name: metric.result() for metric in measured}
         return logs
@@ -277,9 +287,9 @@ class Model(Saving, Exporting, Trainer):
 
     def _forward(self, x: Array, training: bool | None) -> Array:
         with self._debugging() if _DEBUG else _NOTHING:
-            y = forward_through(self.layers, x, training)
+            y, mask = forward_through(self.layers, x, training)
         if training is not None:  # else nothing was kept for backward
-            self._forward_shape = y.shape
+            self._forward_shape, self.output_mask = y.shape, mask
         return y
 
     def backward_params(self, grad: Array) -> None:

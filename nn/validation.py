@@ -291,13 +291,31 @@ def classes_of(output_shape: tuple[int | None, ...] | None) -> int | None:
     return 2 if outputs == 1 else outputs
 
 
-def check_weights(weights: Any, argument: str, rows: int) -> np.ndarray:
-    """Return weights of samples as float64 of shape (rows,), none of them negative."""
+def check_weights(
+    weights: Any, argument: str, rows: int, labels: tuple[int, ...] | None = None
+) -> np.ndarray:
+    """Return weights of samples (rows,), or of labels, as float64, none of them negative.
+
+    Parameters
+    ----------
+    weights
+        The weights.
+    argument
+        Their name in messages.
+    rows
+        The number of samples.
+    labels
+        The shape of the labels, (N, T) of sequences or (N, H, W) of images; None if it is not
+        known yet.
+    """
     weights = cuda.to_cpu(checks.real_array("Model", argument, weights)).astype(np.float64)
-    if weights.shape != (rows,):
-        raise checks.error("Model", argument, f"must have the shape ({rows},)", weights.shape)
+    fits = weights.shape in ((rows,), labels)
+    if not (fits or (labels is None and weights.ndim > 1 and len(weights) == rows)):
+        rule = f"must have the shape ({rows},)"
+        rule += f" or that of the labels, {labels}" if labels and len(labels) > 1 else ""
+        raise checks.error("Model", argument, rule, weights.shape)
     check_finite(weights, argument)
-    if rows and weights.min() < 0:
+    if weights.size and weights.min() < 0:
         raise checks.error("Model", argument, "must not be negative", float(weights.min()))
     return weights
 
@@ -322,6 +340,19 @@ def class_of_rows(y: np.ndarray | None) -> np.ndarray | None:
         one_hot = ((y == 0) | (y == 1)).all() and (y.sum(axis=1) == 1).all()
         return y.argmax(axis=1) if one_hot else None
     return None
+
+
+def look_like_classes(y: Array, outputs: int | None) -> bool:
+    """Return whether the targets of a loss are classes, if its type does not say so.
+
+    Examples
+    --------
+    >>> look_like_classes(np.array([0, 2]), 3), look_like_classes(np.array([0.5, 2.0]), 1)
+    (True, False)
+    """
+    if class_of_rows(y) is not None and outputs != 1:
+        return True
+    return outputs == 1 and y.dtype.kind in "iub" and bool(((y == 0) | (y == 1)).all())
 
 
 def labels_of(y: np.ndarray) -> np.ndarray | None:

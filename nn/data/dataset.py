@@ -93,7 +93,7 @@ class Dataset:
             raise checks.error("Dataset", "x", "must hold at least one sample", self.x.shape)
         self.y = None if y is None else as_rows("y", y, len(self))
         self.sample_weight = (
-            None if sample_weight is None else _as_weights(sample_weight, len(self))
+            None if sample_weight is None else _as_weights(sample_weight, self.x, self.y)
         )
         self.class_names = None if class_names is None else check_class_names(class_names, self.y)
 
@@ -320,10 +320,11 @@ class Dataset:
         return y, self.sample_weight[rows].astype(dtype, copy=False)
 
 
-def _as_weights(value: Any, rows: int) -> np.ndarray:
-    weights = as_rows("sample_weight", value, rows).astype(np.float64)
-    if weights.ndim != 1:
-        raise checks.error("Dataset", "sample_weight", f"must have shape ({rows},)", weights.shape)
+def _as_weights(value: Any, x: Any, y: Any) -> np.ndarray:
+    weights = as_rows("sample_weight", value, len(x)).astype(np.float64)
+    if weights.ndim > max(1, 0 if y is None else y.ndim):  # labels may have weights, (N, T)
+        rule = f"must have the shape ({len(x)},), or that of the labels of steps or pixels"
+        raise checks.error("Dataset", "sample_weight", rule, weights.shape)
     wrong = ~(np.isfinite(weights) & (weights >= 0))
     if wrong.any():
         value = float(weights[wrong][0])

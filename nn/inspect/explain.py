@@ -155,7 +155,8 @@ def layer_output(model: Any, x: Any, layer: Any) -> np.ndarray:
 def sample_losses(model: Any, x: Any, y: Any, batch_size: int = 64) -> np.ndarray:
     """Return the loss of each sample, without weight penalties.
 
-    The mean is the loss that `evaluate` reports, without penalties.
+    The mean is the loss that `evaluate` reports, without penalties. Of padded sequences with
+    outputs for each step it is the mean over the sample's own steps, 0 if it has none.
 
     Parameters
     ----------
@@ -193,7 +194,7 @@ def sample_losses(model: Any, x: Any, y: Any, batch_size: int = 64) -> np.ndarra
     for start in range(0, len(x), step):
         y_pred = twin.forward(x[start : start + step], training=False)
         targets = cuda.get_array_module(y_pred).asarray(y[start : start + step])
-        rows += _losses_of_batch(twin.wrapped_loss, y_pred, targets)
+        rows += _losses_of_batch(twin.wrapped_loss, y_pred, targets, twin.output_mask)
     return np.array(rows)
 
 
@@ -228,8 +229,9 @@ def weight_gradients(model: Any, x: Any, y: Any) -> dict[str, np.ndarray]:
     _require_loss("weight_gradients", model)
     twin = copy.deepcopy(model)
     y_pred = twin.forward(x, training=True)
-    twin.loss.forward(y_pred, cuda.get_array_module(y_pred).asarray(y))
-    twin.backward(twin.loss.backward())
+    y = cuda.get_array_module(y_pred).asarray(y)
+    twin.wrapped_loss.forward(y_pred, y, mask=twin.output_mask)
+    twin.backward(twin.wrapped_loss.backward())
     return {
         f"{path}_{key}": cuda.to_cpu(layer.grads[key])
         for path, layer in named_layers(twin.layers)
@@ -374,14 +376,18 @@ def _last_maps(owner: str, layers: Sequence[Layer]) -> Layer:
     return chain[index]
 
 
-def _losses_of_batch(loss: Any, y_pred: Array, targets: Array) -> list[float]:
+def _losses_of_batch(loss: Any, y_pred: Array, targets: Array, mask: Array) -> list[float]:
     """Return the loss of each sample of a batch."""
     rows = len(y_pred)
     if not loss.takes_weights:
         return [float(loss.forward(y_pred[k : k + 1], targets[k : k + 1])) for k in range(rows)]
     # With the whole batch, so that the loss can use the logits that a Softmax keeps for it.
     one_at_a_time = cuda.get_array_module(y_pred).eye(rows, dtype=y_pred.dtype)
-    return [float(loss.forward(y_pred, targets, sample_weight=w)) * rows for w in one_at_a_time]
+    counts = [1] * rows if mask is None else [int(own.sum()) for own in mask]
+    return [
+        loss.forward(y_pred, targets, weights, mask) * sum(counts) / max(count, 1)
+        for weights, count in zip(one_at_a_time, counts, strict=True)
+    ]
 
 
 def _require_loss(owner: str, model: Any) -> None:

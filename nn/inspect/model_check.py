@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import checks, kernels, losses, text
 from ..layers.plan import named_layers
+from ..layers.stack import forward_through
 from ..layers.state import Snapshot
 from ..model import Model
 from ..validation import is_byte_image
@@ -265,34 +266,37 @@ class _Measurement:
             self.y = _targets(self.loss, y_pred.shape, rng)
         dtype = np.float64 if model.vocabulary is None else np.int64
         self.inputs: list[np.ndarray] = [np.array(x, dtype=dtype)]  # of each layer
+        self.masks: list[Any] = [None]  # of each layer's input
         self.value = self._run_and_keep_inputs()
         if not np.isfinite(self.value):
             raise FloatingPointError(f"[check_model] the loss is {self.value}, not finite.")
         self.input_grads = self._backward()
         self.grads = self._parameter_grads()
 
-    def _loss(self, y_pred: np.ndarray) -> float:
+    def _loss(self, y_pred: np.ndarray, mask: Any) -> float:
         if self.loss is None:
             return 0.5 * float((y_pred**2).mean())
-        return float(self.loss.forward(y_pred, self.y)) + self.model.penalty()
+        loss = self.model.wrapped_loss
+        return float(loss.forward(y_pred, self.y, mask=mask)) + self.model.penalty()
 
     def _run_and_keep_inputs(self) -> float:
         """Return the loss after a forward pass that keeps a copy of each layer's input."""
         self.before.restore()
         y = self.inputs[0]
         for layer in self.model.layers:
-            y = layer.forward(y, training=True)
+            y, mask = forward_through((layer,), y, True, self.masks[-1])
             self.inputs.append(y.copy())  # of the next layer or the loss
+            self.masks.append(mask)
         self.y_pred = y
-        return self._loss(y)
+        return self._loss(y, mask)
 
     def run_from(self, index: int) -> float:
         """Return the loss after a forward pass from a layer on, with its stored input."""
         self.before.restore()
-        y = self.inputs[index]
-        for layer in self.model.layers[index:]:
-            y = layer.forward(y, training=True)
-        return self._loss(y)
+        mask = self.masks[index]
+        return self._loss(
+            *forward_through(self.model.layers[index:], self.inputs[index], True, mask)
+        )
 
     def noise(self, h: float) -> float:
         """Return the rounding error of a central difference with step h."""

@@ -100,8 +100,9 @@ def measure(model: Any, x: Any, y: Any = None) -> list[LayerTrace]:
             y_pred = model.forward(x, training=True)
             grad = y_pred / y_pred.size
             if y is not None:
-                model.loss.forward(y_pred, cuda.get_array_module(y_pred).asarray(y))
-                grad = model.loss.backward()
+                y = cuda.get_array_module(y_pred).asarray(y)
+                model.wrapped_loss.forward(y_pred, y, mask=model.output_mask)
+                grad = model.wrapped_loss.backward()
             measured.begin(grad)
             backward_params_through(model.layers, grad, model._plan().lowest)
     return list(rows.values())

@@ -34,6 +34,7 @@ from .conv1d import Conv1D
 from .dense import Dense
 from .dropout import Dropout, GaussianNoise, SpatialDropout2D
 from .embedding import Embedding
+from .masking import Masking
 from .normalization import (
     BatchNorm,
     BatchNorm1D,

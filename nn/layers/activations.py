@@ -18,6 +18,8 @@ from .config import NAME2ACTIVATION, activation_config, get_activation, register
 class ElementwiseLayer(Layer):
     """A layer whose output has the shape of its input."""
 
+    passes_mask = True
+
     #: Whether half of the inputs are cut off, so that He's initialization fits before it.
     relu_like = False
 
@@ -133,6 +135,7 @@ class PReLU(Layer):
     input_ndim = (2, 3, 4)
     input_hint = "the channels are along axis 1."
     relu_like = True
+    passes_mask = True
 
     fixed_axes = slice(1, 2)
 

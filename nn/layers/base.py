@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import checks, compat, random, regularizers
 from .budget import check_sample
+from .masks import MaskRules
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 Shape = tuple[int | None, ...]  # with the batch axis, which is None
@@ -31,7 +32,7 @@ def is_ours(thing: Any) -> bool:
     return getattr(thing, "__module__", ours).split(".")[0] == ours
 
 
-class Layer:
+class Layer(MaskRules):
     """Base class of all layers; subclass it to write your own.
 
     A subclass needs `forward` and `backward` and nothing else. One with an `__init__` calls

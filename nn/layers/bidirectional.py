@@ -8,9 +8,9 @@ from .base import Array, Shape
 from .build import build_layers
 from .config import register
 from .containers import Container, as_layer
-from .observe import active_observers
+from .masks import Mask
 from .recurrent import Recurrent
-from .stack import backward_params_through, backward_through
+from .stack import backward_params_through, backward_through, forward_through
 
 _MERGES = ("concat", "sum", "ave", "mul")
 
@@ -54,7 +54,7 @@ class Bidirectional(Container):
     """
 
     input_ndim, input_hint = Recurrent.input_ndim, Recurrent.input_hint
-    uses_mask = True
+    makes_mask, uses_mask = False, True
 
     def __init__(self, layer: Any, merge: str = "concat", **common: Any):
         owner = type(self).__name__
@@ -78,17 +78,17 @@ class Bidirectional(Container):
         self._built(input_shape, (*others, size))
 
     @property
-    def passes_mask(self) -> bool:
+    def passes_mask(self) -> bool:  # type: ignore[override]
         """Whether the output has the steps of the input."""
         return self.layers[0].return_sequences
 
-    def forward(self, x: Array, training: bool | None = False, mask: Array | None = None) -> Array:
+    def forward(self, x: Array, training: bool | None = False, mask: Mask = None) -> Array:
         """Return the joined states of x (N, T, D): the last ones (N, 2U), or (N, T, 2U).
 
         Steps at which `mask` (N, T) is False leave the states as they are.
         """
         x = self._check_input(x)
-        ahead, back = (self._states(layer, x, training, mask) for layer in self.layers)
+        ahead, back = (forward_through((layer,), x, training, mask)[0] for layer in self.layers)
         if back.ndim == 3:
             back = back[:, ::-1]  # so that the states of one step meet
         if self.merge == "concat":
@@ -98,12 +98,6 @@ class Bidirectional(Container):
         else:
             y = (ahead + back) / (2 if self.merge == "ave" else 1)
         self._keep(training, y, *((ahead, back) if self.merge == "mul" else ()))
-        return y
-
-    def _states(self, layer: Any, x: Array, training: bool | None, mask: Array | None) -> Array:
-        y = layer.forward(x, training, mask)
-        for observer in active_observers.get():
-            observer.output(layer, y)
         return y
 
     def backward(self, grad: Array) -> Array:

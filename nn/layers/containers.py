@@ -14,6 +14,7 @@ from .. import checks, cuda
 from .base import Array, Layer, Shape
 from .build import build_layers
 from .config import MAX_DEPTH, layer_from_config, nested_too_deeply, register
+from .masks import Mask
 from .plan import Plan, named_layers
 from .stack import (
     backward_params_through,
@@ -83,7 +84,9 @@ class Container(Layer):
     """What layers made of layers share; subclass it to arrange layers in another way.
 
     A subclass passes all its layers to `super().__init__`, and its `forward` and `backward` send
-    arrays through lists of them by `forward_through` and `backward_through`, the methods.
+    arrays through lists of them by `forward_through` and `backward_through`, the methods. One that
+    is to take masks of padded steps sends them through `nn.layers.stack.forward_through` in a
+    `forward_masked`, as `Sequential` does.
 
     Parameters
     ----------
@@ -107,6 +110,8 @@ class Container(Layer):
     """
 
     layers: Any = ()
+
+    makes_mask = True  # as a layer inside may
 
     _last_plan: Plan | None = None
 
@@ -304,7 +309,13 @@ class Container(Layer):
 
     def forward_through(self, layers: Sequence[Layer], x: Array, training: bool | None) -> Array:
         """Return the output of some of the layers inside, one after the other."""
-        return forward_through(layers, x, training)
+        y, mask = forward_through(layers, x, training)
+        if mask is not None:
+            raise ValueError(
+                f"[{type(self).__name__}] 'layers' make a mask that its forward() would lose: "
+                "define forward_masked(x, training, mask), which returns the output and its mask."
+            )
+        return y
 
     def backward_through(self, layers: Sequence[Layer], grad: Array) -> Array:
         """Return the gradient for the input of some of the layers inside, the last one first."""
@@ -351,9 +362,19 @@ class Sequential(Container):
     def __init__(self, layers: Any, **common: Any):
         super().__init__(as_layers(layers, type(self).__name__), **common)
 
+    def _check_dtype(self, x: Array) -> None:
+        """Raise an error unless the first layer takes the input: it may be an `Embedding`."""
+        self.layers[0]._check_dtype(x)
+
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return the output of the last layer."""
-        return forward_through(self.layers, self._check_input(x), training)
+        return forward_through(self.layers, self._check_input(x), training)[0]
+
+    def forward_masked(
+        self, x: Array, training: bool | None, mask: Mask = None
+    ) -> tuple[Array, Mask]:
+        """Return the output of the last layer and its mask, for a batch with a mask."""
+        return forward_through(self.layers, self._check_input(x), training, mask)
 
     def backward(self, grad: Array) -> Array:
         """Return the gradient for the input of the first layer."""

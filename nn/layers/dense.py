@@ -54,6 +54,7 @@ class Dense(WeightedLayer):
 
     input_ndim = (2, 3)
     output_axis = 1
+    passes_mask = True
 
     fixed_axes = slice(-1, None)
 

@@ -9,6 +9,7 @@ from .. import checks, cuda, initializers, kernels, regularizers, validation
 from .base import Array, Layer, Shape
 from .budget import take_elements
 from .config import register
+from .masks import Mask
 from .stack import flat
 from .weighted import KernelLayer
 
@@ -28,6 +29,9 @@ class Embedding(KernelLayer):
         How many ids there are: they are 0..input_dim-1.
     output_dim
         Length D of each vector.
+    mask_zero
+        Whether the id 0 is padding: the layers that follow get the mask of the other ids, as from
+        `Masking`. The row 0 of W is read, but nothing that honours the mask depends on it.
     kernel_initializer
         Name or function (see `nn.initializers`) for W; by default numbers from -0.05 to 0.05, as
         in Keras.
@@ -64,11 +68,13 @@ class Embedding(KernelLayer):
 
     input_ndim = (2,)
     input_hint = "ids are integers (N, T)."
+    passes_mask = True
 
     def __init__(
         self,
         input_dim: int,
         output_dim: int,
+        mask_zero: bool = False,
         kernel_initializer: str | initializers.Initializer | None = None,
         kernel_regularizer: str | regularizers.Regularizer | None = None,
         **common: Any,
@@ -76,6 +82,7 @@ class Embedding(KernelLayer):
         super().__init__(kernel_initializer, kernel_regularizer, **common)
         self.input_dim = checks.positive_int("Embedding", "input_dim", input_dim)
         self.output_dim = checks.positive_int("Embedding", "output_dim", output_dim)
+        self.mask_zero = self.makes_mask = checks.boolean("Embedding", "mask_zero", mask_zero)
 
     def default_initializer(self) -> initializers.Initializer:
         """Return the rule of Keras: numbers from -0.05 to 0.05."""
@@ -91,6 +98,10 @@ class Embedding(KernelLayer):
 
     def _check_dtype(self, x: Array) -> None:
         validation.check_ids(x[:0], self.input_dim)
+
+    def make_mask(self, x: Array) -> Mask:
+        """Return which ids of x (N, T) are not 0, with `mask_zero`; else None."""
+        return x != 0 if self.mask_zero else None
 
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return the vectors (N, T, D) of ids x (N, T)."""

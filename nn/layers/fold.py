@@ -29,14 +29,17 @@ from . import (
     Softmax,
 )
 from .containers import output_activation
+from .masks import Mask, joined_masks
 from .observe import active_observers
 from .stack import flat, forward_through
 
 Array = Any  # a numpy or a cupy ndarray
 
 
-def run(layers: Sequence[Layer], x: Array, keep_logits: bool = False) -> Array:
-    """Return the output of layers for a batch.
+def run(
+    layers: Sequence[Layer], x: Array, keep_logits: bool = False, mask: Mask = None
+) -> tuple[Array, Mask]:
+    """Return the output of layers for a batch, and the mask of its steps.
 
     Parameters
     ----------
@@ -46,9 +49,11 @@ def run(layers: Sequence[Layer], x: Array, keep_logits: bool = False) -> Array:
         Inputs (N, ...), as the first layer takes them.
     keep_logits
         Whether the last layer is to keep what a loss that works on logits asks it for.
+    mask
+        (N, T), True for the steps of x that are there; None if all are.
     """
     if active_observers.get():
-        return forward_through(layers, x, training=False if keep_logits else None)
+        return forward_through(layers, x, False if keep_logits else None, mask)
     chain = flat(layers)
     folded = False
     for layer, following in zip(chain, [*chain[1:], None], strict=False):
@@ -59,10 +64,17 @@ def run(layers: Sequence[Layer], x: Array, keep_logits: bool = False) -> Array:
         if folded:
             x = layer.forward_scaled(x, *following.scale_and_shift())  # type: ignore
         elif type(layer) is Residual and "forward" not in vars(layer):
-            x = run(layer.main, x) + run(layer.shortcut, x)
+            (y, mask_y), (short, mask_x) = (
+                run(path, x, mask=mask) for path in (layer.main, layer.shortcut)
+            )
+            x, mask = y + short, joined_masks(mask_y, mask_x)
         else:
-            x = layer.forward(x, training=False if keep_logits and following is None else None)
-    return x
+            training = False if keep_logits and following is None else None
+            if mask is None and not layer.makes_mask:
+                x = layer.forward(x, training)
+            else:
+                x, mask = forward_through((layer,), x, training, mask)
+    return x, mask
 
 
 def with_own_output(layers: Sequence[Layer]) -> list[Layer]:

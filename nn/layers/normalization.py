@@ -292,6 +292,7 @@ class LayerNorm(SampleNorm):
             raise checks.error("LayerNorm", "axis", rule, axis)
         axes = tuple(int(k) for k in axes)
         self.axis = axes if isinstance(axis, list | tuple) else None if axis is None else axes[0]
+        self.passes_mask = self.axis in (None, -1, 2, (-1,), (2,))  # each step by itself
 
     def _axes(self, ndim: int) -> tuple[int, ...]:
         if self.axis is None:

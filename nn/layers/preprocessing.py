@@ -53,8 +53,8 @@ class Rescale(ElementwiseLayer):
 
     def __init__(self, scale: float, offset: float = 0.0, **common: Any):
         super().__init__(**common)
-        self.scale = _number("Rescale", "scale", scale)
-        self.offset = _number("Rescale", "offset", offset)
+        self.scale = checks.finite("Rescale", "scale", scale)
+        self.offset = checks.finite("Rescale", "offset", offset)
         if self.scale == 0:
             raise checks.error("Rescale", "scale", "must not be 0", scale)
 
@@ -269,7 +269,7 @@ def adapt_first(layers: Sequence[Layer], data: Any) -> None:
                 "for a model's first layer, on a Dataset or arrays: call its adapt() before."
             )
         layer.adapt_to_batches(
-            forward_through(chain[:start], x, training=None) for x in _batches(data.x)
+            forward_through(chain[:start], x, training=None)[0] for x in _batches(data.x)
         )
 
 
@@ -286,12 +286,6 @@ def _to_axis_1(values: Array, x: Array) -> Array:
     return values.reshape(-1, *(1,) * (x.ndim - 2))
 
 
-def _number(owner: str, argument: str, value: Any) -> float:
-    if not checks.is_number(value) or not math.isfinite(value):
-        raise checks.error(owner, argument, "must be a finite number", value)
-    return float(value)
-
-
 def _numbers(argument: str, values: Any) -> tuple[float, ...] | None:
     """Return a number, or several, as a tuple; None for None."""
     if values is None:
@@ -299,4 +293,4 @@ def _numbers(argument: str, values: Any) -> tuple[float, ...] | None:
     several = np.atleast_1d(np.asarray(cuda.to_cpu(values)))
     if several.ndim != 1 or not len(several):
         raise checks.error("Standardize", argument, "must be a number or a list of them", values)
-    return tuple(_number("Standardize", argument, value) for value in several.tolist())
+    return tuple(checks.finite("Standardize", argument, value) for value in several.tolist())

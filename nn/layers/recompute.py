@@ -3,6 +3,7 @@
 from .base import Array
 from .config import register
 from .containers import Sequential, output_activation
+from .masks import Mask
 from .observe import unobserved
 from .stack import backward_through, forward_through
 from .state import Snapshot
@@ -50,14 +51,20 @@ class Recompute(Sequential):
 
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return the output of the last layer, and drop what the layers kept."""
+        return self.forward_masked(x, training)[0]
+
+    def forward_masked(
+        self, x: Array, training: bool | None, mask: Mask = None
+    ) -> tuple[Array, Mask]:
+        """Return the output and its mask, and drop what the layers kept."""
         x = self._check_input(x)
         if training is None:
-            return forward_through(self.layers, x, None)
+            return forward_through(self.layers, x, None, mask)
         before = Snapshot(self.layers)
-        y = forward_through(self.layers, x, training)
-        self._keep(training, y, x, training, before)
+        y, mask_after = forward_through(self.layers, x, training, mask)
+        self._keep(training, y, x, training, mask, before)
         self._forget_inside()
-        return y
+        return y, mask_after
 
     def backward(self, grad: Array) -> Array:
         """Run forward again, then return the gradient for the input of the first layer."""
@@ -69,7 +76,7 @@ class Recompute(Sequential):
         self._forward_again(*self._recall_for(grad))
         super().backward_params(grad)
 
-    def _forward_again(self, x: Array, training: bool, before: Snapshot) -> None:
+    def _forward_again(self, x: Array, training: bool, mask: Mask, before: Snapshot) -> None:
         """Run forward for what the layers keep, from the generators and buffers of the first time.
 
         Afterwards these are as the first pass left them.
@@ -77,7 +84,7 @@ class Recompute(Sequential):
         now = Snapshot(self.layers)
         before.restore()
         with unobserved():  # the first pass was reported
-            forward_through(self.layers, x, training)
+            forward_through(self.layers, x, training, mask)
         now.restore()
 
     def _forget_inside(self) -> None:

@@ -13,6 +13,7 @@ from ..kernels import last_axis_rows as rows  # (T, N, K) -> (T * N, K)
 from .base import Array, Shape
 from .budget import take_elements
 from .config import register
+from .masks import Mask
 from .weighted import KernelLayer
 
 
@@ -44,9 +45,13 @@ class Recurrent(KernelLayer):
         self.go_backwards = checks.boolean(owner, "go_backwards", go_backwards)
 
     @property
-    def passes_mask(self) -> bool:
+    def passes_mask(self) -> bool:  # type: ignore[override]
         """Whether the output has the steps of the input."""
         return self.return_sequences
+
+    def mask_after(self, mask: Mask) -> Mask:
+        """Return the mask of the states, which are in the order in which they were computed."""
+        return super().mask_after(mask[:, ::-1] if self.go_backwards else mask)
 
     def default_initializer(self) -> str:
         """Return 'glorot_uniform'."""

@@ -10,6 +10,7 @@ from .containers import Container, as_layers
 from .conv import Conv2D
 from .conv1d import Conv1D
 from .dense import Dense
+from .masks import Mask, joined_masks
 from .stack import backward_params_through, backward_through, forward_through
 
 
@@ -100,10 +101,19 @@ class Residual(Container):
 
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return F(x) + x, or F(x) + W_s x."""
+        return self.forward_masked(x, training)[0]
+
+    def forward_masked(
+        self, x: Array, training: bool | None, mask: Mask = None
+    ) -> tuple[Array, Mask]:
+        """Return the sum and its mask, the steps that are there on both paths."""
         x = self._check_input(x)
-        y = forward_through(self.main, x, training)
-        short = forward_through(self.shortcut, x, training)  # x itself for the identity
-        return y + short  # a new array: F may have kept y, and x is not ours
+        y, mask_y = forward_through(self.main, x, training, mask)
+        short, mask_x = forward_through(
+            self.shortcut, x, training, mask
+        )  # x itself for the identity
+        mask = mask_x if mask_y is None else joined_masks(mask_y, mask_x)
+        return y + short, mask  # a new array: F may have kept y, and x is not ours
 
     def backward(self, grad: Array) -> Array:
         """Return the sum of the gradients for x on both paths."""

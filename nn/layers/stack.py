@@ -10,18 +10,36 @@ import numpy as np
 
 from .. import cuda
 from .base import Array, Layer
+from .masks import Mask
 from .observe import active_observers
 from .plan import named_layers
 
 
-def forward_through(layers: Sequence[Layer], x: Array, training: bool | None) -> Array:
-    """Return the output of layers, one after the other, for a batch."""
+def forward_through(
+    layers: Sequence[Layer], x: Array, training: bool | None, mask: Mask = None
+) -> tuple[Array, Mask]:
+    """Return the output of layers, one after the other, for a batch, and the mask of its steps.
+
+    Parameters
+    ----------
+    layers
+        The stack.
+    x, training
+        As for `Layer.forward`.
+    mask
+        (N, T), True for the steps of x that are there; None if all are.
+    """
     observers = active_observers.get()
     for layer in layers:
-        x = layer.forward(x, training)
+        if mask is None and not layer.makes_mask:
+            x = layer.forward(x, training)
+        elif "forward" in vars(layer):  # replaced in the object, so that a container's may not fit
+            x, mask = Layer.forward_masked(layer, x, training, mask)
+        else:
+            x, mask = layer.forward_masked(x, training, mask)
         for observer in observers:
             observer.output(layer, x)
-    return x
+    return x, mask
 
 
 def backward_through(layers: Sequence[Layer], grad: Array) -> Array:

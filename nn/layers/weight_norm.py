@@ -7,6 +7,7 @@ import numpy as np
 from .. import checks, cuda, kernels
 from .base import Array, Layer, Shape
 from .config import layer_from_config, register
+from .masks import Mask
 from .stack import backward_params_through
 from .weighted import WeightedLayer
 
@@ -70,6 +71,7 @@ class WeightNorm(Layer):
         super().__init__(trainable=inner.trainable if trainable is None else trainable, **common)
         if self.input_shape is None:
             self.input_shape = inner.input_shape
+        self.passes_mask = inner.passes_mask and not inner.uses_mask
         self._had_weights = inner.built
 
     @property
@@ -85,6 +87,10 @@ class WeightNorm(Layer):
     def activation(self) -> Layer | None:
         """The activation of the layer inside, which makes the output."""
         return self.layer.activation
+
+    def mask_after(self, mask: Array) -> Mask:
+        """Return the mask of the output, that of the layer inside."""
+        return self.layer.mask_after(mask)
 
     def build(self, input_shape: Shape) -> None:
         """Build the layer inside, and take v and g from its kernel."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks, compat, cuda
-from .targets import Array, along_batch, check_weights
+from .targets import Array, along_batch, check_weights, weights_of_steps
 
 
 class Loss:
@@ -60,7 +60,9 @@ class Loss:
     def __init__(self) -> None:
         super().__init__()
 
-    def forward(self, y_pred: Any, y_true: Any, sample_weight: Any = None) -> float:
+    def forward(
+        self, y_pred: Any, y_true: Any, sample_weight: Any = None, mask: Any = None
+    ) -> float:
         """Return the loss, averaged over the batch.
 
         Parameters
@@ -70,13 +72,17 @@ class Loss:
         y_true
             The targets, in the form that the class describes.
         sample_weight
-            (N,) numbers of at least 0 that multiply each sample's loss. The mean is still over
+            (N,) numbers of at least 0 that multiply each sample's loss, or one for each step of
+            sequences (N, T), or each pixel of images (N, H, W). The mean is still over
             the N samples, not over the sum of the weights.
+        mask
+            (N, T) bools for sequences, True for the steps that are there: the mean is over these,
+            the others have no loss and no gradient.
 
         Raises
         ------
         ValueError
-            If shapes do not fit or the targets break the class's rules.
+            If shapes do not fit, the targets break the class's rules, or no step is there.
         """
         owner = type(self).__name__
         y_pred = checks.real_array(owner, "y_pred", y_pred)
@@ -88,11 +94,17 @@ class Loss:
         self.check_targets(y_true, y_pred.shape)
         if sample_weight is not None:
             sample_weight = check_weights(owner, sample_weight, y_pred)
-        return self.compute(y_pred, y_true, sample_weight)
+        return self.compute(y_pred, y_true, sample_weight, mask)
 
     # Infinite and NaN predictions give such a loss, which the model reports, and no warnings.
     @np.errstate(over="ignore", invalid="ignore")
-    def compute(self, y_pred: Array, y_true: Array, sample_weight: Array | None = None) -> float:
+    def compute(
+        self,
+        y_pred: Array,
+        y_true: Array,
+        sample_weight: Array | None = None,
+        mask: Array | None = None,
+    ) -> float:
         """Do as `forward`, for arrays that were checked before: nothing is checked here.
 
         The model calls it for each batch, after it has checked the whole data set.
@@ -100,6 +112,8 @@ class Loss:
         outputs = y_pred if self.activation is None else self.activation.logits_of(y_pred)
         losses = self.sample_losses(outputs, self.convert_targets(y_true, outputs))
         self._scale = 1 / losses.size
+        if mask is not None:
+            sample_weight = weights_of_steps(type(self).__name__, mask, y_pred, sample_weight)
         if sample_weight is not None:
             xp = cuda.get_array_module(outputs)
             weights = xp.asarray(sample_weight, dtype=outputs.dtype)
@@ -158,13 +172,14 @@ class WrappedLoss(Loss):
 
     Attributes
     ----------
-    takes_weights : bool
-        Whether its `forward` takes `sample_weight`.
+    takes_weights, takes_mask : bool
+        Whether its `forward` takes `sample_weight`, and `mask`.
     """
 
     def __init__(self, loss: Any) -> None:
         self.wrapped = loss
-        self.takes_weights = "sample_weight" in inspect.signature(loss.forward).parameters
+        arguments = inspect.signature(loss.forward).parameters
+        self.takes_weights, self.takes_mask = "sample_weight" in arguments, "mask" in arguments
         self.paired_activation = getattr(loss, "paired_activation", None)
 
     @property
@@ -177,11 +192,19 @@ class WrappedLoss(Loss):
         if self.paired_activation is not None:
             self.wrapped.activation = layer
 
-    def forward(self, y_pred: Any, y_true: Any, sample_weight: Any = None) -> float:
+    def forward(
+        self, y_pred: Any, y_true: Any, sample_weight: Any = None, mask: Any = None
+    ) -> float:
         """Return the object's loss."""
-        if sample_weight is None:
-            return float(self.wrapped.forward(y_pred, y_true))
-        return float(self.wrapped.forward(y_pred, y_true, sample_weight=sample_weight))
+        given = {"sample_weight": sample_weight, "mask": mask}
+        options = {name: value for name, value in given.items() if value is not None}
+        if mask is not None and not self.takes_mask:
+            raise ValueError(
+                "[Model] a mask of padded steps needs a loss whose forward() accepts 'mask', which "
+                f"that of {type(self.wrapped).__name__} does not: define sample_losses() in it "
+                "instead."
+            )
+        return float(self.wrapped.forward(y_pred, y_true, **options))
 
     compute = forward
 

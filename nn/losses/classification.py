@@ -5,7 +5,14 @@ from typing import Any
 
 from .. import checks, cuda, kernels
 from .base import Array, Loss
-from .targets import check_classes, check_distributions, check_matrix, check_range, check_shape
+from .targets import (
+    check_classes,
+    check_classes_axis,
+    check_distributions,
+    check_range,
+    check_shape,
+    labels_shape,
+)
 
 
 class BinaryCrossentropy(Loss):
@@ -152,7 +159,8 @@ class Hinge(Loss):
 
         sum(max(0, s[j] - s[y] + margin))
 
-    Targets are integer labels (N,) or one-hot rows (N, classes).
+    Targets are integer labels (N,) or one-hot rows (N, classes); of sequences and images those
+    of the steps or pixels, as for `CategoricalCrossentropy`.
 
     Parameters
     ----------
@@ -180,34 +188,33 @@ class Hinge(Loss):
     def check_targets(self, y_true: Any, shape: tuple[int, ...]) -> None:
         """Raise unless targets are labels 0..classes-1, or one-hot rows."""
         y_true = cuda.as_array(y_true)
-        check_matrix(type(self).__name__, shape)
         check_classes(type(self).__name__, y_true, shape)
-        if y_true.ndim == 2 and not bool(((y_true == 0) | (y_true == 1)).all()):
+        if y_true.shape == shape and not bool(((y_true == 0) | (y_true == 1)).all()):
             raise ValueError(
                 f"[{type(self).__name__}] 'y_true' must be labels or one-hot rows: for "
                 "mixtures of classes, use 'categorical_crossentropy'."
             )
 
     def convert_targets(self, y_true: Array, outputs: Array) -> Array:
-        """Return integer labels (N,)."""
-        labels = y_true if y_true.ndim == 1 else y_true.argmax(axis=1)
-        return cuda.get_array_module(outputs).asarray(labels)
+        """Return the integer label of each row of classes."""
+        labels = y_true if y_true.ndim < outputs.ndim else kernels.class_rows(y_true).argmax(axis=1)
+        return cuda.get_array_module(outputs).asarray(labels).reshape(-1)
 
     def sample_losses(self, y_pred: Array, y_true: Array) -> Array:
         """Return max(0, s[j] - s[y] + margin), summed over the other classes j."""
         xp = cuda.get_array_module(y_pred)
-        rows = xp.arange(len(y_true))
-        true_scores = y_pred[rows, y_true][:, None]  # (N,) -> (N, 1)
-        margins = xp.maximum(y_pred - true_scores + self.margin, 0)
+        scores, rows = kernels.class_rows(y_pred), xp.arange(len(y_true))
+        true_scores = scores[rows, y_true][:, None]  # (M,) -> (M, 1)
+        margins = xp.maximum(scores - true_scores + self.margin, 0)
         margins[rows, y_true] = 0
-        self._margins, self._true = margins, (rows, y_true)
-        return margins.sum(axis=1)
+        self._margins, self._true, self._shape = margins, (rows, y_true), y_pred.shape
+        return margins.sum(axis=1).reshape(labels_shape(y_pred.shape))
 
     def sample_gradients(self) -> Array:
         """Return 1 for each class within the margin, and minus their number for the true one."""
         gradient = (self._margins > 0).astype(self._margins.dtype)
         gradient[self._true] = -gradient.sum(axis=1)
-        return gradient
+        return kernels.from_class_rows(gradient, self._shape)
 
 
 class KLDivergence(Loss):
@@ -217,7 +224,8 @@ class KLDivergence(Loss):
 
     As in Keras, predictions are probabilities (N, classes), not logits: end the model in
     Softmax. Targets are rows of that shape that sum to 1. A p of 0 counts as the smallest
-    normal number of its dtype.
+    normal number of its dtype. Sequences (N, T, classes) have a distribution for each step, images
+    (N, classes, H, W) one for each pixel.
 
     References
     ----------
@@ -237,7 +245,7 @@ class KLDivergence(Loss):
     def check_targets(self, y_true: Any, shape: tuple[int, ...]) -> None:
         """Raise unless targets are rows of the predictions' shape that sum to 1."""
         owner, y_true = type(self).__name__, cuda.as_array(y_true)
-        check_matrix(owner, shape)
+        check_classes_axis(owner, shape)
         check_shape(owner, y_true, shape)
         check_distributions(owner, y_true)
 
@@ -252,7 +260,7 @@ class KLDivergence(Loss):
         self._targets, self._probabilities = y_true, xp.maximum(y_pred, tiny)
         # t * log(t) is 0 for t = 0: the logarithm of the floor is finite, and 0 times it is 0.
         log_ratio = xp.log(xp.maximum(y_true, tiny)) - xp.log(self._probabilities)
-        return (y_true * log_ratio).sum(axis=1)
+        return (y_true * log_ratio).sum(axis=kernels.class_axis(y_pred.ndim))
 
     def sample_gradients(self) -> Array:
         """Return minus the targets over the probabilities."""

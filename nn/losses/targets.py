@@ -33,17 +33,22 @@ def check_range(owner: str, y_true: Array, low: float, high: float) -> None:
             raise checks.error(owner, "y_true", f"must be in {low}..{high}", value.item())
 
 
+def check_classes_axis(owner: str, shape: tuple[int, ...]) -> None:
+    """Raise unless predictions have an axis of classes."""
+    if len(shape) not in (2, 3, 4):
+        raise ValueError(
+            f"[{owner}] expects predictions (N, classes), (N, T, classes) or (N, classes, H, W), "
+            f"got {shape}."
+        )
+
+
 def check_classes(owner: str, y_true: Array, shape: tuple[int, ...]) -> None:
     """Raise unless targets are labels, or distributions over the classes that sum to 1.
 
     For predictions (N, classes) labels are (N,), for sequences (N, T, classes) they are (N, T), and
     for images (N, classes, H, W) they are (N, H, W). Distributions have the predictions' shape.
     """
-    if len(shape) not in (2, 3, 4):
-        raise ValueError(
-            f"[{owner}] expects predictions (N, classes), (N, T, classes) or (N, classes, H, W), "
-            f"got {shape}."
-        )
+    check_classes_axis(owner, shape)
     axis = kernels.class_axis(len(shape))
     if shape[axis] < 2:
         raise ValueError(
@@ -53,7 +58,7 @@ def check_classes(owner: str, y_true: Array, shape: tuple[int, ...]) -> None:
     if y_true.shape == shape:
         check_distributions(owner, y_true)
         return
-    labels = (*shape[:axis], *shape[axis + 1 :])
+    labels = labels_shape(shape)
     if y_true.shape != labels:
         hint = "use y_true.reshape(-1) for a column of labels"
         if len(shape) > 2:
@@ -72,15 +77,6 @@ def check_classes(owner: str, y_true: Array, shape: tuple[int, ...]) -> None:
     check_range(owner, y_true, 0, shape[axis] - 1)
 
 
-def check_matrix(owner: str, shape: tuple[int, ...]) -> None:
-    """Raise unless predictions are (N, classes)."""
-    if len(shape) != 2:
-        raise ValueError(
-            f"[{owner}] expects 2-D predictions (N, classes), got {shape}: add Flatten() and "
-            "Dense(classes) before the loss."
-        )
-
-
 def check_distributions(owner: str, rows: Array) -> None:
     """Raise unless each row of classes is a distribution: non-negative, with the sum 1."""
     if rows.dtype.kind not in "fiub":
@@ -97,12 +93,17 @@ def check_distributions(owner: str, rows: Array) -> None:
 
 
 def check_weights(owner: str, weights: Any, y_pred: Array) -> Array:
-    """Return weights of samples as an array (N,) of the predictions' dtype, on their device."""
+    """Return weights as an array of the predictions' dtype, on their device.
+
+    They are those of samples, (N,), or of steps or pixels, in the shape of the labels.
+    """
     xp = cuda.get_array_module(y_pred)
     weights = checks.real_array(owner, "sample_weight", weights)
     weights = xp.asarray(weights, dtype=y_pred.dtype)
-    if weights.shape != y_pred.shape[:1]:
+    labels = labels_shape(y_pred.shape)
+    if weights.shape not in (y_pred.shape[:1], labels):
         rule = f"must have the shape {y_pred.shape[:1]}, one weight for each sample"
+        rule += "" if len(labels) == 1 else f", or {labels}"
         raise checks.error(owner, "sample_weight", rule, weights.shape)
     if not bool(((weights >= 0) & (weights < math.inf)).all()):
         lowest, highest = float(weights.min()), float(weights.max())
@@ -111,6 +112,72 @@ def check_weights(owner: str, weights: Any, y_pred: Array) -> Array:
             f"got weights from {lowest:g} to {highest:g}."
         )
     return weights
+
+
+def labels_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of the labels of predictions: (N,), (N, T) of sequences, (N, H, W).
+
+    Examples
+    --------
+    >>> labels_shape((8, 10)), labels_shape((8, 20, 3)), labels_shape((8, 3, 5, 6))
+    ((8,), (8, 20), (8, 5, 6))
+    """
+    axis = kernels.class_axis(len(shape))
+    return (*shape[:axis], *shape[axis + 1 :])
+
+
+def weights_of_steps(
+    owner: str, mask: Any, y_pred: Array, sample_weight: Array | None = None
+) -> Array:
+    """Return a mask (N, T) as weights, by which the mean over all is that over the steps there.
+
+    Parameters
+    ----------
+    owner
+        Class for messages.
+    mask
+        True for steps that are there.
+    y_pred
+        The predictions (N, T, ...).
+    sample_weight
+        Weights (N,) or (N, T) that these are multiplied by.
+
+    Raises
+    ------
+    ValueError
+        For a mask of another shape, or one without a step.
+
+    Examples
+    --------
+    >>> weights_of_steps("MSE", np.array([[True, True, False]]), np.zeros((1, 3, 1)))
+    array([[1.5, 1.5, 0. ]])
+    """
+    xp = cuda.get_array_module(y_pred)
+    mask = xp.asarray(mask)
+    if y_pred.ndim != 3:
+        rule = f"must be None for predictions {y_pred.shape}, as only (N, T, outputs) have steps"
+        raise checks.error(owner, "mask", rule, mask.shape)
+    checks.mask(owner, mask, y_pred.shape[:2])
+    there = int(mask.sum())
+    if there == 0:
+        raise ValueError(
+            f"[{owner}] 'mask' must leave at least one step in the batch, got none of {mask.shape}"
+            ": the mean over no step is undefined. Leave out samples that are padding alone."
+        )
+    weights = mask * (mask.size / there)
+    return weights if sample_weight is None else product_of_weights(sample_weight, weights)
+
+
+def product_of_weights(weights: Array, others: Array) -> Array:
+    """Return the products of weights of samples, (N,), or of labels, as (N, T).
+
+    Examples
+    --------
+    >>> product_of_weights(np.array([[1.0, 2.0]]), np.array([3.0]))
+    array([[3., 6.]])
+    """
+    fewer, more = sorted((weights, others), key=np.ndim)
+    return along_batch(fewer, more) * more
 
 
 def along_batch(weights: Array, array: Array) -> Array:

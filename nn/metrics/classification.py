@@ -193,6 +193,7 @@ class AUC(DecisionMetric):
         owner = type(self).__name__
         if self.elementwise:
             y_true, y_pred = flattened(owner, y_true, y_pred)
+        y_true, y_pred = as_rows(owner, y_true, y_pred)
         check_lengths(owner, y_true, y_pred)
         if not is_column(y_pred) and y_pred.shape[1] != 2:
             raise ValueError(
@@ -351,9 +352,10 @@ def auc(y_true: Any, y_pred: Any) -> float:
     Parameters
     ----------
     y_true
-        Labels 0 and 1 (n,), or one-hot rows (n, 2).
+        Labels 0 and 1 (n,), or one-hot rows (n, 2); those of steps (N, T) or pixels (N, H, W) too.
     y_pred
-        Scores (n,) or (n, 1) of class 1, or of both classes (n, 2).
+        Scores (n,) or (n, 1) of class 1, or of both classes (n, 2); of sequences (N, T, 1 or 2),
+        of images (N, 1 or 2, H, W).
 
     Returns
     -------

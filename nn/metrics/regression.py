@@ -1,5 +1,6 @@
 """Metrics of numbers: squared and absolute errors, and the explained variance."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -72,10 +73,11 @@ class R2(DistanceMetric):
 
     def add(self, y_true: Array, y_pred: Array) -> None:
         """Merge a batch's mean and spread with those so far."""
+        samples = len(y_true)
         y_true, difference = self.differences(y_true, y_pred)
-        n = len(y_true)
-        if n == 0:
+        if samples == 0:
             return
+        n = math.prod(y_true.shape[: -1 if y_true.ndim == 3 else 1])  # steps count as samples
         y_true = cuda.to_cpu(y_true).reshape(n, -1)  # (n, outputs)
         difference = cuda.to_cpu(difference).reshape(n, -1)
         mean = y_true.mean(axis=0)
@@ -86,6 +88,7 @@ class R2(DistanceMetric):
         self.spread = self.spread + ((y_true - mean) ** 2).sum(axis=0) + between
         self.mean = self.mean + shift * (n / (n + self.samples))
         self.residual = self.residual + (difference**2).sum(axis=0)
+        self.samples += n - samples  # `update` adds the others
 
     def compute(self) -> float:
         """Return the mean over the outputs, NaN for fewer than two samples."""
@@ -133,7 +136,8 @@ def r2(y_true: Any, y_pred: Any) -> float:
     Parameters
     ----------
     y_true, y_pred
-        Numbers (n,) or (n, outputs), of one shape.
+        Numbers (n,) or (n, outputs), of one shape; of sequences (N, T, outputs), whose steps count
+        as samples.
 
     Examples
     --------

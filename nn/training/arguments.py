@@ -1,12 +1,16 @@
-"""The callbacks that arguments of `fit` ask for: a schedule, early stopping, a progress bar."""
+"""The callbacks that arguments of `fit` ask for, as a schedule; the last batch of an epoch."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .. import callbacks as cb
 from .. import checks
+from ..data import Dataset
+from ..data.stream import Stream
+from ..layers import BatchNorm, Layer
+from ..layers.plan import named_layers
 from ..optim import schedules
 
 
@@ -137,3 +141,24 @@ def display_callback(verbose: int) -> list[cb.Callback]:
     if verbose not in (0, 1, 2):
         raise checks.error("Model", "verbose", "must be 0, 1 or 2", verbose)
     return [cb.ProgressBar(verbose)] if verbose else []
+
+
+def check_last_batch(train: Dataset | Stream, batch_size: int, layers: Sequence[Layer]) -> None:
+    """Raise if a batch of a `Dataset` will have one sample, which a batch norm cannot train on.
+
+    It cannot if it has one value for each channel then. Streams raise at the batch itself.
+    """
+    if not isinstance(train, Dataset) or (batch_size > 1 and len(train) % batch_size != 1):
+        return
+    for name, layer in named_layers(layers):
+        is_trained = isinstance(layer, BatchNorm) and layer.trainable
+        if not is_trained or any(size != 1 for size in (layer.built_shape or ())[2:]):
+            continue
+        larger = (k for k in range(batch_size + 1, len(train) + 1) if len(train) % k != 1)
+        better = next(larger, None)
+        advice = "train on more samples" if better is None else f"pass batch_size={better}"
+        raise ValueError(
+            f"[Model] 'batch_size' must not leave a batch of one sample to {name}, got "
+            f"{batch_size} for {len(train)} samples: the variance of one value is 0, and nothing "
+            f"can be learned; {advice}."
+        )

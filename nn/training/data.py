@@ -17,11 +17,9 @@ from ..data import Dataset
 from ..data.classes import can_relabel, class_names_of, relabeled
 from ..data.ranges import Range, union
 from ..data.stream import Stream, are_inputs, are_pairs, yields_batches
-from ..layers import BatchNorm, Layer
-from ..layers.plan import named_layers
 from ..layers.preprocessing import adapt_first
 from ..losses.regression import RegressionLoss
-from ..losses.targets import along_batch
+from ..losses.targets import labels_shape, product_of_weights
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 Source = Dataset | Stream
@@ -192,9 +190,12 @@ class DataAdapter:
         if y is None:
             raise ValueError("[Model] a batch must have targets: (x, y) or (x, y, sample_weight).")
         self._check_targets(x, y)
+        if weights is not None:
+            labels = self._label_rows(y)[1]
+            weights = validation.check_weights(weights, "sample_weight", len(x), labels)
         if class_weight is not None:
             of_class = self._weights_by_class(class_weight, y)
-            weights = of_class if weights is None else of_class * along_batch(weights, of_class)
+            weights = of_class if weights is None else product_of_weights(of_class, weights)
         if weights is not None:
             self._check_loss_takes_weights()
         return weights
@@ -221,7 +222,7 @@ class DataAdapter:
     # ------------------------------------------------------------------- weights of samples
 
     def _with_sample_weight(self, data: Source, sample_weight: Any) -> Source:
-        """Return the data with `sample_weight` (n,)."""
+        """Return the data with `sample_weight`, (n,) or in the shape of the labels."""
         if isinstance(data, Stream):
             if sample_weight is not None:
                 raise ValueError(
@@ -230,8 +231,13 @@ class DataAdapter:
                     "(x, y, sample_weight)."
                 )
             return data
+        labels = self._label_rows(np.asarray(data.y))[1]
+        if data.sample_weight is not None:
+            validation.check_weights(data.sample_weight, "sample_weight", len(data), labels)
         if sample_weight is not None:
-            sample_weight = validation.check_weights(sample_weight, "sample_weight", len(data))
+            sample_weight = validation.check_weights(
+                sample_weight, "sample_weight", len(data), labels
+            )
         return self._with_weights(data, sample_weight)
 
     def with_class_weight(self, data: Source, class_weight: Any) -> Source:
@@ -251,10 +257,8 @@ class DataAdapter:
         if weights is None:
             return data
         if data.sample_weight is not None:
-            weights = weights * along_batch(data.sample_weight, weights)
-        weighted = Dataset(data.x, data.y, class_names=data.class_names)
-        weighted.sample_weight = weights  # those of classes may be weights of steps or pixels
-        return weighted
+            weights = product_of_weights(weights, data.sample_weight)
+        return Dataset(data.x, data.y, weights, data.class_names)
 
     def _weights_by_class(self, class_weight: Any, y: Array) -> Array:
         """Return the weights of a batch, which may lack samples of some classes."""
@@ -277,8 +281,7 @@ class DataAdapter:
             return y, (len(y),)
         if y.ndim < ndim:
             return y.reshape(-1), y.shape  # (N, ...) -> (N * ...,)
-        axis = kernels.class_axis(ndim)
-        return kernels.class_rows(y), (*y.shape[:axis], *y.shape[axis + 1 :])
+        return kernels.class_rows(y), labels_shape(y.shape)
 
     def _check_loss_takes_weights(self) -> None:
         if not self.model.wrapped_loss.takes_weights:
@@ -410,27 +413,6 @@ def check_epochs(train: Source, val: Source | None, epochs: range) -> None:
                 f"got {data.source!r}, which can be read once: {way_out} a function that makes a "
                 "new one each epoch."
             )
-
-
-def check_last_batch(train: Source, batch_size: int, layers: Sequence[Layer]) -> None:
-    """Raise if a batch of a `Dataset` will have one sample, which a batch norm cannot train on.
-
-    It cannot if it has one value for each channel then. Streams raise at the batch itself.
-    """
-    if not isinstance(train, Dataset) or (batch_size > 1 and len(train) % batch_size != 1):
-        return
-    for name, layer in named_layers(layers):
-        is_trained = isinstance(layer, BatchNorm) and layer.trainable
-        if not is_trained or any(size != 1 for size in (layer.built_shape or ())[2:]):
-            continue
-        larger = (k for k in range(batch_size + 1, len(train) + 1) if len(train) % k != 1)
-        better = next(larger, None)
-        advice = "train on more samples" if better is None else f"pass batch_size={better}"
-        raise ValueError(
-            f"[Model] 'batch_size' must not leave a batch of one sample to {name}, got "
-            f"{batch_size} for {len(train)} samples: the variance of one value is 0, and nothing "
-            f"can be learned; {advice}."
-        )
 
 
 def sizes(train: Source, batch_size: int) -> dict[str, float]:

@@ -23,7 +23,6 @@ from .data import (
     DataAdapter,
     Source,
     check_epochs,
-    check_last_batch,
     close,
     limited,
     range_of_source,
@@ -177,7 +176,7 @@ class Fit:
                 model.warn_of_range(range_of_source(self.val))
             if self.saved is None:
                 model.history = cb.History()  # from here on no argument can be refused
-            check_last_batch(self.train, self.batch_size, model.layers)
+            arguments.check_last_batch(self.train, self.batch_size, model.layers)
             model.use_training_weights()
             if progress.batches == 0:  # else gradients may wait for the epoch's next batch
                 model.accumulator.clear()
@@ -284,7 +283,8 @@ class Fit:
         progress.batch = (x, y) if self._is_checked else None
         logs = self.model.train_step(x, y, weight[0] if weight else None, progress.metrics)
         progress.batch = None
-        logs["loss"] = progress.add(logs["loss"], len(x))
+        mask = self.model.output_mask
+        logs["loss"] = progress.add(logs["loss"], len(x) if mask is None else int(mask.sum()))
         self.callbacks.call("on_train_batch_end", index, logs)
         return logs
 

@@ -10,6 +10,7 @@ from .. import callbacks as cb
 from .. import checks
 from ..callbacks import base as states
 from ..files import fields, training_state
+from ..layers.masks import Mask
 from ..metrics import Metric
 
 Array = Any  # numpy.ndarray or cupy.ndarray
@@ -203,8 +204,15 @@ def _is_ours(part: Any) -> bool:
 # ------------------------------------------------------------------------------ the metrics
 
 
-def measure(measured: Sequence[Metric], y: Array, y_pred: Array) -> dict[str, float]:
-    """Add a batch to metrics; return the figures so far of those that are quick to compute."""
+def measure(
+    measured: Sequence[Metric], y: Array, y_pred: Array, mask: Mask = None
+) -> dict[str, float]:
+    """Add a batch to metrics; return the figures so far of those that are quick to compute.
+
+    With a mask (N, T) each step that is there counts as a sample.
+    """
+    if mask is not None:
+        y, y_pred = y[mask], y_pred[mask]  # (N, T, ...) -> (steps, ...)
     figures = {}
     for metric in measured:
         metric.update(y, y_pred)

@@ -16,12 +16,14 @@ from ..data import Dataset
 from ..data.ranges import Range, doubt_about_range, range_of
 from ..layers import finite, fold
 from ..layers.containers import output_activation
+from ..layers.masks import Mask
 from ..layers.observe import active_observers
 from ..metrics import Metric
 from .arguments import ScheduleArguments
 from .averaging import Averaging
 from .data import DataAdapter, check_same_names, limited, range_of_source
 from .loop import Fit
+from .progress import measure
 from .warnings import CLASSIFICATION, doubt_about_measured
 
 Array = Any  # numpy.ndarray or cupy.ndarray
@@ -39,6 +41,7 @@ class Trainer(Averaging):
     """
 
     history: cb.History
+    output_mask: Mask
     input_range: Range | None = None
 
     def warn_of_range(self, found: Range | None) -> None:
@@ -134,7 +137,8 @@ class Trainer(Averaging):
         class_weight
             {class: weight}, multiplied into the loss of each sample of the class.
         sample_weight
-            (n,), multiplied into the loss of each sample. A source returns it with each batch.
+            (n,), multiplied into the loss of each sample; or those of the labels of steps (n, T) or
+            pixels (n, H, W). A source returns them with each batch.
         initial_epoch
             Number of the first epoch. A source of batches is not read ahead: its first epoch
             is the next one.
@@ -241,7 +245,7 @@ class Trainer(Averaging):
         batch_size
             Samples at a time; the result does not depend on it.
         sample_weight
-            (n,), multiplied into the loss of each sample.
+            As in `fit`.
         steps
             Batches to read; None for all. A source that never ends needs it.
         class_weight
@@ -280,38 +284,39 @@ class Trainer(Averaging):
             for x, targets, *weight in batches:
                 x, targets = (cuda.to_device(array, self.device) for array in (x, targets))
                 weights = cuda.to_device(weight[0], self.device) if weight else None
-                y_pred, loss = self._evaluate_batch(x, targets, weights)
+                y_pred, mask, loss = self._evaluate_batch(x, targets, weights)
                 if not (math.isfinite(loss) or allow_nan):
                     reason = finite.first_not_finite(self, x)
                     raise FloatingPointError(f"[Model] the loss of the data is {loss}: {reason}")
-                total += loss * len(x)
-                samples += len(x)
-                for metric in measured:
-                    metric.update(targets, y_pred)
+                count = len(x) if mask is None else int(mask.sum())
+                total += loss * count
+                samples += count
+                measure(measured, targets, y_pred, mask)
         figures = {metric.name: metric.result() for metric in measured}
         return {"loss": total / samples + self.penalty(), **figures}
 
-    def _evaluate_batch(self, x: Array, y: Array, weights: Any) -> tuple[Array, float]:
-        """Return output and loss of a batch; what a training step keeps meanwhile is not changed.
+    def _evaluate_batch(self, x: Array, y: Array, weights: Any) -> tuple[Array, Mask, float]:
+        """Return output, its mask and the loss of a batch; what training keeps is not changed.
 
         That holds for losses and a `forward` of nn's own.
         """
         loss, layers = self.wrapped_loss, self.layers
         if "forward" in self.own_passes() or hasattr(loss, "wrapped") or active_observers.get():
-            y_pred = self._infer(x, keep_logits=True)
+            y_pred, mask = self._infer(x, keep_logits=True)
         else:
             loss = copy.copy(loss)
             if loss.activation is not None:
                 layers = fold.with_own_output(layers)
                 loss.activation = output_activation(layers)
-            y_pred = fold.run(layers, x, keep_logits=loss.activation is not None)
-        return y_pred, loss.compute(y_pred, y, weights)
+            y_pred, mask = fold.run(layers, x, keep_logits=loss.activation is not None)
+        also = () if mask is None else (mask,)
+        return y_pred, mask, loss.compute(y_pred, y, weights, *also)
 
     def _fresh_metrics(self, y: Array) -> list[Metric]:
         """Return new copies of the metrics that make sense for targets y."""
         outputs = validation.outputs_of(self.output_shape or (None, 1))
         measured = copy.deepcopy(self.metrics)
-        if not (isinstance(self.loss, CLASSIFICATION) or _look_like_classes(y, outputs)):
+        if not (isinstance(self.loss, CLASSIFICATION) or validation.look_like_classes(y, outputs)):
             measured = [metric for metric in measured if metric.name != "acc"]
         for metric in measured:
             if metric.threshold is None:
@@ -377,16 +382,17 @@ class Trainer(Averaging):
     def _predict(self, x: Array) -> Array:
         """Return the output for a batch of the right shape; both must be finite."""
         x = self._cast(x)
-        y = self._infer(x)
+        y, _ = self._infer(x)
         if not cuda.all_finite(y):
             raise FloatingPointError(
                 f"[Model] the output is not finite: {finite.first_not_finite(self, x)}"
             )
         return y
 
-    def _infer(self, x: Array, keep_logits: bool = False) -> Array:
+    def _infer(self, x: Array, keep_logits: bool = False) -> tuple[Array, Mask]:
         if "forward" in self.own_passes():
-            return self.forward(x, training=False if keep_logits else None)
+            self.output_mask = None
+            return self.forward(x, training=False if keep_logits else None), self.output_mask
         return fold.run(self.layers, x, keep_logits)
 
     @functools.partial(
@@ -439,10 +445,3 @@ class Trainer(Averaging):
     def predict_on_batch(self, x: Any) -> Array:
         """Return what `predict` does for one batch, under Keras' name."""
         return self.predict(x, max(len(x), 1))
-
-
-def _look_like_classes(y: Array, outputs: int | None) -> bool:
-    """Return whether the targets of a loss are classes, if its type does not say so."""
-    if validation.class_of_rows(y) is not None and outputs != 1:
-        return True
-    return outputs == 1 and y.dtype.kind in "iub" and bool(((y == 0) | (y == 1)).all())

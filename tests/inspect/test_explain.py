@@ -177,13 +177,15 @@ def test_bytes_count_as_images():
 
 def cam_by_measurement(model, x, layer, class_index):
     """Equations 1 and 2, with slopes measured above the layer, map by map and place by place."""
-    maps = forward_through(model.layers[: layer + 1], x, False)
+    maps, _ = forward_through(model.layers[: layer + 1], x, False)
     found = np.zeros((len(x), *maps.shape[2:]))
     for n in range(len(x)):
         own = maps[n : n + 1].copy()
         above = model.layers[layer + 1 :]
         slope = numerical_gradient(
-            lambda own=own, above=above: float(forward_through(above, own, False)[0, class_index]),
+            lambda own=own, above=above: float(
+                forward_through(above, own, False)[0][0, class_index]
+            ),
             own,
         )
         for k in range(maps.shape[1]):

@@ -682,7 +682,7 @@ def test_batch_norm_is_folded_inside_containers(rng, monkeypatch):
     monkeypatch.setattr(nn.BatchNorm, "forward", not_called)
     before = copies(model)
     np.testing.assert_allclose(model.predict(x), expected, rtol=1e-9, atol=1e-11)
-    np.testing.assert_allclose(fold.run(model.layers, x), expected, rtol=1e-9, atol=1e-11)
+    np.testing.assert_allclose(fold.run(model.layers, x)[0], expected, rtol=1e-9, atol=1e-11)
     for name, array in model.get_arrays().items():
         np.testing.assert_array_equal(array, before[name])
 

@@ -127,7 +127,10 @@ def test_what_is_no_id_is_an_error_everywhere(ids, kind, message, way):
             r"\[Embedding\] 'input_dim' must be a positive .*, got 0",
         ),
         (lambda: nn.Embedding(3, 2.5), r"\[Embedding\] 'output_dim' .* got 2.5"),
-        (lambda: nn.Embedding(3, 2, "he"), r"\[Embedding\] 'kernel_initializer' must be one of"),
+        (
+            lambda: nn.Embedding(3, 2, kernel_initializer="he"),
+            r"\[Embedding\] 'kernel_initializer' must be one of",
+        ),
         (lambda: nn.Embedding(3, 2).build((None, 4, 5)), r"expects 2-D input, .*ids are integers"),
         (
             lambda: explain.saliency_map(classifier(6, 4), IDS, 0),

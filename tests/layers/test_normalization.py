@@ -353,7 +353,7 @@ def test_batch_norm_after_weight_norm_and_the_new_layers_predicts_as_it_trains(r
     for _ in range(3):
         model.forward(x, training=True)
     expected = model.forward(x)
-    np.testing.assert_allclose(fold.run(model.layers, x), expected, atol=1e-10)
+    np.testing.assert_allclose(fold.run(model.layers, x)[0], expected, atol=1e-10)
     np.testing.assert_allclose(model.predict(x), expected, atol=1e-10)
 
 

@@ -450,7 +450,7 @@ Z = np.zeros((4, 3))
         ),
         ("kl_divergence", Z + 0.3, Z, r"\[KLDivergence\] 'y_true' must have rows"),
         ("kl_divergence", Z + 0.3, [0, 1, 2, 0], r"\[KLDivergence\] expects 'y_true' of the pred"),
-        ("kl_divergence", np.zeros(3), np.zeros(3), r"\[KLDivergence\] expects 2-D"),
+        ("kl_divergence", np.zeros(3), np.zeros(3), r"\[KLDivergence\] expects predictions"),
         (
             "kl_divergence",
             Z - 0.5,
