@@ -5,11 +5,16 @@
 """
 
 import os
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from .. import checks
+from ..files import model_file
 from ..layers.state import LoadReport
 
-__all__ = ["from_torch"]
+__all__ = ["TorchNetwork", "from_torch", "to_torch"]
 
 
 def from_torch(model: Any, source: Any, strict: bool = True) -> LoadReport:
@@ -58,8 +63,110 @@ def from_torch(model: Any, source: Any, strict: bool = True) -> LoadReport:
     """
     if isinstance(source, str | os.PathLike):
         return model.load_weights(source, strict, layout="torch")
-    from . import torch
+    from .torch import weights
 
-    arrays, report = torch.match(torch.as_arrays(source), model.layers, "state_dict", strict)
+    arrays, report = weights.match(weights.as_arrays(source), model.layers, "state_dict", strict)
     model._load_arrays(arrays, report, strict)
     return report
+
+
+@dataclass(frozen=True)
+class TorchNetwork:
+    """A model as PyTorch has it; printed, it is the source.
+
+    Attributes
+    ----------
+    source : str
+        A Python module with a function `make_network()`, which returns the `torch.nn.Sequential`.
+    state_dict : dict
+        Its arrays by PyTorch's names.
+
+    Examples
+    --------
+    >>> from nn import Dense, Model, ReLU
+    >>> print(to_torch(Model([Dense(3, input_shape=(2,)), ReLU()])))
+    """
+
+    source: str
+    state_dict: dict[str, np.ndarray]
+
+    def __str__(self) -> str:
+        return self.source
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the arrays to a safetensors file, for `safetensors.torch.load_file`.
+
+        Raises
+        ------
+        ValueError
+            If the path does not end in '.safetensors'.
+        OSError
+            If the file cannot be written.
+        """
+        path = checks.path("TorchNetwork", "path", path)
+        if not os.fspath(path).lower().endswith(".safetensors"):
+            raise checks.error(
+                "TorchNetwork", "path", "must end in '.safetensors'", os.fspath(path)
+            )
+        model_file.write(path, model_file.ModelFile(None, self.state_dict))
+
+
+_SOURCE = '''"""A network made by nn, for PyTorch.
+
+    network = make_network()
+    network.load_state_dict(safetensors.torch.load_file("network.safetensors"))
+    network.eval()
+"""
+
+{imports}
+
+
+{helpers}def make_network():
+    return {code}
+'''
+
+
+def to_torch(model: Any) -> TorchNetwork:
+    """Return a model as the source of a PyTorch network and its state dict.
+
+    Layers that PyTorch has no module for, such as `Residual`, are short classes in the source;
+    PyTorch is needed to run it, not to make it. The network takes the same inputs as the model,
+    but does not scale the bytes of images.
+
+    Parameters
+    ----------
+    model
+        A built model.
+
+    Returns
+    -------
+    TorchNetwork
+        Its `source`, printed by `print`, and its `state_dict`.
+
+    Raises
+    ------
+    RuntimeError
+        If the model is not built.
+    ValueError
+        For a layer that PyTorch cannot do in the same way; the message names it.
+
+    Examples
+    --------
+    >>> from nn import Dense, Model
+    >>> network = to_torch(Model([Dense(3, input_shape=(2,))]))
+    >>> {name: array.shape for name, array in network.state_dict.items()}
+    {'0.weight': (3, 2), '0.bias': (3,)}
+    """
+    from .torch.code import HELPERS, sequential
+    from .torch.source import modules_of
+
+    if "forward" in model.own_passes():
+        raise ValueError(f"[to_torch] 'model' is a {type(model).__name__} with its own forward().")
+    network = sequential(modules_of(model.layers))
+    helpers = "".join(HELPERS[n].lstrip() + "\n\n" for n in sorted(network.helpers))
+    imports = (
+        "import torch\nfrom torch import nn" if "torch." in helpers else "from torch import nn"
+    )
+    code = network.code.replace("\n", "\n    ")
+    source = _SOURCE.format(imports=imports, helpers=helpers, code=code)
+    return TorchNetwork(source, dict(network.arrays))

@@ -51,11 +51,11 @@ def read_weights(
         raise checks.error("Model", "layout", "must be None or 'torch'", layout)
     is_torch = model_file.library_of(path) == "PyTorch"
     if layout == "torch" or is_torch:
-        from . import torch
+        from .torch import weights
 
         state = model_file.read_torch(path)
         # Other files, such as safetensors, do not keep the order of a state dict.
-        arrays, report = torch.match(state, layers, str(path), strict, ordered=is_torch)
+        arrays, report = weights.match(state, layers, str(path), strict, ordered=is_torch)
         return model_file.ModelFile(None, arrays), report
     content = model_file.read(path)
     if content.architecture is None and any(name.endswith(".weight") for name in content.arrays):

@@ -14,7 +14,7 @@ from nn.io import FileFormatError
 
 import nn
 from nn.exchange import from_torch
-from nn.exchange.torch import groups_of
+from nn.exchange.torch.weights import groups_of
 from nn.files import model_file
 
 FIXTURES = Path(__file__).parent / "fixtures"

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks
-from ..layers import (
+from ... import checks
+from ...layers import (
     GRU,
     LSTM,
     BatchNorm,
+    Conv1D,
     Conv2D,
     Conv2DTranspose,
     Dense,
@@ -30,14 +31,14 @@ from ..layers import (
     Standardize,
     WeightNorm,
 )
-from ..layers.state import LoadReport
-from .matching import Group, Turned
-from .matching import match as match_groups
+from ...layers.state import LoadReport
+from ..matching import Group, Turned
+from ..matching import match as match_groups
 
 __all__ = ["as_arrays", "groups_of", "match", "turn"]
 
-#: Layers with arrays that PyTorch does not have.
-APART = (Standardize,)
+#: The arrays of Standardize: PyTorch has no such layer, but the source of `to_torch` has.
+_STATISTICS = {"mean": "mean", "std": "std"}
 
 #: 'weight_ih_l0_reverse': the array, the number of the layer and the direction.
 _RECURRENT = re.compile(r"(weight_ih|weight_hh|bias_ih|bias_hh)_l(\d+)(_reverse)?")
@@ -102,7 +103,10 @@ def match(
             "[Model] must be built before weights of PyTorch are matched with its layers: give the "
             "first layer an input_shape, or call build()."
         )
-    return match_groups(where, groups_of(arrays), layers, turn, APART, strict, ordered)
+    groups = groups_of(arrays)
+    has_statistics = any(group.arrays.keys() == _STATISTICS.keys() for group in groups)
+    apart = () if has_statistics else (Standardize,)
+    return match_groups(where, groups, layers, turn, apart, strict, ordered)
 
 
 def groups_of(arrays: dict[str, np.ndarray]) -> list[Group]:
@@ -284,10 +288,11 @@ _NORM = {
 #: The function for each class of layers.
 _TURNS: dict[type[Layer] | tuple[type[Layer], ...], Callable[[Any, Group], dict[str, Turned]]] = {
     Dense: _dense,
-    (Conv2D, DepthwiseConv2D, Conv2DTranspose, Embedding): _plain(_WEIGHTS),
+    (Conv1D, Conv2D, DepthwiseConv2D, Conv2DTranspose, Embedding): _plain(_WEIGHTS),
     LayerNorm: _layer_norm,
     (BatchNorm, GroupNorm): _plain(_NORM),
     PReLU: _prelu,
+    Standardize: _plain(_STATISTICS),
     WeightNorm: _weight_norm,
     (LSTM, SimpleRNN): _recurrent,
     GRU: _gru,

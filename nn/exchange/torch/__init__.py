@@ -1,0 +1,1 @@
+"""PyTorch: weights in (`weights`), and models out as source (`source`, `modules`, `code`)."""
