@@ -84,7 +84,13 @@ class TorchNetwork:
     Examples
     --------
     >>> from nn import Dense, Model, ReLU
-    >>> print(to_torch(Model([Dense(3, input_shape=(2,)), ReLU()])))
+    >>> network = to_torch(Model([Dense(3, input_shape=(2,)), ReLU()]))
+    >>> print(network.source[network.source.index("def") :], end="")
+    def make_network():
+        return nn.Sequential(
+            nn.Linear(2, 3),
+            nn.ReLU(),
+        )
     """
 
     source: str

@@ -47,10 +47,11 @@ def load_quotes():
 
 @pytest.fixture
 def reader(tmp_path, monkeypatch):
-    """A reader's folder with the sample in it, no network, and registries that are put back."""
+    """A reader's folder with the sample and a file of PyTorch, no network, own registries."""
     (tmp_path / "mnist_dataset").mkdir()
     for path in (ROOT / "mnist_dataset").glob("sample-*"):
         shutil.copy(path, tmp_path / "mnist_dataset")
+    shutil.copy(ROOT / "tests" / "exchange" / "fixtures" / "weights.pt", tmp_path)
     monkeypatch.chdir(tmp_path)
     load = nn.data.load_mnist_or_sample
     monkeypatch.setattr(nn.data, "load_mnist_or_sample", lambda path: load(path, download=False))

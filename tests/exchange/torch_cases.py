@@ -14,8 +14,8 @@ def _steps(*cases):
 
 
 def _activations():
-    names = ["ReLU", "ReLU6", "LeakyReLU", "ELU", "SELU", "GELU", "SiLU", "Mish", "Softplus", "Tanh",
-             "Softsign", "HardSigmoid", "Exponential", "Sigmoid", "Softmax", "LogSoftmax",
+    names = ["ReLU", "ReLU6", "LeakyReLU", "ELU", "SELU", "GELU", "SiLU", "Mish", "Softplus",
+             "Tanh", "Softsign", "HardSigmoid", "Exponential", "Sigmoid", "Softmax", "LogSoftmax",
              "PReLU"]  # fmt: skip
     return {name: ((lambda name=name: [getattr(nn, name)()]), IMAGE, False) for name in names}
 
