@@ -12,11 +12,19 @@ from torch.utils.checkpoint import checkpoint
 import nn
 
 
+def channels_of_sequences_last(function, x, *arguments):
+    """Call a function of PyTorch, for which the channels of sequences are axis 1."""
+    if x.ndim != 3:
+        return function(x, *arguments)
+    return function(x.transpose(1, 2), *arguments).transpose(1, 2)
+
+
 def batch_norm_cases(rng):
     """Yield batch normalisation of images, vectors and sequences, in training and inference."""
 
     def function(training, momentum, eps):
-        return lambda x, params, buffers: F.batch_norm(
+        return lambda x, params, buffers: channels_of_sequences_last(
+            F.batch_norm,
             x,
             buffers["running_mean"],
             buffers["running_var"],
@@ -185,7 +193,7 @@ def prelu_cases(rng):
                 f"PReLU {shape} | {memory} x{scale}",
                 compare_layer(
                     nn.layers.PReLU(),
-                    lambda x, p, b: F.prelu(x, p["slope"]),
+                    lambda x, p, b: channels_of_sequences_last(F.prelu, x, p["slope"]),
                     scale * draw(rng, shape, memory),
                 ),
             )
@@ -212,6 +220,17 @@ def reshaping_cases(rng):
                 # what is left of an inference's batch normalisation without its parameters
                 lambda x, p, b: F.batch_norm(x, b["mean"], b["std"] ** 2, eps=0.0),
                 x,
+            ),
+        )
+    for shape in ((20, 5), (6, 5, 8)):
+        yield (
+            f"Standardize {shape}",
+            compare_layer(
+                nn.layers.Standardize(),
+                lambda x, p, b: channels_of_sequences_last(
+                    F.batch_norm, x, b["mean"], b["std"] ** 2, None, None, False, 0.1, 0.0
+                ),
+                draw(rng, shape),
             ),
         )
 

@@ -488,3 +488,87 @@ def test_callback_runs_in_fit(name, tmp_path, monkeypatch):
     )
     assert callback.model is model
     assert len(history["loss"]) == 2
+
+
+# ----------------------------------------------------------------------------------- masks
+
+
+def sequence_layer(name, steps):
+    """Return a layer built for sequences of some length, and the shape of a batch of one."""
+    layer = LAYERS[name][0]()
+    layers.stack.set_generator(layer, np.random.default_rng(3))
+    layer.dtype = "float64"
+    shape = (None, steps) if name in TAKE_IDS else (None, steps, 3)
+    layer.build(shape)
+    return layer
+
+
+def takes_sequences(name):
+    """Whether a layer can be built for ids (N, T) or for sequences (N, T, 3)."""
+    try:
+        sequence_layer(name, 5)
+    except ValueError:
+        return False
+    return True
+
+
+SEQUENCE_LAYERS = [name for name in LAYERS if takes_sequences(name)]
+
+
+@pytest.mark.parametrize("name", SEQUENCE_LAYERS)
+def test_layer_reads_padded_sequences_as_those_without_padding_or_refuses(name):
+    mask = np.arange(5) < np.array([5, 2, 4, 3])[:, None]
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, IDS, (4, 5)) if name in TAKE_IDS else rng.normal(size=(4, 5, 3))
+    layer = sequence_layer(name, 5)
+    try:
+        y, after = layers.stack.forward_through([layer], x, False, mask)
+    except ValueError as error:
+        assert "cannot take a 'mask'" in str(error)
+        return
+    if after is not None and after.shape[1] != 5:
+        return  # windows of steps, whose number depends on the padding
+    grad = rng.normal(size=y.shape)
+    if after is not None:
+        grad[~after] = 0
+    dx = layer.backward(grad)
+    total = {}
+    for n, steps in enumerate(mask.sum(axis=1)):
+        single = sequence_layer(name, int(steps))
+        for key, array in arrays_of(layer).items():
+            arrays_of(single)[key][...] = array
+        own = single.forward(x[n : n + 1, :steps], training=False)
+        there = slice(None) if after is None else after[n]
+        np.testing.assert_allclose(own[0], y[n][there], rtol=1e-12, atol=1e-14)
+        own_dx = single.backward(
+            grad[n : n + 1][:, there] if after is not None else grad[n : n + 1]
+        )
+        np.testing.assert_allclose(own_dx[0], dx[n, :steps], rtol=1e-10, atol=1e-13)
+        if layer.uses_mask and name not in TAKE_IDS:
+            assert not dx[n, steps:].any()
+        for path, part in layers.plan.named_layers([single]):
+            for key, array in part.grads.items():
+                total[path, key] = total.get((path, key), 0) + array
+    for path, part in layers.plan.named_layers([layer]):
+        for key, array in part.grads.items():
+            np.testing.assert_allclose(array, total[path, key], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", SEQUENCE_LAYERS)
+@pytest.mark.parametrize("training", [True, False, None])
+def test_layer_takes_samples_without_any_step(name, training):
+    layer = sequence_layer(name, 5)
+    x = (
+        np.ones((2, 5), int)
+        if name in TAKE_IDS
+        else np.random.default_rng(0).normal(size=(2, 5, 3))
+    )
+    mask = np.array([[True] * 5, [False] * 5])
+    try:
+        y, _ = layers.stack.forward_through([layer], x, training, mask)
+    except ValueError as error:
+        assert "cannot take a 'mask'" in str(error)
+        return
+    assert np.isfinite(y).all()
+    if training is not None:
+        assert np.isfinite(layer.backward(np.ones_like(y))).all()

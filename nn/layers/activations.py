@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import checks, cuda, kernels
 from ..kernels import formulas
-from .base import Array, Layer, Shape
+from .base import Array, ChannelLayer, Layer, Shape
 from .budget import take_elements
 from .config import NAME2ACTIVATION, activation_config, get_activation, register
 
@@ -100,7 +100,7 @@ class LeakyReLU(FormulaLayer):
 
 
 @register
-class PReLU(Layer):
+class PReLU(ChannelLayer):
     """x if positive, else x times a slope that is learned for each channel.
 
     He, Zhang, Ren and Sun 2015, arXiv 1502.01852, equation 1. As it has parameters, it is a layer
@@ -123,7 +123,7 @@ class PReLU(Layer):
     Raises
     ------
     ValueError
-        For an input that is not (N, C), (N, C, L) or (N, C, H, W), or an `initial` below 0.
+        For an input that is not (N, C), (N, T, C) or (N, C, H, W), or an `initial` below 0.
 
     Examples
     --------
@@ -132,12 +132,7 @@ class PReLU(Layer):
     array([[-0.5,  3. ]])
     """
 
-    input_ndim = (2, 3, 4)
-    input_hint = "the channels are along axis 1."
     relu_like = True
-    passes_mask = True
-
-    fixed_axes = slice(1, 2)
 
     def __init__(self, initial: float = 0.25, **common: Any):
         super().__init__(**common)
@@ -146,7 +141,7 @@ class PReLU(Layer):
     def build(self, input_shape: Shape) -> None:
         """Create the slope of each channel."""
         self._check_shape(input_shape)
-        channels = int(input_shape[1] or 0)
+        channels = self.channels(input_shape)
         take_elements("PReLU", channels)
         self._set_param("slope", np.full(channels, self.initial))
         self._built(input_shape, input_shape)
@@ -154,19 +149,19 @@ class PReLU(Layer):
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return x (N, C, ...), its negative values times the slope of their channel."""
         x = self._check_input(x)
-        rows = kernels.to_rows(x)  # (N, C, ...) -> (M, C)
+        rows = kernels.class_rows(x)  # (N, C, ...) or (N, T, C) -> (M, C)
         y = kernels.prelu(rows, self.params["slope"])
         self._keep(training, x, rows, x.shape)
-        return kernels.from_rows(y, x.shape)  # (M, C) -> (N, C, ...)
+        return kernels.from_class_rows(y, x.shape)
 
     def backward(self, grad: Array) -> Array:
         """Fill the gradient of the slopes; return the input's."""
         rows, shape = self._recall_for(grad)
-        grad = kernels.to_rows(grad)  # (N, C, ...) -> (M, C)
+        grad = kernels.class_rows(grad)
         dx, dslope = kernels.prelu_grad(grad, rows, self.params["slope"])
         if self._trainable:
             self.grads["slope"] = dslope
-        return kernels.from_rows(dx, shape)  # (M, C) -> (N, C, ...)
+        return kernels.from_class_rows(dx, shape)
 
 
 @register

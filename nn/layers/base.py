@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, compat, random, regularizers
+from .. import checks, compat, kernels, random, regularizers
 from .budget import check_sample
 from .masks import MaskRules
 
@@ -314,6 +314,17 @@ class Layer(MaskRules):
                 f"[{type(self).__name__}] expects {expected} input, got {tuple(shape)}{hint}"
             )
 
+    def _known_size(self, shape: Shape, axis: int) -> int:
+        """Return the size of an axis of the input, which has to be known."""
+        size = shape[axis]
+        if size is None:
+            raise ValueError(
+                f"[{type(self).__name__}] needs to know the size of axis {axis % len(shape)} of "
+                f"its input, got {tuple(shape)}: give it in 'input_shape', or add a global pooling "
+                "before the layer."
+            )
+        return int(size)
+
     def _fixed_sizes(self, shape: Shape) -> Shape:
         """Return the sizes of `fixed_axes`."""
         return shape[self.fixed_axes]
@@ -363,6 +374,22 @@ class Layer(MaskRules):
     def _set_param(self, name: str, values: np.ndarray) -> None:
         """Store a copy of a parameter in the layer's dtype."""
         self.params[name] = np.array(values, dtype=self.dtype, order="C")
+
+
+class ChannelLayer(Layer):
+    """A layer with numbers for each channel: along axis 1, in sequences (N, T, D) the last."""
+
+    input_ndim: tuple[int, ...] = (2, 3, 4)
+    input_hint = "the channels are along axis 1, those of sequences (N, T, D) along the last."
+
+    passes_mask = True
+
+    def channels(self, shape: Shape) -> int:
+        """Return the number of channels of an input shape."""
+        return self._known_size(shape, kernels.class_axis(len(shape)))
+
+    def _fixed_sizes(self, shape: Shape) -> Shape:
+        return (shape[kernels.class_axis(len(shape))],)
 
 
 def _arguments(cls: type[Layer]) -> dict[str, None]:

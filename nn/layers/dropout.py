@@ -1,10 +1,11 @@
 """Dropout and noise, against overfitting: in inference these layers return their input."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from .. import checks, kernels
 from .activations import ElementwiseLayer
-from .base import Array
+from .base import Array, Shape
 from .config import register
 
 
@@ -19,8 +20,17 @@ class Dropout(ElementwiseLayer):
     ----------
     rate
         Share of the inputs that is dropped, in [0, 1).
+    noise_shape
+        The shape in which is decided what is dropped, as in Keras: that of an input, with 1 for
+        axes along which all is dropped together, and None for an axis' own size. (None, 1, None)
+        drops whole features of sequences (N, T, D). By default each number is dropped by itself.
     **common
         `name` and `input_shape`, as every layer takes them.
+
+    Raises
+    ------
+    ValueError
+        For a `noise_shape` that does not fit the input.
 
     Examples
     --------
@@ -32,9 +42,18 @@ class Dropout(ElementwiseLayer):
     [0.0, 2.0]
     """
 
-    def __init__(self, rate: float = 0.5, **common: Any):
+    def __init__(
+        self, rate: float = 0.5, noise_shape: Sequence[int | None] | None = None, **common: Any
+    ):
         super().__init__(**common)
         self.rate = checks.fraction(type(self).__name__, "rate", rate)
+        if noise_shape is not None:
+            sizes = noise_shape if isinstance(noise_shape, list | tuple) else ()
+            if not sizes or not all(n is None or (checks.is_integer(n) and n > 0) for n in sizes):
+                rule = "must be sizes, 1 for axes along which all is dropped together, as (None, 1)"
+                raise checks.error(type(self).__name__, "noise_shape", rule, noise_shape)
+            noise_shape = tuple(None if n is None else int(n) for n in sizes)
+        self.noise_shape = noise_shape
 
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return x with a share dropped in training, x itself otherwise."""
@@ -47,7 +66,25 @@ class Dropout(ElementwiseLayer):
         return kernels.dropout(x, kept, self.rate)
 
     def _mask(self, x: Array) -> Array:
+        if self.noise_shape is not None:
+            self._check_noise(x.shape)
+            x = x[tuple(slice(n) for n in self.noise_shape)]  # in the shape of the noise
         return kernels.dropout_mask(x, self.rate, self.rng)
+
+    def build(self, input_shape: Shape) -> None:
+        """Set the output's shape, the input's."""
+        self._check_noise(input_shape)
+        super().build(input_shape)
+
+    def _check_noise(self, shape: Shape) -> None:
+        """Raise an error if `noise_shape` does not fit an input."""
+        sizes = self.noise_shape or (None,) * len(shape)
+        fits = len(sizes) == len(shape) and all(
+            n in (None, 1, size) or size is None for n, size in zip(sizes, shape, strict=True)
+        )
+        if not fits:
+            rule = f"must have 1, None or the size of each axis of the input {tuple(shape)}"
+            raise checks.error(type(self).__name__, "noise_shape", rule, self.noise_shape)
 
     def backward(self, grad: Array) -> Array:
         """Drop and scale the gradient in the same way."""
@@ -84,6 +121,9 @@ class SpatialDropout2D(Dropout):
 
     input_ndim = (4,)
     input_hint = "images are (N, C, H, W); use Dropout elsewhere."
+
+    def __init__(self, rate: float = 0.5, **common: Any):
+        super().__init__(rate, **common)
 
     def _mask(self, x: Array) -> Array:
         kept = kernels.dropout_mask(x[:, :, 0, 0], self.rate, self.rng)

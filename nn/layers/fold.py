@@ -197,6 +197,5 @@ def folds(layer: Layer, following: Layer | None) -> bool:
         type(layer) in (Conv2D, Conv2DTranspose, Dense, DepthwiseConv2D)
         and type(following) in (BatchNorm, BatchNorm1D, BatchNorm2D)
         and layer.activation is None  # type: ignore
-        and len(layer.output_shape or ()) != 3  # of sequences the channels are the steps
         and "forward" not in vars(layer).keys() | vars(following).keys()
     )

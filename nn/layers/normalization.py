@@ -11,19 +11,23 @@ from typing import Any
 import numpy as np
 
 from .. import checks, cuda, kernels
-from .base import Array, Layer, Shape
+from .base import Array, ChannelLayer, Layer, Shape
 from .budget import take_elements
 from .config import register
+from .masks import Mask
 
 
 @register
-class BatchNorm(Layer):
-    """Batch normalisation over every axis but the channels', for matrices and images.
+class BatchNorm(ChannelLayer):
+    """Batch normalisation over every axis but the channels', for tables, sequences and images.
 
     Ioffe and Szegedy 2015, arXiv 1502.03167, algorithms 1 and 2. In training a batch is
     normalised by its own mean and biased variance, and running averages of the mean and of
     the unbiased variance are kept: `running = momentum * running + (1 - momentum) * batch`.
     In inference, and in a layer with `trainable=False`, the running averages are used.
+
+    The channels are axis 1, of sequences (N, T, D) the last. Padded steps do not count, and become
+    0 in training.
 
     A training batch with one value for each channel, such as a single vector, is an error, as in
     PyTorch: its variance is 0.
@@ -58,10 +62,7 @@ class BatchNorm(Layer):
            [ 1.]], dtype=float32)
     """
 
-    input_ndim: tuple[int, ...] = (2, 3, 4)
-    input_hint = "the channels are along axis 1."
-
-    fixed_axes = slice(1, 2)
+    uses_mask = True
 
     def __init__(self, momentum: float = 0.9, eps: float = 1e-5, **common: Any):
         super().__init__(**common)
@@ -78,7 +79,7 @@ class BatchNorm(Layer):
     def build(self, input_shape: Shape) -> None:
         """Create the scale, the shift and the running averages for the channels."""
         self._check_shape(input_shape)
-        channels = int(input_shape[1] or 0)
+        channels = self.channels(input_shape)
         take_elements(type(self).__name__, 4 * channels)
         self._set_param("gamma", np.ones(channels))
         self._set_param("beta", np.zeros(channels))
@@ -86,22 +87,26 @@ class BatchNorm(Layer):
         self.buffers["running_var"] = np.ones(channels, dtype=self.dtype)
         self._built(input_shape, input_shape)
 
-    def forward(self, x: Array, training: bool | None = False) -> Array:
-        """Return x (N, C, ...) normalised."""
+    def forward(self, x: Array, training: bool | None = False, mask: Mask = None) -> Array:
+        """Return x (N, C, ...) or (N, T, C) normalised, by the steps of a mask (N, T) or by all."""
         x = self._check_input(x)
-        rows = kernels.to_rows(x)  # (N, C, ...) -> (M, C)
+        # (N, C, ...) or (N, T, C) -> (M, C)
+        rows = kernels.to_rows(x) if x.ndim != 3 else kernels.last_axis_rows(x)
         gamma, beta = self.params["gamma"], self.params["beta"]
         if training and self._trainable:
-            if len(rows) == 1:
+            if mask is not None:
+                rows = rows[mask.reshape(-1)]  # those of the steps that are there
+            if len(rows) == 1 or (mask is not None and not len(rows)):
                 raise self.too_few(x.shape)
             y, mean, var = kernels.batch_norm(rows, gamma, beta, self.eps)
             self._update_running(mean, var, len(rows))
-            self._keep(training, x, True, rows, mean, var, x.shape)
+            self._keep(training, x, True, rows, mean, var, x.shape, mask)
         else:
             mean, var = self.buffers["running_mean"], self.buffers["running_var"]
             y = kernels.batch_norm_inference(rows, gamma, beta, mean, var, self.eps)
-            self._keep(training, x, False, rows, mean, var, x.shape)
-        return kernels.from_rows(y, x.shape)
+            self._keep(training, x, False, rows, mean, var, x.shape, mask)
+            mask = None
+        return _joined(y, x.shape, mask)
 
     def too_few(self, shape: tuple[int, ...]) -> ValueError:
         """Return the error for a training batch with one value for each channel."""
@@ -126,19 +131,32 @@ class BatchNorm(Layer):
 
     def backward(self, grad: Array) -> Array:
         """Fill the gradients of gamma and beta; return the input's."""
-        by_batch, rows, mean, var, shape = self._recall_for(grad)
-        grad = kernels.to_rows(grad)  # (N, C, ...) -> (M, C)
+        by_batch, rows, mean, var, shape, mask = self._recall_for(grad)
+        grad = kernels.to_rows(grad) if grad.ndim != 3 else kernels.last_axis_rows(grad)
         gamma = self.params["gamma"]
         if by_batch:
+            if mask is not None:
+                grad = grad[mask.reshape(-1)]
             dx, dgamma, dbeta = kernels.batch_norm_grad(grad, rows, gamma, mean, var, self.eps)
         else:
             inv_std = 1 / cuda.get_array_module(var).sqrt(var + self.eps)
             dgamma = kernels.column_sums(grad * ((rows - mean) * inv_std))
             dbeta = kernels.column_sums(grad)
-            dx = grad * (gamma * inv_std)
+            dx, mask = grad * (gamma * inv_std), None
         if self._trainable:
             self.grads["gamma"], self.grads["beta"] = dgamma, dbeta
-        return kernels.from_rows(dx, shape)
+        return _joined(dx, shape, mask)
+
+
+def _joined(rows: Array, shape: tuple[int, ...], mask: Mask) -> Array:
+    """Return rows (M, C) as (N, C, ...) or (N, T, C); steps that a mask leaves out are 0."""
+    if mask is not None:
+        there, rows = (
+            rows,
+            cuda.get_array_module(rows).zeros((mask.size, rows.shape[1]), rows.dtype),
+        )
+        rows[mask.reshape(-1)] = there
+    return kernels.from_rows(rows, shape) if len(shape) != 3 else rows.reshape(shape)
 
 
 @register
@@ -151,7 +169,7 @@ class BatchNorm2D(BatchNorm):
 
 @register
 class BatchNorm1D(BatchNorm):
-    """Batch normalisation of vectors (N, C) or sequences (N, C, L); see `BatchNorm`."""
+    """Batch normalisation of vectors (N, C) or sequences (N, T, C); see `BatchNorm`."""
 
     input_ndim = (2, 3)
     input_hint = "use BatchNorm2D for images (N, C, H, W)."

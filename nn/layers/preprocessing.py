@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, cuda
+from .. import checks, cuda, kernels
 from ..validation import is_byte_image
 from .activations import ElementwiseLayer
-from .base import Array, Layer, Shape
+from .base import Array, ChannelLayer, Layer, Shape
 from .budget import take_elements
 from .config import register
 from .plan import named_layers
@@ -71,8 +71,8 @@ class Rescale(ElementwiseLayer):
 
 
 @register
-class Standardize(ElementwiseLayer):
-    """(x - mean) / std, for each channel of images or each feature of vectors.
+class Standardize(ChannelLayer):
+    """(x - mean) / std, for each channel of images or each feature of vectors and sequences.
 
     LeCun, Bottou, Orr and Mueller 1998, "Efficient backprop", section 4.3: inputs of mean 0 and
     variance 1 are learned from more quickly. The two are those of the training data, for all
@@ -108,11 +108,6 @@ class Standardize(ElementwiseLayer):
            [ 1.,  0.]], dtype=float32)
     """
 
-    input_ndim = (2, 3, 4)
-    input_hint = "the channels or features lie along axis 1."
-
-    fixed_axes = slice(1, 2)
-
     def __init__(
         self,
         mean: float | Sequence[float] | None = None,
@@ -138,7 +133,7 @@ class Standardize(ElementwiseLayer):
     def build(self, input_shape: Shape) -> None:
         """Make room for the mean and std of each channel."""
         self._check_shape(input_shape)
-        channels = int(input_shape[1] or 0)
+        channels = self.channels(input_shape)
         for name in ("mean", "std"):
             given = getattr(self, name) or (math.nan,)  # NaN: not known yet
             if len(given) not in (1, channels):
@@ -154,7 +149,7 @@ class Standardize(ElementwiseLayer):
         Parameters
         ----------
         data
-            An array (N, C, ...), the inputs of this layer, or an object with such an array as its
+            An array, the inputs of this layer, or an object with such an array as its
             attribute `x`, as a `Dataset` has it; it may be larger than memory. uint8 images count
             as scaled to [0, 1], as everywhere.
 
@@ -165,7 +160,7 @@ class Standardize(ElementwiseLayer):
         """
         x = data.x if hasattr(data, "x") else checks.real_array("Standardize", "data", data)
         self._check_shape(x.shape)
-        if self.built and x.shape[1] != len(self.buffers["mean"]):
+        if self.built and self.channels(x.shape) != len(self.buffers["mean"]):
             raise ValueError(
                 f"[Standardize] was built for inputs of shape {self.built_shape}, "
                 f"got data {x.shape}."
@@ -193,12 +188,12 @@ class Standardize(ElementwiseLayer):
                 "'mean' and 'std', or fit() a model that begins with it."
             )
         self._keep(training, x)
-        return (x - _to_axis_1(self.buffers["mean"], x)) / _to_axis_1(self.buffers["std"], x)
+        return (x - _by_channel(self.buffers["mean"], x)) / _by_channel(self.buffers["std"], x)
 
     def backward(self, grad: Array) -> Array:
         """Return the gradient divided by std."""
         self._recall_for(grad)
-        return grad / _to_axis_1(self.buffers["std"], grad)
+        return grad / _by_channel(self.buffers["std"], grad)
 
 
 class _Statistics:
@@ -218,9 +213,9 @@ class _Statistics:
 
     def update(self, x: Array) -> None:
         """Take in a batch (N, C, ...)."""
-        # (N, C, ...) -> (C, N, ...) -> (C, M)
-        rows = np.moveaxis(cuda.to_cpu(x).astype(np.float64, copy=False), 1, 0)
-        rows = rows.reshape(len(rows), -1)
+        # (N, C, ...) or (N, T, C) -> (M, C) -> (C, M)
+        rows = kernels.class_rows(cuda.to_cpu(x).astype(np.float64, copy=False))
+        rows = np.ascontiguousarray(rows.T)  # whose sums are more exact
         if not np.isfinite(rows).all():
             raise ValueError("[Standardize] 'data' must be finite, got NaN or infinite values.")
         n, mean = rows.shape[1], rows.mean(axis=1)
@@ -281,9 +276,9 @@ def _batches(x: Any) -> Iterator[np.ndarray]:
         yield rows.astype(np.float64) / scale
 
 
-def _to_axis_1(values: Array, x: Array) -> Array:
+def _by_channel(values: Array, x: Array) -> Array:
     """Return a number a channel in a shape that meets x: (C,) -> (C, 1, 1) for (N, C, H, W)."""
-    return values.reshape(-1, *(1,) * (x.ndim - 2))
+    return values if x.ndim == 3 else values.reshape(-1, *(1,) * (x.ndim - 2))
 
 
 def _numbers(argument: str, values: Any) -> tuple[float, ...] | None:

@@ -152,7 +152,10 @@ def check_last_batch(train: Dataset | Stream, batch_size: int, layers: Sequence[
         return
     for name, layer in named_layers(layers):
         is_trained = isinstance(layer, BatchNorm) and layer.trainable
-        if not is_trained or any(size != 1 for size in (layer.built_shape or ())[2:]):
+        shape = layer.built_shape or ()
+        if not is_trained or any(
+            size != 1 for size in (shape[1:2] if len(shape) == 3 else shape[2:])
+        ):
             continue
         larger = (k for k in range(batch_size + 1, len(train) + 1) if len(train) % k != 1)
         better = next(larger, None)

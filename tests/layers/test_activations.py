@@ -83,20 +83,21 @@ def test_slopes_at_the_corners():
 
 
 def test_prelu_by_hand(to_device):
-    """Two samples with two channels of three positions."""
+    """Two samples of three steps with two channels."""
     layer = nn.PReLU()
     x = np.array([[[1.0, -2.0, 0.0], [-4.0, 4.0, -8.0]], [[-1.0, -1.0, 3.0], [2.0, 2.0, 2.0]]])
+    x = x.transpose(0, 2, 1)  # (N, T, C)
     layer.dtype = "float64"
-    layer.build((None, 2, 3))
+    layer.build((None, 3, 2))
     layer.params["slope"] = to_device(np.array([0.25, 0.5]))
     y = layer.forward(to_device(x), training=True)
-    assert cuda.to_cpu(y).tolist() == [
+    assert cuda.to_cpu(y).transpose(0, 2, 1).tolist() == [
         [[1, -0.5, 0], [-2, 4, -4]],
         [[-0.25, -0.25, 3], [2, 2, 2]],
     ]
     grad = np.array([[[1.0, 2.0, 4.0], [1.0, 1.0, 3.0]], [[1.0, 5.0, 1.0], [7.0, 7.0, 7.0]]])
-    dx = layer.backward(to_device(grad))
-    assert cuda.to_cpu(dx).tolist() == [
+    dx = layer.backward(to_device(grad.transpose(0, 2, 1)))
+    assert cuda.to_cpu(dx).transpose(0, 2, 1).tolist() == [
         [[1, 0.5, 1], [0.5, 1, 1.5]],  # at 0 the slope is that of the negative side
         [[0.25, 1.25, 1], [7, 7, 7]],
     ]

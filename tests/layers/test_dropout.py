@@ -67,3 +67,37 @@ def test_noise_is_drawn_anew_and_repeats_with_the_seed():
 def test_wrong_arguments_and_shapes(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("noise_shape", [(None, 1, None), (4, 1, 6), [None, None, 1], (1, 1, 1)])
+def test_noise_shape_drops_whole_axes_together(noise_shape):
+    layer = nn.Dropout(0.5, noise_shape=noise_shape)
+    x = np.ones((4, 5, 6))
+    y = layer.forward(x, training=True)
+    sizes = [n or size for n, size in zip(noise_shape, x.shape, strict=True)]
+    part = y[tuple(slice(n) for n in sizes)]
+    np.testing.assert_array_equal(y, np.broadcast_to(part, x.shape))
+    assert set(np.unique(y)) <= {0.0, 2.0}
+    assert noise_shape == (1, 1, 1) or len(np.unique(part)) == 2
+    np.testing.assert_array_equal(layer.backward(x), y)
+    again = nn.layers.layer_from_config(layer.to_config())
+    assert again.noise_shape == tuple(noise_shape)
+
+
+@pytest.mark.parametrize("noise_shape", [(None, 1), (None, 2, None), (None, 1, None, 1)])
+def test_a_noise_shape_that_does_not_fit_is_an_error(noise_shape):
+    layer = nn.Dropout(0.5, noise_shape=noise_shape)
+    with pytest.raises(
+        ValueError, match=r"\[Dropout\] 'noise_shape' must have 1, None or the size"
+    ):
+        layer.build((None, 5, 6))
+    with pytest.raises(
+        ValueError, match=r"\[Dropout\] 'noise_shape' must have 1, None or the size"
+    ):
+        nn.Dropout(0.5, noise_shape=(3, 1, 1)).forward(np.ones((4, 5, 6)), training=True)
+
+
+@pytest.mark.parametrize("noise_shape", [0, (), (0, 1), (1.5,), "same"])
+def test_a_noise_shape_of_no_sizes_is_an_error(noise_shape):
+    with pytest.raises(ValueError, match=r"\[Dropout\] 'noise_shape' must be sizes"):
+        nn.Dropout(0.5, noise_shape=noise_shape)

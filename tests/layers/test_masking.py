@@ -128,7 +128,7 @@ STACKS = {
     ],
     "both ways": lambda: [nn.Bidirectional(nn.LSTM(D, return_sequences=True)), MeanOfSteps()],
     "recurrent": lambda: [nn.SimpleRNN(D, return_sequences=True), nn.Tanh(), nn.GRU(D)],
-    "norm": lambda: [nn.LayerNorm(), nn.Dropout(0.0), MeanOfSteps()],
+    "norm": lambda: [nn.LayerNorm(), nn.PReLU(), nn.Dropout(0.0), MeanOfSteps()],
 }
 
 

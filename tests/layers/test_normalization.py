@@ -436,6 +436,48 @@ def test_a_batch_with_one_value_a_channel_is_an_error_in_training(make):
     wide.forward(np.ones((1, 3, 2, 2) if make is not nn.BatchNorm1D else (1, 3, 4)), training=True)
 
 
+@pytest.mark.parametrize("make", [nn.BatchNorm, nn.BatchNorm1D])
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm_of_sequences_normalizes_the_last_axis(make, training, rng):
+    x, grad = rng.normal(size=(2, 4, 5, 3)) * 2 + 1
+    layer, rows = make(), make()
+    for part, values in ((layer, x), (rows, x.reshape(20, 3))):
+        part.dtype = "float64"
+        part.build((None, *values.shape[1:]))
+        part.params["gamma"][...], part.params["beta"][...] = [1, 2, 3], [4, 5, 6]
+        part.forward(values, training=True)  # moves the running averages
+    y, expected = layer.forward(x, training), rows.forward(x.reshape(20, 3), training)
+    assert layer.output_shape == (None, 5, 3)
+    np.testing.assert_allclose(y.reshape(20, 3), expected, rtol=1e-13)
+    dx, expected = layer.backward(grad), rows.backward(grad.reshape(20, 3))
+    np.testing.assert_allclose(dx.reshape(20, 3), expected, rtol=1e-11, atol=1e-13)
+    for name, array in (layer.grads | layer.buffers).items():
+        np.testing.assert_allclose(array, (rows.grads | rows.buffers)[name], rtol=1e-12)
+
+
+def test_batch_norm_leaves_padded_steps_out(rng):
+    x, grad = rng.normal(size=(2, 4, 5, 3))
+    mask = np.arange(5) < np.array([5, 2, 4, 1])[:, None]
+    grad[~mask] = 0
+    layer, rows = nn.BatchNorm1D(), nn.BatchNorm()
+    for part in (layer, rows):
+        part.dtype = "float64"
+    y = layer.forward(x, True, mask)
+    np.testing.assert_allclose(y[mask], rows.forward(x[mask], True), rtol=1e-13)
+    np.testing.assert_allclose(layer.backward(grad)[mask], rows.backward(grad[mask]), rtol=1e-11)
+    assert not y[~mask].any()
+    for name, array in (layer.grads | layer.buffers).items():
+        np.testing.assert_allclose(array, (rows.grads | rows.buffers)[name], rtol=1e-12)
+    np.testing.assert_allclose(
+        layer.forward(x, None, mask)[mask], rows.forward(x[mask]), rtol=1e-13
+    )
+    lonely = np.zeros((4, 5), bool)
+    for there in (0, 1):
+        lonely[0, :there] = True
+        with pytest.raises(ValueError, match=r"\[BatchNorm1D\] .* more than one value"):
+            layer.forward(x, True, lonely)
+
+
 @pytest.mark.parametrize("momentum", [0.1, 1, 0.01])
 def test_a_momentum_in_the_sense_of_pytorch_is_doubted(momentum):
     with pytest.warns(UserWarning, match=r"'momentum' should be .*PyTorch's momentum=0.1 is 0.9"):

@@ -198,5 +198,8 @@ def _value(name: str, shape: Shape, dtype: str) -> dict[str, Any]:
 
 
 def to_axis_1(values: Array, ndim: int) -> Array:
-    """Return a number for each channel in a shape that meets (N, C, ...): (C,) -> (C, 1, 1)."""
-    return values.reshape(-1, *(1,) * (ndim - 2))
+    """Return a number for each channel in a shape that meets (N, C, ...): (C,) -> (C, 1, 1).
+
+    Of sequences (N, T, C) they meet the last axis.
+    """
+    return values if ndim == 3 else values.reshape(-1, *(1,) * (ndim - 2))

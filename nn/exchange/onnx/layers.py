@@ -255,7 +255,9 @@ def _global_pool(g: Graph, layer: Any, x: str, shape: Shape) -> str:
 
 
 def _batch_norm(g: Graph, layer: Any, x: str, shape: Shape) -> str:
-    if g.opset < 14:  # whose operator is the one of training for some evaluators
+    # Before version 14 the operator is the one of training for some evaluators; its channels are
+    # axis 1, those of sequences (N, T, C) the last.
+    if g.opset < 14 or len(shape) == 3:
         scale, shift = (to_axis_1(k, len(shape)) for k in layer.scale_and_shift())
         return g.node("Add", g.node("Mul", x, g.array("scale", scale)), g.array("shift", shift))
     arrays = layer.params | layer.buffers
