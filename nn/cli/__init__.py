@@ -1,4 +1,4 @@
-"""The command line, `python -m nn`: info, summary, predict, evaluate, gradcheck, benchmark.
+"""The command line, `python -m nn`: info, summary, predict, evaluate, convert and others.
 
 A command is a module with `add_arguments`, which adds its options to an argparse parser, and `run`,
 which returns a `Result`. This module prints results and errors for all commands.
@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, NoReturn
 
-from . import benchmark, evaluate, gradcheck, info, predict, summary
+from . import benchmark, convert, evaluate, gradcheck, info, predict, summary
 from .result import Result
 
 FINE, FAILED, BAD, INTERRUPTED = 0, 1, 2, 130
@@ -24,6 +24,7 @@ _COMMANDS: dict[str, ModuleType] = {
     "summary": summary,
     "predict": predict,
     "evaluate": evaluate,
+    "convert": convert,
     "gradcheck": gradcheck,
     "benchmark": benchmark,
 }

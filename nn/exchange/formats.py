@@ -4,7 +4,7 @@ Each module for a format of another library has some of these functions:
 
 `read(path)`
     Return a whole model as a `ModelFile`: the configurations of nn's layers, and the arrays by the
-    names and in the shapes that nn uses.
+    names and in the shapes that nn uses; `sources` says what was turned.
 `read_weights(path, layers, strict)`
     Return the arrays in a file for layers that are built, by nn's names, and a `LoadReport`;
     `matching.match` does it for arrays in the order of the layers.

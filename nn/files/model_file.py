@@ -76,12 +76,16 @@ class ModelFile:
         The state needed to continue training; None if it was not saved.
     optimizer_arrays
         The optimizer's arrays, as `Optimizer.state_dict` returns them.
+    sources
+        For a file of another library: where each array comes from and what was done to it, as in
+        `LoadReport`.
     """
 
     architecture: dict[str, Any] | None
     arrays: dict[str, np.ndarray]
     training: dict[str, Any] | None = None
     optimizer_arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
 
     @property
     def input_range(self) -> tuple[float, float] | None:

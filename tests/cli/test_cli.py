@@ -14,7 +14,7 @@ from nn import cli as commands
 from nn.data import write_idx
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ["info", "summary", "predict", "evaluate", "gradcheck", "benchmark"]
+NAMES = ["info", "summary", "predict", "evaluate", "convert", "gradcheck", "benchmark"]
 
 
 def run(capsys, *arguments):
