@@ -72,6 +72,11 @@ class Model(Saving, Exporting, Trainer):
     class_names : list of str or None
         Names of the classes, for `predict_classes(x, names=True)`: those of the last training
         set that has them, or those assigned. They are saved with the model.
+    vocabulary : nn.data.text.Vocabulary or None
+        The words or characters of a model of texts, if it was assigned. It is saved with the
+        model.
+    num_ids : int or None
+        How many ids there are, for a model that begins with an `Embedding`.
     history : History
         The figures of the last `fit`.
     output_mask : array of bool (N, T), or None

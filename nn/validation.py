@@ -143,8 +143,8 @@ def check_finite(array: Array, argument: str, dtype: str | None = None) -> None:
             )
 
 
-def check_ids(x: Any, vocabulary: int | None) -> None:
-    """Raise unless inputs are ids of a vocabulary, integers 0..vocabulary-1; None allows all.
+def check_ids(x: Any, num_ids: int | None) -> None:
+    """Raise unless inputs are ids of a vocabulary, integers 0..num_ids-1; None allows all.
 
     Examples
     --------
@@ -153,7 +153,7 @@ def check_ids(x: Any, vocabulary: int | None) -> None:
         ...
     ValueError: [Embedding] 'x' must hold ids in 0..4, got 5 in row 0.
     """
-    if vocabulary is None:
+    if num_ids is None:
         return
     if x.dtype.kind not in "iu":
         raise TypeError(
@@ -163,11 +163,11 @@ def check_ids(x: Any, vocabulary: int | None) -> None:
     step = max(1, _NUMBERS_AT_ONCE // max(math.prod(x.shape[1:]), 1))
     for start in range(0, len(x), step):
         rows = x[start : start + step]
-        wrong = (rows < 0) | (rows >= vocabulary)
+        wrong = (rows < 0) | (rows >= num_ids)
         if wrong.any():
             row = int(wrong.reshape(len(rows), -1).any(axis=1).argmax())
             value = int(rows[row][wrong[row]][0])
-            rule = f"must hold ids in 0..{vocabulary - 1}"
+            rule = f"must hold ids in 0..{num_ids - 1}"
             raise ValueError(f"[Embedding] 'x' {rule}, got {value} in row {start + row}.")
 
 

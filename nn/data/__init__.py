@@ -2,10 +2,11 @@
 
 `Dataset` keeps samples and prepares batches of them on threads; `augment` changes training images
 at random. The functions `load_...` return datasets, `download_...` fetch their files, and
-`make_...` create points in the plane. `python -m nn.data` downloads from the command line.
+`make_...` create points in the plane. `text` turns texts into ids, `sequences` cuts series into
+windows. `python -m nn.data` downloads from the command line.
 """
 
-from . import augment
+from . import augment, sequences, text
 from .classes import class_weights
 from .dataset import Dataset
 from .download import download_files
@@ -58,5 +59,7 @@ __all__ = [
     "normalize_digit",
     "normalize_digits",
     "read_idx",
+    "sequences",
+    "text",
     "write_idx",
 ]

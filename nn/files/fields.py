@@ -71,6 +71,11 @@ _SHAPE = Kind("must be [null, ...] with positive sizes", _is_shape)
 _RANGE = Kind("must be two finite numbers, the lowest first", _is_range)
 
 _PART = {"class": _TEXT, "config": _OBJECT}
+_VOCABULARY = {
+    "tokens": [_TEXT],
+    "level": _TEXT,
+    **dict.fromkeys(("padding", "unknown", "lowercase"), _FLAG),
+}
 _GENERATOR = {"bit_generator": _TEXT, "state": {"*": _words(128)}, "*": _words(64)}
 
 _COUNTS = Kind("must hold integers of at least 0", bool)
@@ -94,6 +99,7 @@ FIELDS = {
         "name?": (_TEXT,),
         "input_shape?": (_SHAPE,),
         "class_names?": ([_TEXT],),
+        "vocabulary?": (_VOCABULARY,),
         "input_range?": (_RANGE,),
         "loss?": (_PART,),
         "class?": (_TEXT,),  # of a subclass of Model with a forward of its own

@@ -5,8 +5,9 @@ This module knows only files, dictionaries and arrays, no models: `Model.save` p
 files are written by `atomic`.
 
 An HDF5 file holds
-    architecture                  JSON: dtype, name, input_shape, input_range, class_names, loss,
-                                  class (if it has its own forward), {"class", "config"} a layer
+    architecture                  JSON: dtype, name, input_shape, input_range, class_names,
+                                  vocabulary, loss, class (if it has its own forward),
+                                  {"class", "config"} a layer
     training                      JSON: the arguments of `compile`, history, generators' states
     <index>_<LayerClass>_<name>   each array of each layer: 7_Dense_W, 3_BatchNorm2D_running_var;
                                   inside a layer, in its group: 3_Residual/0_Conv2D_W
@@ -68,8 +69,8 @@ class ModelFile:
     Attributes
     ----------
     architecture
-        'layers' (a list of {'class', 'config'}), and 'input_shape', 'dtype', 'name', 'class_names'
-        if the file has them; None in a file of weights alone.
+        'layers' (a list of {'class', 'config'}), and 'input_shape', 'dtype', 'name', 'class_names',
+        'vocabulary' if the file has them; None in a file of weights alone.
     arrays
         Arrays of the layers by their names in the file, on the CPU.
     training

@@ -7,6 +7,7 @@ from typing import Any
 from .. import callbacks as cb
 from .. import checks, compat, cuda, losses, optim, random, validation
 from ..exchange import formats
+from ..data.text.vocabulary import Vocabulary
 from ..layers.budget import budget_for
 from . import foreign, model_file, training_state
 
@@ -17,6 +18,21 @@ class Saving:
     """The methods of `Model` that write and read files, and the state that they write."""
 
     _pending: tuple[Any, ...] | None  # arrays of a file, until the model is built
+    _vocabulary: Vocabulary | None = None
+
+    @property
+    def vocabulary(self: Any) -> Vocabulary | None:
+        """The words or characters that the ids stand for; None if there are none."""
+        return self._vocabulary
+
+    @vocabulary.setter
+    def vocabulary(self: Any, vocabulary: Vocabulary | None) -> None:
+        if not isinstance(vocabulary, Vocabulary | None):
+            raise checks.error("Model", "vocabulary", "must be a Vocabulary or None", vocabulary)
+        if vocabulary is not None and self.num_ids not in (None, len(vocabulary)):
+            rule = f"must have the {self.num_ids} ids of the model's Embedding"
+            raise checks.error("Model", "vocabulary", rule, vocabulary)
+        self._vocabulary = vocabulary
 
     def training_state(self: Any) -> dict[str, Any]:
         """Return all that training changes, as `save` writes it; not copies of the weights.
@@ -163,6 +179,7 @@ class Saving:
             "dtype": self.dtype,
             "input_shape": self.input_shape,
             "class_names": validation.fitting_class_names(self.class_names, self.output_shape),
+            "vocabulary": None if self.vocabulary is None else self.vocabulary.to_config(),
             "input_range": self.input_range,
             "loss": training_state.config_of(self.loss, losses.NAME2LOSS),
             "layers": [layer.to_config() for layer in self.layers],
@@ -217,6 +234,7 @@ class Saving:
                 if given.get("input_shape") is not None:
                     model.build(given["input_shape"])
             model.class_names = given.get("class_names")
+            model.vocabulary = training_state.vocabulary_of(content)
             model.input_range = content.input_range
             model.loss = training_state.loss_of(given.get("loss"))
         if model.built:
@@ -271,7 +289,8 @@ class Saving:
 
         The running averages of `compile(ema_decay=...)` go on from what is read. All other
         optimizer state stays as it is: call `compile` again to start without it. A model without
-        class names and range of inputs takes those of a file of `save`, unless `strict` is False.
+        class names, vocabulary and range of inputs takes those of a file of `save`, unless
+        `strict` is False.
 
         Parameters
         ----------
@@ -308,6 +327,9 @@ class Saving:
         names = (content.architecture or {}).get("class_names")
         if strict and self.class_names is None:
             self.class_names = validation.fitting_class_names(names, self.output_shape)
+        if strict and self.vocabulary is None:
+            with training_state.refusing_nonsense(path):
+                self.vocabulary = training_state.vocabulary_of(content)
         if strict and self.input_range is None:
             self.input_range = content.input_range
         return report

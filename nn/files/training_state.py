@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .. import cuda, losses, metrics, optim
+from ..data.text.vocabulary import Vocabulary
 from ..layers import Layer, layer_from_config
 from ..layers.config import check_nesting
 from ..registry import Registry
@@ -216,6 +217,12 @@ def loss_of(config: dict[str, Any] | None) -> Any:
         return None if config is None else losses.from_config(config)
     except ValueError:
         return None
+
+
+def vocabulary_of(content: model_file.ModelFile) -> Vocabulary | None:
+    """Return the vocabulary in a file; None without one."""
+    config = (content.architecture or {}).get("vocabulary")
+    return None if config is None else Vocabulary(**config)
 
 
 def join_arrays(state: State, prefix: str, arrays: dict[str, Any]) -> State:

@@ -310,7 +310,7 @@ def _recorder(target: Layer, seen: dict[str, Array], what: str) -> Watcher:
 
 def _input_gradient(owner: str, twin: Any, x: Any, class_index: Any) -> Array:
     """Return d score / d x for each sample; the copy of the model is modified."""
-    if twin.vocabulary is not None:
+    if twin.num_ids is not None:
         raise ValueError(
             f"[{owner}] needs inputs that have a gradient, but the first layer of the model is an "
             "Embedding, and ids have none."

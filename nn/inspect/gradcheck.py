@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import checks, cuda
 from ..layers import Layer
-from ..layers.embedding import vocabulary_of
+from ..layers.embedding import num_ids_of
 from ..layers.plan import named_layers
 from ..layers.state import Snapshot
 from .model_check import GradientRow, ModelCheck, check_model
@@ -142,7 +142,7 @@ def check_gradients(
     if not isinstance(layer, Layer) or hasattr(layer, "as_layer"):
         rule = "must be a layer (check_model() takes a model)"
         raise checks.error(owner, "layer", rule, layer)
-    has_ids = vocabulary_of([layer]) is not None
+    has_ids = num_ids_of([layer]) is not None
     x = checks.real_array(owner, "x", x).astype(np.int64 if has_ids else np.float64)
     if x.size == 0 or x.ndim == 0:
         raise checks.error(owner, "x", "must be a batch of at least one sample", x.shape)

@@ -214,8 +214,8 @@ def _random_batch(model: Model, rng: np.random.Generator) -> np.ndarray:
     if model.input_shape is None:
         raise ValueError("[check_model] 'x' must be a batch if the model is not built, got None.")
     shape = [_SAMPLES, *(n or 1 for n in model.input_shape[1:])]
-    if model.vocabulary is not None:
-        return rng.integers(0, model.vocabulary, shape)
+    if model.num_ids is not None:
+        return rng.integers(0, model.num_ids, shape)
     x = rng.standard_normal(shape)
     return x / (abs(model.input_scale or 0.0) or 1.0)
 
@@ -264,7 +264,7 @@ class _Measurement:
             raise checks.error("check_model", "y", "must be None for a model without a loss", y)
         if y is None and self.loss is not None:
             self.y = _targets(self.loss, y_pred.shape, rng)
-        dtype = np.float64 if model.vocabulary is None else np.int64
+        dtype = np.float64 if model.num_ids is None else np.int64
         self.inputs: list[np.ndarray] = [np.array(x, dtype=dtype)]  # of each layer
         self.masks: list[Any] = [None]  # of each layer's input
         self.value = self._run_and_keep_inputs()

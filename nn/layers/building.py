@@ -11,7 +11,7 @@ from .base import Array, Layer, Shape, is_ours
 from .budget import budget_for
 from .build import build_layers
 from .containers import Sequential, as_layer
-from .embedding import vocabulary_of
+from .embedding import num_ids_of
 from .plan import named_layers
 from .preprocessing import Rescale
 from .reshaping import Reshape
@@ -204,7 +204,7 @@ class Building(Sequential):
     def _inputs(self, x: Any) -> Array:
         """Return checked inputs in the model's dtype and on its device; build it if it is not."""
         is_plain = type(x) is np.ndarray and x.dtype == self.dtype and self.built
-        is_plain = is_plain and self.vocabulary is None
+        is_plain = is_plain and self.num_ids is None
         if not is_plain or x.shape[1:] != (self.input_shape or ())[1:]:
             x = self._check_inputs(validation.check_inputs(x, self.input_shape))
         return self._cast(x)
@@ -212,7 +212,7 @@ class Building(Sequential):
     def _check_inputs(self, x: Any) -> Any:
         """Return inputs of the right shape after checking their type; build the model for them."""
         validation.check_scaled_once(x, self.input_scale)
-        validation.check_ids(x, self.vocabulary)
+        validation.check_ids(x, self.num_ids)
         if not self.built:
             self.build((None, *x.shape[1:]))
         return x
@@ -222,7 +222,7 @@ class Building(Sequential):
 
         Ids stay integers.
         """
-        if self.vocabulary is not None:
+        if self.num_ids is not None:
             return cuda.to_device(x.astype(np.int64, copy=False), self._device)
         if validation.is_byte_image(x):
             x = x.astype(self.dtype) / 255
@@ -248,14 +248,14 @@ class Building(Sequential):
         return first.scale if isinstance(first, Rescale) else None
 
     @property
-    def vocabulary(self) -> int | None:
+    def num_ids(self) -> int | None:
         """How many ids there are, for a model that begins with an `Embedding`; None for others."""
-        return vocabulary_of(self.layers)
+        return num_ids_of(self.layers)
 
     @property
     def batch_dtype(self) -> str | tuple[str, str]:
         """The `dtype` of batches: the model's, or a pair of those of ids and of targets."""
-        return self.dtype if self.vocabulary is None else ("int64", self.dtype)
+        return self.dtype if self.num_ids is None else ("int64", self.dtype)
 
     @property
     def generators(self) -> list[np.random.Generator]:

@@ -130,12 +130,12 @@ class Embedding(KernelLayer):
             self.grads["W"] = kernels.add_rows(grad, x, self.input_dim)
 
 
-def vocabulary_of(layers: Sequence[Layer]) -> int | None:
+def num_ids_of(layers: Sequence[Layer]) -> int | None:
     """Return how many ids there are for layers that begin with an `Embedding`; None for others.
 
     Examples
     --------
-    >>> vocabulary_of([Embedding(50, 8)]), vocabulary_of([])
+    >>> num_ids_of([Embedding(50, 8)]), num_ids_of([])
     (50, None)
     """
     first = next(iter(flat(layers[:1])), None)

@@ -151,7 +151,7 @@ class DataAdapter:
             raise ValueError(f"[Model] 'y' must not be given with a Dataset as '{argument}'.")
         validation.check_scaled_once(data.x, model.input_scale)
         validation.check_finite(data.x, "x", model.dtype)
-        validation.check_ids(data.x, model.vocabulary)
+        validation.check_ids(data.x, model.num_ids)
         if data.y is None:
             raise ValueError(
                 f"[Model] '{argument}' must have targets, got none: pass x and y, or a Dataset "
@@ -186,7 +186,7 @@ class DataAdapter:
         validation.check_shape(x, self.model.input_shape)
         validation.check_scaled_once(x, self.model.input_scale)
         validation.check_finite(x, "x", self.model.dtype)
-        validation.check_ids(x, self.model.vocabulary)
+        validation.check_ids(x, self.model.num_ids)
         if y is None:
             raise ValueError("[Model] a batch must have targets: (x, y) or (x, y, sample_weight).")
         self._check_targets(x, y)

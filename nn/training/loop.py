@@ -359,6 +359,7 @@ class Fit:
             names = (saved.architecture or {}).get("class_names")
             names = validation.fitting_class_names(names, model.output_shape)
             names = validation.check_class_names(names, model.output_shape)
+            vocabulary = training_state.vocabulary_of(saved)
             progress.order = state["generators"][1]
             progress.load_state_dict(state)
             progress.order = random.checked_state(self._rng, progress.order)
@@ -375,6 +376,8 @@ class Fit:
             model.wrapped_optimizer.lr = lr
         if model.class_names is None:
             model.class_names = names
+        if model.vocabulary is None:
+            model.vocabulary = vocabulary
         model.input_range = union(model.input_range, saved.input_range)
         self._rng.bit_generator.state = progress.order  # to draw the epoch's order again
 

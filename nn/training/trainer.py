@@ -47,7 +47,7 @@ class Trainer(Averaging):
     def warn_of_range(self, found: Range | None) -> None:
         """Warn if inputs of a range are not scaled as those of the training."""
         doubt = doubt_about_range(found, self.input_range, len(self.input_shape or ()) == 4)
-        if doubt is not None and self.vocabulary is None:  # ids have no scale
+        if doubt is not None and self.num_ids is None:  # ids have no scale
             checks.warn(doubt)
 
     @functools.partial(compat.accepts_other_names, owner="Model.fit")
