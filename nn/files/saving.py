@@ -6,8 +6,8 @@ from typing import Any
 
 from .. import callbacks as cb
 from .. import checks, compat, cuda, losses, optim, random, validation
-from ..exchange import formats
 from ..data.text.vocabulary import Vocabulary
+from ..exchange import formats
 from ..layers.budget import budget_for
 from . import foreign, model_file, training_state
 
