@@ -117,6 +117,7 @@ NO_COUNTERPART = {
     "layers": {
         "Dropout": _MASKS,
         "GaussianNoise": _MASKS,
+        "GaussianSampling": "random; tests/layers/test_sampling.py has its formulas in loops",
         "Layer": _BASE,
         "SpatialDropout2D": _MASKS,
     },

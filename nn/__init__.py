@@ -67,6 +67,7 @@ from .layers import (
     Flatten,
     GaussianNoise,
     GlobalAvgPool1D,
+    GaussianSampling,
     GlobalAvgPool2D,
     GlobalMaxPool1D,
     GlobalMaxPool2D,

@@ -361,6 +361,7 @@ class Model(Saving, Exporting, Trainer):
     def penalty(self) -> float:
         """Return the sum of the penalties on weights, of the layers that are trained.
 
+        The penalties on activities of the last batch (`Layer.activity_penalty`) are added.
         `fit`, `train_step` and `evaluate` add it to the loss that they report, as Keras does. In
         a loop written by hand add it to the value of `loss.forward`; its gradient is in
         `get_params_and_grads`.

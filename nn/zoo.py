@@ -2,8 +2,8 @@
 
 Each function builds one network for an input shape and returns the `Model`, built but not compiled.
 The classifiers return logits, one for each class, for the cross-entropy `'cce'`;
-`logistic_regression` and `conv_autoencoder` end in a sigmoid and are trained with `'bce'` or
-`'mse'`. The parameter counts in the docstrings are for the default arguments.
+`logistic_regression`, `conv_autoencoder` and `vae` end in a sigmoid and are trained with `'bce'`
+or `'mse'`. The parameter counts in the docstrings are for the default arguments.
 
 >>> model = lenet5(seed=0)
 >>> model.compile(loss="cce", optimizer="adam")
@@ -11,6 +11,7 @@ The classifiers return logits, one for each class, for the cross-entropy `'cce'`
 (None, 10)
 """
 
+import math
 from collections.abc import Sequence
 
 from . import checks
@@ -22,10 +23,12 @@ from .layers import (
     Dense,
     Dropout,
     Flatten,
+    GaussianSampling,
     GlobalAvgPool2D,
     Layer,
     MaxPool2D,
     ReLU,
+    Reshape,
     Residual,
     Sequential,
     Sigmoid,
@@ -412,6 +415,67 @@ def conv_autoencoder(
     decoder += [Conv2D(input_shape[0]), Sigmoid()]
     stack: list[Layer] = [Sequential(encoder, name="encoder"), Sequential(decoder, name="decoder")]
     return _model(owner, stack, input_shape, seed)
+
+
+def vae(
+    latent_dim: int = 2,
+    hidden_dims: Sequence[int] = (256,),
+    input_shape: Shape = (1, 28, 28),
+    seed: int | None = None,
+) -> Model:
+    """Return a variational autoencoder: 404,244 parameters.
+
+    The encoder maps an image to the means and the logarithms of the variances of `latent_dim`
+    normal distributions, a `GaussianSampling` draws a point from them, and the decoder, the mirror
+    image of the encoder, maps it to an image. Train it with `'bce'` and the images themselves,
+    floats in [0, 1], as targets:
+
+        model.fit(x, x)
+
+    The divergence in the loss is divided by the number of pixels, as the cross-entropy is, so that
+    the loss is the negative evidence lower bound for each pixel. The three parts are one layer
+    each: `nn.Model([model.layers[2]]).predict(z)` returns images of points z.
+
+    Kingma and Welling 2014, "Auto-encoding variational Bayes", arXiv 1312.6114, appendix C, with
+    ReLU instead of tanh.
+
+    Parameters
+    ----------
+    latent_dim
+        Dimensions of the latent space: 2 for a plane that can be drawn.
+    hidden_dims
+        Units of each hidden layer of the encoder; the decoder has them in reverse.
+    input_shape
+        Shape of an image.
+    seed
+        As in `mlp`.
+
+    Returns
+    -------
+    Model
+        Built, not compiled. Output and input have the same shape.
+
+    Examples
+    --------
+    >>> model = vae(seed=0)
+    >>> [layer.output_shape for layer in model.layers]
+    [(None, 4), (None, 2), (None, 1, 28, 28)]
+    """
+    shape = checks.shape("vae", "input_shape", input_shape)
+    latent_dim = checks.positive_int("vae", "latent_dim", latent_dim)
+    encoder, decoder = _flatten("vae", shape), list[Layer]()
+    for units in hidden_dims:
+        encoder += [Dense(units), ReLU()]
+    for units in reversed(hidden_dims):
+        decoder += [Dense(units), ReLU()]
+    encoder += [Dense(2 * latent_dim)]
+    decoder += [Dense(math.prod(shape)), Reshape(shape), Sigmoid()]
+    stack: list[Layer] = [
+        Sequential(encoder, name="encoder"),
+        GaussianSampling(1 / math.prod(shape)),
+        Sequential(decoder, name="decoder"),
+    ]
+    return _model("vae", stack, shape, seed)
 
 
 # ----------------------------------------------------------------------------- building blocks

@@ -28,6 +28,7 @@ SPECIAL_LAYERS = {
     "Conv2D": (lambda: nn.Conv2D(4, 3, stride=2, activation="tanh"), (2, 5, 6)),
     "Dense": (lambda: nn.Dense(4, activation="sigmoid"), (5,)),
     "Embedding": (lambda: nn.Embedding(IDS, 3), (5,)),
+    "GaussianSampling": (lambda: nn.GaussianSampling(0.5), (6,)),
     "MaxPool2D": (lambda: nn.MaxPool2D(3, stride=2, padding=1), (2, 5, 6)),
     "Rescale": (lambda: nn.Rescale(2.0, -1.0), (2, 3, 3)),
     "Reshape": (lambda: nn.Reshape((4, -1)), (2, 3, 4)),

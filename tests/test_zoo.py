@@ -23,7 +23,7 @@ NAMES = [
     "resnet20",
     "large_cnn",
 ]
-NO_CLASSIFIERS = ["logistic_regression", "conv_autoencoder"]  # they take no num_classes
+NO_CLASSIFIERS = ["logistic_regression", "conv_autoencoder", "vae"]  # they take no num_classes
 
 
 def count(model):

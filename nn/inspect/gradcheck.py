@@ -167,6 +167,9 @@ def check_gradients(
         before.restore()
         return layer.forward(x, training=training)
 
+    def value() -> float:
+        return float((forward() * direction).sum()) + sum(p.activity_penalty() for _, p in parts)
+
     # The dot product with a random array is one number that depends on every output.
     y = forward()
     xp = cuda.get_array_module(y)
@@ -187,6 +190,6 @@ def check_gradients(
                 f"{array.shape} for '{name}', got {shape}."
             )
         gradient = gradient.copy()  # the layer may overwrite it
-        expected = numerical_gradient(lambda: float((forward() * direction).sum()), array, step)
+        expected = numerical_gradient(value, array, step)
         errors[name] = relative_error(gradient, expected)
     return errors

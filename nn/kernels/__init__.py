@@ -28,6 +28,10 @@ from .geometry import (
 from .reference import (
     add_rows,
     dropout_mask,
+    gaussian_kl,
+    gaussian_kl_grad,
+    gaussian_sample,
+    gaussian_sample_grad,
     gru,
     gru_grad,
     gru_reset_before,

@@ -55,6 +55,7 @@ from .recurrent import GRU, LSTM, SimpleRNN
 from .reshaping import Flatten, Reshape
 from .residual import Residual
 from .resizing import UpSample2D, ZeroPad2D
+from .sampling import GaussianSampling
 from .weight_norm import WeightNorm
 
 NAME2ACTIVATION.add_aliases(compat.ACTIVATIONS)

@@ -221,6 +221,27 @@ class Layer(MaskRules):
             total += rule.penalty(self.params[name])
         return total
 
+    def activity_penalty(self) -> float:
+        """Return what the last batch adds to the loss by what the layer computed, such as a norm.
+
+        A layer that overrides it takes the mean over the batch, and adds the gradient of this
+        value to what its `backward` returns. `fit`, `train_step` and `evaluate` report it as a
+        part of the loss. A forward pass with `training=None` need not compute it.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> class Sparse(Layer):  # of few features that are not 0: 0.1 |x|
+        ...     def forward(self, x, training=False):
+        ...         self.x = x
+        ...         return x
+        ...     def activity_penalty(self):
+        ...         return 0.1 * float(abs(self.x).sum()) / len(self.x)
+        ...     def backward(self, grad):
+        ...         return grad + 0.1 * np.sign(self.x) / len(self.x)
+        """
+        return 0.0
+
     def sublayers(self) -> "tuple[Layer, ...]":
         """Return the layers inside this one, as they are numbered in a file; most have none.
 

@@ -77,13 +77,16 @@ def run(
     return x, mask
 
 
-def with_own_output(layers: Sequence[Layer]) -> list[Layer]:
+def with_own_output(layers: Sequence[Layer], of_all: bool = False) -> list[Layer]:
     """Return layers one by one, the last as a copy that shares its arrays with the original.
+
+    With `of_all` all are copies.
 
     What a cross-entropy needs of a Softmax is then kept by the copy, while the original keeps what
     the backward pass of a training step needs.
     """
     *others, last = flat(layers)
+    others = [_shallow_copy(layer) for layer in others] if of_all else others
     return [*others, _shallow_copy(last)]
 
 

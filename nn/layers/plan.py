@@ -50,6 +50,7 @@ class Plan:
         self._structure, self._layers = Layer._structure, layers[:]
         self._inside: list[tuple[Layer, tuple[Layer, ...]]] = []  # of layers made of layers
         self._trainable: list[Layer] = []
+        self._active: list[Layer] = []  # with an activity penalty
         self._keys: list[list[str]] = []  # of the parameters of each
         self.parameters: list[Parameter] = []
         self.factors: list[float] = []
@@ -61,6 +62,8 @@ class Plan:
             factors[name] = factors[name.rpartition("/")[0]] * layer.lr_factor
             if inside := layer.sublayers():
                 self._inside.append((layer, inside))
+            if type(layer).activity_penalty is not Layer.activity_penalty:
+                self._active.append(layer)
             if layer.trainable:
                 self._trainable.append(layer)
                 self._keys.append([*layer.params])
@@ -91,9 +94,18 @@ class Plan:
                 return False
         return True
 
-    def penalty(self) -> float:
-        """Return the sum of the penalties on the parameters that are trained."""
-        total = 0.0
+    @property
+    def has_activity_penalty(self) -> bool:
+        """Whether the activity of a layer adds to the loss."""
+        return bool(self._active)
+
+    def activity_penalty(self) -> float:
+        """Return the sum of what the layers' activities add to the loss of the last batch."""
+        return sum(layer.activity_penalty() for layer in self._active)
+
+    def penalty(self, of_activity: bool = True) -> float:
+        """Return the sum of the penalties on the parameters that are trained, and on activities."""
+        total = self.activity_penalty() if of_activity and self._active else 0.0
         for layer in self._trainable:
             if layer.regularizers or type(layer).penalty is not Layer.penalty:
                 total += layer.penalty()

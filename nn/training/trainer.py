@@ -18,6 +18,8 @@ from ..layers import finite, fold
 from ..layers.containers import output_activation
 from ..layers.masks import Mask
 from ..layers.observe import active_observers
+from ..layers.plan import Plan
+from ..layers.stack import forward_through
 from ..metrics import Metric
 from .arguments import ScheduleArguments
 from .averaging import Averaging
@@ -293,7 +295,7 @@ class Trainer(Averaging):
                 samples += count
                 measure(measured, targets, y_pred, mask)
         figures = {metric.name: metric.result() for metric in measured}
-        return {"loss": total / samples + self.penalty(), **figures}
+        return {"loss": total / samples + self._plan().penalty(of_activity=False), **figures}
 
     def _evaluate_batch(self, x: Array, y: Array, weights: Any) -> tuple[Array, Mask, float]:
         """Return output, its mask and the loss of a batch; what training keeps is not changed.
@@ -311,6 +313,21 @@ class Trainer(Averaging):
             y_pred, mask = fold.run(layers, x, keep_logits=loss.activation is not None)
         also = () if mask is None else (mask,)
         return y_pred, mask, loss.compute(y_pred, y, weights, *also)
+        loss, layers, plan = self.wrapped_loss, self.layers, self._plan()
+        is_own = "forward" not in self.own_passes()
+        is_plain = is_own and not (hasattr(loss, "wrapped") or active_observers.get())
+        if is_plain:
+            loss = copy.copy(loss)
+        if is_plain and (loss.activation is not None or plan.has_activity_penalty):
+            layers = fold.with_own_output(layers, of_all=plan.has_activity_penalty)
+            loss.activation = None if loss.activation is None else output_activation(layers)
+        if is_own and plan.has_activity_penalty:  # which training=None does not compute
+            plan, y_pred = Plan(layers), forward_through(layers, x, training=False)
+        elif is_plain:
+            y_pred = fold.run(layers, x, keep_logits=loss.activation is not None)
+        else:
+            y_pred = self._infer(x, keep_logits=True)
+        return y_pred, loss.compute(y_pred, y, weights) + plan.activity_penalty()
 
     def _fresh_metrics(self, y: Array) -> list[Metric]:
         """Return new copies of the metrics that make sense for targets y."""

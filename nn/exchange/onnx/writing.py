@@ -11,7 +11,7 @@ from ...files.atomic import write_atomic
 from ...layers import fold
 from ...layers.activations import Sigmoid, Softmax
 from ...layers.base import Layer, Shape
-from ...layers.embedding import vocabulary_of
+from ...layers.embedding import num_ids_of
 from . import wire
 from .graph import OPSETS, Graph
 from .layers import Writer
@@ -100,7 +100,7 @@ class Exporting:
             "name": self.name,
             "class_names": self.class_names and json.dumps(self.class_names),
             "input_range": self.input_range and json.dumps(self.input_range),
-            "input_layout": "NT" if self.vocabulary else _LAYOUTS.get(len(self.input_shape)),
+            "input_layout": "NT" if self.num_ids else _LAYOUTS.get(len(self.input_shape)),
             "output": "probabilities" if is_probability else "logits" if logits else "values",
         }
         return {key: value for key, value in found.items() if value}
@@ -117,7 +117,7 @@ def to_message(
     graph = Graph(opset)
     y, _ = Writer(graph, layers, fold_batch_norm).stack(layers, "input", shapes[0])
     graph.same(y, "output")
-    takes_ids = vocabulary_of(layers) is not None
+    takes_ids = num_ids_of(layers) is not None
     return graph.to_message(shapes, metadata, metadata.get("name", "model"), takes_ids)
 
 

@@ -51,3 +51,4 @@ from .resizing import (
     zero_pad2d,
     zero_pad2d_grad,
 )
+from .sampling import gaussian_kl, gaussian_kl_grad, gaussian_sample, gaussian_sample_grad
