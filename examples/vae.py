@@ -92,9 +92,8 @@ def main(arguments=None):
     encoder, _, decoder = (nn.Model([layer]) for layer in model.layers)
     figures, pixels = model.evaluate(x_test, x_test), x[0].size
     print(f"Loss of a test digit, {pixels} pixels: {figures['loss'] * pixels:.1f} nats")
-    print(
-        f"Mean squared error: {figures['mse']:.4f}, of the mean image: {x_test.var(axis=0).mean():.4f}"
-    )
+    spread = x_test.var(axis=0).mean()
+    print(f"Mean squared error: {figures['mse']:.4f}, of the mean image: {spread:.4f}")
     means = encoder.predict(x_test)[:, :2]
     draw(plane(decoder, options.grid), means, labels, options.out)
     return 0
