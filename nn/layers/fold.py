@@ -31,6 +31,7 @@ from . import (
 from .containers import output_activation
 from .masks import Mask, joined_masks
 from .observe import active_observers
+from .plan import Plan
 from .stack import flat, forward_through
 
 Array = Any  # a numpy or a cupy ndarray
@@ -75,6 +76,12 @@ def run(
             else:
                 x, mask = forward_through((layer,), x, training, mask)
     return x, mask
+
+
+def run_with_penalty(layers: Sequence[Layer], x: Array) -> tuple[Array, Mask, Plan]:
+    """Return output and mask, and a plan whose `activity_penalty` is that of the batch."""
+    y, mask = forward_through(layers, x, training=False)
+    return y, mask, Plan(layers)
 
 
 def with_own_output(layers: Sequence[Layer], of_all: bool = False) -> list[Layer]:

@@ -18,8 +18,6 @@ from ..layers import finite, fold
 from ..layers.containers import output_activation
 from ..layers.masks import Mask
 from ..layers.observe import active_observers
-from ..layers.plan import Plan
-from ..layers.stack import forward_through
 from ..metrics import Metric
 from .arguments import ScheduleArguments
 from .averaging import Averaging
@@ -298,21 +296,7 @@ class Trainer(Averaging):
         return {"loss": total / samples + self._plan().penalty(of_activity=False), **figures}
 
     def _evaluate_batch(self, x: Array, y: Array, weights: Any) -> tuple[Array, Mask, float]:
-        """Return output, its mask and the loss of a batch; what training keeps is not changed.
-
-        That holds for losses and a `forward` of nn's own.
-        """
-        loss, layers = self.wrapped_loss, self.layers
-        if "forward" in self.own_passes() or hasattr(loss, "wrapped") or active_observers.get():
-            y_pred, mask = self._infer(x, keep_logits=True)
-        else:
-            loss = copy.copy(loss)
-            if loss.activation is not None:
-                layers = fold.with_own_output(layers)
-                loss.activation = output_activation(layers)
-            y_pred, mask = fold.run(layers, x, keep_logits=loss.activation is not None)
-        also = () if mask is None else (mask,)
-        return y_pred, mask, loss.compute(y_pred, y, weights, *also)
+        """Return output, mask and loss of a batch; passes of nn's own keep what training needs."""
         loss, layers, plan = self.wrapped_loss, self.layers, self._plan()
         is_own = "forward" not in self.own_passes()
         is_plain = is_own and not (hasattr(loss, "wrapped") or active_observers.get())
@@ -322,12 +306,13 @@ class Trainer(Averaging):
             layers = fold.with_own_output(layers, of_all=plan.has_activity_penalty)
             loss.activation = None if loss.activation is None else output_activation(layers)
         if is_own and plan.has_activity_penalty:  # which training=None does not compute
-            plan, y_pred = Plan(layers), forward_through(layers, x, training=False)
+            y_pred, mask, plan = fold.run_with_penalty(layers, x)
         elif is_plain:
-            y_pred = fold.run(layers, x, keep_logits=loss.activation is not None)
+            y_pred, mask = fold.run(layers, x, keep_logits=loss.activation is not None)
         else:
-            y_pred = self._infer(x, keep_logits=True)
-        return y_pred, loss.compute(y_pred, y, weights) + plan.activity_penalty()
+            y_pred, mask = self._infer(x, keep_logits=True)
+        also = () if mask is None else (mask,)
+        return y_pred, mask, loss.compute(y_pred, y, weights, *also) + plan.activity_penalty()
 
     def _fresh_metrics(self, y: Array) -> list[Metric]:
         """Return new copies of the metrics that make sense for targets y."""
