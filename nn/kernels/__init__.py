@@ -32,19 +32,11 @@ from .reference import (
     gaussian_kl_grad,
     gaussian_sample,
     gaussian_sample_grad,
-    gru,
-    gru_grad,
-    gru_reset_before,
-    gru_reset_before_grad,
     lengths,
     log_softmax,
-    lstm,
-    lstm_grad,
     normal_noise,
     prelu,
     prelu_grad,
-    simple_rnn,
-    simple_rnn_grad,
     softmax,
     take_rows,
 )
@@ -62,8 +54,14 @@ conv2d = dispatched(reference.conv2d)
 conv2d_input_grad = dispatched(reference.conv2d_input_grad)
 conv2d_weight_grad = dispatched(reference.conv2d_weight_grad)
 dropout = dispatched(reference.dropout)
+gru = dispatched(reference.gru)
+gru_grad = dispatched(reference.gru_grad)
+gru_reset_before = dispatched(reference.gru_reset_before)
+gru_reset_before_grad = dispatched(reference.gru_reset_before_grad)
 interpolate_pixels = dispatched(reference.interpolate_pixels)
 interpolate_pixels_grad = dispatched(reference.interpolate_pixels_grad)
+lstm = dispatched(reference.lstm)
+lstm_grad = dispatched(reference.lstm_grad)
 matmul = dispatched(reference.matmul)
 max_pool2d = dispatched(reference.max_pool2d)
 max_pool2d_grad = dispatched(reference.max_pool2d_grad)
@@ -72,6 +70,8 @@ normalize_samples_grad = dispatched(reference.normalize_samples_grad)
 repeat_pixels = dispatched(reference.repeat_pixels)
 repeat_pixels_grad = dispatched(reference.repeat_pixels_grad)
 sgd = dispatched(reference.sgd)
+simple_rnn = dispatched(reference.simple_rnn)
+simple_rnn_grad = dispatched(reference.simple_rnn_grad)
 weight_norm = dispatched(reference.weight_norm)
 weight_norm_grad = dispatched(reference.weight_norm_grad)
 zero_pad2d = dispatched(reference.zero_pad2d)

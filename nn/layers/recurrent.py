@@ -178,7 +178,7 @@ class SimpleRNN(Recurrent):
     def _run_back(
         self, grad: Array, mask: Array | None, h: Array, *kept: Array
     ) -> tuple[Array, Array]:
-        da = kernels.simple_rnn_grad(grad, self.params["U"], h, mask=mask)
+        da = kernels.simple_rnn_grad(grad, self.params["U"], h, mask)
         return da, da
 
 
@@ -251,7 +251,8 @@ class LSTM(Recurrent):
     def _run_back(
         self, grad: Array, mask: Array | None, h: Array, *kept: Array
     ) -> tuple[Array, Array]:
-        da = kernels.lstm_grad(grad, self.params["U"], *kept, mask=mask)
+        c, gates = kept
+        da = kernels.lstm_grad(grad, self.params["U"], c, gates, mask)
         return da, da
 
 
@@ -331,8 +332,9 @@ class GRU(Recurrent):
         self, grad: Array, mask: Array | None, h: Array, *kept: Array
     ) -> tuple[Array, Array]:
         if self.reset_after:
-            return kernels.gru_grad(grad, self.params["U"], h, *kept, mask=mask)
-        da = kernels.gru_reset_before_grad(grad, self.params["U"], h, *kept, mask=mask)
+            gates, inner = kept
+            return kernels.gru_grad(grad, self.params["U"], h, gates, inner, mask)
+        da = kernels.gru_reset_before_grad(grad, self.params["U"], h, kept[0], mask)
         return da, da
 
     def _fill_recurrent(self, h: Array, da: Array, ds: Array, *kept: Array) -> None:

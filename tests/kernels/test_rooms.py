@@ -111,6 +111,38 @@ CASES |= {
 }
 
 
+def add_recurrent(name, units, samples, mask=False, start=False):
+    """The kernels of recurrent layers, and their gradients for what these return, of 4 steps."""
+
+    def add(kernel, gates, first, starts=1, biased=False):
+        def mask_of(d):
+            return d(4, samples) > -0.5 if mask else None
+
+        def forward(d):
+            b = (d(gates * units),) if biased else ()
+            before = (d(samples, units) if start else None for _ in range(starts))
+            arrays = d(4, samples, gates * units), d(units, gates * units)
+            return (*arrays, *b, mask_of(d), *before)
+
+        def backward(d):
+            kept = as_list(getattr(reference, kernel)(*forward(d)))[first:]
+            return d(4, samples, units), d(units, gates * units), *kept, mask_of(d)
+
+        CASES[f"{kernel} {name}"] = forward
+        CASES[f"{kernel}_grad {name}"] = backward
+
+    add("simple_rnn", 1, 0)
+    add("lstm", 4, 1, starts=2)
+    add("gru", 3, 0, biased=True)
+    add("gru_reset_before", 3, 0)
+
+
+add_recurrent("of odd sizes", 5, 9)
+add_recurrent("of one sample", 33, 1)
+add_recurrent("with a mask", 5, 9, mask=True)
+add_recurrent("with a mask and a start", 16, 21, mask=True, start=True)
+
+
 def kernel_of(case):
     return case.split()[0]
 

@@ -24,7 +24,7 @@ def simple_rnn(a: Array, u: Array, mask: Array | None = None, start: Array | Non
     return h
 
 
-def simple_rnn_grad(grad: Array, u: Array, h: Array, *, mask: Array | None = None) -> Array:
+def simple_rnn_grad(grad: Array, u: Array, h: Array, mask: Array | None = None) -> Array:
     """Return the gradient for a of `simple_rnn`."""
     da, dh = cuda.get_array_module(grad).empty_like(grad), 0
     for t in reversed(range(len(grad))):
@@ -57,7 +57,7 @@ def lstm(
     return h, c, gates
 
 
-def lstm_grad(grad: Array, u: Array, c: Array, gates: Array, *, mask: Array | None = None) -> Array:
+def lstm_grad(grad: Array, u: Array, c: Array, gates: Array, mask: Array | None = None) -> Array:
     """Return the gradient for a of `lstm`."""
     xp = cuda.get_array_module(grad)
     da, dh, dc = xp.empty_like(gates), 0, xp.zeros_like(c[0])
@@ -97,7 +97,7 @@ def gru(
 
 
 def gru_grad(
-    grad: Array, u: Array, h: Array, gates: Array, inner: Array, *, mask: Array | None = None
+    grad: Array, u: Array, h: Array, gates: Array, inner: Array, mask: Array | None = None
 ) -> tuple[Array, Array]:
     """Return the gradients for a and for h u + b (T, N, 3U) of `gru`."""
     xp = cuda.get_array_module(grad)
@@ -136,7 +136,7 @@ def gru_reset_before(
 
 
 def gru_reset_before_grad(
-    grad: Array, u: Array, h: Array, gates: Array, *, mask: Array | None = None
+    grad: Array, u: Array, h: Array, gates: Array, mask: Array | None = None
 ) -> Array:
     """Return the gradient for a of `gru_reset_before`."""
     xp = cuda.get_array_module(grad)

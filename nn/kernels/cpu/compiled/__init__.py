@@ -13,3 +13,13 @@ from .elementwise import activate, activate_grad, adam, dropout, sgd
 from .gemm import matmul
 from .normalization import batch_norm, batch_norm_grad, batch_norm_inference, column_sums
 from .pooling import max_pool2d, max_pool2d_grad
+from .recurrent import (
+    gru,
+    gru_grad,
+    gru_reset_before,
+    gru_reset_before_grad,
+    lstm,
+    lstm_grad,
+    simple_rnn,
+    simple_rnn_grad,
+)

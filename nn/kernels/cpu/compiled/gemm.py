@@ -25,7 +25,7 @@ from ...geometry import Array, Padding, Pair
 from .. import memory, threads, tuned
 from ..compiler import compile_kernel
 from .sharing import LONGEST_SUM
-from .vectors import block_columns, block_rows, multiply_block
+from .vectors import block_columns, block_rows, matrix_block, multiply_block
 
 # Bytes of the padded rows of an image that are processed at a time: they have to stay in the
 # second-level cache, together with the kernel's weights.
@@ -33,8 +33,8 @@ _BAND_BYTES = 1 << 17
 # Bytes after which rows compete for the same places of a first-level cache, and numbers between
 # the rows of a copy that do not.
 _SAME_PLACE, _GAP = 1 << 10, 16
-# Rows of a block of a matrix product; the same for all, so that there is less to compile.
-_ROWS = 8
+# Multiplications that BLAS does faster, on processors without AVX-512: it copies parts of A too.
+_LARGE = 1 << 24
 # Multiplications that are worth a second thread, which costs 10 to 50 microseconds.
 _GRAIN = 1 << 20
 
@@ -127,15 +127,17 @@ def matmul(a: Array, b: Array) -> Array:
     if a.shape[1] != b.shape[0] or a.dtype != b.dtype or 0 in (*a.shape, *b.shape):
         return tuned.matmul(a, b)
     (m, k), n = a.shape, b.shape[1]
+    rows, vectors, lanes = matrix_block(n, a.dtype)
+    if rows < 8 and m * k * n >= _LARGE:
+        return tuned.matmul(a, b)
     if k > 4 * LONGEST_SUM:
         pieces = [slice(i, i + LONGEST_SUM) for i in range(0, k, LONGEST_SUM)]
         return sum(matmul(a[:, piece], b[piece]) for piece in pieces)
-    vectors, lanes = block_columns(n, a.dtype)
     panels = -(-n // (vectors * lanes))
     share_columns = panels >= threads.NUM_THREADS
     total, work = (panels, k * m * vectors * lanes) if share_columns else (m, k * n)
     parts = threads.parts(total, _grain(work))
-    rows = min(m if share_columns else m // parts, _ROWS)
+    rows = min(m if share_columns else m // parts, rows)
     c = memory.empty((m, panels * vectors * lanes), a.dtype)
     threads.run(
         _matmul(rows, vectors, lanes), total, (*_flatten(_with_gaps(a)), *_flatten(b)),

@@ -1,0 +1,448 @@
+"""The loops over time of recurrent layers, compiled; see `reference.recurrent` for the formulas.
+
+Each thread runs all steps for its share of the samples, so that threads never wait for one another.
+A step is a matrix product of the states with the recurrent kernel, and one pass over its result in
+which `cells` computes gates, cell and state. The recurrent kernel is copied into panels of adjacent
+columns once for all steps. Units are filled up with zeros to whole vectors: a unit whose weights
+are all 0 has the state 0 and changes no other.
+"""
+
+from typing import Any
+
+import numpy as np
+from numba.extending import overload
+
+from .... import checks
+from ...geometry import Array
+from .. import memory, threads
+from ..compiler import compile_kernel
+from .cells import compute
+from .vectors import matrix_block, multiply_block, register_lanes
+
+# Samples that are worth a thread.
+_GRAIN = 8
+# As many columns as fill a panel of two vectors, on processors with registers for two.
+_MANY = 1 << 10
+
+
+# ------------------------------------------------------------------------ the matrix product
+
+
+def _multiply(a, start, step, count, panels, k, bias, c):
+    """Write bias + A B to c (count, columns); Numba compiles `_multiplication` in its place.
+
+    A (count, k) begins at `start` in a, a row each `step` numbers; B (k, columns) is in `panels`.
+    """
+    raise NotImplementedError
+
+
+@overload(_multiply, jit_options={"error_model": "numpy"})
+def _multiplication(a, start, step, count, panels, k, bias, c):
+    rows, vectors, lanes = matrix_block(_MANY, a.dtype.name)
+    width = vectors * lanes
+
+    def multiply(a, start, step, count, panels, k, bias, c):
+        columns = bias.size
+        for column in range(0, columns, width):
+            if count < rows:
+                for row in range(count):
+                    multiply_block(
+                        1, vectors, lanes, a, (step, 0, 1), panels, (0, width), (1, k),
+                        bias, 0, c, columns,
+                        (start + row * step, column * k, column, row * columns + column),
+                    )  # fmt: skip
+            else:
+                for block in range(0, count, rows):
+                    row = min(block, count - rows)  # the last block may overlap the one before
+                    multiply_block(
+                        rows, vectors, lanes, a, (step, 0, 1), panels, (0, width), (1, k),
+                        bias, 0, c, columns,
+                        (start + row * step, column * k, column, row * columns + column),
+                    )  # fmt: skip
+
+    return multiply
+
+
+def _panels(matrix: Array) -> tuple[Array, int]:
+    """Return a matrix (k, n) as panels of adjacent columns, flat, and n with those of zeros."""
+    _, vectors, lanes = matrix_block(_MANY, matrix.dtype)
+    (k, n), width = matrix.shape, vectors * lanes
+    count = -(-n // width)
+    panels = np.zeros((count, k, width), matrix.dtype)
+    whole = n // width
+    # (k, panels * width) -> (panels, k, width)
+    panels[:whole] = matrix[:, : whole * width].reshape(k, whole, width).transpose(1, 0, 2)
+    if count > whole:
+        panels[whole, :, : n - whole * width] = matrix[:, whole * width :]
+    return panels.ravel(), count * width
+
+
+# ------------------------------------------------------------------------ loops over the steps
+
+# All arrays are flat. `sizes` are steps, samples and units; `mask` is empty if there is none.
+
+
+@compile_kernel
+def _stays(mask, row):
+    """Return whether a sample has no such step."""
+    return mask.size > 0 and not mask[row]
+
+
+@compile_kernel
+def _simple_rnn(a, panels, bias, mask, h, sizes, part, lo, hi):
+    steps, samples, units = sizes
+    s = np.empty((hi - lo) * bias.size, a.dtype)
+    for t in range(steps):
+        _multiply(h, (t * samples + lo) * units, units, hi - lo, panels, units, bias, s)
+        for n in range(lo, hi):
+            row = t * samples + n
+            now, after = row * units, (row + samples) * units
+            if _stays(mask, row):
+                h[after : after + units] = h[now : now + units]
+            else:
+                compute("simple_rnn", units, (a, s), (now, (n - lo) * bias.size), (h,), (after,))
+
+
+@compile_kernel
+def _lstm(a, panels, bias, mask, gates, states, sizes, part, lo, hi):
+    (h, c), (steps, samples, units) = states, sizes
+    s = np.empty((hi - lo) * bias.size, a.dtype)
+    for t in range(steps):
+        _multiply(h, (t * samples + lo) * units, units, hi - lo, panels, units, bias, s)
+        for n in range(lo, hi):
+            row, f = t * samples + n, (n - lo) * bias.size
+            now, after, g = row * units, (row + samples) * units, 4 * row * units
+            compute(
+                "lstm", units, (a, a, a, a, s, s, s, s, c),
+                (g, g + units, g + 2 * units, g + 3 * units,
+                 f, f + units, f + 2 * units, f + 3 * units, now),
+                (gates, gates, gates, gates, c, h),
+                (g, g + units, g + 2 * units, g + 3 * units, after, after),
+            )  # fmt: skip
+            if _stays(mask, row):
+                h[after : after + units] = h[now : now + units]
+                c[after : after + units] = c[now : now + units]
+
+
+@compile_kernel
+def _gru(a, panels, bias, mask, gates, inner, h, sizes, part, lo, hi):
+    steps, samples, units = sizes
+    s = np.empty((hi - lo) * bias.size, a.dtype)
+    for t in range(steps):
+        _multiply(h, (t * samples + lo) * units, units, hi - lo, panels, units, bias, s)
+        for n in range(lo, hi):
+            row, f = t * samples + n, (n - lo) * bias.size
+            now, after, g = row * units, (row + samples) * units, 3 * row * units
+            compute(
+                "gru", units, (a, a, a, s, s, s, h),
+                (g, g + units, g + 2 * units, f, f + units, f + 2 * units, now),
+                (gates, gates, gates, inner, h),
+                (g, g + units, g + 2 * units, now, after),
+            )  # fmt: skip
+            if _stays(mask, row):
+                h[after : after + units] = h[now : now + units]
+
+
+@compile_kernel
+def _gru_reset_before(a, panels, biases, mask, gates, h, sizes, part, lo, hi):
+    (gate_panels, state_panels), (gate_bias, state_bias) = panels, biases
+    steps, samples, units = sizes
+    s = np.empty((hi - lo) * gate_bias.size, a.dtype)
+    s_g = np.empty((hi - lo) * state_bias.size, a.dtype)
+    reset = np.empty((hi - lo) * units, a.dtype)
+    for t in range(steps):
+        first = (t * samples + lo) * units
+        _multiply(h, first, units, hi - lo, gate_panels, units, gate_bias, s)
+        for n in range(lo, hi):
+            row, f = t * samples + n, (n - lo) * gate_bias.size
+            now, g = row * units, 3 * row * units
+            compute(
+                "gru_gates", units, (a, a, s, s, h), (g, g + units, f, f + units, now),
+                (gates, gates, reset), (g, g + units, (n - lo) * units),
+            )  # fmt: skip
+        _multiply(reset, 0, units, hi - lo, state_panels, units, state_bias, s_g)
+        for n in range(lo, hi):
+            row = t * samples + n
+            now, after, g = row * units, (row + samples) * units, 3 * row * units
+            compute(
+                "gru_state", units, (a, s_g, gates, h),
+                (g + 2 * units, (n - lo) * state_bias.size, g, now),
+                (gates, h), (g + 2 * units, after),
+            )  # fmt: skip
+            if _stays(mask, row):
+                h[after : after + units] = h[now : now + units]
+
+
+# ------------------------------------------------------------------------ back through time
+
+
+@compile_kernel
+def _pass_on(grad, now, sent, f, kept, k, units):
+    """Add up the gradient for a state that stays as it was; it is that for the state before."""
+    for j in range(units):
+        kept[k + j] += grad[now + j] + sent[f + j]
+
+
+@compile_kernel
+def _simple_rnn_grad(grad, panels, bias, mask, h, da, sizes, part, lo, hi):
+    steps, samples, units = sizes
+    sent, kept = np.zeros((hi - lo) * bias.size, da.dtype), np.zeros((hi - lo) * units, da.dtype)
+    for t in range(steps - 1, -1, -1):
+        for n in range(lo, hi):
+            row, f, k = t * samples + n, (n - lo) * bias.size, (n - lo) * units
+            now = row * units
+            if _stays(mask, row):
+                _pass_on(grad, now, sent, f, kept, k, units)
+                da[now : now + units] = 0
+            else:
+                compute(
+                    "simple_rnn_grad", units, (grad, sent, kept, h),
+                    (now, f, k, now + samples * units), (da,), (now,),
+                )  # fmt: skip
+                kept[k : k + units] = 0
+        if t > 0:
+            _multiply(da, (t * samples + lo) * units, units, hi - lo, panels, units, bias, sent)
+
+
+@compile_kernel
+def _lstm_grad(grad, panels, bias, mask, c, gates, da, sizes, part, lo, hi):
+    steps, samples, units = sizes
+    sent, kept = np.zeros((hi - lo) * bias.size, da.dtype), np.zeros((hi - lo) * units, da.dtype)
+    dc, wide = np.zeros((hi - lo) * units, da.dtype), 4 * units
+    for t in range(steps - 1, -1, -1):
+        for n in range(lo, hi):
+            row, f, k = t * samples + n, (n - lo) * bias.size, (n - lo) * units
+            now, g = row * units, row * wide
+            if _stays(mask, row):
+                _pass_on(grad, now, sent, f, kept, k, units)
+                da[g : g + wide] = 0
+            else:
+                compute(
+                    "lstm_grad", units,
+                    (grad, sent, kept, dc, gates, gates, gates, gates, c, c),
+                    (now, f, k, k, g, g + units, g + 2 * units, g + 3 * units,
+                     now, now + samples * units),
+                    (da, da, da, da, dc),
+                    (g, g + units, g + 2 * units, g + 3 * units, k),
+                )  # fmt: skip
+                kept[k : k + units] = 0
+        if t > 0:
+            _multiply(da, (t * samples + lo) * wide, wide, hi - lo, panels, wide, bias, sent)
+
+
+@compile_kernel
+def _gru_grad(grad, panels, bias, mask, h, gates, inner, results, sizes, part, lo, hi):
+    (da, ds), (steps, samples, units) = results, sizes
+    sent, kept = np.zeros((hi - lo) * bias.size, da.dtype), np.zeros((hi - lo) * units, da.dtype)
+    wide = 3 * units
+    for t in range(steps - 1, -1, -1):
+        for n in range(lo, hi):
+            row, f, k = t * samples + n, (n - lo) * bias.size, (n - lo) * units
+            now, g = row * units, row * wide
+            if _stays(mask, row):
+                _pass_on(grad, now, sent, f, kept, k, units)
+                da[g : g + wide] = 0
+                ds[g : g + wide] = 0
+            else:
+                compute(
+                    "gru_grad", units, (grad, sent, kept, gates, gates, gates, inner, h),
+                    (now, f, k, g, g + units, g + 2 * units, now, now),
+                    (da, da, da, ds, ds, ds, kept),
+                    (g, g + units, g + 2 * units, g, g + units, g + 2 * units, k),
+                )  # fmt: skip
+        if t > 0:
+            _multiply(ds, (t * samples + lo) * wide, wide, hi - lo, panels, wide, bias, sent)
+
+
+@compile_kernel
+def _gru_reset_before_grad(grad, panels, bias, mask, h, gates, da, sizes, part, lo, hi):
+    (gate_panels, state_panels), (steps, samples, units) = panels, sizes
+    size = (hi - lo) * bias.size
+    sent, d_reset = np.zeros(size, da.dtype), np.empty(size, da.dtype)
+    kept, wide = np.zeros((hi - lo) * units, da.dtype), 3 * units
+    for t in range(steps - 1, -1, -1):
+        first = (t * samples + lo) * wide
+        for n in range(lo, hi):
+            row, f, k = t * samples + n, (n - lo) * bias.size, (n - lo) * units
+            now, g = row * units, row * wide
+            if _stays(mask, row):
+                _pass_on(grad, now, sent, f, kept, k, units)
+                da[g : g + wide] = 0
+            else:
+                compute(
+                    "gru_state_grad", units, (grad, sent, kept, gates, gates, h),
+                    (now, f, k, g, g + 2 * units, now),
+                    (da, da, kept), (g, g + 2 * units, k),
+                )  # fmt: skip
+        _multiply(da, first + 2 * units, wide, hi - lo, state_panels, units, bias, d_reset)
+        for n in range(lo, hi):
+            row, f, k = t * samples + n, (n - lo) * bias.size, (n - lo) * units
+            if not _stays(mask, row):
+                compute(
+                    "gru_gates_grad", units, (d_reset, kept, gates, h),
+                    (f, k, 3 * row * units + units, row * units),
+                    (da, kept), (3 * row * units + units, k),
+                )  # fmt: skip
+        if t > 0:
+            _multiply(da, first, wide, hi - lo, gate_panels, 2 * units, bias, sent)
+
+
+# ---------------------------------------------------------------------------------- the kernels
+
+
+class _Sizes:
+    """The sizes of a call, and its arrays with units filled up to whole vectors."""
+
+    def __init__(self, x: Array, u: Array):
+        if u.shape[1] % len(u) or x.shape[2] not in u.shape:
+            rule = f"must be (U, G * U) for gates or states of {x.shape[2]} numbers"
+            raise checks.error("kernels", "u", rule, u.shape)
+        lanes = register_lanes(x.itemsize)
+        self.dtype, self.units = x.dtype, len(u)
+        self.steps, self.samples = x.shape[:2]
+        self.wide = -(-self.units // lanes) * lanes
+
+    @property
+    def loop(self) -> tuple[int, int, int]:
+        return self.steps, self.samples, self.wide
+
+    def widen(self, x: Array) -> Array:
+        """Return (..., G * U) as (..., G * wide), contiguous."""
+        if self.wide == self.units:
+            return np.ascontiguousarray(x)
+        parts = x.reshape(*x.shape[:-1], -1, self.units)  # (..., G * U) -> (..., G, U)
+        wide = np.zeros((*parts.shape[:-1], self.wide), x.dtype)
+        wide[..., : self.units] = parts
+        return wide.reshape(*x.shape[:-1], -1)
+
+    def narrow(self, x: Array) -> Array:
+        """Return (..., G * wide) as (..., G * U), contiguous."""
+        if self.wide == self.units:
+            return x
+        parts = x.reshape(*x.shape[:-1], -1, self.wide)[..., : self.units]
+        return np.ascontiguousarray(parts).reshape(*x.shape[:-1], -1)
+
+    def matrix(self, u: Array) -> Array:
+        """Return a recurrent kernel (U, G * U) as (wide, G * wide)."""
+        u = self.widen(u)
+        if self.wide == self.units:
+            return u
+        return np.concatenate((u, np.zeros((self.wide - self.units, u.shape[1]), u.dtype)))
+
+    def empty(self, gates: int) -> Array:
+        return memory.empty((self.steps, self.samples, gates * self.wide), self.dtype)
+
+    def states(self, start: Array | None) -> Array:
+        """Return an array for states (T + 1, N, wide) that begin with `start`, or zeros."""
+        h = memory.empty((self.steps + 1, self.samples, self.wide), self.dtype)
+        h[0] = 0 if start is None else self.widen(start)
+        return h
+
+    def panels(self, matrix: Array) -> tuple[Array, Array]:
+        """Return the panels of a matrix, and zeros of its columns."""
+        panels, columns = _panels(matrix)
+        return panels, np.zeros(columns, self.dtype)
+
+    def run(self, kernel: Any, first: Array, panels: Any, bias: Any, mask: Any, *rest: Any) -> None:
+        mask = np.empty(0, bool) if mask is None else np.ascontiguousarray(mask).ravel()
+        threads.run(
+            kernel, self.samples, first.ravel(), panels, bias, mask, *rest, self.loop, grain=_GRAIN
+        )
+
+
+def simple_rnn(a: Array, u: Array, mask: Array | None = None, start: Array | None = None) -> Array:
+    """See `reference.simple_rnn`."""
+    sizes = _Sizes(a, u)
+    h = sizes.states(start)
+    panels = sizes.panels(sizes.matrix(u))
+    sizes.run(_simple_rnn, sizes.widen(a), *panels, mask, h.ravel())
+    return sizes.narrow(h)
+
+
+def simple_rnn_grad(grad: Array, u: Array, h: Array, mask: Array | None = None) -> Array:
+    """See `reference.simple_rnn_grad`."""
+    sizes = _Sizes(grad, u)
+    da = sizes.empty(1)
+    panels = sizes.panels(sizes.matrix(u).T)
+    sizes.run(
+        _simple_rnn_grad, sizes.widen(grad), *panels, mask, sizes.widen(h).ravel(), da.ravel()
+    )
+    return sizes.narrow(da)
+
+
+def lstm(
+    a: Array,
+    u: Array,
+    mask: Array | None = None,
+    start: Array | None = None,
+    start_cell: Array | None = None,
+) -> tuple[Array, Array, Array]:
+    """See `reference.lstm`."""
+    sizes = _Sizes(a, u)
+    h, c, gates = sizes.states(start), sizes.states(start_cell), sizes.empty(4)
+    panels = sizes.panels(sizes.matrix(u))
+    sizes.run(_lstm, sizes.widen(a), *panels, mask, gates.ravel(), (h.ravel(), c.ravel()))
+    return sizes.narrow(h), sizes.narrow(c), sizes.narrow(gates)
+
+
+def lstm_grad(grad: Array, u: Array, c: Array, gates: Array, mask: Array | None = None) -> Array:
+    """See `reference.lstm_grad`."""
+    sizes = _Sizes(grad, u)
+    da = sizes.empty(4)
+    panels = sizes.panels(sizes.matrix(u).T)
+    c, gates = sizes.widen(c), sizes.widen(gates)
+    sizes.run(_lstm_grad, sizes.widen(grad), *panels, mask, c.ravel(), gates.ravel(), da.ravel())
+    return sizes.narrow(da)
+
+
+def gru(
+    a: Array, u: Array, b: Array, mask: Array | None = None, start: Array | None = None
+) -> tuple[Array, Array, Array]:
+    """See `reference.gru`."""
+    sizes = _Sizes(a, u)
+    h, gates, inner = sizes.states(start), sizes.empty(3), sizes.empty(1)
+    panels, bias = sizes.panels(sizes.matrix(u))
+    bias[: 3 * sizes.wide] = sizes.widen(b)
+    sizes.run(_gru, sizes.widen(a), panels, bias, mask, gates.ravel(), inner.ravel(), h.ravel())
+    return sizes.narrow(h), sizes.narrow(gates), sizes.narrow(inner)
+
+
+def gru_grad(
+    grad: Array, u: Array, h: Array, gates: Array, inner: Array, mask: Array | None = None
+) -> tuple[Array, Array]:
+    """See `reference.gru_grad`."""
+    sizes = _Sizes(grad, u)
+    da, ds = sizes.empty(3), sizes.empty(3)
+    panels = sizes.panels(sizes.matrix(u).T)
+    kept = [sizes.widen(x).ravel() for x in (h, gates, inner)]
+    sizes.run(_gru_grad, sizes.widen(grad), *panels, mask, *kept, (da.ravel(), ds.ravel()))
+    return sizes.narrow(da), sizes.narrow(ds)
+
+
+def gru_reset_before(
+    a: Array, u: Array, mask: Array | None = None, start: Array | None = None
+) -> tuple[Array, Array]:
+    """See `reference.gru_reset_before`."""
+    sizes = _Sizes(a, u)
+    h, gates, u = sizes.states(start), sizes.empty(3), sizes.matrix(u)
+    of_gates = sizes.panels(u[:, : 2 * sizes.wide])
+    of_state = sizes.panels(u[:, 2 * sizes.wide :])
+    panels, biases = zip(of_gates, of_state, strict=True)
+    sizes.run(_gru_reset_before, sizes.widen(a), panels, biases, mask, gates.ravel(), h.ravel())
+    return sizes.narrow(h), sizes.narrow(gates)
+
+
+def gru_reset_before_grad(
+    grad: Array, u: Array, h: Array, gates: Array, mask: Array | None = None
+) -> Array:
+    """See `reference.gru_reset_before_grad`."""
+    sizes = _Sizes(grad, u)
+    da, u = sizes.empty(3), sizes.matrix(u)
+    of_gates, bias = sizes.panels(u[:, : 2 * sizes.wide].T)
+    of_state, _ = sizes.panels(u[:, 2 * sizes.wide :].T)
+    kept = [sizes.widen(x).ravel() for x in (h, gates)]
+    sizes.run(
+        _gru_reset_before_grad, sizes.widen(grad), (of_gates, of_state), bias, mask, *kept,
+        da.ravel(),
+    )  # fmt: skip
+    return sizes.narrow(da)

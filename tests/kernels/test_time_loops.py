@@ -1,0 +1,45 @@
+"""The compiled loops over time: bits, rounding and wrong shapes; see also `test_rooms.py`."""
+
+import numpy as np
+import pytest
+
+from nn.kernels import reference, threads
+
+recurrent = pytest.importorskip(
+    "nn.kernels.cpu.compiled.recurrent", reason="needs Numba (the extra 'fast')"
+)
+
+
+def test_loops_over_time_are_the_same_in_any_number_of_parts(monkeypatch, rng):
+    """To the last bit, and with saturated gates too."""
+    a, u = rng.normal(size=(6, 37, 80)).astype("float32"), rng.normal(size=(20, 80))
+    a[:, 3], u, mask = 1e4 * a[:, 3], u.astype("float32"), rng.random((6, 37)) > 0.2
+    results = []
+    for count in (1, 1, 2, 4):
+        monkeypatch.setattr(threads, "NUM_THREADS", count)
+        h, c, gates = recurrent.lstm(a, u, mask)
+        results.append((h, c, gates, recurrent.lstm_grad(h[1:], u, c, gates, mask)))
+    for other in results[1:]:
+        for one, same in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(one, same)
+    expected = reference.lstm(a, u, mask)
+    expected = (*expected, reference.lstm_grad(expected[0][1:], u, *expected[1:], mask))
+    for one, other in zip(results[0], expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6 * np.abs(other).max())
+
+
+def test_cells_are_right_to_a_few_units_in_the_last_place():
+    """A layer without weights of the state returns tanh, over all sizes of numbers."""
+    for dtype in ("float32", "float64"):
+        x = np.geomspace(1e-30, 100, 4000).astype(dtype).reshape(1, 125, 32)
+        for sign in (1, -1):
+            y = recurrent.simple_rnn(sign * x, np.zeros((32, 32), dtype))[1]
+            eps = np.finfo(dtype).eps
+            np.testing.assert_allclose(y, np.tanh(sign * x.astype("longdouble"))[0], rtol=4 * eps)
+    nan = np.full((1, 1, 32), np.nan)
+    assert np.isnan(recurrent.simple_rnn(nan, np.zeros((32, 32)))[1]).all()
+
+
+def test_a_kernel_of_another_shape_is_refused():
+    with pytest.raises(ValueError, match=r"\[kernels\] 'u' must be \(U, G \* U\)"):
+        recurrent.lstm(np.ones((2, 3, 16)), np.ones((4, 12)))
