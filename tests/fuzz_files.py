@@ -9,7 +9,8 @@ time; without a crash, without more than 1 GB of memory, without opening another
 a process or a connection. The loading is done by a second process, which a watchdog looks after.
 
 What fails is printed with its number; `--first NUMBER --mutations 1 --keep FOLDER` repeats it and
-keeps the file. `test_hostile_files.py` runs a few hundred of them.
+keeps the file; `--only .pt` damages files of PyTorch alone. `test_hostile_files.py` runs a few
+hundred of them.
 """
 
 import argparse
@@ -36,13 +37,19 @@ import h5py
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "data" / "sets")]
+sys.path[:0] = [
+    str(ROOT),
+    str(ROOT / "tests"),
+    str(ROOT / "tests" / "data" / "sets"),
+    str(ROOT / "tests" / "exchange"),
+]
 
 import nn  # noqa: E402
 from nn.data import load_cifar10, load_npz, read_idx, write_idx  # noqa: E402
 from nn.data.sets import cifar as cifar10  # noqa: E402
 
 FIXTURES = ROOT / "tests" / "files" / "fixtures"
+EXCHANGE = ROOT / "tests" / "exchange" / "fixtures"
 SECONDS = 5  # of the processor's time, for a load
 WATCHDOG = 120  # of the clock, after which the process is given up: the machine may be busy
 MEMORY = 1 << 30
@@ -84,6 +91,10 @@ def make_valid(folder):
     trained.fit(*samples(), epochs=2, verbose=0, num_threads=1)
     trained.save(folder / "model.hdf5")
     trained.save(folder / "model.npz")
+    trained.save(folder / "model.safetensors")
+    (folder / "weights.pt").write_bytes((EXCHANGE / "images.pt").read_bytes())
+    (folder / "checkpoint.pt").write_bytes((EXCHANGE / "checkpoint.pt").read_bytes())
+    (folder / "torch.safetensors").write_bytes((EXCHANGE / "images.safetensors").read_bytes())
     (folder / "old.hdf5").write_bytes((FIXTURES / "v0.1" / "trained.hdf5").read_bytes())
     (folder / "two").mkdir()
     trained.save_weights(folder / "two" / "weights.hdf5")
@@ -306,6 +317,69 @@ def change_npz(content, rng, path=None):
     return stream.getvalue()
 
 
+def change_safetensors(content, rng):
+    """Return a safetensors file with fields of its header, or of the JSON in it, changed."""
+    length = int.from_bytes(content[:8], "little")
+    header, data = json.loads(content[8 : 8 + length]), content[8 + length :]
+    texts = header.get("__metadata__", {})
+    if "architecture" in texts and rng.random() < 0.5:
+        name = "architecture" if rng.random() < 0.6 else "training"
+        texts[name] = change_json(texts[name], rng)
+        text = json.dumps(header)
+    else:
+        text = change_json(json.dumps(header), rng)
+    text = text.encode("utf-8", "surrogatepass")
+    return len(text).to_bytes(8, "little") + text + data
+
+
+OPCODES = b"()}]0123.NKMJXTUVcibRQqrhjtuseaoglGBC\x80\x81\x82\x85\x86\x87\x88\x89\x8a\x8b\x93\x94"
+
+
+def change_torch(content, rng):
+    """Return a file of PyTorch with members changed, but with sums that are right."""
+    with zipfile.ZipFile(io.BytesIO(content)) as file:
+        members = [(info.filename, file.read(info)) for info in file.infolist()]
+    for _ in range(int(rng.integers(1, 4))):
+        at = int(rng.integers(0, len(members))) if rng.random() < 0.3 else 0  # data.pkl
+        name, data = members[at]
+        way, place = rng.integers(0, 7), int(rng.integers(0, max(len(data), 1)))
+        if way <= 1:
+            data = change_bytes(data, rng)
+        elif way == 2:  # another instruction
+            opcode = OPCODES[int(rng.integers(0, len(OPCODES)))]
+            data = data[:place] + bytes([opcode]) + data[place + int(rng.integers(0, 2)) :]
+        elif way == 3:
+            calls = [b"cos\nsystem\nX\x04\0\0\0true\x85R", b"cbuiltins\nexec\n(t\x81", b"(((((t",
+                     b"ctorch\nDoubleStorage\n", b"J\xff\xff\xff\x7f", b"hAh\x01h\x02"]  # fmt: skip
+            data = data[:place] + calls[int(rng.integers(0, len(calls)))] + data[place:]
+        elif way == 4:
+            names = [
+                "../x",
+                "x/data.pkl",
+                "data.pkl",
+                "images/data/0",
+                "images/code/x.py",
+                "data/0",
+            ]
+            name = names[int(rng.integers(0, len(names)))]
+        elif way == 5:
+            members.append((name, data))
+        else:
+            members.pop(at if len(members) > 1 else 0)
+            continue
+        members[at] = name, data
+        if not members:
+            break
+    stream = io.BytesIO()
+    methods = [zipfile.ZIP_STORED] * 6 + [zipfile.ZIP_DEFLATED]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # names that come twice
+        with zipfile.ZipFile(stream, "w", methods[int(rng.integers(0, 7))]) as file:
+            for name, data in members:
+                file.writestr(name, data)
+    return stream.getvalue()
+
+
 # ---------------------------------------------------------------- what is done with a file
 
 
@@ -321,6 +395,17 @@ def load_model(path, number):
         loaded = nn.Model.load(path)
         if not loaded.built:
             loaded.build((None, 2, 4, 4))
+
+
+def load_torch(path, number):
+    """Load weights under PyTorch's names."""
+    if path.name == "checkpoint.pt":
+        fresh = nn.Model([nn.Dense(3, input_shape=(4,))])
+    else:
+        from test_torch import images
+
+        fresh = nn.Model(images())
+    fresh.load_weights(path, strict=number % 3 > 0, layout="torch")
 
 
 @dataclasses.dataclass
@@ -345,6 +430,13 @@ KINDS = [
     *[Kind("old.hdf5", change_hdf5_json, load_model, True)] * 2,
     *[Kind("model.npz", change_bytes, load_model)] * 2,
     *[Kind("model.npz", change_npz, load_model)] * 3,
+    *[Kind("model.safetensors", change_bytes, load_model)] * 2,
+    *[Kind("model.safetensors", change_safetensors, load_model)] * 4,
+    *[Kind("torch.safetensors", change_safetensors, load_torch)] * 2,
+    Kind("torch.safetensors", change_bytes, load_torch),
+    *[Kind("weights.pt", change_bytes, load_torch)] * 2,
+    *[Kind("weights.pt", change_torch, load_torch)] * 4,
+    *[Kind("checkpoint.pt", change_torch, load_torch)] * 3,
     *[Kind("two/weights.json", change_json, load_model)] * 2,
     Kind("two/weights.json", change_bytes, load_model),
     Kind("two/weights.hdf5", change_bytes, load_model),
@@ -444,6 +536,7 @@ def work(first, count, keep):
             for k in range(5):
                 with contextlib.suppress(ValueError):  # a file without a state to resume
                     kind.load(folder / kind.file, k)
+        b"x".decode("cp437")  # Python's module for names in ZIP files, imported once
         limit_memory()
         for number in range(first, first + count):
             kind, content = mutation(number, valid, folder / "scratch")
@@ -461,7 +554,7 @@ def work(first, count, keep):
 # ------------------------------------------------------------- the process that looks after
 
 
-def watch_over(first, count, keep):
+def watch_over(first, count, keep, only=""):
     """Do mutations in another process; start it anew where it crashed or hung.
 
     Returns the outcomes by kind of file, and a list of (number, file, what went wrong).
@@ -469,17 +562,17 @@ def watch_over(first, count, keep):
     outcomes, faults = collections.Counter(), []
     end = first + count
     while first < end:
-        under_way = _run_worker(first, end - first, keep, outcomes, faults)
+        under_way = _run_worker(first, end - first, keep, outcomes, faults, only)
         if under_way is None:
             break
         first = under_way + 1
     return outcomes, faults
 
 
-def _run_worker(first, count, keep, outcomes, faults):
+def _run_worker(first, count, keep, outcomes, faults, only):
     """Return None once all is done, or the number of the mutation at which the worker ended."""
     command = [sys.executable, __file__, "--work", "--first", str(first), "--mutations", str(count)]
-    command += ["--keep", keep] if keep else []
+    command += ["--only", only] + (["--keep", keep] if keep else [])
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
     worker = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | threads
@@ -532,14 +625,16 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mutations", type=int, default=20_000)
     parser.add_argument("--first", type=int, default=0, help="number of the first mutation")
+    parser.add_argument("--only", default="", help="part of the names of the files to damage")
     parser.add_argument("--keep", help="folder to keep the damaged files in")
     parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
+    KINDS[:] = [kind for kind in KINDS if chosen.only in kind.file]
     if chosen.work:
         work(chosen.first, chosen.mutations, chosen.keep)
         return 0
     start = time.perf_counter()
-    outcomes, faults = watch_over(chosen.first, chosen.mutations, chosen.keep)
+    outcomes, faults = watch_over(chosen.first, chosen.mutations, chosen.keep, chosen.only)
     for number, file, what in faults:
         print(f"mutation {number} of {file}: {what}\n")
     for kind in sorted({kind for kind, _ in outcomes}):

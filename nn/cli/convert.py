@@ -78,14 +78,14 @@ def _write(
             f"[convert] '--dtype' must not be set for {suffix}, got {options.dtype!r}."
         )
     if suffix == ".py":
-        beside = path.with_suffix(".safetensors")
-        if beside.exists():
-            raise ValueError(f"[convert] 'B' would also write '{beside}', which is there already.")
+        weights = path.with_suffix(".safetensors")
+        if weights.exists():
+            raise ValueError(f"[convert] 'B' would also write '{weights}', which is there already.")
         network = exchange.to_torch(model)
-        network.save(beside)
+        network.save(weights)
         write_atomic(path, lambda stream: stream.write(network.source.encode()), "convert")
         turned |= exchange.from_torch(model, network.state_dict).sources
-        return [options.to, str(beside)]
+        return [options.to, str(weights)]
     if suffix == ".onnx":
         model.export(path)
     else:
