@@ -33,7 +33,7 @@ import nn
 def parse_arguments(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--hidden", type=whole, default=256, help="units of the hidden layers")
-    parser.add_argument("--epochs", type=whole, default=60)
+    parser.add_argument("--epochs", type=whole, default=30)
     parser.add_argument("--batch-size", type=whole, default=64)
     parser.add_argument("--lr", type=positive, default=2e-3, help="maximum learning rate of Adam")
     parser.add_argument("--grid", type=whole, default=16, help="digits in a row of the plane")

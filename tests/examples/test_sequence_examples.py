@@ -1,0 +1,149 @@
+"""The examples on texts, series and digits drawn from a plane: small data, few steps."""
+
+import importlib
+import re
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+import nn
+
+
+@pytest.fixture
+def example(monkeypatch):
+    """Return a function that imports an example by its name."""
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    return importlib.import_module
+
+
+@pytest.fixture
+def lesson(example, tmp_path, monkeypatch, capsys):
+    """Return a function that runs an example in an empty folder and returns what it printed."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(name, *options):
+        assert example(name).main([str(option) for option in options]) == 0
+        return capsys.readouterr().out
+
+    return run
+
+
+# ----------------------------------------------------------------------------------- spam
+
+
+@pytest.fixture
+def mails(tmp_path):
+    """A table of 60 mails, in which one word decides."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for label, word in [("ham", "lunch"), ("spam", "prize")] * 30:
+        words = [word, *rng.choice(["the", "a", "at", "for", "we"], rng.integers(3, 9))]
+        rows.append(f"{label}\t{' '.join(rng.permutation(words))}")
+    path = tmp_path / "mails.tsv"
+    path.write_text("\n".join(rows), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("network", ["mean", "lstm"])
+def test_spam_filter_finds_the_word_and_saves_its_vocabulary(network, lesson, mails, tmp_path):
+    options = ["--network", network, "--epochs", 30, "--lr", 0.02, "--length", 10]
+    printed = lesson("spam_filter", mails, *options)
+    assert "48 mails to train on, 12 to test on" in printed
+    assert float(re.search(r"Test accuracy: ([\d.]+)%", printed)[1]) == 100
+    model = nn.Model.load(tmp_path / "spam_filter.hdf5")
+    ids = nn.data.text.pad(model.vocabulary.encode(["we prize lunch prize"]), 10)
+    assert model.class_names == ["ham", "spam"] and model.predict(ids).shape == (1, 2)
+
+
+def test_spam_filter_says_what_is_wrong_with_a_file(example, mails):
+    script = example("spam_filter")
+    for options, words in [
+        (["missing.tsv"], "missing.tsv"),
+        ([str(mails), "--text", "body"], "'text' must be one of"),
+        ([str(mails), "--label", "2"], "expects at least 3 columns"),
+    ]:
+        with pytest.raises(SystemExit, match=words):
+            script.main(options)
+
+
+# ------------------------------------------------------------------------------- forecast
+
+
+@pytest.fixture
+def hours(tmp_path):
+    """A table of 50 days whose temperatures rise and, in the last fifth, fall."""
+    time = np.arange(50 * 24)
+    season = 60 - np.abs(time - 40 * 24) / 24
+    values = season + 8 * np.sin(2 * np.pi * time / 24) + np.random.default_rng(0).normal(size=1200)
+    path = tmp_path / "hours.csv"
+    lines = [f"2026,{value:.1f}" for value in values]
+    path.write_text("\n".join(["date,temp", *lines]), encoding="utf-8")
+    return path
+
+
+def test_forecast_is_measured_as_the_others_are(lesson, hours):
+    printed = lesson("forecast", hours, "--epochs", 20, "--units", 8, "--lr", 0.01)
+    assert "889 windows of 48 hours to train on, 240 to test on" in printed
+    lines = re.findall(r"^  (as now|linear regression|network) +([\d.]+)$", printed, re.MULTILINE)
+    found = {name: float(error) for name, error in lines}
+    values = np.array([float(line.split(",")[1]) for line in hours.read_text().splitlines()[1:]])
+    assert found["as now"] == pytest.approx(abs(values[-240:] - values[-264:-24]).mean(), abs=1e-4)
+    assert found["network"] < found["as now"]
+    rows = np.array([[*values[k : k + 48], 1.0] for k in range(1200 - 71)])
+    targets = values[71:]
+    weights = np.linalg.lstsq(rows[:889], targets[:889], rcond=None)[0]
+    error = abs(rows[-240:] @ weights - targets[-240:]).mean()
+    assert found["linear regression"] == pytest.approx(error, abs=2e-3)
+
+
+def test_forecast_of_the_network_is_odd_and_knows_no_level(example, hours):
+    script = example("forecast")
+    options = script.parse_arguments([str(hours), "--epochs", "1", "--units", "4"])
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(64, 48)), rng.normal(size=64)
+    base = script.by_network(x, y, x, options) - x[:, -1]
+    np.testing.assert_allclose(
+        script.by_network(x, y, 7 - x, options) - (7 - x[:, -1]), -base, atol=1e-5
+    )
+
+
+def test_forecast_refuses_what_it_cannot_read(example, hours, capsys):
+    script = example("forecast")
+    with pytest.raises(SystemExit, match="has no column 'load'"):
+        script.main([str(hours), "--column", "load"])
+    with pytest.raises(SystemExit):
+        script.main([str(hours), "--length", "24"])
+    assert "--length must be above 24" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match=r"\[windows\]|\[split_in_time\]"):
+        script.main([str(hours), "--length", "1150"])
+
+
+# ------------------------------------------------------------------------------------ vae
+
+
+def test_vae_draws_its_plane(lesson, example, sample, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib", reason="needs matplotlib, the extra 'plot'")
+    parts = tuple(
+        nn.Dataset(part.x[:n], part.y[:n]) for part, n in zip(sample, (500, 100), strict=True)
+    )
+    monkeypatch.setattr(example("lesson"), "load_mnist_sample", lambda _: parts)
+    options = ["--epochs", 8, "--hidden", 32, "--grid", 4, "--batch-size", 25, "--lr", 0.005]
+    printed = lesson("vae", *options)
+    figures = re.search(r"error: ([\d.]+), of the mean image: ([\d.]+)", printed)
+    error, spread = map(float, figures.groups())
+    assert error < spread
+    assert (tmp_path / "vae.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_plane_has_each_digit_in_its_place(example):
+    class Decoder:
+        def predict(self, points):
+            x = np.repeat(points[:, 0], 6).reshape(-1, 1, 2, 3)
+            return x + 100 * points[:, 1].reshape(-1, 1, 1, 1)
+
+    image = example("vae").plane(Decoder(), 3)
+    assert image.shape == (6, 9)
+    step = 0.9674
+    np.testing.assert_allclose(image[0, ::3], 100 * step + np.array([-step, 0, step]), atol=1e-2)
+    np.testing.assert_allclose(image[5, ::3], -100 * step + np.array([-step, 0, step]), atol=1e-2)
