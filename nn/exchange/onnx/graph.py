@@ -197,9 +197,9 @@ def _value(name: str, shape: Shape, dtype: str) -> dict[str, Any]:
     return {"name": name, "type": {"tensor_type": tensor}}
 
 
-def to_axis_1(values: Array, ndim: int) -> Array:
-    """Return a number for each channel in a shape that meets (N, C, ...): (C,) -> (C, 1, 1).
+def by_channel(values: Array, ndim: int) -> Array:
+    """Return a number for each channel in a shape that meets an input of so many axes.
 
-    Of sequences (N, T, C) they meet the last axis.
+    Channels are axis 1, of sequences the last: (C,) -> (C, 1, 1) for (N, C, H, W).
     """
-    return values if ndim == 3 else values.reshape(-1, *(1,) * (ndim - 2))
+    return values.reshape(-1, 1, 1) if ndim == 4 else values

@@ -17,7 +17,7 @@ from ...layers.base import Array, Layer, Shape
 from ...layers.plan import named_layers
 from ...layers.stack import flat
 from . import sequences
-from .graph import Graph, to_axis_1
+from .graph import Graph, by_channel
 
 __all__ = ["Writer"]
 
@@ -126,20 +126,19 @@ _CONTAINERS: dict[type, Callable[[Writer, Any, str, Shape], str]] = {
 
 
 def _conv(g: Graph, layer: Any, x: str, shape: Shape, w: Array, b: Array | None) -> str:
-    _, _, dilation, groups = _geometry(layer, shape)
-    geometry = _window(layer, layer.kernel_size, shape)
+    stride, padding, dilation, groups = layer._geometry
+    geometry = _window(layer.kernel_size, stride, padding)
     weights = [g.array("W", w)] + ([] if b is None else [g.array("b", b)])
     return g.node("Conv", x, *weights, **geometry, dilations=list(dilation), group=groups)
 
 
 def _conv_transpose(g: Graph, layer: Any, x: str, shape: Shape, w: Array, b: Array | None) -> str:
-    stride, padding, dilation, _ = _geometry(layer, shape)
-    size = _some_size(shape)
+    stride, padding, dilation, _ = layer._geometry
     # What the operator's size lacks: it has no output that the convolution's stride leaves out.
     extra = [
-        out - (s * (n - 1) + d * (k - 1) + 1 - sum(p))
+        out - (s * (int(n or 0) - 1) + d * (k - 1) + 1 - sum(p))
         for out, n, s, d, k, p in zip(
-            layer._output_size(size), size, stride, dilation, layer.kernel_size, padding,
+            layer.output_shape[2:], shape[2:], stride, dilation, layer.kernel_size, padding,
             strict=True,
         )
     ]  # fmt: skip
@@ -148,7 +147,7 @@ def _conv_transpose(g: Graph, layer: Any, x: str, shape: Shape, w: Array, b: Arr
         "ConvTranspose",
         x,
         *weights,
-        **_window(layer, layer.kernel_size, shape, any_pads=False),
+        **_window(layer.kernel_size, stride, padding),
         dilations=list(dilation),
         output_padding=extra,
     )
@@ -161,26 +160,13 @@ def _dense(g: Graph, layer: Any, x: str, shape: Shape, w: Array, b: Array | None
     return y if b is None else g.node("Add", y, g.array("b", b))
 
 
-def _some_size(shape: Shape) -> tuple[int, ...]:
-    """Return the height and width of images, large numbers where they may be any."""
-    return tuple(n or 2**20 for n in shape[2:])
-
-
-def _geometry(layer: Any, shape: Shape) -> Any:
-    return layer._geometry or layer._geometry_for((None, None, *_some_size(shape)))
-
-
-def _window(
-    layer: Any, kernel: Sequence[int], shape: Shape, any_pads: bool = True
-) -> dict[str, Any]:
-    """Return the geometry; where the padding depends on a size that may be any, by its rule."""
-    padding = next(k for k in _geometry(layer, shape) if isinstance(k[0], tuple))
+def _window(kernel: Sequence[int], stride: Sequence[int], padding: Any) -> dict[str, Any]:
     (top, bottom), (left, right) = padding
-    window: dict[str, Any] = {"kernel_shape": list(kernel), "strides": list(layer.stride)}
-    is_ruled = any_pads and layer._geometry is None and max(layer.stride) > 1
-    if is_ruled and layer.padding == "same":
-        return window | {"auto_pad": "SAME_UPPER"}
-    return window | {"pads": [top, left, bottom, right]}
+    return {
+        "kernel_shape": list(kernel),
+        "strides": list(stride),
+        "pads": [top, left, bottom, right],
+    }
 
 
 _LINEAR: dict[type, Callable[..., str]] = {
@@ -220,7 +206,7 @@ def _leaky_relu(g: Graph, layer: Any, x: str, shape: Shape) -> str:
 
 
 def _prelu(g: Graph, layer: Any, x: str, shape: Shape) -> str:
-    return g.node("PRelu", x, g.array("slope", to_axis_1(layer.params["slope"], len(shape))))
+    return g.node("PRelu", x, g.array("slope", by_channel(layer.params["slope"], len(shape))))
 
 
 def _selu(g: Graph, layer: Any, x: str, shape: Shape) -> str:
@@ -258,7 +244,7 @@ def _pool(g: Graph, layer: Any, x: str, shape: Shape) -> str:
     return g.node(
         "MaxPool" if isinstance(layer, layers.MaxPool2D) else "AveragePool",
         x,
-        **_window(layer, layer.pool_size, shape),
+        **_window(*layer._geometry),
     )
 
 
@@ -272,7 +258,7 @@ def _batch_norm(g: Graph, layer: Any, x: str, shape: Shape) -> str:
     # Before version 14 the operator is the one of training for some evaluators; its channels are
     # axis 1, those of sequences (N, T, C) the last.
     if g.opset < 14 or len(shape) == 3:
-        scale, shift = (to_axis_1(k, len(shape)) for k in layer.scale_and_shift())
+        scale, shift = (by_channel(k, len(shape)) for k in layer.scale_and_shift())
         return g.node("Add", g.node("Mul", x, g.array("scale", scale)), g.array("shift", shift))
     arrays = layer.params | layer.buffers
     names = ("gamma", "beta", "running_mean", "running_var")
@@ -300,7 +286,8 @@ def _group_norm(g: Graph, layer: Any, x: str, shape: Shape) -> str:
     scale, bias = g.array("ones", ones), g.array("zeros", zeros)
     parts = g.node("InstanceNormalization", parts, scale, bias, epsilon=layer.eps)
     y = g.node("Reshape", parts, g.node("Shape", x))
-    gamma, beta = (g.array(k, to_axis_1(layer.params[k], len(shape))) for k in ("gamma", "beta"))
+    sizes = (-1, *(1,) * (len(shape) - 2))  # (C,) -> (C, 1, 1)
+    gamma, beta = (g.array(k, layer.params[k].reshape(sizes)) for k in ("gamma", "beta"))
     return g.node("Add", g.node("Mul", y, gamma), beta)
 
 
@@ -309,6 +296,13 @@ def _group_norm(g: Graph, layer: Any, x: str, shape: Shape) -> str:
 
 def _nothing(g: Graph, layer: Any, x: str, shape: Shape) -> str:
     return x
+
+
+def _gaussian_sampling(g: Graph, layer: Any, x: str, shape: Shape) -> str:
+    """Write the means, the first half of the features."""
+    half = int(shape[1] or 0) // 2
+    ends = (("starts", 0), ("ends", half), ("axes", 1))
+    return g.node("Slice", x, *(g.integers(name, [value]) for name, value in ends))
 
 
 def _flatten(g: Graph, layer: Any, x: str, shape: Shape) -> str:
@@ -347,7 +341,7 @@ def _rescale(g: Graph, layer: Any, x: str, shape: Shape) -> str:
 def _standardize(g: Graph, layer: Any, x: str, shape: Shape) -> str:
     if not layer.adapted:
         raise RuntimeError(f"[Model] cannot export the layer {g.path}: it has no mean and std yet.")
-    mean, std = (g.array(k, to_axis_1(layer.buffers[k], len(shape))) for k in ("mean", "std"))
+    mean, std = (g.array(k, by_channel(layer.buffers[k], len(shape))) for k in ("mean", "std"))
     return g.node("Div", g.node("Sub", x, mean), std)
 
 
@@ -369,6 +363,7 @@ _WRITERS: dict[type, Callable[[Graph, Any, str, Shape], str]] = {
     layers.GELU: _gelu,
     layers.GaussianNoise: _nothing,
     layers.GaussianSampling: _means,
+    layers.GaussianSampling: _gaussian_sampling,
     layers.GlobalAvgPool2D: _global_pool,
     layers.GlobalMaxPool2D: _global_pool,
     layers.GroupNorm: _group_norm,
