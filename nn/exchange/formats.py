@@ -25,6 +25,10 @@ __all__ = ["read", "read_weights", "write"]
 
 def read(path: str | os.PathLike) -> model_file.ModelFile:
     """Return the model in a file, whichever library wrote it; the content decides."""
+    if model_file.library_of(path) == "Keras":
+        from .keras import loading
+
+        return loading.read(path)
     return model_file.read(path)
 
 
@@ -49,13 +53,19 @@ def read_weights(
     """
     if layout not in (None, "torch"):
         raise checks.error("Model", "layout", "must be None or 'torch'", layout)
-    is_torch = model_file.library_of(path) == "PyTorch"
+    library = model_file.library_of(path)
+    is_torch = library == "PyTorch"
     if layout == "torch" or is_torch:
         from .torch import weights
 
         state = model_file.read_torch(path)
         # Other files, such as safetensors, do not keep the order of a state dict.
         arrays, report = weights.match(state, layers, str(path), strict, ordered=is_torch)
+        return model_file.ModelFile(None, arrays), report
+    if library == "Keras":
+        from .keras import loading
+
+        arrays, report = loading.read_weights(path, layers, strict)
         return model_file.ModelFile(None, arrays), report
     content = model_file.read(path)
     if content.architecture is None and any(name.endswith(".weight") for name in content.arrays):
@@ -76,5 +86,13 @@ def write(
 
     `dtype` is one of `model_file.check_dtype`.
     """
+    if os.fspath(path).lower().endswith(".keras"):
+        from .keras import writing
+
+        if dtype is not None:
+            raise checks.error("Model", "dtype", "must be None for files of Keras", dtype)
+        given = content.architecture or {}
+        writing.write(path, given.get("name"), layers, given["input_shape"], given["dtype"])
+        return
     foreign.check_suffix("Model", path)
     model_file.write(path, content, dtype)

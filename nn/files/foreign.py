@@ -35,8 +35,8 @@ _OWN = "save to '.hdf5', '.npz' or '.safetensors' instead"
 
 #: Suffixes of files that nn does not write, and what to do instead.
 _FOREIGN = {
-    **dict.fromkeys((".keras",), f"nn does not write files of Keras: {_OWN}"),
-    **dict.fromkeys((".onnx",), f"nn does not write ONNX files by save(): {_OWN}"),
+    **dict.fromkeys((".keras",), f"save() alone writes files of Keras: {_OWN}"),
+    **dict.fromkeys((".onnx",), f"export() writes ONNX: {_OWN}"),
     **dict.fromkeys(
         (".pt", ".pth", ".ckpt"),
         f"nn does not write the pickles of PyTorch: {_OWN}",

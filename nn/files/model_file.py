@@ -325,7 +325,7 @@ def _parse(text: str | bytes | None, path: Path) -> Any:
         if isinstance(text, bytes):  # JSON is UTF-8; `loads` would look for a module of any other
             text = text.decode("utf-8").removeprefix("\ufeff")
         value = json.loads(text)
-        _check_depth(value)
+        check_depth(value)
     except (ValueError, RecursionError) as error:  # the latter: brackets without end
         raise FileFormatError(f"[io] '{path}' holds broken JSON: {error}.") from error
     return value
@@ -346,7 +346,7 @@ def _naming(path: Path) -> Iterator[None]:
         raise FileFormatError(f"[io] '{path}' does not describe a model: {error}.") from error
 
 
-def _check_depth(value: Any) -> None:
+def check_depth(value: Any) -> None:
     """Refuse lists nested deeper than in any model, as functions may recurse through them."""
     level = [value] if isinstance(value, dict | list) else []
     for _ in range(_MAX_DEPTH):

@@ -54,7 +54,7 @@ class ZeroPad2D(Layer):
         """Compute the output's size for inputs (None, C, H, W)."""
         self._check_shape(input_shape)
         size = [
-            None if n is None else n + before + after
+            int(n or 0) + before + after
             for n, (before, after) in zip(input_shape[2:], self.padding, strict=True)
         ]
         self._built(input_shape, (None, input_shape[1], *size))
@@ -124,8 +124,7 @@ class UpSample2D(Layer):
         """Compute the output's size for inputs (None, C, H, W)."""
         self._check_shape(input_shape)
         height, width = (
-            None if n is None else n * times
-            for n, times in zip(input_shape[2:], self.size, strict=True)
+            int(n or 0) * times for n, times in zip(input_shape[2:], self.size, strict=True)
         )
         self._built(input_shape, (None, input_shape[1], height, width))
 

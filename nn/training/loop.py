@@ -127,8 +127,7 @@ class Fit:
 
     def prepare_batches(self, shuffle: bool, augment: Any, num_threads: int | None) -> None:
         """Choose how batches are prepared; see `Dataset.batches`."""
-        # Else each batch is checked after its augmentation, or with its outputs.
-        self._is_checked = augment is None and None not in (self.model.output_shape or ())[1:]
+        self._is_checked = augment is None  # else each batch is checked after its augmentation
         self._batches = functools.partial(
             self.train.batches,
             self.batch_size,

@@ -47,11 +47,13 @@ def load_quotes():
 
 @pytest.fixture
 def reader(tmp_path, monkeypatch):
-    """A reader's folder with the sample and a file of PyTorch, no network, own registries."""
+    """A reader's folder with the sample, files of PyTorch and Keras, no network, own registries."""
     (tmp_path / "mnist_dataset").mkdir()
     for path in (ROOT / "mnist_dataset").glob("sample-*"):
         shutil.copy(path, tmp_path / "mnist_dataset")
-    shutil.copy(ROOT / "tests" / "exchange" / "fixtures" / "weights.pt", tmp_path)
+    fixtures = ROOT / "tests" / "exchange" / "fixtures"
+    shutil.copy(fixtures / "weights.pt", tmp_path)
+    shutil.copy(fixtures / "keras" / "images.keras", tmp_path / "model.keras")
     monkeypatch.chdir(tmp_path)
     load = nn.data.load_mnist_or_sample
     monkeypatch.setattr(nn.data, "load_mnist_or_sample", lambda path: load(path, download=False))

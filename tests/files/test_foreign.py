@@ -68,7 +68,8 @@ def test_damaged_files_are_of_nobody(content):
 def test_no_file_under_the_suffix_of_another_format_holds_hdf5(suffix, tmp_path):
     path = tmp_path / f"model{suffix}"
     model = nn.Model([nn.Dense(3, input_shape=(4,))], seed=0)
-    for write in (model.save, model.save_weights, nn.callbacks.ModelCheckpoint):
+    writers = (model.save, model.save_weights, nn.callbacks.ModelCheckpoint)
+    for write in writers[suffix == ".keras" :]:  # of Keras' files, save writes whole models
         with pytest.raises(ValueError, match=r"suffix of its format.*safetensors"):
             write(path)
     assert not path.exists()

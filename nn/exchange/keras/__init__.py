@@ -1,0 +1,1 @@
+"""Keras, in and out, without Keras: its three kinds of files are read and written here."""

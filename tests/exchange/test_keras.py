@@ -1,0 +1,348 @@
+"""Files of Keras come in and go out; `fixtures/make_keras.py` wrote those that are read here.
+
+With Keras installed (KERAS_BACKEND=torch), it loads what nn writes and predicts the same.
+"""
+
+import importlib.util
+import io
+import json
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from test_contracts import IDS, LAYERS, TAKE_IDS
+
+import nn
+from nn.exchange.keras import layers as from_keras
+
+FOLDER = Path(__file__).parent / "fixtures" / "keras"
+needs_keras = pytest.mark.skipif(
+    importlib.util.find_spec("keras") is None, reason="needs the package keras"
+)
+
+
+@pytest.fixture(scope="module")
+def expected():
+    with np.load(FOLDER / "expected.npz") as file:
+        return dict(file)
+
+
+def first(x):
+    """Images of Keras as nn has them."""
+    return x.transpose(0, 3, 1, 2) if x.ndim == 4 else x
+
+
+def archive(path, change=None, **members):
+    """Copy an archive with its configuration changed, or with other members."""
+    with zipfile.ZipFile(FOLDER / "images.keras") as file:
+        found = {name: file.read(name) for name in file.namelist()}
+    if change is not None:
+        config = json.loads(found["config.json"])
+        change(config["config"]["layers"], config)
+        found["config.json"] = json.dumps(config)
+    with zipfile.ZipFile(path, "w") as file:
+        for name, content in (found | members).items():
+            file.writestr(name, content)
+    return path
+
+
+# ------------------------------------------------------------------------------------ in
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "images.keras",
+        "images.h5",
+        "keras2.h5",
+        "generator.keras",
+        "ids.keras",
+        "ids.h5",
+        "nested.keras",
+        "nested.h5",
+    ],
+)
+def test_model_of_keras_predicts_the_same(file, expected):
+    model = nn.Model.load(FOLDER / file)
+    name = "images" if file == "keras2.h5" else file.split(".")[0]
+    x, y = first(expected[f"{name}_x"]), first(expected[f"{name}_y"])
+    assert abs(model.predict(x) - y).max() < 3e-6 * max(1, abs(y).max())
+    assert model.name == name
+
+
+def test_names_and_arguments_are_kept():
+    model = nn.Model.load(FOLDER / "images.keras")
+    layer = model.get_layer("first")
+    assert layer.stride == (2, 2)
+    assert layer.padding == "same"
+    assert isinstance(layer.activation, nn.ReLU)
+    norm = model.get_layer("batch_normalization")
+    assert (norm.momentum, norm.eps) == (0.8, 0.002)
+    assert model.input_shape == (None, 3, 8, 7)
+
+
+def test_a_loaded_model_trains_on_and_is_saved(tmp_path, expected):
+    model = nn.Model.load(FOLDER / "images.keras")
+    model.compile("cce", "adam")
+    x = first(expected["images_x"])
+    model.fit(x, np.array([0, 1, 2, 0]), epochs=1, verbose=0)
+    model.save(tmp_path / "model.hdf5")
+    assert np.array_equal(nn.Model.load(tmp_path / "model.hdf5").predict(x), model.predict(x))
+
+
+@pytest.mark.parametrize("file", ("images.weights.h5", "images.keras", "images.h5"))
+def test_weights_come_into_the_same_layers(file, expected):
+    model = nn.Model.load(FOLDER / "images.keras")
+    model.set_weights([0.5 * w for w in model.get_weights()])
+    report = model.load_weights(FOLDER / file)
+    assert not report.skipped
+    y = model.predict(first(expected["images_x"]))
+    assert abs(y - expected["images_y"]).max() < 3e-6
+
+
+def test_weights_of_sequences(expected):
+    model = nn.Model.load(FOLDER / "ids.keras")
+    model.set_weights([0.5 * w for w in model.get_weights()])
+    model.load_weights(FOLDER / "ids.weights.h5")
+    assert abs(model.predict(expected["ids_x"]) - expected["ids_y"]).max() < 1e-6
+
+
+def test_weights_of_other_layers_are_refused():
+    model = nn.Model([nn.Conv2D(4, 3, input_shape=(3, 8, 7)), nn.Flatten(), nn.Dense(3)])
+    before = model.get_weights()
+    for file in ("images.weights.h5", "images.keras"):
+        with pytest.raises(nn.io.FileFormatError, match=r"images\."):
+            model.load_weights(FOLDER / file)
+    assert all(map(np.array_equal, before, model.get_weights()))
+
+
+def test_chain_made_by_functions_is_a_stack():
+    model = nn.Model.load(FOLDER / "chain.keras")
+    assert [layer.name for layer in model.layers] == ["hidden", "last"]
+
+
+def test_branches_are_refused_by_name():
+    with pytest.raises(nn.io.FileFormatError, match=r"joins branches.*nn\.Residual") as raised:
+        nn.Model.load(FOLDER / "branches.keras")
+    assert "'sum'" in str(raised.value) or "'input" in str(raised.value)
+
+
+def set_in(index, **values):
+    return lambda layers, config: layers[index]["config"].update(values)
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    (
+        (lambda k, _: k[2].update(class_name="Lambda"), "'first'.*Lambda.*Python function"),
+        (lambda k, _: k[2].update(class_name="Mine", registered_name="my>Mine"), "'first'.*Mine"),
+        (lambda k, _: k[2].update(class_name="Cropping2D"), "Cropping2D.*does not have"),
+        (lambda k, _: k[2].update(class_name="RandomFlip"), "augment="),
+        (set_in(2, data_format="channels_first"), "'first'.*data_format"),
+        (set_in(2, activation="hard_shrink"), "hard_shrink"),
+        (set_in(2, activation={"class_name": "ReLU", "config": {}}), "layer as its activation"),
+        (set_in(2, filters="4"), "'first'"),
+        (set_in(2, filters=10**12), "numbers"),
+        (set_in(2, kernel_size=[5, 5]), "wrong shape|shape"),
+        (set_in(3, axis=1), "axis=1"),
+        (set_in(0, batch_shape=[None, None, None, 3]), "fixed sizes"),
+        (set_in(0, batch_shape=[None, 10**6, 10**6, 3]), "numbers|must be"),
+        (set_in(6, output_padding=1), "output_padding"),
+        (lambda k, _: k.__delitem__(slice(11, None)), "flattened images"),
+        (lambda k, c: (k.clear(), c["config"].pop("build_input_shape")), "shape of its inputs"),
+        (lambda k, c: c["config"].pop("layers"), "list of layers"),
+        (lambda k, c: c.update(class_name="Mine"), "cannot be read"),
+        (lambda k, c: k[3].pop("config"), "config"),
+    ),
+)
+def test_what_nn_does_not_have_is_refused(change, said, tmp_path):
+    with pytest.raises(ValueError, match=said) as raised:
+        nn.Model.load(archive(tmp_path / "model.keras", change))
+    assert "model.keras" in str(raised.value) or "numbers" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "members",
+    (
+        {"config.json": "{"},
+        {"config.json": "[" * 100_000},
+        {"config.json": "[]"},
+        {"config.json": json.dumps("a" * (1 << 25))},
+        {"model.weights.h5": b"\x89HDF\r\n\x1a\n" + bytes(100)},
+        {"model.weights.h5": b""},
+    ),
+)
+def test_damaged_files_are_one_clear_error(members, tmp_path):
+    with pytest.raises(nn.io.FileFormatError, match="of Keras"):
+        nn.Model.load(archive(tmp_path / "model.keras", **members))
+
+
+def test_archive_that_unpacks_to_more_than_it_holds(tmp_path):
+    with zipfile.ZipFile(tmp_path / "model.keras", "w", zipfile.ZIP_DEFLATED) as file:
+        for name in ("metadata.json", "config.json"):
+            file.writestr(name, "{}")
+        file.writestr("model.weights.h5", bytes(50 << 20))
+    with pytest.raises(nn.io.FileFormatError, match="unpack"):
+        nn.Model.load(tmp_path / "model.keras")
+
+
+def test_weights_in_another_file_are_not_opened(tmp_path):
+    stream = io.BytesIO()
+    with h5py.File(stream, "w") as file:
+        file["layers"] = h5py.ExternalLink("other.h5", "/")
+    with pytest.raises(nn.io.FileFormatError, match="external link"):
+        nn.Model.load(archive(tmp_path / "model.keras", **{"model.weights.h5": stream.getvalue()}))
+
+
+def test_dropout_inside_recurrent_layers_is_named(tmp_path):
+    def change(config):
+        config["config"]["layers"][2]["config"]["layer"]["config"]["dropout"] = 0.5
+
+    with zipfile.ZipFile(FOLDER / "ids.keras") as file:
+        found = {name: file.read(name) for name in file.namelist()}
+    config = json.loads(found["config.json"])
+    change(config)
+    path = archive(tmp_path / "m.keras", **found | {"config.json": json.dumps(config)})
+    with pytest.warns(UserWarning, match="dropout"):
+        nn.Model.load(path)
+
+
+def test_every_layer_that_is_read_is_a_layer_of_keras():
+    keras = pytest.importorskip("keras", reason="Keras knows its layers")
+    assert all(hasattr(keras.layers, name) for name in from_keras.LAYERS)
+
+
+def test_mutations(tmp_path):
+    """Damaged files load or are refused with one clear error."""
+    rng = np.random.default_rng(0)
+    for name in ("chain.keras", "nested.h5"):
+        data = np.fromfile(FOLDER / name, np.uint8)
+        for _ in range(60):
+            damaged = data.copy()
+            where = rng.integers(0, len(data), 1 + rng.integers(8))
+            damaged[where] = rng.integers(0, 256, len(where))
+            path = tmp_path / name
+            damaged[: rng.integers(len(data)) if rng.random() < 0.2 else None].tofile(path)
+            try:
+                nn.Model.load(path)
+            except ValueError as error:
+                assert str(error)
+
+
+# ------------------------------------------------------------------------------------ out
+
+# What Keras computes in another way, or not at all; the reason is in the message.
+NOT_IN_KERAS = {
+    "GaussianSampling": "counterpart",
+    "Recompute": None,
+    "Residual": "counterpart",
+    "Sequential": "counterpart",  # as there is a Residual in it
+    "WeightNorm": "counterpart",
+    "MaxPool2D": "padding",
+    "Masking": "counterpart",
+    "MultiHeadAttention": "counterpart",
+    "PositionalEmbedding": "counterpart",
+    "SinusoidalPositions": "counterpart",
+}
+
+
+def build(name):
+    make, shape = LAYERS[name]
+    rng = np.random.default_rng(0)
+    model = nn.Model([make()], seed=0)
+    model.build((None, *shape))
+    model.set_weights([w + rng.uniform(0.1, 0.4, w.shape) for w in model.get_weights()])
+    if name in TAKE_IDS:
+        return model, rng.integers(0, IDS, (3, *shape))
+    return model, rng.normal(size=(3, *shape)).astype("float32")
+
+
+def predict_by_keras(path, x):
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    import keras
+
+    x = x.transpose(0, 2, 3, 1) if x.ndim == 4 else x
+    return first(np.asarray(keras.models.load_model(path).predict(x, verbose=0)))
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_every_layer_goes_out_and_comes_back(name, tmp_path):
+    model, x = build(name)
+    path = tmp_path / "model.keras"
+    reason = NOT_IN_KERAS.get(name)
+    if reason is not None:
+        with pytest.raises(ValueError, match=rf"\d_.*{reason}"):
+            model.save(path)
+        assert not path.exists()
+        return
+    model.save(path)
+    if type(model.layers[0]) is nn.Flatten:
+        pytest.skip("its output is in another order in Keras")
+    again = nn.Model.load(path)
+    assert abs(again.predict(x) - model.predict(x)).max() < 1e-6
+
+
+@needs_keras
+@pytest.mark.parametrize("name", [n for n in LAYERS if NOT_IN_KERAS.get(n) is None])
+@pytest.mark.filterwarnings("ignore")
+def test_keras_predicts_the_same(name, tmp_path):
+    model, x = build(name)
+    model.save(tmp_path / "model.keras")
+    expected = model.predict(x)
+    if name == "AvgPool2D":
+        pytest.skip("Keras' PyTorch backend pads with the pixels at the edge")
+    assert abs(predict_by_keras(tmp_path / "model.keras", x) - expected).max() < 1e-5
+
+
+def convnet():
+    return nn.Model(
+        [
+            nn.ZeroPad2D(1, input_shape=(2, 7, 8)),
+            nn.Conv2D(4, 3, padding=1, stride=2, activation=nn.LeakyReLU(0.1), name="a/b"),
+            nn.BatchNorm2D(),
+            nn.Standardize(0.5, 2.0),
+            nn.Sequential([nn.Conv2D(3, 3, padding=1), nn.ReLU(name="act")]),
+            nn.Reshape((15, 5)),
+            nn.Dense(4),
+            nn.Reshape((3, 4, 5)),
+            nn.Conv2DTranspose(2, 2, stride=2),
+            nn.Flatten(),
+            nn.LayerNorm(trainable=False),
+            nn.Dense(3, activation="softmax"),
+        ],
+        seed=0,
+        name="net",
+    )
+
+
+def test_network_comes_back(tmp_path):
+    model = convnet()
+    x = np.random.default_rng(0).random((3, 2, 7, 8), dtype="float32")
+    model.save(tmp_path / "net.keras")
+    again = nn.Model.load(tmp_path / "net.keras")
+    assert abs(again.predict(x) - model.predict(x)).max() < 1e-6
+    assert again.name == "net"
+    assert not again.layers[-2].trainable
+
+
+@needs_keras
+@pytest.mark.filterwarnings("ignore")
+def test_network_in_keras(tmp_path):
+    model = convnet()
+    x = np.random.default_rng(0).random((3, 2, 7, 8), dtype="float32")
+    model.save(tmp_path / "net.keras")
+    assert abs(predict_by_keras(tmp_path / "net.keras", x) - model.predict(x)).max() < 1e-5
+
+
+def test_no_other_format_under_the_suffix(tmp_path):
+    model = convnet()
+    with pytest.raises(ValueError, match="'path'"):
+        model.save_weights(tmp_path / "net.keras")
+    with pytest.raises(ValueError, match="'dtype'"):
+        model.save(tmp_path / "net.keras", dtype="float16")
+    shutil.copy(FOLDER / "chain.keras", tmp_path / "other.bin")  # the content decides
+    assert len(nn.Model.load(tmp_path / "other.bin").layers) == 2
