@@ -154,13 +154,25 @@ def mask(owner: str, value: Any, shape: tuple[int, ...]) -> Any:
     raise error(owner, "mask", rule, got)
 
 
-def shape(owner: str, argument: str, value: Any) -> tuple[int, ...]:
-    """Return the sizes of one sample, each at least 1, as a tuple."""
+def shape(owner: str, argument: str, value: Any) -> tuple[int | None, ...]:
+    """Return the sizes of one sample, each at least 1 or None for any, as a tuple."""
     sizes = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else ()
-    if not sizes or not all(is_integer(size) and size >= 1 for size in sizes):
-        rule = "must be positive sizes without the batch axis, as in (4,) or (3, 32, 32)"
+    if not sizes or not all(n is None or (is_integer(n) and n >= 1) for n in sizes):
+        rule = (
+            "must be positive sizes without the batch axis, as in (4,) or (3, 32, 32), where None "
+            "stands for any size"
+        )
         raise error(owner, argument, rule, value)
-    return tuple(int(size) for size in sizes)
+    return tuple(None if n is None else int(n) for n in sizes)
+
+
+def sample_shape(owner: str, argument: str, value: Any) -> tuple[Any, ...]:
+    """Return what `shape` does; the first size, of the channels or features, has to be known."""
+    sizes = shape(owner, argument, value)
+    if sizes[0] is None:
+        rule = "must be a shape without the batch axis, as in (784,) or (3, None, None)"
+        raise error(owner, argument, rule, value)
+    return sizes
 
 
 def require(owner: str, module: str, name: str, purpose: str) -> None:

@@ -52,11 +52,27 @@ def check_shape(x: Any, input_shape: tuple[int | None, ...] | None) -> None:
             f"[Model] 'x' must have a batch axis and at least one more, got shape {x.shape}"
             f"{_flat_hint(x.shape, input_shape)}"
         )
-    if input_shape is not None and x.shape[1:] != tuple(input_shape[1:]):
+    if input_shape is not None and not fits_shape(x.shape[1:], input_shape[1:]):
         hint = _shape_hint(x.shape, tuple(input_shape))
         raise ValueError(
             f"[Model] expects inputs of shape {tuple(input_shape)}, got {x.shape}{hint}"
         )
+
+
+def fits_shape(shape: Sequence[int | None], wanted: Sequence[int | None]) -> bool:
+    """Return whether a shape has the wanted sizes, where None stands for any size.
+
+    Examples
+    --------
+    >>> fits_shape((3, 32, 48), (3, None, None)), fits_shape((3, 32), (3, None, None))
+    (True, False)
+    """
+    return shape == wanted or (
+        len(shape) == len(wanted)
+        and all(
+            any_size is None or n == any_size for n, any_size in zip(shape, wanted, strict=True)
+        )
+    )
 
 
 def _flat_hint(shape: tuple[int, ...], input_shape: tuple[int | None, ...] | None) -> str:

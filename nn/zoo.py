@@ -43,7 +43,7 @@ Shape = Sequence[int]  # of one input, without the batch axis: (C, H, W)
 
 def _model(name: str, stack: list[Layer], input_shape: Shape, seed: int | None) -> Model:
     """Return a model of the layers, built for an input shape."""
-    checks.shape(name, "input_shape", input_shape)
+    checks.sample_shape(name, "input_shape", input_shape)
     model = Model(stack, seed=seed, name=name)
     model.build((None, *input_shape))
     return model
@@ -51,7 +51,7 @@ def _model(name: str, stack: list[Layer], input_shape: Shape, seed: int | None) 
 
 def _flatten(name: str, input_shape: Shape) -> list[Layer]:
     """Return the layer that makes rows of images; none if the inputs are rows."""
-    return [Flatten()] if len(checks.shape(name, "input_shape", input_shape)) > 1 else []
+    return [Flatten()] if len(checks.sample_shape(name, "input_shape", input_shape)) > 1 else []
 
 
 # --------------------------------------------------------------------------- without convolutions
@@ -182,7 +182,7 @@ def lenet5(
     num_classes, seed
         As in `mlp`.
     """
-    checks.shape("lenet5", "input_shape", input_shape)
+    checks.sample_shape("lenet5", "input_shape", input_shape)
     padding = 2 if input_shape[-1] < 32 else 0
     stack: list[Layer] = [Conv2D(6, 5, padding=padding), Tanh(), AvgPool2D()]
     stack += [Conv2D(16, 5, padding="valid"), Tanh(), AvgPool2D()]
@@ -397,7 +397,7 @@ def conv_autoencoder(
     ((None, 4, 7, 7), (None, 1, 28, 28))
     """
     owner = "conv_autoencoder"
-    checks.shape(owner, "input_shape", input_shape)
+    checks.sample_shape(owner, "input_shape", input_shape)
     filters = [checks.positive_int(owner, "filters", number) for number in filters]
     if not filters:
         raise checks.error(owner, "filters", "must contain at least one stage", filters)
@@ -461,7 +461,7 @@ def vae(
     >>> [layer.output_shape for layer in model.layers]
     [(None, 4), (None, 2), (None, 1, 28, 28)]
     """
-    shape = checks.shape("vae", "input_shape", input_shape)
+    shape = checks.sample_shape("vae", "input_shape", input_shape)
     latent_dim = checks.positive_int("vae", "latent_dim", latent_dim)
     encoder, decoder = _flatten("vae", shape), list[Layer]()
     for units in hidden_dims:

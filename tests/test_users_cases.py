@@ -17,10 +17,7 @@ from conftest import ROOT
 CASES = ROOT.parent / "shared" / "cases"
 SCRIPTS = sorted([*CASES.glob("*.py"), *CASES.glob("attacks/*.py")])
 
-WAITING = {
-    "28_pixels_as_classes": "waits for a cross-entropy over the pixels of an image",
-    "28b_pictures_of_any_size": "waits for images of any size",
-}
+WAITING: dict[str, str] = {}  # stems of scripts, and what they wait for
 REPLACED = {  # by a test of the same promise; the script itself uses classes that are gone
     "b4_overlap_deterministic": (
         "tests/kernels/test_memory.py::"

@@ -76,7 +76,7 @@ def image_paths(given: str) -> list[str]:
 def image_form(model: Model) -> tuple[int, int, int]:
     """Return the shape (C, H, W) of the images that a model accepts."""
     shape = () if model.input_shape is None else model.input_shape[1:]
-    if len(shape) != 3 or shape[0] not in MODES:
+    if len(shape) != 3 or None in shape or shape[0] not in MODES:
         raise ValueError(
             "[predict] 'FILE' must hold a model of images (C, H, W) with 1 or 3 channels, "
             f"got one for inputs of shape {shape or 'unknown'}."

@@ -34,7 +34,11 @@ def _integer(low: int, high: int) -> Kind:
 def _is_shape(value: Any) -> bool:
     """Return whether a value is (None, 3, 32, 32), for example."""
     sizes = value[1:] if isinstance(value, list | tuple) else ()
-    return len(sizes) > 0 and value[0] is None and all(_SIZE.fits(size) for size in sizes)
+    return (
+        len(sizes) > 0
+        and value[0] is None
+        and all(size is None or _SIZE.fits(size) for size in sizes)
+    )
 
 
 def _words(bits: int) -> Kind:
@@ -67,7 +71,7 @@ _FIGURE = Kind(
     "must be a number, not NaN", lambda value: checks.is_number(value) and value == value
 )
 _DTYPE = Kind("must be 'float32' or 'float64'", lambda value: value in ("float32", "float64"))
-_SHAPE = Kind("must be [null, ...] with positive sizes", _is_shape)
+_SHAPE = Kind("must be [null, ...] with positive sizes, or null for any", _is_shape)
 _RANGE = Kind("must be two finite numbers, the lowest first", _is_range)
 
 _PART = {"class": _TEXT, "config": _OBJECT}

@@ -15,6 +15,7 @@ from ..layers.state import Snapshot
 from ..model import Model
 from ..validation import is_byte_image
 
+_ANY_SIZE = 8  # of an axis whose size may be any
 _SAMPLES = 4  # of a random batch
 # Relative error of the loss from rounding, that of a few dozen additions.
 _ROUNDING = 32 * float(np.finfo(np.float64).eps)
@@ -213,7 +214,7 @@ def _random_batch(model: Model, rng: np.random.Generator) -> np.ndarray:
     """Return a normal batch of the input shape, divided by the scale of a first `Rescale`."""
     if model.input_shape is None:
         raise ValueError("[check_model] 'x' must be a batch if the model is not built, got None.")
-    shape = [_SAMPLES, *(n or 1 for n in model.input_shape[1:])]
+    shape = [_SAMPLES, *(n or _ANY_SIZE for n in model.input_shape[1:])]
     if model.num_ids is not None:
         return rng.integers(0, model.num_ids, shape)
     x = rng.standard_normal(shape)

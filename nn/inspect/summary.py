@@ -64,7 +64,8 @@ class ModelSummary:
     parameter_bytes : int
         Memory of the parameters.
     output_bytes : int or None
-        Memory of the outputs of all layers for one sample; None before the model is built.
+        Memory of the outputs of all layers for one sample; None before the model is built, and if
+        a sample may have any size.
         Training needs about as much for each sample of a batch, plus the gradients.
     """
 
@@ -160,7 +161,7 @@ def _output_bytes(layers: Iterable[Layer], itemsize: int) -> int | None:
     total = 0
     for layer in layers:
         shape = layer.output_shape if layer.built else None
-        if shape is None:
+        if shape is None or None in shape[1:]:
             return None
         if not isinstance(layer, Sequential):
             total += math.prod(n or 1 for n in shape[1:])

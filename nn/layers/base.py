@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, compat, kernels, random, regularizers
+from .. import checks, compat, kernels, random, regularizers, validation
 from .budget import check_sample
 from .masks import MaskRules
 
@@ -46,7 +46,8 @@ class Layer(MaskRules):
         A name for `summary`; None uses the class name.
     input_shape
         Shape of one sample, without the batch axis. On a model's first layer it makes the
-        model build at once.
+        model build at once. None stands for a size that may change from batch to batch, as in
+        (3, None, None) for images of any height and width.
     trainable
         False keeps the parameters as they are during training.
     lr_factor
@@ -165,13 +166,18 @@ class Layer(MaskRules):
         Notes
         -----
         This one, for layers without parameters, learns `output_shape` from the forward pass
-        of a sample of zeros. A subclass that creates parameters sets `self.output_shape` and
-        `self.built = True` itself, or calls `super().build(input_shape)` at its end.
+        of a sample of zeros, or of two if a size of the input is unknown. A subclass that creates
+        parameters sets `self.output_shape` and `self.built = True` itself, or calls
+        `super().build(input_shape)` at its end.
         """
-        shape = [1, *(n or 1 for n in input_shape[1:])]
-        check_sample(type(self).__name__, math.prod(shape))
-        sample = np.zeros(shape, dtype=self.dtype)
-        self.output_shape = (None, *self.forward(sample, training=False).shape[1:])
+        shapes = []
+        for unknown in (16, 17) if None in input_shape[1:] else (1,):
+            shape = [1, *(n or unknown for n in input_shape[1:])]
+            check_sample(type(self).__name__, math.prod(shape))
+            sample = np.zeros(shape, dtype=self.dtype)
+            shapes.append(self.forward(sample, training=False).shape[1:])
+        sizes = zip(*shapes, strict=True)
+        self.output_shape = (None, *(own[0] if len({*own}) == 1 else None for own in sizes))
         self.built = True
 
     def forward(self, x: Array, training: bool | None = False) -> Array:
@@ -309,8 +315,8 @@ class Layer(MaskRules):
         self._check_shape(shape)
         if not self.built:
             self.build((None, *shape[1:]))
-        elif self.built_shape is not None and (
-            self._fixed_sizes(shape) != self._fixed_sizes(self.built_shape)
+        elif self.built_shape is not None and not validation.fits_shape(
+            self._fixed_sizes(shape), self._fixed_sizes(self.built_shape)
         ):
             raise ValueError(
                 f"[{type(self).__name__}] was built for inputs of shape {self.built_shape}, "

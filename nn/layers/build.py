@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .. import cuda
+from ..validation import fits_shape
 from .base import Layer, Shape
 from .dense import Dense
 from .dropout import Dropout
@@ -32,7 +33,7 @@ def build_layers(layers: Sequence[Layer], shape: Shape, dtype: str) -> Shape:
             for arrays in (layer.params, layer.buffers):
                 for name, array in arrays.items():
                     arrays[name] = array.astype(dtype, copy=False)
-        elif layer.built_shape is not None and layer.built_shape[1:] != shape[1:]:
+        elif layer.built_shape is not None and not fits_shape(shape[1:], layer.built_shape[1:]):
             raise ValueError(
                 f"[{type(layer).__name__}] is built for {layer.built_shape}, got inputs {shape}."
             )

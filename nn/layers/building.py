@@ -137,7 +137,8 @@ class Building(Sequential):
         Parameters
         ----------
         input_shape
-            With the batch axis, as in (1, 5) or (None, 3, 32, 32).
+            With the batch axis, as in (1, 5) or (None, 3, 32, 32). None for another axis stands for
+            a size that may change from batch to batch.
 
         Raises
         ------
@@ -290,10 +291,9 @@ class Building(Sequential):
 
 
 def _checked_shape(input_shape: Any) -> Shape:
-    """Return an input shape with None for the batch axis and integers for the others."""
+    """Return an input shape with None for the batch axis, and others of any size."""
     shape = tuple(input_shape) if isinstance(input_shape, Iterable) else ()
-    sizes = [int(n) for n in shape[1:] if checks.is_integer(n) and n >= 1]
-    if len(shape) < 2 or len(sizes) != len(shape) - 1:
-        rule = "must be positive sizes after a batch axis, as in (None, 3, 32, 32)"
+    if len(shape) < 2 or not all(n is None or (checks.is_integer(n) and n >= 1) for n in shape[1:]):
+        rule = "must be positive sizes after a batch axis, as in (None, 3, 32, 32), or None for any"
         raise checks.error("Model", "input_shape", rule, input_shape)
-    return (None, *sizes)
+    return (None, *(None if n is None else int(n) for n in shape[1:]))

@@ -1,5 +1,6 @@
 """Convolutions: the same small kernel applied at every position of an image."""
 
+from collections.abc import Callable
 from typing import Any
 
 from .. import checks, initializers, kernels, regularizers
@@ -17,6 +18,9 @@ def check_padding(owner: str, padding: Any) -> str | tuple[int, int]:
     return checks.pair(owner, "padding", padding, minimum=0)
 
 
+_LARGE = 2**20  # a size that no kernel is larger than
+
+
 class ConvLayer(WeightedLayer):
     """Base class of the convolutions: kernel size, stride, padding and dilation."""
 
@@ -25,6 +29,9 @@ class ConvLayer(WeightedLayer):
 
     #: Number of parts of the channels that are convolved separately.
     groups = 1
+
+    #: The arguments of the kernels; None if the input's size is not known.
+    _geometry: tuple | None = None
 
     fixed_axes = slice(1, None)
 
@@ -48,20 +55,31 @@ class ConvLayer(WeightedLayer):
 
     def _build_filters(self, input_shape: Shape, filters: int) -> None:
         """Create W and b for a number of filters, and compute the output's size."""
-        size = (int(input_shape[2] or 0), int(input_shape[3] or 0))
-        padding = self._padding(size)
-        out = kernels.output_size(size, self.kernel_size, self.stride, padding, self.dilation)
-        if min(out) < 1:
-            raise checks.error(
-                type(self).__name__,
-                "kernel_size",
-                f"must not be larger than the padded input {input_shape}",
-                self.kernel_size,
-            )
-        channels = int(input_shape[1] or 0)
-        self._geometry = (self.stride, padding, self.dilation, self.groups)
+        channels = self._known_size(input_shape, 1)
+        self._geometry = None if None in input_shape[2:] else self._geometry_for(input_shape)
+        out = any_size(input_shape, self._output_size)
         self._build_weights((filters, channels // self.groups, *self.kernel_size), filters)
         self._built(input_shape, (None, filters, *out))
+
+    def _output_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return (OH, OW) for inputs (H, W), which must not be smaller than the kernel."""
+        out = kernels.output_size(
+            size, self.kernel_size, self.stride, self._padding(size), self.dilation
+        )
+        if min(out) < 1:
+            rule = f"must not be larger than the padded input, here of {size} pixels"
+            raise checks.error(type(self).__name__, "kernel_size", rule, self.kernel_size)
+        return out
+
+    def _geometry_for(self, shape: Shape) -> tuple:
+        """Return the arguments of the kernels for inputs of a shape (N, C, H, W)."""
+        size: Any = shape[2:]
+        return self.stride, self._padding(size), self.dilation, self.groups
+
+    def _accept(self, x: Array) -> None:
+        super()._accept(x)
+        if self._geometry is None:
+            self._output_size(x.shape[2:])  # which may be too small
 
     def _padding(self, size: tuple[int, int]) -> kernels.Padding:
         return kernels.resolve_padding(
@@ -71,19 +89,21 @@ class ConvLayer(WeightedLayer):
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return the convolution of x (N, C, H, W), as (N, F, OH, OW)."""
         x = self._check_input(x)
-        y = kernels.conv2d(x, self.params["W"], self.params.get("b"), *self._geometry)
+        geometry = self._geometry or self._geometry_for(x.shape)
+        y = kernels.conv2d(x, self.params["W"], self.params.get("b"), *geometry)
         self._keep(training, y, x)
         return y if self.activation is None else self._activate(self.activation, y, training)
 
     def linear(self, x: Array, w: Array, b: Array | None) -> Array:
         """Return the convolution of x with w, plus b."""
-        return kernels.conv2d(x, w, b, *self._geometry)
+        return kernels.conv2d(x, w, b, *(self._geometry or self._geometry_for(x.shape)))
 
     def backward(self, grad: Array) -> Array:
         """Fill the gradients of W and b; return the input's."""
+        shape = self._kept[0].shape if self._kept else ()  # else `backward_params` raises
         grad = ConvLayer.backward_params(self, grad)
-        shape = (len(grad), *(self.built_shape or ())[1:])
-        return kernels.conv2d_input_grad(grad, self.params["W"], shape, *self._geometry)
+        geometry = self._geometry or self._geometry_for(shape)
+        return kernels.conv2d_input_grad(grad, self.params["W"], shape, *geometry)
 
     def backward_params(self, grad: Array) -> Array:
         """Fill the gradients of W and b; return the gradient before the activation."""
@@ -92,7 +112,8 @@ class ConvLayer(WeightedLayer):
             grad = self.activation.backward(grad)
         if self._trainable:
             w = self.params["W"]
-            self.grads["W"] = kernels.conv2d_weight_grad(grad, x, w.shape, *self._geometry)
+            geometry = self._geometry or self._geometry_for(x.shape)
+            self.grads["W"] = kernels.conv2d_weight_grad(grad, x, w.shape, *geometry)
             if self.use_bias:
                 self.grads["b"] = kernels.column_sums(kernels.to_rows(grad))
         return grad
@@ -179,7 +200,7 @@ class Conv2D(ConvLayer):
     def build(self, input_shape: Shape) -> None:
         """Create W and b for inputs (None, C, H, W)."""
         self._check_shape(input_shape)
-        channels = int(input_shape[1] or 0)
+        channels = self._known_size(input_shape, 1)
         if channels % self.groups:
             raise checks.error(
                 "Conv2D", "groups", f"must divide the {channels} input channels", self.groups
@@ -250,7 +271,7 @@ class DepthwiseConv2D(ConvLayer):
     def build(self, input_shape: Shape) -> None:
         """Create W and b for inputs (None, C, H, W)."""
         self._check_shape(input_shape)
-        self.groups = int(input_shape[1] or 0)
+        self.groups = self._known_size(input_shape, 1)
         self._build_filters(input_shape, self.groups * self.depth_multiplier)
 
 
@@ -336,12 +357,9 @@ class Conv2DTranspose(ConvLayer):
     def build(self, input_shape: Shape) -> None:
         """Create W and b for inputs (None, C, H, W)."""
         self._check_shape(input_shape)
-        out = self._output_size((int(input_shape[2] or 0), int(input_shape[3] or 0)))
-        if min(out) < 1:
-            rule = f"must leave an output of inputs {input_shape}"
-            raise checks.error("Conv2DTranspose", "padding", rule, self.padding)
-        channels = int(input_shape[1] or 0)
-        self._geometry = (self.stride, self._padding(out), self.dilation, self.groups)
+        channels = self._known_size(input_shape, 1)
+        self._geometry = None if None in input_shape[2:] else self._geometry_for(input_shape)
+        out = any_size(input_shape, self._output_size)
         self._build_weights((channels, self.filters, *self.kernel_size), self.filters)
         self._built(input_shape, (None, self.filters, *out))
 
@@ -359,7 +377,15 @@ class Conv2DTranspose(ConvLayer):
         )  # fmt: skip
         if self.padding == "valid":
             return max(height, size[0] * self.stride[0]), max(width, size[1] * self.stride[1])
+        if min(height, width) < 1:
+            rule = f"must leave an output of inputs of {size} pixels"
+            raise checks.error("Conv2DTranspose", "padding", rule, self.padding)
         return height, width
+
+    def _geometry_for(self, shape: Shape) -> tuple:
+        """Return the arguments of the kernels of the convolution that it inverts."""
+        size: Any = shape[2:]
+        return self.stride, self._padding(self._output_size(size)), self.dilation, self.groups
 
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return the transposed convolution of x (N, C, H, W), as (N, F, OH, OW)."""
@@ -371,15 +397,18 @@ class Conv2DTranspose(ConvLayer):
     def linear(self, x: Array, w: Array, b: Array | None) -> Array:
         """Return the input gradient of a convolution with w whose output gradient is x, plus b."""
         shape = (x.shape[0], self.filters, *self._output_size(x.shape[2:]))
-        y = kernels.conv2d_input_grad(x, w, shape, *self._geometry)
+        geometry = self._geometry or self._geometry_for(x.shape)
+        y = kernels.conv2d_input_grad(x, w, shape, *geometry)
         if b is not None:
             y += b.reshape(-1, 1, 1)  # (F,) -> (F, 1, 1)
         return y
 
     def backward(self, grad: Array) -> Array:
         """Fill the gradients of W and b; return the input's, the convolution of the output's."""
+        shape = self._kept[0].shape if self._kept else ()  # else `backward_params` raises
         grad = Conv2DTranspose.backward_params(self, grad)
-        return kernels.conv2d(grad, self.params["W"], None, *self._geometry)
+        geometry = self._geometry or self._geometry_for(shape)
+        return kernels.conv2d(grad, self.params["W"], None, *geometry)
 
     def backward_params(self, grad: Array) -> Array:
         """Fill the gradients of W and b; return the gradient before the activation."""
@@ -388,7 +417,21 @@ class Conv2DTranspose(ConvLayer):
             grad = self.activation.backward(grad)
         if self._trainable:
             w = self.params["W"]
-            self.grads["W"] = kernels.conv2d_weight_grad(x, grad, w.shape, *self._geometry)
+            geometry = self._geometry or self._geometry_for(x.shape)
+            self.grads["W"] = kernels.conv2d_weight_grad(x, grad, w.shape, *geometry)
             if self.use_bias:
                 self.grads["b"] = kernels.column_sums(kernels.to_rows(grad))
         return grad
+
+
+def any_size(shape: Shape, output_size: Callable[[Any], tuple]) -> tuple[int | None, ...]:
+    """Return the height and width of outputs, None where that of the input (N, C, H, W) is unknown.
+
+    Examples
+    --------
+    >>> any_size((None, 3, None, 8), lambda size: (size[0] // 2, size[1] // 2))
+    (None, 4)
+    """
+    size = shape[2:]
+    out = output_size(tuple(n or _LARGE for n in size))
+    return tuple(None if n is None else k for n, k in zip(size, out, strict=True))

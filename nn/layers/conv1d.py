@@ -145,7 +145,7 @@ class Conv1D(WeightedLayer):
     def build(self, input_shape: Shape) -> None:
         """Create W and b for inputs (None, T, D)."""
         self._check_shape(input_shape)
-        steps, features = input_shape[1], int(input_shape[2] or 0)
+        steps, features = input_shape[1], self._known_size(input_shape, 2)
         if features % self.groups:
             rule = f"must divide the {features} input features"
             raise checks.error("Conv1D", "groups", rule, self.groups)

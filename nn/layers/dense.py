@@ -80,7 +80,7 @@ class Dense(WeightedLayer):
     def build(self, input_shape: Shape) -> None:
         """Create W and b for inputs (None, features) or (None, T, features)."""
         self._check_shape(input_shape)
-        self._build_weights((int(input_shape[-1] or 0), self.units), self.units)
+        self._build_weights((self._known_size(input_shape, -1), self.units), self.units)
         self._built(input_shape, (*input_shape[:-1], self.units))
 
     def _check_shape(self, shape: Shape) -> None:

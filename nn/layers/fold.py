@@ -68,6 +68,7 @@ def run(
             (y, mask_y), (short, mask_x) = (
                 run(path, x, mask=mask) for path in (layer.main, layer.shortcut)
             )
+            layer.check_paths(x, y, short)
             x, mask = y + short, joined_masks(mask_y, mask_x)
         else:
             training = False if keep_logits and following is None else None

@@ -106,7 +106,7 @@ class BatchNorm(ChannelLayer):
             y = kernels.batch_norm_inference(rows, gamma, beta, mean, var, self.eps)
             self._keep(training, x, False, rows, mean, var, x.shape, mask)
             mask = None
-        return _joined(y, x.shape, mask)
+        return kernels.from_rows(y, x.shape) if x.ndim != 3 else _steps(y, x.shape, mask)
 
     def too_few(self, shape: tuple[int, ...]) -> ValueError:
         """Return the error for a training batch with one value for each channel."""
@@ -145,18 +145,18 @@ class BatchNorm(ChannelLayer):
             dx, mask = grad * (gamma * inv_std), None
         if self._trainable:
             self.grads["gamma"], self.grads["beta"] = dgamma, dbeta
-        return _joined(dx, shape, mask)
+        return kernels.from_rows(dx, shape) if len(shape) != 3 else _steps(dx, shape, mask)
 
 
-def _joined(rows: Array, shape: tuple[int, ...], mask: Mask) -> Array:
-    """Return rows (M, C) as (N, C, ...) or (N, T, C); steps that a mask leaves out are 0."""
+def _steps(rows: Array, shape: tuple[int, ...], mask: Mask) -> Array:
+    """Return rows (M, C) as sequences (N, T, C); steps that a mask leaves out are 0."""
     if mask is not None:
         there, rows = (
             rows,
             cuda.get_array_module(rows).zeros((mask.size, rows.shape[1]), rows.dtype),
         )
         rows[mask.reshape(-1)] = there
-    return kernels.from_rows(rows, shape) if len(shape) != 3 else rows.reshape(shape)
+    return rows.reshape(shape)
 
 
 @register
@@ -325,8 +325,8 @@ class LayerNorm(SampleNorm):
     def build(self, input_shape: Shape) -> None:
         """Create a scale and a shift for each value that is normalized together."""
         self._check_shape(input_shape)
-        sizes = [input_shape[k] for k in self._axes(len(input_shape))]
-        self._build_scales(input_shape, math.prod(int(n or 0) for n in sizes))
+        sizes = [self._known_size(input_shape, k) for k in self._axes(len(input_shape))]
+        self._build_scales(input_shape, math.prod(sizes))
 
     def _fixed_sizes(self, shape: Shape) -> Shape:
         return tuple(shape[k] for k in self._axes(len(shape)))
@@ -397,7 +397,7 @@ class GroupNorm(SampleNorm):
     def build(self, input_shape: Shape) -> None:
         """Create a scale and a shift for each channel."""
         self._check_shape(input_shape)
-        channels = int(input_shape[1] or 0)
+        channels = self._known_size(input_shape, 1)
         if channels % self.groups:
             rule = f"must divide the {channels} input channels"
             raise checks.error("GroupNorm", "groups", rule, self.groups)

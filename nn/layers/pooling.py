@@ -5,7 +5,7 @@ from typing import Any
 from .. import checks, cuda, kernels
 from .base import Array, Layer, Shape
 from .config import register
-from .conv import check_padding
+from .conv import any_size, check_padding
 
 
 class WindowPool(Layer):
@@ -15,6 +15,9 @@ class WindowPool(Layer):
     input_hint = "images are (N, C, H, W); add Reshape((C, H, W)) before it."
 
     fixed_axes = slice(1, None)
+
+    #: The arguments of the kernels; None if the input's size is not known.
+    _geometry: tuple | None = None
 
     def __init__(
         self,
@@ -36,18 +39,27 @@ class WindowPool(Layer):
     def build(self, input_shape: Shape) -> None:
         """Compute the output's size for inputs (None, C, H, W)."""
         self._check_shape(input_shape)
-        size = (int(input_shape[2] or 0), int(input_shape[3] or 0))
-        padding = kernels.resolve_padding(self.padding, size, self.pool_size, self.stride)
-        self._geometry = (self.pool_size, self.stride, padding)
-        out = kernels.output_size(size, *self._geometry)
+        self._geometry = None if None in input_shape[2:] else self._geometry_for(input_shape)
+        self._built(input_shape, (None, input_shape[1], *any_size(input_shape, self._output_size)))
+
+    def _output_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return (OH, OW) for inputs of a size (H, W), which must not be smaller than a window."""
+        out = kernels.output_size(size, *self._geometry_for((None, None, *size)))
         if min(out) < 1:
-            raise checks.error(
-                type(self).__name__,
-                "pool_size",
-                f"must not be larger than the padded input {input_shape}",
-                self.pool_size,
-            )
-        self._built(input_shape, (None, input_shape[1], *out))
+            rule = f"must not be larger than the padded input, here of {size} pixels"
+            raise checks.error(type(self).__name__, "pool_size", rule, self.pool_size)
+        return out
+
+    def _geometry_for(self, shape: Shape) -> tuple:
+        """Return the arguments of the kernels for inputs of a shape (N, C, H, W)."""
+        size: Any = shape[2:]
+        padding = kernels.resolve_padding(self.padding, size, self.pool_size, self.stride)
+        return self.pool_size, self.stride, padding
+
+    def _accept(self, x: Array) -> None:
+        super()._accept(x)
+        if self._geometry is None:
+            self._output_size(x.shape[2:])  # which may be too small
 
 
 @register
@@ -80,14 +92,16 @@ class MaxPool2D(WindowPool):
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return the maxima of x (N, C, H, W), as (N, C, OH, OW)."""
         x = self._check_input(x)
-        y, index = kernels.max_pool2d(x, *self._geometry, training is not None)
+        geometry = self._geometry or self._geometry_for(x.shape)
+        y, index = kernels.max_pool2d(x, *geometry, training is not None)
         self._keep(training, y, index, x.shape)
         return y
 
     def backward(self, grad: Array) -> Array:
         """Pass each window's gradient to the position of its maximum."""
         index, shape = self._recall_for(grad)
-        return kernels.max_pool2d_grad(grad, index, shape, *self._geometry)
+        geometry = self._geometry or self._geometry_for(shape)
+        return kernels.max_pool2d_grad(grad, index, shape, *geometry)
 
 
 @register
@@ -105,14 +119,14 @@ class AvgPool2D(WindowPool):
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return the means of x (N, C, H, W), as (N, C, OH, OW)."""
         x = self._check_input(x)
-        y = kernels.avg_pool2d(x, *self._geometry)
+        y = kernels.avg_pool2d(x, *(self._geometry or self._geometry_for(x.shape)))
         self._keep(training, y, x.shape)
         return y
 
     def backward(self, grad: Array) -> Array:
         """Share each window's gradient among its cells."""
         (shape,) = self._recall_for(grad)
-        return kernels.avg_pool2d_grad(grad, shape, *self._geometry)
+        return kernels.avg_pool2d_grad(grad, shape, *(self._geometry or self._geometry_for(shape)))
 
 
 class GlobalPool(Layer):

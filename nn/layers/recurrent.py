@@ -60,7 +60,7 @@ class Recurrent(KernelLayer):
     def build(self, input_shape: Shape) -> None:
         """Create W, U and b for inputs (None, T, D)."""
         self._check_shape(input_shape)
-        features, columns = int(input_shape[2] or 0), self.gates * self.units
+        features, columns = self._known_size(input_shape, 2), self.gates * self.units
         take_elements(type(self).__name__, (features + self.units + 2) * columns)
         self._set_param("W", self.draw_kernel((features, columns)))
         self._set_param("U", self._orthogonal((self.units, columns)))

@@ -46,20 +46,30 @@ class Reshape(Layer):
 
     def build(self, input_shape: Shape) -> None:
         """Compute the output's shape."""
-        values = math.prod(int(n or 0) for n in input_shape[1:])
+        if None in input_shape[1:]:  # each batch has its own
+            sample = tuple(None if n == -1 else n for n in self.target_shape)
+        else:
+            sample = self._sample(input_shape)
+        self._built(input_shape, (None, *sample))
+
+    def _sample(self, shape: Shape) -> tuple[int, ...]:
+        """Return the output's shape of a sample, for inputs of a shape (N, ...)."""
+        values = math.prod(int(n or 0) for n in shape[1:])
         known = math.prod(n for n in self.target_shape if n != -1)
         if values % known or (-1 not in self.target_shape and values != known):
             raise ValueError(
                 f"[Reshape] 'target_shape' {self.target_shape} must hold the {values} values of "
-                f"a sample, got inputs of shape {tuple(input_shape)}."
+                f"a sample, got inputs of shape {tuple(shape)}."
             )
-        sample = tuple(values // known if n == -1 else n for n in self.target_shape)
-        self._built(input_shape, (None, *sample))
+        return tuple(values // known if n == -1 else n for n in self.target_shape)
 
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return x (N, ...) as (N, *target_shape)."""
         x = self._check_input(x)
-        y = x.reshape(x.shape[0], *(self.output_shape or ())[1:])
+        sizes = (self.output_shape or ())[1:]
+        if None in (self.built_shape or ())[1:]:
+            sizes = self._sample(x.shape)
+        y = x.reshape(x.shape[0], *sizes)
         self._keep(training, y, x.shape)
         return y
 

@@ -1,5 +1,6 @@
 """The residual block: layers that learn what to add to their input."""
 
+import math
 from typing import Any
 
 from .. import checks
@@ -11,7 +12,7 @@ from .conv import Conv2D
 from .conv1d import Conv1D
 from .dense import Dense
 from .masks import Mask, joined_masks
-from .stack import backward_params_through, backward_through, forward_through
+from .stack import backward_params_through, backward_through, flat, forward_through
 
 
 @register
@@ -66,7 +67,7 @@ class Residual(Container):
         """Build F and the shortcut, a projection if F changes the shape."""
         output = build_layers(self.main, input_shape, self.dtype)
         self.shortcut = self._given_shortcut
-        if not self.shortcut and output[1:] != input_shape[1:]:
+        if not self.shortcut and (output[1:] != input_shape[1:] or self._shrinks(input_shape)):
             self.shortcut = (self._projection(input_shape, output),)
             self.shortcut[0].rng = self.rng.spawn(1)[0]
         self.layers = (*self.main, *self.shortcut)
@@ -78,15 +79,35 @@ class Residual(Container):
             )
         self._built(input_shape, output)
 
+    def check_paths(self, x: Array, y: Array, short: Array) -> None:
+        """Raise if F and the shortcut make outputs y of two shapes, of an x of any size."""
+        if y.shape != short.shape:
+            raise ValueError(
+                f"[{type(self).__name__}] 'shortcut' must bring {x.shape} to the shape of the "
+                f"layers' output {y.shape}, got {short.shape}."
+            )
+
+    def _step(self, axis: int) -> int:
+        """Return the product of the strides in F along an axis of unknown size."""
+        strides = [getattr(layer, "stride", 1) for layer in flat(self.main)]
+        return math.prod(k if isinstance(k, int) else k[axis] for k in strides)
+
+    def _shrinks(self, shape: Shape) -> bool:
+        """Return whether F has a stride along an axis of an unknown size."""
+        axes = {3: (1,), 4: (2, 3)}.get(len(shape), ())
+        return any(shape[k] is None and self._step(k - axes[0]) > 1 for k in axes)
+
     def _projection(self, given: Shape, wanted: Shape) -> Layer:
         """Return the layer W_s from one shape to the other."""
         if len(given) == len(wanted) == 4:
-            down, right = _stride(given[2], wanted[2]), _stride(given[3], wanted[3])
+            down, right = (
+                _stride(given[k], wanted[k]) if given[k] else self._step(k - 2) for k in (2, 3)
+            )
             if down and right:
                 units = int(wanted[1] or 0)
                 return Conv2D(units, 1, (down, right), use_bias=False, trainable=self.trainable)
-        elif len(given) == len(wanted) == 3 and given[1] != wanted[1]:
-            step = _stride(given[1], wanted[1])
+        elif len(given) == len(wanted) == 3 and (given[1] != wanted[1] or self._shrinks(given)):
+            step = _stride(given[1], wanted[1]) if given[1] else self._step(0)
             if step:
                 units = int(wanted[2] or 0)
                 return Conv1D(units, 1, step, use_bias=False, trainable=self.trainable)
@@ -112,6 +133,8 @@ class Residual(Container):
         short, mask_x = forward_through(
             self.shortcut, x, training, mask
         )  # x itself for the identity
+        if y.shape != short.shape:
+            self.check_paths(x, y, short)
         mask = mask_x if mask_y is None else joined_masks(mask_y, mask_x)
         return y + short, mask  # a new array: F may have kept y, and x is not ours
 

@@ -54,7 +54,7 @@ class ZeroPad2D(Layer):
         """Compute the output's size for inputs (None, C, H, W)."""
         self._check_shape(input_shape)
         size = [
-            int(n or 0) + before + after
+            None if n is None else n + before + after
             for n, (before, after) in zip(input_shape[2:], self.padding, strict=True)
         ]
         self._built(input_shape, (None, input_shape[1], *size))
@@ -124,7 +124,8 @@ class UpSample2D(Layer):
         """Compute the output's size for inputs (None, C, H, W)."""
         self._check_shape(input_shape)
         height, width = (
-            int(n or 0) * times for n, times in zip(input_shape[2:], self.size, strict=True)
+            None if n is None else n * times
+            for n, times in zip(input_shape[2:], self.size, strict=True)
         )
         self._built(input_shape, (None, input_shape[1], height, width))
 

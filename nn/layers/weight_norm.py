@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks, cuda, kernels
+from ..validation import fits_shape
 from .base import Array, Layer, Shape
 from .config import layer_from_config, register
 from .masks import Mask
@@ -97,7 +98,9 @@ class WeightNorm(Layer):
         if not self._had_weights:
             self.layer.dtype, self.layer.rng = self.dtype, self.rng
             self.layer.build(input_shape)
-        elif self.layer.built_shape is not None and self.layer.built_shape[1:] != input_shape[1:]:
+        elif self.layer.built_shape is not None and not fits_shape(
+            input_shape[1:], self.layer.built_shape[1:]
+        ):
             raise ValueError(
                 f"[WeightNorm] 'layer' is built for {self.layer.built_shape}, "
                 f"got inputs {input_shape}."

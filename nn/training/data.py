@@ -171,7 +171,9 @@ class DataAdapter:
         model = self.model
         if not model.built:
             model.build((None, *x.shape[1:]))
-        model.wrapped_loss.check_targets(y, (len(x), *(model.output_shape or ())[1:]))
+        shape = (len(x), *(model.output_shape or ())[1:])
+        if None not in shape:  # else each batch is checked with its outputs
+            model.wrapped_loss.check_targets(y, shape)
         if isinstance(model.loss, RegressionLoss):
             validation.check_byte_targets(x, y)
         largest = np.finfo(model.dtype).max
@@ -328,6 +330,15 @@ class DataAdapter:
     def remember_range(self, train: Source) -> None:
         """Extend the range of the model's inputs by that of training data."""
         self.model.input_range = union(self.model.input_range, range_of_source(train))
+
+
+def joined_outputs(outputs: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the outputs of batches as one array; images of any size may give several shapes."""
+    shapes = {y.shape[1:] for y in outputs}
+    if len(shapes) > 1:
+        rule = f"must give outputs of one shape, got {sorted(shapes)}: predict each batch by itself"
+        raise ValueError(f"[Model] 'x' {rule}.")
+    return np.concatenate(outputs)
 
 
 def check_same_names(names: Any, wanted: Sequence[str] | None) -> None:

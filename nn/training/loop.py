@@ -127,7 +127,8 @@ class Fit:
 
     def prepare_batches(self, shuffle: bool, augment: Any, num_threads: int | None) -> None:
         """Choose how batches are prepared; see `Dataset.batches`."""
-        self._is_checked = augment is None  # else each batch is checked after its augmentation
+        # Else each batch is checked after its augmentation, or with its outputs.
+        self._is_checked = augment is None and None not in (self.model.output_shape or ())[1:]
         self._batches = functools.partial(
             self.train.batches,
             self.batch_size,

@@ -21,7 +21,7 @@ from ..layers.observe import active_observers
 from ..metrics import Metric
 from .arguments import ScheduleArguments
 from .averaging import Averaging
-from .data import DataAdapter, check_same_names, limited, range_of_source
+from .data import DataAdapter, check_same_names, joined_outputs, limited, range_of_source
 from .loop import Fit
 from .progress import measure
 from .warnings import CLASSIFICATION, doubt_about_measured
@@ -312,7 +312,8 @@ class Trainer(Averaging):
         else:
             y_pred, mask = self._infer(x, keep_logits=True)
         also = () if mask is None else (mask,)
-        return y_pred, mask, loss.compute(y_pred, y, weights, *also) + plan.activity_penalty()
+        loss_of = loss.forward if None in (self.output_shape or ())[1:] else loss.compute
+        return y_pred, mask, loss_of(y_pred, y, weights, *also) + plan.activity_penalty()
 
     def _fresh_metrics(self, y: Array) -> list[Metric]:
         """Return new copies of the metrics that make sense for targets y."""
@@ -365,7 +366,7 @@ class Trainer(Averaging):
             with contextlib.closing(batches):
                 outputs = [cuda.to_cpu(self._predict(x)) for (x,) in batches]
             self.warn_of_range(source.input_range)
-            return np.concatenate(outputs)
+            return joined_outputs(outputs)
         if isinstance(x, Dataset):
             if x.y is not None:  # else there are no labels to compare with
                 check_same_names(x.class_names, self.class_names)

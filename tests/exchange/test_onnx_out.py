@@ -270,6 +270,36 @@ def test_what_cannot_be_exported_is_refused_by_name(tmp_path):
     assert not path.exists()
 
 
+def images_of_any_size():
+    layers = [nn.Conv2D(4, 3, stride=2, input_shape=(3, None, None)), nn.MaxPool2D(3, 2, "same")]
+    layers += [nn.Conv2DTranspose(3, 3, stride=2), nn.Conv2D(3, 2), nn.AvgPool2D(2)]
+    return nn.Model([*layers, nn.GlobalMaxPool2D(), nn.Dense(2)], seed=0)
+
+
+@needs_onnx
+def test_images_of_any_size_are_exported(tmp_path):
+    model = images_of_any_size()
+    model.export(tmp_path / "model.onnx")
+    for size in ((8, 8), (9, 13)):
+        x = np.random.default_rng(0).normal(size=(2, 3, *size)).astype("float32")
+        for found in evaluate(tmp_path / "model.onnx", x):
+            assert abs(found - model.predict(x)).max() < 1e-5
+
+
+def test_padding_of_images_of_any_size_is_written_as_its_rule(tmp_path):
+    images_of_any_size().export(tmp_path / "model.onnx")
+    nodes = read(tmp_path / "model.onnx")["graph"]["node"]
+    attributes = [{a["name"] for a in node.get("attribute", ())} for node in nodes]
+    has_rule = [("auto_pad" in names, "pads" in names) for names in attributes]
+    assert has_rule[:5] == [(True, False), (True, False), *[(False, True)] * 3]
+
+
+def test_masks_are_refused_and_not_lost(tmp_path):
+    ids = nn.Embedding(5, 3, mask_zero=True, input_shape=(4,))
+    with pytest.raises(ValueError, match=r"0_Embedding to ONNX: there are no masks"):
+        nn.Model([ids, nn.LSTM(2)], seed=0).export(tmp_path / "model.onnx")
+
+
 def test_wrong_arguments(tmp_path):
     model = convnet()
     for path in (tmp_path / "model.hdf5", tmp_path / "model"):

@@ -252,7 +252,7 @@ def test_wrong_arguments(make, message):
         (
             nn.Conv2DTranspose(2, 3, padding=2),
             (1, 1, 2, 2),
-            r"\[Conv2DTranspose\] 'padding' must leave an output of inputs \(None, 1, 2, 2\)",
+            r"\[Conv2DTranspose\] 'padding' must leave an output of inputs of \(2, 2\) pixels",
         ),
         (
             nn.DepthwiseConv2D(5, padding="valid"),

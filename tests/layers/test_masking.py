@@ -431,6 +431,7 @@ def test_a_model_with_a_forward_of_its_own_is_not_given_the_mask_of_another_batc
         mask = MASK if cls is Twice else np.ones_like(MASK)
         figures = losses.CategoricalCrossentropy().forward(y, labels, mask=mask)
         assert model.evaluate(ids, labels)["loss"] == pytest.approx(figures)
+        model.output_mask = np.zeros((1, 1), bool)
         assert model.train_step(ids, labels)["loss"] == pytest.approx(figures)
 
 

@@ -126,19 +126,20 @@ _CONTAINERS: dict[type, Callable[[Writer, Any, str, Shape], str]] = {
 
 
 def _conv(g: Graph, layer: Any, x: str, shape: Shape, w: Array, b: Array | None) -> str:
-    stride, padding, dilation, groups = layer._geometry
-    geometry = _window(layer.kernel_size, stride, padding)
+    _, _, dilation, groups = _geometry(layer, shape)
+    geometry = _window(layer, layer.kernel_size, shape)
     weights = [g.array("W", w)] + ([] if b is None else [g.array("b", b)])
     return g.node("Conv", x, *weights, **geometry, dilations=list(dilation), group=groups)
 
 
 def _conv_transpose(g: Graph, layer: Any, x: str, shape: Shape, w: Array, b: Array | None) -> str:
-    stride, padding, dilation, _ = layer._geometry
+    stride, padding, dilation, _ = _geometry(layer, shape)
+    size = _some_size(shape)
     # What the operator's size lacks: it has no output that the convolution's stride leaves out.
     extra = [
-        out - (s * (int(n or 0) - 1) + d * (k - 1) + 1 - sum(p))
+        out - (s * (n - 1) + d * (k - 1) + 1 - sum(p))
         for out, n, s, d, k, p in zip(
-            layer.output_shape[2:], shape[2:], stride, dilation, layer.kernel_size, padding,
+            layer._output_size(size), size, stride, dilation, layer.kernel_size, padding,
             strict=True,
         )
     ]  # fmt: skip
@@ -147,7 +148,7 @@ def _conv_transpose(g: Graph, layer: Any, x: str, shape: Shape, w: Array, b: Arr
         "ConvTranspose",
         x,
         *weights,
-        **_window(layer.kernel_size, stride, padding),
+        **_window(layer, layer.kernel_size, shape, any_pads=False),
         dilations=list(dilation),
         output_padding=extra,
     )
@@ -160,13 +161,26 @@ def _dense(g: Graph, layer: Any, x: str, shape: Shape, w: Array, b: Array | None
     return y if b is None else g.node("Add", y, g.array("b", b))
 
 
-def _window(kernel: Sequence[int], stride: Sequence[int], padding: Any) -> dict[str, Any]:
+def _some_size(shape: Shape) -> tuple[int, ...]:
+    """Return the height and width of images, large numbers where they may be any."""
+    return tuple(n or 2**20 for n in shape[2:])
+
+
+def _geometry(layer: Any, shape: Shape) -> Any:
+    return layer._geometry or layer._geometry_for((None, None, *_some_size(shape)))
+
+
+def _window(
+    layer: Any, kernel: Sequence[int], shape: Shape, any_pads: bool = True
+) -> dict[str, Any]:
+    """Return the geometry; where the padding depends on a size that may be any, by its rule."""
+    padding = next(k for k in _geometry(layer, shape) if isinstance(k[0], tuple))
     (top, bottom), (left, right) = padding
-    return {
-        "kernel_shape": list(kernel),
-        "strides": list(stride),
-        "pads": [top, left, bottom, right],
-    }
+    window: dict[str, Any] = {"kernel_shape": list(kernel), "strides": list(layer.stride)}
+    is_ruled = any_pads and layer._geometry is None and max(layer.stride) > 1
+    if is_ruled and layer.padding == "same":
+        return window | {"auto_pad": "SAME_UPPER"}
+    return window | {"pads": [top, left, bottom, right]}
 
 
 _LINEAR: dict[type, Callable[..., str]] = {
@@ -244,7 +258,7 @@ def _pool(g: Graph, layer: Any, x: str, shape: Shape) -> str:
     return g.node(
         "MaxPool" if isinstance(layer, layers.MaxPool2D) else "AveragePool",
         x,
-        **_window(*layer._geometry),
+        **_window(layer, layer.pool_size, shape),
     )
 
 

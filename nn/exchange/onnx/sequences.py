@@ -14,10 +14,10 @@ __all__ = ["WRITERS", "conv1d", "reversed_steps"]
 
 
 def _embedding(g: Graph, layer: Any, x: str, shape: Shape) -> str:
-    if getattr(layer, "mask_zero", False):
+    if layer.mask_zero:
         raise ValueError(
-            f"[Model] cannot export the layer {g.path} to ONNX: operators there know no masks, and "
-            "it has mask_zero=True."
+            f"[Model] cannot export the layer {g.path} to ONNX: there are no masks of padded "
+            "steps, as mask_zero=True makes them."
         )
     return g.node("Gather", g.array("W", layer.params["W"]), x)
 

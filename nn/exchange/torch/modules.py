@@ -35,7 +35,7 @@ def _around(padding: Any, value: float = 0) -> tuple[Any, list[Module]]:
 
 def conv(layer: Any) -> list[Module]:
     """Return `Conv2d`, and the padding that it cannot do before it."""
-    stride, padding, dilation, groups = layer._geometry
+    stride, padding, dilation, groups = _geometry(layer)
     own, before = _around(padding)
     channels, filters = layer.built_shape[1], layer.params["W"].shape[0]
     options = options_of(stride=pair(stride), padding=own, dilation=pair(dilation), groups=groups,
@@ -44,8 +44,19 @@ def conv(layer: Any) -> list[Module]:
     return [*before, Module(code, weights(layer))]
 
 
+def _geometry(layer: Any) -> Any:
+    """Return the geometry of images, for any size if they may have any."""
+    if layer._geometry is not None:
+        return layer._geometry
+    if layer.padding == "same" and max(layer.stride) > 1:
+        raise ValueError("padding 'same' with a stride, for images of any size")
+    return layer._geometry_for((None, None, 2**20, 2**20))
+
+
 def conv_transpose(layer: Any) -> list[Module]:
     """Return `ConvTranspose2d`, and what is cut off after it."""
+    if layer._geometry is None:
+        raise ValueError("an output that depends on the input's size, for images of any size")
     stride, padding, dilation, _ = layer._geometry
     # The rows and columns that PyTorch's size lacks; below 0, those that it has more.
     more = [
@@ -179,10 +190,21 @@ def batch_norm(layer: Any) -> list[Module]:
     if len(shape) not in (2, 3, 4):
         raise ValueError(f"inputs of shape {shape}")
     momentum = round(1 - layer.momentum, 12)
-    code = call(
-        f"BatchNorm{1 if len(shape) < 4 else 2}d", shape[1], eps=layer.eps, momentum=momentum
-    )
-    return [Module(code, {**_norm_arrays(layer), "num_batches_tracked": np.array(0)})]
+    arrays = {**_norm_arrays(layer), "num_batches_tracked": np.array(0)}
+    name = f"BatchNorm{1 if len(shape) < 4 else 2}d"
+    code = call(name, len(arrays["weight"]), eps=layer.eps, momentum=momentum)
+    return _by_channel(layer, Module(code, arrays))
+
+
+def prelu(layer: Any) -> list[Module]:
+    """Return `PReLU`."""
+    slope = host_array(layer.params["slope"])
+    return _by_channel(layer, Module(call("PReLU", slope.size), {"weight": slope}))
+
+
+def _by_channel(layer: Any, module: Module) -> list[Module]:
+    """Return a module whose channels are axis 1, those of sequences in nn the last."""
+    return [_steps([module]) if len(layer.built_shape) == 3 else module]
 
 
 def layer_norm(layer: Any) -> list[Module]:
@@ -205,14 +227,14 @@ def group_norm(layer: Any) -> list[Module]:
 
 def max_pool(layer: Any) -> list[Module]:
     """Return `MaxPool2d`."""
-    size, stride, padding = layer._geometry
+    size, stride, padding = _geometry(layer)
     _, before = _around(padding, -math.inf)
     return [*before, Module(call("MaxPool2d", pair(size), stride=pair(stride)))]
 
 
 def avg_pool(layer: Any) -> list[Module]:
     """Return `AvgPool2d`, in which padding does not count."""
-    size, stride, padding = layer._geometry
+    size, stride, padding = _geometry(layer)
     own, before = _around(padding)
     if before or any(2 * p[0] > k for p, k in zip(padding, size, strict=True)):
         raise ValueError("its padding is not the same on both sides, or above half of the window")
@@ -255,6 +277,8 @@ def softmax(name: str) -> Callable[[Any], list[Module]]:
 def reshape(layer: Any) -> list[Module]:
     """Return `Flatten` and `Unflatten`."""
     shape = tuple(layer.output_shape[1:])
+    if len(shape) > 1 and None in shape:
+        raise ValueError(f"an output of shape {shape}")
     flat = Module(call("Flatten"))
     return [flat] if len(shape) == 1 else [flat, Module(call("Unflatten", 1, shape))]
 
@@ -275,4 +299,5 @@ def upsample(layer: Any) -> list[Module]:
 def standardize(layer: Any) -> list[Module]:
     """Return `Standardize`."""
     arrays = {key: host_array(array) for key, array in layer.buffers.items()}
-    return [Module(f"Standardize({len(arrays['mean'])})", arrays, ("Standardize",))]
+    module = Module(f"Standardize({len(arrays['mean'])})", arrays, ("Standardize",))
+    return _by_channel(layer, module)

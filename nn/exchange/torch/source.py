@@ -116,9 +116,7 @@ _MODULES: dict[type, Callable[[Any], list[Module]]] = {
     layers.MaxPool1D: modules.max_pool1d,
     layers.MaxPool2D: modules.max_pool,
     layers.Mish: modules.plain("Mish"),
-    layers.PReLU: lambda layer: [
-        Module(call("PReLU", layer.built_shape[1]), {"weight": host_array(layer.params["slope"])})
-    ],
+    layers.PReLU: modules.prelu,
     layers.ReLU: modules.plain("ReLU"),
     layers.ReLU6: modules.plain("ReLU6"),
     layers.Recompute: lambda layer: [sequential(modules_of(layer.layers))],
