@@ -199,6 +199,58 @@ def conv1d_cases(rng):
         yield name, pairs
 
 
+def attention_cases(rng):
+    """Yield MultiHeadAttention beside PyTorch's, causal, masked and neither, in both dtypes."""
+    for dtype, causal, is_masked in itertools.product(("float32", "float64"), *[(False, True)] * 2):
+        for samples, steps, heads, size in ((1, 1, 1, 1), (3, 13, 2, 4), (8, 64, 4, 16)):
+            features = heads * size
+            layer = nn.layers.MultiHeadAttention(heads, size, causal)
+            layer.dtype = dtype
+            layer.build((None, steps, features))
+            for param in layer.params.values():
+                param[...] = rng.normal(size=param.shape) / np.sqrt(features)
+            theirs = torch.nn.MultiheadAttention(
+                features, heads, batch_first=True, dtype=DTYPES[np.dtype(dtype)]
+            )
+            names = {
+                "W": theirs.in_proj_weight,
+                "b": theirs.in_proj_bias,
+                "W_out": theirs.out_proj.weight,
+                "b_out": theirs.out_proj.bias,
+            }
+            with torch.no_grad():
+                for name, weight in names.items():
+                    weight.copy_(torch.from_numpy(layer.params[name].T.copy()))
+            x = rng.normal(size=(samples, steps, features)).astype(dtype)
+            there = np.arange(steps) < rng.integers(1, steps + 1, (samples, 1))
+            hidden = torch.from_numpy(~there) if is_masked else None
+            later = torch.from_numpy(~np.tri(steps, dtype=bool)) if causal else None
+            x_torch = leaf(x)
+            expected, _ = theirs(
+                x_torch, x_torch, x_torch, key_padding_mask=hidden, attn_mask=later
+            )
+            y = layer.forward(x, training=True, mask=there if is_masked else None)
+            grad = rng.normal(size=y.shape).astype(dtype)
+            expected.backward(torch.from_numpy(grad))
+            pairs = {"output": (y, expected), "dx": (layer.backward(grad), x_torch.grad)}
+            for name, weight in names.items():
+                pairs[f"d{name}"] = layer.grads[name], np.asarray(weight.grad).T
+            yield f"MultiHeadAttention {dtype} {causal=} {is_masked=} | {x.shape}", pairs
+
+
+def position_cases(rng):
+    """Yield the layers of positions, which are sums."""
+    layer = nn.layers.PositionalEmbedding(20)
+    pairs = compare_layer(layer, lambda x, params, _: x + params["W"][:13], draw(rng, (3, 13, 4)))
+    yield "PositionalEmbedding", pairs
+    t, frequency = torch.arange(13)[:, None], 10000.0 ** (-torch.arange(0, 6, 2) / 6)
+    table = torch.stack((torch.sin(t * frequency), torch.cos(t * frequency)), dim=2)
+    table = table.reshape(13, 6)
+    layer = nn.layers.SinusoidalPositions()
+    pairs = compare_layer(layer, lambda x, *_: x + table, draw(rng, (3, 13, 6)))
+    yield "SinusoidalPositions", pairs
+
+
 def keras_cases(rng):
     """Yield the forms of Keras that PyTorch has not, if it is installed: a reset gate before."""
     import keras
@@ -229,5 +281,7 @@ CASES = (
     recurrent_cases,
     bidirectional_cases,
     conv1d_cases,
+    attention_cases,
+    position_cases,
     *([keras_cases] if has("keras") else []),
 )

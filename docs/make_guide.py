@@ -201,6 +201,22 @@ def initialisation() -> Figure:
     return figure
 
 
+# ----------------------------------------------------------------------------- attention
+
+
+def attention() -> Figure:
+    """Draw the weights of attention between positions: the nearer, the larger."""
+    positions = nn.SinusoidalPositions().forward(np.zeros((1, 24, 16)))[0]  # (T, D)
+    scores = positions @ positions.T
+    figure, axes = panels(2, 8, 3.4)
+    for panel, causal in zip(axes, (False, True), strict=True):
+        seen = np.tri(24, dtype=bool) if causal else True
+        exps = np.exp(np.where(seen, scores, -np.inf) - scores.max())
+        panel.imshow(exps / exps.sum(axis=1, keepdims=True), cmap="Blues")
+        panel.set(title="causal" if causal else "all steps", xlabel="key", ylabel="query")
+    return figure
+
+
 # ---------------------------------------------------------------------------- optimizers
 
 
@@ -249,6 +265,7 @@ FIGURES = {
     "guide_im2col": im2col,
     "guide_pooling": pooling,
     "guide_batch_norm": batch_norm,
+    "guide_attention": attention,
     "guide_optimizers": optimizers,
     "guide_initialisation": initialisation,
     "guide_regularisation": regularisation,

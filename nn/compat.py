@@ -110,6 +110,7 @@ ELSEWHERE: dict[str, str] = {
     "device": "is the model's: call model.to_gpu() or model.to_cpu()",
     "dim": "is fixed, as classes and channels are axis 1, of sequences the last: leave it out",
     "dtype": "is the model's: pass Model(dtype=)",
+    "embed_dim": _INFERRED,
     "ema_momentum": "is compile(ema_decay=)",
     "from_logits": "is not needed, as losses take logits, and those of a final Softmax or Sigmoid: "
     "leave it out",

@@ -24,6 +24,7 @@ NAMES = [
     "large_cnn",
 ]
 NO_CLASSIFIERS = ["logistic_regression", "conv_autoencoder", "vae"]  # they take no num_classes
+OF_SEQUENCES = ["small_transformer", "temporal_cnn"]
 
 
 def count(model):
@@ -39,13 +40,14 @@ def test_every_network_is_tested_here():
     made_here = {
         name
         for name, function in inspect.getmembers(zoo, inspect.isfunction)
-        if function.__module__ == "nn.zoo" and not name.startswith("_")
+        if function.__module__.startswith("nn.zoo.") and not name.startswith("_")
     }
     tested = {name if isinstance(name, str) else name.values[0] for name in NAMES}
-    assert made_here == tested | {*NO_CLASSIFIERS, "fully_connected_net"}
+    tested |= {*NO_CLASSIFIERS, *OF_SEQUENCES}
+    assert made_here == tested | {"fully_connected_net"}
 
 
-@pytest.mark.parametrize("name", [*NAMES, *NO_CLASSIFIERS])
+@pytest.mark.parametrize("name", [*NAMES, *NO_CLASSIFIERS, *OF_SEQUENCES])
 def test_the_docstring_says_how_many_parameters_there_are(name):
     make = getattr(zoo, name)
     said = re.search(r"([\d,]+)\s+parameters", inspect.getdoc(make)).group(1)
@@ -128,6 +130,50 @@ def test_a_network_without_classes_is_the_same_once_saved_and_loaded(name, rng, 
     loaded = nn.Model.load(tmp_path / "model.npz")
     np.testing.assert_array_equal(loaded.predict(x), model.predict(x))
     assert [layer.name for layer in loaded.layers] == [layer.name for layer in model.layers]
+
+
+# -------------------------------------------------------------------------- of sequences
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_a_transformer_of_each_step_sees_what_it_may(causal, rng):
+    """A later id changes the outputs before it unless the network is causal."""
+    model = zoo.small_transformer(9, length=8, features=8, num_blocks=1, causal=causal, seed=0)
+    ids = rng.integers(0, 9, (2, 8))
+    y = model.predict(ids)
+    ids[:, 5:] = (ids[:, 5:] + 1) % 9
+    assert np.allclose(model.predict(ids)[:, :5], y[:, :5], atol=1e-6) == causal
+    assert not np.allclose(model.predict(ids)[:, 5:], y[:, 5:], atol=1e-6)
+
+
+def test_a_causal_transformer_learns_the_next_id():
+    ids = np.arange(300).reshape(-1, 10) % 7
+    model = zoo.small_transformer(7, length=9, features=16, num_blocks=1, seed=0)
+    model.compile("cce", "adam", lr=0.01)
+    history = model.fit(ids[:, :-1], ids[:, 1:], epochs=20, batch_size=10, verbose=0)
+    assert history["acc"][-1] >= 0.95
+
+
+def test_a_temporal_network_sees_no_later_step(rng, tmp_path):
+    model = zoo.temporal_cnn((12, 2), 3, filters=4, num_blocks=2, per_step=True, seed=0)
+    x = rng.normal(size=(2, 12, 2)).astype("float32")
+    y = model.predict(x)
+    model.save(tmp_path / "model.npz")
+    np.testing.assert_array_equal(nn.Model.load(tmp_path / "model.npz").predict(x), y)
+    x[:, 7:] += 1
+    np.testing.assert_allclose(model.predict(x)[:, :7], y[:, :7], atol=1e-6)
+    assert zoo.temporal_cnn((12, 2), 3, seed=0).output_shape == (None, 3)
+
+
+def test_wrong_arguments_of_networks_of_sequences():
+    with pytest.raises(
+        ValueError, match=r"\[small_transformer\] 'features' must be a multiple"
+    ):
+        zoo.small_transformer(features=30)
+    with pytest.raises(ValueError, match=r"\[temporal_cnn\] 'num_blocks'.*got 0"):
+        zoo.temporal_cnn(num_blocks=0)
+    with pytest.raises(ValueError, match=r"\[Conv1D\] expects 3-D input"):
+        zoo.temporal_cnn((12,))
 
 
 # ------------------------------------------------------------------------ each on its own

@@ -27,6 +27,7 @@ from .geometry import (
 )
 from .reference import (
     add_rows,
+    attend_last,
     dropout_mask,
     gaussian_kl,
     gaussian_kl_grad,
@@ -37,6 +38,7 @@ from .reference import (
     normal_noise,
     prelu,
     prelu_grad,
+    sinusoids,
     softmax,
     take_rows,
 )
@@ -44,6 +46,8 @@ from .reference import (
 activate = dispatched(reference.activate)
 activate_grad = dispatched(reference.activate_grad)
 adam = dispatched(reference.adam)
+attend = dispatched(reference.attend)
+attend_grad = dispatched(reference.attend_grad)
 avg_pool2d = dispatched(reference.avg_pool2d)
 avg_pool2d_grad = dispatched(reference.avg_pool2d_grad)
 batch_norm = dispatched(reference.batch_norm)

@@ -25,6 +25,7 @@ from .activations import (
     Softsign,
     Tanh,
 )
+from .attention import MultiHeadAttention, PositionalEmbedding, SinusoidalPositions
 from .base import Layer
 from .bidirectional import Bidirectional
 from .config import NAME2ACTIVATION, NAME2LAYER, layer_from_config, register

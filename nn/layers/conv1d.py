@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .. import checks, initializers, kernels, regularizers
+from .. import checks, cuda, initializers, kernels, regularizers
 from .base import Array, Layer, Shape
 from .config import register
 from .weighted import WeightedLayer
@@ -174,6 +174,37 @@ class Conv1D(WeightedLayer):
         y = self.linear(x, self.params["W"], self.params.get("b"))
         self._keep(training, y, x)
         return y if self.activation is None else self._activate(self.activation, y, training)
+
+    def step(self, x: Array, state: Array | None = None) -> tuple[Array, Array]:
+        """Return the output for the next step alone, and the state after it.
+
+        Parameters
+        ----------
+        x
+            The next step (N, 1, D) of each sequence.
+        state
+            What the call for the step before returned: the inputs that later steps see. None for
+            the first step.
+
+        Raises
+        ------
+        ValueError
+            For a layer that is not causal, or has a stride.
+        """
+        if self.padding != "causal" or self.stride != 1:
+            rule = f"must be 'causal' for step(), at stride 1, got stride {self.stride} and padding"
+            raise checks.error("Conv1D", "padding", rule, self.padding)
+        x = self._check_input(x)
+        xp = cuda.get_array_module(x)
+        if state is None:
+            before = self.dilation * (self.kernel_size - 1)
+            state = xp.zeros((len(x), before, x.shape[2]), x.dtype)
+        x = xp.concatenate((state, x), axis=1)
+        w, b = self.params["W"][:, :, None], self.params.get("b")  # (F, D, K) -> (F, D, 1, K)
+        geometry = (1, 1), ((0, 0), (0, 0)), (1, self.dilation), self.groups
+        y = kernels.row_to_steps(kernels.conv2d(kernels.steps_to_row(x), w, b, *geometry))
+        y = y if self.activation is None else self._activate(self.activation, y, None)
+        return y, x[:, 1:]
 
     def linear(self, x: Array, w: Array, b: Array | None) -> Array:
         """Return the convolution of x with w, plus b."""

@@ -25,6 +25,7 @@ array([[ 8., 12.],
        [20., 24.]])
 """
 
+from .attention import attention_naive
 from .convolution import (
     conv2d_backward_naive,
     conv2d_naive,
@@ -43,6 +44,7 @@ from .pooling import (
 from .recurrent import gru_naive, lstm_naive, simple_rnn_naive
 
 __all__ = [
+    "attention_naive",
     "avg_pool2d_backward_naive",
     "avg_pool2d_naive",
     "batchnorm_backward_naive",

@@ -83,6 +83,24 @@ def add_formula(formula, parameters):
 for formula in formulas.FORMULAS.values():
     add_formula(formula, {"elu": (1.3,), "leaky_relu": (0.1,)}.get(formula.name, ()))
 
+
+def add_attention(name, shape, causal=False, masked=False, dropped=False):
+    """Add attention of queries, keys and values (N, T, 3, H, K); the last sample sees nothing."""
+    n, t, _, heads, size = shape
+    numbers = np.random.default_rng(1).random((n, heads, t, t))
+    there = np.arange(t) < np.arange(n)[::-1, np.newaxis] * 2 if masked else None
+    options = (there, causal, numbers > 0.3 if dropped else None, 0.3 if dropped else 0.0)
+    CASES[f"attend {name}"] = lambda d: (d(*shape), *options)
+    CASES[f"attend_grad {name}"] = lambda d: (
+        d(n, t, heads, size), d(*shape), reference.attend(d(*shape), *options)[1], *options
+    )  # fmt: skip
+
+
+add_attention("of all steps", (4, 9, 3, 2, 5))
+add_attention("of those before", (2, 40, 3, 2, 16), causal=True)
+add_attention("masked", (4, 9, 3, 1, 3), masked=True)
+add_attention("with dropout", (3, 9, 3, 2, 4), causal=True, masked=True, dropped=True)
+
 CASES |= {
     "adam first": lambda d: (d(5, 4), d(5, 4), d(5, 4), d(5, 4) ** 2, 0.1, 0.9, 0.999, 1e-7, 1),
     "adam later": lambda d: (d(5, 4), d(5, 4), d(5, 4), d(5, 4) ** 2, 0.1, 0.9, 0.999, 0.1, 1000),

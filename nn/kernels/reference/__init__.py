@@ -7,6 +7,7 @@ it runs whatever they do not take: arrays of mixed dtypes, or those without a ke
 
 # ruff: noqa: F401
 
+from .attention import attend, attend_grad, attend_last, sinusoids
 from .conv import conv2d, conv2d_input_grad, conv2d_weight_grad
 from .elementwise import (
     activate,

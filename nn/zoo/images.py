@@ -1,21 +1,9 @@
-"""Ready-made architectures, from a single neuron to a residual network.
+"""Networks of tables and images, from a single neuron to a residual network."""
 
-Each function builds one network for an input shape and returns the `Model`, built but not compiled.
-The classifiers return logits, one for each class, for the cross-entropy `'cce'`;
-`logistic_regression`, `conv_autoencoder` and `vae` end in a sigmoid and are trained with `'bce'`
-or `'mse'`. The parameter counts in the docstrings are for the default arguments.
-
->>> model = lenet5(seed=0)
->>> model.compile(loss="cce", optimizer="adam")
->>> model.output_shape
-(None, 10)
-"""
-
-import math
 from collections.abc import Sequence
 
-from . import checks
-from .layers import (
+from .. import checks
+from ..layers import (
     AvgPool2D,
     BatchNorm,
     BatchNorm2D,
@@ -23,35 +11,19 @@ from .layers import (
     Dense,
     Dropout,
     Flatten,
-    GaussianSampling,
     GlobalAvgPool2D,
     Layer,
     MaxPool2D,
     ReLU,
-    Reshape,
     Residual,
-    Sequential,
     Sigmoid,
     Tanh,
-    UpSample2D,
 )
-from .layers.config import get_activation
-from .model import Model
+from ..layers.config import get_activation
+from ..model import Model
+from .build import Shape, built_model, flatten_rows
 
 Shape = Sequence[int]  # of one input, without the batch axis: (C, H, W)
-
-
-def _model(name: str, stack: list[Layer], input_shape: Shape, seed: int | None) -> Model:
-    """Return a model of the layers, built for an input shape."""
-    checks.sample_shape(name, "input_shape", input_shape)
-    model = Model(stack, seed=seed, name=name)
-    model.build((None, *input_shape))
-    return model
-
-
-def _flatten(name: str, input_shape: Shape) -> list[Layer]:
-    """Return the layer that makes rows of images; none if the inputs are rows."""
-    return [Flatten()] if len(checks.sample_shape(name, "input_shape", input_shape)) > 1 else []
 
 
 # --------------------------------------------------------------------------- without convolutions
@@ -87,8 +59,8 @@ def logistic_regression(input_shape: Shape = (2,), seed: int | None = None) -> M
     >>> history["acc"][-1] > 0.95
     True
     """
-    stack = [*_flatten("logistic_regression", input_shape), Dense(1), Sigmoid()]
-    return _model("logistic_regression", stack, input_shape, seed)
+    stack = [*flatten_rows("logistic_regression", input_shape), Dense(1), Sigmoid()]
+    return built_model("logistic_regression", stack, input_shape, seed)
 
 
 def mlp(
@@ -142,7 +114,7 @@ def mlp(
     >>> [layer.params["W"].shape for layer in model.layers if layer.params]
     [(2, 16), (16, 8), (8, 1)]
     """
-    stack = _flatten("mlp", input_shape)
+    stack = flatten_rows("mlp", input_shape)
     dropout = checks.fraction("mlp", "dropout", dropout)
     if not isinstance(activation, str):  # several layers cannot share one object
         raise checks.error("mlp", "activation", "must be a name, such as 'relu'", activation)
@@ -156,7 +128,7 @@ def mlp(
         if dropout:
             stack.append(Dropout(dropout))
     stack.append(Dense(num_classes))
-    return _model("mlp", stack, input_shape, seed)
+    return built_model("mlp", stack, input_shape, seed)
 
 
 fully_connected_net = mlp
@@ -187,7 +159,7 @@ def lenet5(
     stack: list[Layer] = [Conv2D(6, 5, padding=padding), Tanh(), AvgPool2D()]
     stack += [Conv2D(16, 5, padding="valid"), Tanh(), AvgPool2D()]
     stack += [Flatten(), Dense(120), Tanh(), Dense(84), Tanh(), Dense(num_classes)]
-    return _model("lenet5", stack, input_shape, seed)
+    return built_model("lenet5", stack, input_shape, seed)
 
 
 def small_cnn(
@@ -204,7 +176,7 @@ def small_cnn(
     """
     stack = [*_conv_relu_pool(8), *_conv_relu_pool(16)]
     stack += [Flatten(), Dense(64), ReLU(), Dense(num_classes)]
-    return _model("small_cnn", stack, input_shape, seed)
+    return built_model("small_cnn", stack, input_shape, seed)
 
 
 def mnist_cnn(
@@ -223,7 +195,7 @@ def mnist_cnn(
     """
     stack = [*_conv_relu_pool(32, padding="valid"), *_conv_relu_pool(64, padding="valid")]
     stack += [Flatten(), Dropout(0.5), Dense(num_classes)]
-    return _model("mnist_cnn", stack, input_shape, seed)
+    return built_model("mnist_cnn", stack, input_shape, seed)
 
 
 def three_layer_cnn(
@@ -251,7 +223,7 @@ def three_layer_cnn(
     """
     stack = _conv_relu_pool(num_filters, filter_size)
     stack += [Flatten(), Dense(hidden_dim), ReLU(), Dense(num_classes)]
-    return _model("three_layer_cnn", stack, input_shape, seed)
+    return built_model("three_layer_cnn", stack, input_shape, seed)
 
 
 # ------------------------------------------------------------------------------ colour images
@@ -272,7 +244,7 @@ def cifar_cnn(
     stack = [*_conv_relu_pool(16), *_conv_relu_pool(32)]
     stack += [Conv2D(64), ReLU(), BatchNorm2D(), Dropout(0.4)]
     stack += [Flatten(), Dense(128), ReLU(), Dropout(0.4), Dense(num_classes)]
-    return _model("cifar_cnn", stack, input_shape, seed)
+    return built_model("cifar_cnn", stack, input_shape, seed)
 
 
 def vgg6(input_shape: Shape = (3, 32, 32), num_classes: int = 10, seed: int | None = None) -> Model:
@@ -293,7 +265,7 @@ def vgg6(input_shape: Shape = (3, 32, 32), num_classes: int = 10, seed: int | No
     for filters in (32, 64, 128):
         stack += _conv_bn_relu(filters) + _conv_bn_relu(filters) + [MaxPool2D()]
     stack += [Flatten(), Dense(128), ReLU(), Dense(num_classes)]
-    return _model("vgg6", stack, input_shape, seed)
+    return built_model("vgg6", stack, input_shape, seed)
 
 
 def resnet20(
@@ -322,7 +294,7 @@ def resnet20(
         stack += _residual_block(filters, stride)
         stack += _residual_block(filters) + _residual_block(filters)
     stack += [GlobalAvgPool2D(), Dense(num_classes)]
-    return _model("resnet20", stack, input_shape, seed)
+    return built_model("resnet20", stack, input_shape, seed)
 
 
 def large_cnn(
@@ -344,138 +316,7 @@ def large_cnn(
     for filters in (32, 64, 128, 256):
         stack += [*_conv_bn_relu(filters), MaxPool2D()]
     stack += [Flatten(), Dense(480), ReLU(), Dense(num_classes)]
-    return _model("large_cnn", stack, input_shape, seed)
-
-
-# ------------------------------------------------------------------------------- autoencoders
-
-
-def conv_autoencoder(
-    input_shape: Shape = (1, 28, 28), filters: Sequence[int] = (16, 4), seed: int | None = None
-) -> Model:
-    """Return a convolutional autoencoder, which reconstructs its input: 1,625 parameters.
-
-    The encoder has one stage of Conv2D, ReLU and MaxPool2D for each number of filters. Its output,
-    the code, is (4, 7, 7) for digits, a quarter of the size of the input. The last stage has no
-    ReLU, so that none of its few channels can die. The decoder mirrors the encoder, with
-    UpSample2D instead of pooling, and ends in a sigmoid. Train it with `'mse'` or `'bce'` and the
-    images themselves, floats in [0, 1], as targets:
-
-        model.fit(x, x)
-
-    Encoder and decoder are one layer each: `nn.Model([model.layers[0]]).predict(x)` returns the
-    code.
-
-    Masci, Meier, Cireşan and Schmidhuber 2011, "Stacked convolutional auto-encoders for
-    hierarchical feature extraction". Upsampling followed by a convolution avoids the checkerboard
-    artifacts of transposed convolutions: Odena, Dumoulin and Olah 2016, "Deconvolution and
-    checkerboard artifacts", https://distill.pub/2016/deconv-checkerboard/
-
-    Parameters
-    ----------
-    input_shape
-        (C, H, W); H and W must be divisible by 2 once for each stage.
-    filters
-        Filters of each encoder stage; the last number is that of the code's channels.
-    seed
-        As in `mlp`.
-
-    Returns
-    -------
-    Model
-        Built, not compiled. Output and input have the same shape.
-
-    Raises
-    ------
-    ValueError
-        If there are no stages, or the shape cannot be halved once for each stage.
-
-    Examples
-    --------
-    >>> model = conv_autoencoder(seed=0)
-    >>> model.layers[0].output_shape, model.output_shape
-    ((None, 4, 7, 7), (None, 1, 28, 28))
-    """
-    owner = "conv_autoencoder"
-    checks.sample_shape(owner, "input_shape", input_shape)
-    filters = [checks.positive_int(owner, "filters", number) for number in filters]
-    if not filters:
-        raise checks.error(owner, "filters", "must contain at least one stage", filters)
-    halved = 2 ** len(filters)
-    if len(input_shape) != 3 or input_shape[1] % halved or input_shape[2] % halved:
-        rule = f"must be (C, H, W) with H and W divisible by {halved}, for {len(filters)} stages"
-        raise checks.error(owner, "input_shape", rule, tuple(input_shape))
-    encoder: list[Layer] = []
-    for number in filters[:-1]:
-        encoder += [Conv2D(number), ReLU(), MaxPool2D()]
-    encoder += [Conv2D(filters[-1]), MaxPool2D()]
-    decoder: list[Layer] = []
-    for number in reversed(filters):
-        decoder += [Conv2D(number), ReLU(), UpSample2D()]
-    decoder += [Conv2D(input_shape[0]), Sigmoid()]
-    stack: list[Layer] = [Sequential(encoder, name="encoder"), Sequential(decoder, name="decoder")]
-    return _model(owner, stack, input_shape, seed)
-
-
-def vae(
-    latent_dim: int = 2,
-    hidden_dims: Sequence[int] = (256,),
-    input_shape: Shape = (1, 28, 28),
-    seed: int | None = None,
-) -> Model:
-    """Return a variational autoencoder: 404,244 parameters.
-
-    The encoder maps an image to the means and the logarithms of the variances of `latent_dim`
-    normal distributions, a `GaussianSampling` draws a point from them, and the decoder, the mirror
-    image of the encoder, maps it to an image. Train it with `'bce'` and the images themselves,
-    floats in [0, 1], as targets:
-
-        model.fit(x, x)
-
-    The divergence in the loss is divided by the number of pixels, as the cross-entropy is, so that
-    the loss is the negative evidence lower bound for each pixel. The three parts are one layer
-    each: `nn.Model([model.layers[2]]).predict(z)` returns images of points z.
-
-    Kingma and Welling 2014, "Auto-encoding variational Bayes", arXiv 1312.6114, appendix C, with
-    ReLU instead of tanh.
-
-    Parameters
-    ----------
-    latent_dim
-        Dimensions of the latent space: 2 for a plane that can be drawn.
-    hidden_dims
-        Units of each hidden layer of the encoder; the decoder has them in reverse.
-    input_shape
-        Shape of an image.
-    seed
-        As in `mlp`.
-
-    Returns
-    -------
-    Model
-        Built, not compiled. Output and input have the same shape.
-
-    Examples
-    --------
-    >>> model = vae(seed=0)
-    >>> [layer.output_shape for layer in model.layers]
-    [(None, 4), (None, 2), (None, 1, 28, 28)]
-    """
-    shape = checks.sample_shape("vae", "input_shape", input_shape)
-    latent_dim = checks.positive_int("vae", "latent_dim", latent_dim)
-    encoder, decoder = _flatten("vae", shape), list[Layer]()
-    for units in hidden_dims:
-        encoder += [Dense(units), ReLU()]
-    for units in reversed(hidden_dims):
-        decoder += [Dense(units), ReLU()]
-    encoder += [Dense(2 * latent_dim)]
-    decoder += [Dense(math.prod(shape)), Reshape(shape), Sigmoid()]
-    stack: list[Layer] = [
-        Sequential(encoder, name="encoder"),
-        GaussianSampling(1 / math.prod(shape)),
-        Sequential(decoder, name="decoder"),
-    ]
-    return _model("vae", stack, shape, seed)
+    return built_model("large_cnn", stack, input_shape, seed)
 
 
 # ----------------------------------------------------------------------------- building blocks
