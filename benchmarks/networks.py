@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from sequence_networks import nn_sequence_layers, torch_sequence_modules
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # nn from this checkout
 
@@ -41,6 +42,9 @@ class Network:
     (stride), d (dilation) and g (groups): 'conv64k7s2'. 'dw3' is a depthwise convolution, 'tconv16'
     a transposed one of 2x2 and stride 2, 'res32s2' a residual block of two convolutions with batch
     normalization, 'gap' the mean of each channel, 'pool' takes windows of 2x2 and 'pool3s2' of 3x3.
+    Of sequences (T, D) 'causal64k3d2' is a causal convolution, between 'turn' and 'turn' as PyTorch
+    has the features first there, 'pos128' adds learned positions, 'block4' is a block of a causal
+    transformer of 4 heads, 'mean' the mean over the steps.
     """
 
     shape: tuple[int, ...]  # of a sample
@@ -144,6 +148,15 @@ NETWORKS = {
         "conv32 gn8 silu conv32 gn8 silu pool conv64 gn8 silu pool conv64 gn8 silu gap dense10",
         "adam",
     ),
+    "conv1d": Network(
+        (128, 64),
+        "turn causal64k3 relu causal64k3d2 relu causal64k3d4 relu causal64k3d8 relu turn mean "
+        "dense10",
+        "adam",
+    ),
+    "transformer": Network(
+        (128, 128), "pos128 block4 block4 block4 block4 ln mean dense10", "adam", 10
+    ),
     "resnet20": Network(
         (3, 32, 32),
         "conv16 bn relu res16 res16 res16 res32s2 res32 res32 res64s2 res64 res64 gap dense10",
@@ -185,6 +198,7 @@ def make_nn(network, metrics=(), seed=0, dtype="float32"):
 
     make = {
         "conv": conv,
+        **nn_sequence_layers(network),
         "dw": lambda part: nn.DepthwiseConv2D(part.size, part.get("s")),
         "tconv": lambda part: nn.Conv2DTranspose(part.size, part.get("k", 2), part.get("s", 2)),
         "res": block,
@@ -200,7 +214,8 @@ def make_nn(network, metrics=(), seed=0, dtype="float32"):
         "dropout": lambda _: nn.Dropout(DROPOUT),
         "flatten": lambda _: nn.Flatten(),
     }
-    model = nn.Model([make[part.kind](part) for part in network.parts()], dtype=dtype, seed=seed)
+    layers = [make[part.kind](part) for part in network.parts() if part.kind != "turn"]
+    model = nn.Model(layers, dtype=dtype, seed=seed)
     model.build((None, *network.shape))
     settings = {"adam": {"lr": 1e-3}, "sgd": {"lr": 0.01, "momentum": 0.9}}[network.optimizer]
     model.compile("cce", network.optimizer, metrics=metrics, **settings)
@@ -257,6 +272,7 @@ def make_torch(network):
         "gn": lambda part, shape: nn.GroupNorm(part.size, shape[1]),
         "dropout": lambda *_: nn.Dropout(DROPOUT),
         "flatten": lambda *_: nn.Flatten(),
+        **torch_sequence_modules(),
     }
     network = as_network(network)
     torch.manual_seed(0)
@@ -286,6 +302,8 @@ def make_keras(network):
 
     network = as_network(network)
     first = keras.config.image_data_format() == "channels_first"
+    if len(network.shape) == 2:
+        raise NotComparedError("Keras is compared on networks of plain layers")
     channels, *size = network.shape
     layers = [keras.Input((channels, *size) if first else (*size, channels))]
     make = {
