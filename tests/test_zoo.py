@@ -166,9 +166,7 @@ def test_a_temporal_network_sees_no_later_step(rng, tmp_path):
 
 
 def test_wrong_arguments_of_networks_of_sequences():
-    with pytest.raises(
-        ValueError, match=r"\[small_transformer\] 'features' must be a multiple"
-    ):
+    with pytest.raises(ValueError, match=r"\[small_transformer\] 'features' must be a multiple"):
         zoo.small_transformer(features=30)
     with pytest.raises(ValueError, match=r"\[temporal_cnn\] 'num_blocks'.*got 0"):
         zoo.temporal_cnn(num_blocks=0)
@@ -290,6 +288,7 @@ def test_a_network_is_that_of_the_benchmarks(name, network, monkeypatch):
     spec = importlib.util.spec_from_file_location("networks", ROOT / "benchmarks" / "networks.py")
     networks = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, "networks", networks)
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
     spec.loader.exec_module(networks)
     measured = networks.make_nn(network)
     ours = getattr(zoo, name)(seed=0)

@@ -2,8 +2,8 @@
 
 Each function builds one network for an input shape and returns the `Model`, built but not compiled.
 The classifiers return logits, one for each class, for the cross-entropy `'cce'`;
-`logistic_regression` and `conv_autoencoder` end in a sigmoid and are trained with `'bce'` or
-`'mse'`. The parameter counts in the docstrings are for the default arguments.
+`logistic_regression`, `conv_autoencoder` and `vae` end in a sigmoid and are trained with `'bce'`
+or `'mse'`. The parameter counts in the docstrings are for the default arguments.
 
 >>> model = lenet5(seed=0)
 >>> model.compile(loss="cce", optimizer="adam")

@@ -19,8 +19,6 @@ from ..layers import (
 from ..model import Model
 from .build import Shape, built_model, flatten_rows
 
-Shape = Sequence[int]  # of one input, without the batch axis: (C, H, W)
-
 
 def conv_autoencoder(
     input_shape: Shape = (1, 28, 28), filters: Sequence[int] = (16, 4), seed: int | None = None

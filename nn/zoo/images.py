@@ -23,9 +23,6 @@ from ..layers.config import get_activation
 from ..model import Model
 from .build import Shape, built_model, flatten_rows
 
-Shape = Sequence[int]  # of one input, without the batch axis: (C, H, W)
-
-
 # --------------------------------------------------------------------------- without convolutions
 
 

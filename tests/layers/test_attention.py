@@ -217,3 +217,25 @@ def test_a_transformer_block_learns_what_needs_attention(tmp_path, rng):
     model.save(tmp_path / "model.hdf5")
     loaded = nn.Model.load(tmp_path / "model.hdf5")
     np.testing.assert_array_equal(loaded.predict(ids), model.predict(ids))
+
+
+def test_padded_ids_through_attention_and_a_global_pool(rng):
+    """A mask of Embedding reaches both through residual blocks: padding changes no output."""
+    layers = [
+        nn.Embedding(9, 8, mask_zero=True),
+        nn.SinusoidalPositions(),
+        nn.PositionalEmbedding(12),
+        nn.Residual([nn.LayerNorm(), nn.MultiHeadAttention(2, 4)]),
+        nn.GlobalAvgPool1D(),
+        nn.Dense(2),
+    ]
+    model = nn.Model(layers, dtype="float64", seed=0)
+    ids = rng.integers(1, 9, (3, 7))
+    model.build((None, 12))
+    padded = np.zeros((3, 12), int)
+    padded[:, :7] = ids
+    y = model.predict(padded)
+    x = layers[0].forward(ids)
+    for layer in layers[1:]:
+        x = layer.forward(x)
+    np.testing.assert_allclose(y, x, rtol=1e-10)
