@@ -149,7 +149,8 @@ def set_in(index, **values):
         (set_in(2, filters=10**12), "numbers"),
         (set_in(2, kernel_size=[5, 5]), "wrong shape|shape"),
         (set_in(3, axis=1), "axis=1"),
-        (set_in(0, batch_shape=[None, None, None, 3]), "fixed sizes"),
+        (set_in(0, batch_shape=[None, None, None, 3]), "size of axis"),
+        (set_in(0, batch_shape=[None, -1, 7, 3]), "inputs have the shape"),
         (set_in(0, batch_shape=[None, 10**6, 10**6, 3]), "numbers|must be"),
         (set_in(6, output_padding=1), "output_padding"),
         (lambda k, _: k.__delitem__(slice(11, None)), "flattened images"),
@@ -327,6 +328,18 @@ def test_network_comes_back(tmp_path):
     assert abs(again.predict(x) - model.predict(x)).max() < 1e-6
     assert again.name == "net"
     assert not again.layers[-2].trainable
+
+
+def test_images_of_any_size(tmp_path):
+    model = nn.Model(
+        [nn.Conv2D(3, 3, 2, padding=1, input_shape=(2, None, None)), nn.GlobalAvgPool2D()], seed=0
+    )
+    model.save(tmp_path / "any.keras")
+    again = nn.Model.load(tmp_path / "any.keras")
+    assert again.input_shape == (None, 2, None, None)
+    for size in ((2, 2, 7, 9), (2, 2, 8, 4)):
+        x = np.random.default_rng(0).random(size, dtype="float32")
+        assert abs(again.predict(x) - model.predict(x)).max() < 1e-6
 
 
 @needs_keras

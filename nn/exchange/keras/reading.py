@@ -415,11 +415,8 @@ def _input_shape(listed: list[dict[str, Any]], config: dict[str, Any]) -> Shape:
         build = found or build or entry.get("build_config", {}).get("input_shape")
     if not isinstance(build, list) or len(build) < 2:
         raise ValueError("the shape of its inputs is not known: build() it in Keras before saving")
-    if not all(checks.is_integer(n) and n > 0 for n in build[1:]):
-        raise ValueError(
-            f"its inputs have the shape {build}: nn needs all sizes but that of the batch; save it "
-            "with an Input of fixed sizes"
-        )
+    if not all(n is None or (checks.is_integer(n) and n > 0) for n in build[1:]):
+        raise ValueError(f"its inputs have the shape {build}")
     return (None, *build[1:])
 
 

@@ -182,9 +182,11 @@ def _window(layer: Any, shape: Shape) -> tuple[list[Entry], Config]:
     }
     if isinstance(layer.padding, str):
         return [], config
-    _, padding, *_ = layer._geometry
-    size = (int(shape[2] or 0), int(shape[3] or 0))
+    padding = kernels.resolve_padding(layer.padding, (1, 1), layer.kernel_size, layer.stride)
+    size = (int(shape[2] or 0), int(shape[3] or 0))  # 0: any, on which a stride's padding depends
     same = kernels.resolve_padding("same", size, layer.kernel_size, layer.stride, layer.dilation)
+    if max(layer.stride) > 1 and 0 in size:
+        same = None  # type: ignore[assignment]
     if padding == same:
         return [], {**config, "padding": "same"}
     before = [entry("ZeroPadding2D", padding=padding)] if np.any(padding) else []
