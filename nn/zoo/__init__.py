@@ -1,5 +1,4 @@
 """Ready-made architectures, from a single neuron to a residual network and a transformer.
-"""Ready-made architectures, from a single neuron to a residual network.
 
 Each function builds one network for an input shape and returns the `Model`, built but not compiled.
 The classifiers return logits, one for each class, for the cross-entropy `'cce'`;
@@ -14,7 +13,6 @@ or `'mse'`. The parameter counts in the docstrings are for the default arguments
 
 from .autoencoders import conv_autoencoder, vae
 from .images import (
-from .classifiers import (
     cifar_cnn,
     fully_connected_net,
     large_cnn,
@@ -30,10 +28,6 @@ from .classifiers import (
 from .sequences import small_transformer, temporal_cnn
 
 __all__ = [
-from .texts import char_lstm, text_classifier
-
-__all__ = [
-    "char_lstm",
     "cifar_cnn",
     "conv_autoencoder",
     "fully_connected_net",
@@ -46,7 +40,6 @@ __all__ = [
     "small_cnn",
     "small_transformer",
     "temporal_cnn",
-    "text_classifier",
     "three_layer_cnn",
     "vae",
     "vgg6",

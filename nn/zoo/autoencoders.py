@@ -18,7 +18,6 @@ from ..layers import (
 )
 from ..model import Model
 from .build import Shape, built_model, flatten_rows
-from .building import Shape, flatten_first, model_of
 
 
 def conv_autoencoder(
@@ -86,7 +85,6 @@ def conv_autoencoder(
     decoder += [Conv2D(input_shape[0]), Sigmoid()]
     stack: list[Layer] = [Sequential(encoder, name="encoder"), Sequential(decoder, name="decoder")]
     return built_model(owner, stack, input_shape, seed)
-    return model_of(owner, stack, input_shape, seed)
 
 
 def vae(
@@ -136,7 +134,6 @@ def vae(
     shape = checks.sample_shape("vae", "input_shape", input_shape)
     latent_dim = checks.positive_int("vae", "latent_dim", latent_dim)
     encoder, decoder = flatten_rows("vae", shape), list[Layer]()
-    encoder, decoder = flatten_first("vae", shape), list[Layer]()
     for units in hidden_dims:
         encoder += [Dense(units), ReLU()]
     for units in reversed(hidden_dims):
@@ -149,4 +146,3 @@ def vae(
         Sequential(decoder, name="decoder"),
     ]
     return built_model("vae", stack, shape, seed)
-    return model_of("vae", stack, shape, seed)

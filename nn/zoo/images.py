@@ -1,8 +1,4 @@
-<<<<<<<< HEAD:nn/zoo/images.py
 """Networks of tables and images, from a single neuron to a residual network."""
-========
-"""Classifiers of points and images, from a single neuron to a residual network."""
->>>>>>>> 0306b0d (nn.zoo is a package: classifiers, autoencoders and texts, with char_lstm and text_classifier):nn/zoo/classifiers.py
 
 from collections.abc import Sequence
 
@@ -25,11 +21,7 @@ from ..layers import (
 )
 from ..layers.config import get_activation
 from ..model import Model
-<<<<<<<< HEAD:nn/zoo/images.py
 from .build import Shape, built_model, flatten_rows
-========
-from .building import Shape, flatten_first, model_of
->>>>>>>> 0306b0d (nn.zoo is a package: classifiers, autoencoders and texts, with char_lstm and text_classifier):nn/zoo/classifiers.py
 
 # --------------------------------------------------------------------------- without convolutions
 
@@ -64,13 +56,8 @@ def logistic_regression(input_shape: Shape = (2,), seed: int | None = None) -> M
     >>> history["acc"][-1] > 0.95
     True
     """
-<<<<<<<< HEAD:nn/zoo/images.py
     stack = [*flatten_rows("logistic_regression", input_shape), Dense(1), Sigmoid()]
     return built_model("logistic_regression", stack, input_shape, seed)
-========
-    stack = [*flatten_first("logistic_regression", input_shape), Dense(1), Sigmoid()]
-    return model_of("logistic_regression", stack, input_shape, seed)
->>>>>>>> 0306b0d (nn.zoo is a package: classifiers, autoencoders and texts, with char_lstm and text_classifier):nn/zoo/classifiers.py
 
 
 def mlp(
@@ -124,11 +111,7 @@ def mlp(
     >>> [layer.params["W"].shape for layer in model.layers if layer.params]
     [(2, 16), (16, 8), (8, 1)]
     """
-<<<<<<<< HEAD:nn/zoo/images.py
     stack = flatten_rows("mlp", input_shape)
-========
-    stack = flatten_first("mlp", input_shape)
->>>>>>>> 0306b0d (nn.zoo is a package: classifiers, autoencoders and texts, with char_lstm and text_classifier):nn/zoo/classifiers.py
     dropout = checks.fraction("mlp", "dropout", dropout)
     if not isinstance(activation, str):  # several layers cannot share one object
         raise checks.error("mlp", "activation", "must be a name, such as 'relu'", activation)
@@ -142,11 +125,7 @@ def mlp(
         if dropout:
             stack.append(Dropout(dropout))
     stack.append(Dense(num_classes))
-<<<<<<<< HEAD:nn/zoo/images.py
     return built_model("mlp", stack, input_shape, seed)
-========
-    return model_of("mlp", stack, input_shape, seed)
->>>>>>>> 0306b0d (nn.zoo is a package: classifiers, autoencoders and texts, with char_lstm and text_classifier):nn/zoo/classifiers.py
 
 
 fully_connected_net = mlp
@@ -177,11 +156,7 @@ def lenet5(
     stack: list[Layer] = [Conv2D(6, 5, padding=padding), Tanh(), AvgPool2D()]
     stack += [Conv2D(16, 5, padding="valid"), Tanh(), AvgPool2D()]
     stack += [Flatten(), Dense(120), Tanh(), Dense(84), Tanh(), Dense(num_classes)]
-<<<<<<<< HEAD:nn/zoo/images.py
     return built_model("lenet5", stack, input_shape, seed)
-========
-    return model_of("lenet5", stack, input_shape, seed)
->>>>>>>> 0306b0d (nn.zoo is a package: classifiers, autoencoders and texts, with char_lstm and text_classifier):nn/zoo/classifiers.py
 
 
 def small_cnn(
@@ -198,11 +173,7 @@ def small_cnn(
     """
     stack = [*_conv_relu_pool(8), *_conv_relu_pool(16)]
     stack += [Flatten(), Dense(64), ReLU(), Dense(num_classes)]
-<<<<<<<< HEAD:nn/zoo/images.py
     return built_model("small_cnn", stack, input_shape, seed)
-========
-    return model_of("small_cnn", stack, input_shape, seed)
->>>>>>>> 0306b0d (nn.zoo is a package: classifiers, autoencoders and texts, with char_lstm and text_classifier):nn/zoo/classifiers.py
 
 
 def mnist_cnn(
@@ -221,11 +192,7 @@ def mnist_cnn(
     """
     stack = [*_conv_relu_pool(32, padding="valid"), *_conv_relu_pool(64, padding="valid")]
     stack += [Flatten(), Dropout(0.5), Dense(num_classes)]
-<<<<<<<< HEAD:nn/zoo/images.py
     return built_model("mnist_cnn", stack, input_shape, seed)
-========
-    return model_of("mnist_cnn", stack, input_shape, seed)
->>>>>>>> 0306b0d (nn.zoo is a package: classifiers, autoencoders and texts, with char_lstm and text_classifier):nn/zoo/classifiers.py
 
 
 def three_layer_cnn(
@@ -253,11 +220,7 @@ def three_layer_cnn(
     """
     stack = _conv_relu_pool(num_filters, filter_size)
     stack += [Flatten(), Dense(hidden_dim), ReLU(), Dense(num_classes)]
-<<<<<<<< HEAD:nn/zoo/images.py
     return built_model("three_layer_cnn", stack, input_shape, seed)
-========
-    return model_of("three_layer_cnn", stack, input_shape, seed)
->>>>>>>> 0306b0d (nn.zoo is a package: classifiers, autoencoders and texts, with char_lstm and text_classifier):nn/zoo/classifiers.py
 
 
 # ------------------------------------------------------------------------------ colour images
@@ -278,11 +241,7 @@ def cifar_cnn(
     stack = [*_conv_relu_pool(16), *_conv_relu_pool(32)]
     stack += [Conv2D(64), ReLU(), BatchNorm2D(), Dropout(0.4)]
     stack += [Flatten(), Dense(128), ReLU(), Dropout(0.4), Dense(num_classes)]
-<<<<<<<< HEAD:nn/zoo/images.py
     return built_model("cifar_cnn", stack, input_shape, seed)
-========
-    return model_of("cifar_cnn", stack, input_shape, seed)
->>>>>>>> 0306b0d (nn.zoo is a package: classifiers, autoencoders and texts, with char_lstm and text_classifier):nn/zoo/classifiers.py
 
 
 def vgg6(input_shape: Shape = (3, 32, 32), num_classes: int = 10, seed: int | None = None) -> Model:
@@ -303,11 +262,7 @@ def vgg6(input_shape: Shape = (3, 32, 32), num_classes: int = 10, seed: int | No
     for filters in (32, 64, 128):
         stack += _conv_bn_relu(filters) + _conv_bn_relu(filters) + [MaxPool2D()]
     stack += [Flatten(), Dense(128), ReLU(), Dense(num_classes)]
-<<<<<<<< HEAD:nn/zoo/images.py
     return built_model("vgg6", stack, input_shape, seed)
-========
-    return model_of("vgg6", stack, input_shape, seed)
->>>>>>>> 0306b0d (nn.zoo is a package: classifiers, autoencoders and texts, with char_lstm and text_classifier):nn/zoo/classifiers.py
 
 
 def resnet20(
@@ -336,11 +291,7 @@ def resnet20(
         stack += _residual_block(filters, stride)
         stack += _residual_block(filters) + _residual_block(filters)
     stack += [GlobalAvgPool2D(), Dense(num_classes)]
-<<<<<<<< HEAD:nn/zoo/images.py
     return built_model("resnet20", stack, input_shape, seed)
-========
-    return model_of("resnet20", stack, input_shape, seed)
->>>>>>>> 0306b0d (nn.zoo is a package: classifiers, autoencoders and texts, with char_lstm and text_classifier):nn/zoo/classifiers.py
 
 
 def large_cnn(
@@ -362,11 +313,7 @@ def large_cnn(
     for filters in (32, 64, 128, 256):
         stack += [*_conv_bn_relu(filters), MaxPool2D()]
     stack += [Flatten(), Dense(480), ReLU(), Dense(num_classes)]
-<<<<<<<< HEAD:nn/zoo/images.py
     return built_model("large_cnn", stack, input_shape, seed)
-========
-    return model_of("large_cnn", stack, input_shape, seed)
->>>>>>>> 0306b0d (nn.zoo is a package: classifiers, autoencoders and texts, with char_lstm and text_classifier):nn/zoo/classifiers.py
 
 
 # ----------------------------------------------------------------------------- building blocks
