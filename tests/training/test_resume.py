@@ -44,6 +44,9 @@ def size(y_true, y_pred):
 def perceptron(layers=(), shape=(4,), seed=3, **compiled):
     """A model with the given layers, batch normalisation and dropout, and its data."""
     tail = [nn.Flatten(), nn.Dense(6), nn.BatchNorm(), nn.ReLU(), nn.Dropout(0.3), nn.Dense(3)]
+    makes_mask = any("make_mask" in vars(type(layer)) and layer.makes_mask for layer in layers)
+    if makes_mask:
+        tail[0] = nn.GlobalAvgPool1D()
     model = nn.Model([*layers, *tail], seed=seed)
     model.build((None, *shape))
     model.compile(**{"loss": "cce", "optimizer": "sgd", "lr": 0.05, **compiled})
@@ -51,6 +54,8 @@ def perceptron(layers=(), shape=(4,), seed=3, **compiled):
     x = rng.normal(size=(SAMPLES, *shape)).astype("float32")
     if layers and type(layers[0]).__name__ in contracts.TAKE_IDS:
         x = rng.integers(0, contracts.IDS, x.shape)
+    if makes_mask:
+        x[::2, 2:] = 0  # padded steps
     return model, (x, np.arange(SAMPLES) % 3)
 
 
@@ -106,6 +111,10 @@ CASES = {
         f"layer {name}": (lambda make=make, shape=shape: perceptron([make()], shape), {})
         for name, (make, shape) in contracts.LAYERS.items()
     },
+    "ids with a mask": (
+        lambda: perceptron([nn.Embedding(contracts.IDS, 3, mask_zero=True)], (5,)),
+        {},
+    ),
     "metrics of classes": (
         functools.partial(
             perceptron, metrics=["accuracy", "top_2_accuracy", "precision", "recall", "f1", size]
