@@ -24,7 +24,7 @@ NAMES = [
     "large_cnn",
 ]
 NO_CLASSIFIERS = ["logistic_regression", "conv_autoencoder", "vae"]  # they take no num_classes
-OF_SEQUENCES = ["small_transformer", "temporal_cnn"]
+OF_SEQUENCES = ["small_transformer", "temporal_cnn", "char_lstm", "text_classifier"]
 
 
 def count(model):
@@ -306,3 +306,31 @@ def test_resnet20_has_the_stages_of_the_paper():
     # The paper's network has 269,722 parameters; the two projections come on top of them.
     projections = (16 * 32 + 2 * 32) + (32 * 64 + 2 * 64)
     assert count(model) == 269_722 + projections
+
+
+@pytest.mark.parametrize("name", ["char_lstm", "text_classifier"])
+def test_a_network_of_texts_learns_from_ids(name, tmp_path):
+    ids = np.random.default_rng(0).integers(0, 9, (24, 6))
+    model = getattr(zoo, name)(vocabulary=9, length=6, seed=0)
+    assert model.name == name and model.num_ids == 9
+    model.compile("cce", "adam", lr=0.02)
+    y = (ids + 1) % 9 if name == "char_lstm" else (ids == 4).any(axis=1).astype(int)
+    history = model.fit(ids, y, epochs=40, verbose=0)
+    assert history["acc"][-1] > 0.9
+    model.save(tmp_path / "model.npz")
+    np.testing.assert_array_equal(
+        nn.Model.load(tmp_path / "model.npz").predict(ids), model.predict(ids)
+    )
+
+
+def test_the_parts_of_a_vae_are_networks_of_their_own():
+    model = zoo.vae(3, (16, 8), (1, 4, 6), seed=0)
+    encoder, sampling, decoder = model.layers
+    assert [layer.name for layer in (encoder, decoder)] == ["encoder", "decoder"]
+    assert sampling.kl_weight == 1 / 24
+    units = [part.units for part in (*encoder.layers, *decoder.layers) if hasattr(part, "units")]
+    assert units == [16, 8, 6, 8, 16, 24]
+    images = nn.Model([decoder]).predict(np.ones((5, 3), np.float32))
+    assert images.shape == (5, 1, 4, 6) and 0 < images.min() < images.max() < 1
+    with pytest.raises(ValueError, match=r"\[vae\] 'latent_dim'"):
+        zoo.vae(0)

@@ -26,8 +26,10 @@ from .images import (
     vgg6,
 )
 from .sequences import small_transformer, temporal_cnn
+from .texts import char_lstm, text_classifier
 
 __all__ = [
+    "char_lstm",
     "cifar_cnn",
     "conv_autoencoder",
     "fully_connected_net",
@@ -40,6 +42,7 @@ __all__ = [
     "small_cnn",
     "small_transformer",
     "temporal_cnn",
+    "text_classifier",
     "three_layer_cnn",
     "vae",
     "vgg6",
