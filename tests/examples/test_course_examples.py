@@ -112,6 +112,7 @@ def test_layers_without_a_bend_are_no_better_than_one_neuron(lesson):
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")  # without Numba
+@pytest.mark.filterwarnings("ignore:.*encountered in matmul:RuntimeWarning")  # of some BLAS
 def test_steps_that_are_too_long_are_one_clear_line(example, few_digits, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match=r"lower the learning rate"):

@@ -402,3 +402,49 @@ def test_quotas_of_containers(tmp_path, monkeypatch, groups, files, quota):
 
 def test_without_control_groups_there_is_no_quota(tmp_path):
     assert threads._cpu_quota(tmp_path) == math.inf
+
+
+def test_blas_is_held_to_one_thread_by_a_call_in_any_thread():
+    """threadpoolctl 3.8 sets the number in one thread alone, and does nothing in others."""
+    before, inside = blas_numbers(), []
+
+    def call():
+        threads.run(lambda part, lo, hi: inside.append(blas_numbers()), 10, blas=True)
+
+    call()
+    for _ in range(2):
+        other = threading.Thread(target=call)
+        other.start()
+        other.join()
+    assert len(inside) >= 3
+    assert all(number == 1 for found in inside for number in found)
+    assert blas_numbers() == before
+
+
+def test_a_call_that_ends_late_does_not_release_the_next_one(monkeypatch):
+    """BLAS got its threads back just after the next call had looked, in which it then had two."""
+    is_releasing, seen = threading.Event(), []
+
+    class Library:
+        num_threads = 2
+
+        def set_num_threads(self, number):
+            if number == 2:
+                is_releasing.set()
+                time.sleep(0.2)  # the next call comes meanwhile
+            self.num_threads = number
+
+    library = Library()
+    monkeypatch.setattr(threads, "_blas", [library])
+    first = threading.Thread(target=lambda: threads.run(lambda *_: None, 10, blas=True, grain=10))
+    first.start()
+    assert is_releasing.wait(10)
+
+    def kernel(part, lo, hi):
+        time.sleep(0.4)
+        seen.append(library.num_threads)
+
+    threads.run(kernel, 10, blas=True, grain=10)
+    first.join()
+    assert seen == [1]
+    assert (library.num_threads, threads._running) == (2, [])

@@ -16,10 +16,12 @@ come at any line: `_finish` can always be called again.
 import contextlib
 import functools
 import importlib
+import itertools
 import math
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -86,7 +88,8 @@ _tasks: SimpleQueue = SimpleQueue()  # of calls, once for each part that a worke
 _posted = np.zeros(1, dtype=np.int64)  # changes when there are new tasks
 _workers: dict[int, threading.Thread] = {}
 _running: list["_Call"] = []  # those that hold BLAS to one thread, see `_release_blas`
-_blas: list[Any] = []  # threadpoolctl's controllers of the BLAS libraries
+_blas: list["_Blas"] = []  # the BLAS libraries of this process
+_releasing: dict["_Call", threading.Thread] = {}  # calls that may give BLAS its threads back
 
 
 class _Call:
@@ -99,7 +102,7 @@ class _Call:
         self.ended: dict[int, BaseException | None] = {}  # the workers' parts, with the error
         self.reports: SimpleQueue = SimpleQueue()  # wakes the caller when a part has ended
         self.marks = np.zeros(count, dtype=np.int64)  # the same for a caller that is awake
-        self.lowered: list[tuple[Any, int]] = []  # BLAS libraries, their own numbers of threads
+        self.lowered: list[tuple[_Blas, int]] = []  # BLAS libraries, their own numbers of threads
         self.over = False
 
     def claim(self, owner: threading.Thread | None) -> int | None:
@@ -182,7 +185,7 @@ def _finish(call: _Call) -> None:
                 if gone and part not in call.ended:
                     call.ended[part] = RuntimeError(f"thread '{owner.name}' ended within a kernel")
     call.arguments = ()  # `_tasks` may still hold the call, but no arrays
-    if _running:
+    if _running or call in _releasing:
         _release_blas(call)
 
 
@@ -273,6 +276,12 @@ def _hold_blas(call: _Call) -> None:
     if not _blas:
         _blas[:] = _find_blas()
     _running.append(call)
+    for other, thread in list(_releasing.items()):  # it may not have seen this call
+        end = time.perf_counter() + 10 * _PATIENCE
+        while other in _releasing and thread is not threading.current_thread():
+            if sys.is_finalizing() or not thread.is_alive() or time.perf_counter() > end:
+                _releasing.pop(other, None)  # an exception came twice, so that it stayed there
+            time.sleep(0)
     for library in _blas:
         number = library.num_threads
         if number != 1:
@@ -286,6 +295,7 @@ def _release_blas(call: _Call) -> None:
     A call that noted a number stays in `_running` until then, so that no number is lost.
     """
     call.over = True
+    _releasing[call] = threading.current_thread()
     calls = list(_running)
     if all(other.over for other in calls):
         for other in calls:
@@ -296,21 +306,44 @@ def _release_blas(call: _Call) -> None:
     for other in calls:
         with contextlib.suppress(ValueError):  # another thread removed it
             _running.remove(other)
+    _releasing.pop(call, None)
 
 
-def _find_blas() -> list[Any]:
+class _Blas:
+    """A BLAS library, of which threadpoolctl finds the file and the functions.
+
+    From version 3.8 on, `set_num_threads` of its controllers does nothing in all threads but one if
+    OpenBLAS has a pool of threads for the whole process, and it takes a lock that a signal handler
+    could wait for. So OpenBLAS's own function is called here.
+    """
+
+    def __init__(self, library: Any):
+        self._library = library
+        self.set_num_threads: Callable[[int], Any] = library.set_num_threads
+        if library.internal_api == "openblas" and library.threading_layer != "openmp":
+            for prefix, suffix in itertools.product(("", "scipy_"), ("", "64_", "_64")):
+                name = f"{prefix}openblas_set_num_threads{suffix}"
+                self.set_num_threads = getattr(library.dynlib, name, self.set_num_threads)
+
+    @property
+    def num_threads(self) -> int:
+        return self._library.num_threads
+
+
+def _find_blas() -> list[_Blas]:
     """Return the BLAS libraries of this process: NumPy's, and any other that is loaded by now."""
     try:
         from threadpoolctl import ThreadpoolController
     except ImportError:  # while the interpreter ends
         return []
-    return ThreadpoolController().select(user_api="blas").lib_controllers
+    return [_Blas(c) for c in ThreadpoolController().select(user_api="blas").lib_controllers]
 
 
 def _reset_after_fork() -> None:
     """Reset the thread pool in the child after a fork, which has none of the threads."""
     global _tasks
     _tasks = SimpleQueue()
+    _releasing.clear()
     _workers.clear()
     for call in list(_running):
         call.over = True
