@@ -35,6 +35,7 @@ from . import (
     optim,
     plot,
     regularizers,
+    testing,
     zoo,
 )
 from .data import Dataset
@@ -148,6 +149,7 @@ __all__ = [
     "regularizers",
     "schedules",
     "seed",
+    "testing",
     "trace",
     "zoo",
 ]

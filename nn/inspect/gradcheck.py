@@ -15,7 +15,10 @@ from ..layers import Layer
 from ..layers.embedding import num_ids_of
 from ..layers.plan import named_layers
 from ..layers.state import Snapshot
-from .model_check import GradientRow, ModelCheck, check_model
+from . import contract
+from .comparison import Comparison, compare
+from .model_check import check_model
+from .model_report import GradientRow, ModelCheck
 
 __all__ = [
     "GradientRow",
@@ -128,8 +131,14 @@ def check_gradients(
     Raises
     ------
     ValueError, TypeError
-        If `layer` is not a layer or x not a batch of numbers, or a gradient is missing or has the
-        wrong shape.
+        If `layer` is not a layer or x not a batch of numbers; if a gradient is missing or has the
+        wrong shape or dtype; if `forward` or `backward` changes its input, the gradient passed to
+        it or a parameter; or if repeated passes give other gradients, as they do if `backward`
+        adds to `grads`.
+
+    See Also
+    --------
+    nn.testing.assert_gradients : The same for tests: raises, and says how a gradient is wrong.
 
     Examples
     --------
@@ -138,6 +147,76 @@ def check_gradients(
     >>> sorted(errors), max(errors.values()) < 1e-6
     (['W', 'b', 'x'], True)
     """
+    found = compare_gradients(layer, x, training, step)
+    return {name: comparison.error for name, comparison in found.items()}
+
+
+def compare_gradients(
+    layer: Layer, x: np.ndarray, training: bool = True, step: float = 1e-5
+) -> dict[str, Comparison]:
+    """Return the comparisons of which `check_gradients` returns the errors.
+
+    Parameters
+    ----------
+    layer, x, training, step
+        As for `check_gradients`.
+    """
+    step = checks.positive("check_gradients", "step", step)
+    x = _prepared(layer, x)
+    label, before = f"[{type(layer).__name__}] {{}}", Snapshot([layer])
+    # The name of a parameter in a container has the path of its layer as prefix: '0_Conv2D_W'.
+    parts = [("", layer), *((f"{path}_", part) for path, part in named_layers(layer.sublayers()))]
+    own = [a for _, part in parts for a in (*part.params.values(), *part.buffers.values())]
+    if any(array.dtype != np.float64 for _, part in parts for array in part.params.values()):
+        raise ValueError(
+            f"[{type(layer).__name__}] is built in float32, too imprecise for a gradient check: "
+            "pass a layer that is not built, or one of a Model(dtype='float64')."
+        )
+    if own:
+        x = cuda.to_cpu(x) if cuda.get_array_module(*own) is np else cuda.to_gpu(x)
+
+    def forward(batch: np.ndarray) -> np.ndarray:
+        before.restore()
+        return contract.forward(layer, batch, training, label)[0]
+
+    def value() -> float:
+        y = forward(x)
+        return float((y * direction).sum()) + sum(part.activity_penalty() for _, part in parts)
+
+    def gradients(batch: np.ndarray, direction: np.ndarray) -> dict[str, np.ndarray]:
+        forward(batch)
+        found = {"x": contract.backward(layer, direction.copy(), batch, label)}
+        for path, part in parts:
+            for name, param in part.params.items() if part.trainable else ():
+                grad = part.grads.get(name)
+                contract.check_gradient(
+                    grad, param.shape, param.dtype, label.format("backward()"), f"{path}{name}"
+                )
+                found[f"{path}{name}"] = grad
+        return {name: grad.copy() for name, grad in found.items()}  # the layer may overwrite them
+
+    # The dot product with a random array is one number that depends on every output.
+    other = contract.other_batch(x)
+    y = forward(other)
+    xp = cuda.get_array_module(y)
+    direction = xp.asarray(np.random.default_rng([0, 1]).normal(size=y.shape))
+    gradients(other, direction[::-1])
+    found, again = gradients(x, direction), gradients(x, direction)
+    arrays = {"x": x}
+    for path, part in parts:
+        arrays.update({f"{path}{name}": param for name, param in part.params.items()})
+    if x.dtype.kind != "f":
+        del found["x"]  # ids have no gradient
+    comparisons = {}
+    for name, grad in found.items():
+        contract.check_repeated(grad, again[name], label.format("backward()"), name)
+        expected = numerical_gradient(value, arrays[name], step)
+        comparisons[name] = compare(cuda.to_cpu(grad), cuda.to_cpu(expected), len(x))
+    return comparisons
+
+
+def _prepared(layer: Layer, x: np.ndarray) -> np.ndarray:
+    """Return the batch of a check as float64, or as ids; build the layer for it."""
     owner = "check_gradients"
     if not isinstance(layer, Layer) or hasattr(layer, "as_layer"):
         rule = "must be a layer (check_model() takes a model)"
@@ -146,50 +225,8 @@ def check_gradients(
     x = checks.real_array(owner, "x", x).astype(np.int64 if has_ids else np.float64)
     if x.size == 0 or x.ndim == 0:
         raise checks.error(owner, "x", "must be a batch of at least one sample", x.shape)
-    step = checks.positive(owner, "step", step)
     if not layer.built:
         layer.dtype = "float64"
         layer.build((None, *x.shape[1:]))
         layer.built = True
-    # The name of a parameter in a container has the path of its layer as prefix: '0_Conv2D_W'.
-    parts = [("", layer), *((f"{path}_", part) for path, part in named_layers(layer.sublayers()))]
-    if any(p.dtype != np.float64 for _, part in parts for p in part.params.values()):
-        raise ValueError(
-            f"[{type(layer).__name__}] is built in float32, too imprecise for a gradient check: "
-            "pass a layer that is not built, or one of a Model(dtype='float64')."
-        )
-    before = Snapshot([layer])
-    own = [a for _, part in parts for a in (*part.params.values(), *part.buffers.values())]
-    if own:
-        x = cuda.to_cpu(x) if cuda.get_array_module(*own) is np else cuda.to_gpu(x)
-
-    def forward() -> np.ndarray:
-        before.restore()
-        return layer.forward(x, training=training)
-
-    def value() -> float:
-        return float((forward() * direction).sum()) + sum(p.activity_penalty() for _, p in parts)
-
-    # The dot product with a random array is one number that depends on every output.
-    y = forward()
-    xp = cuda.get_array_module(y)
-    direction = xp.asarray(np.random.default_rng([0, 1]).normal(size=y.shape))
-    analytical = {"x": layer.backward(direction)}
-    arrays = {} if has_ids else {"x": x}  # ids have no gradient
-    for path, part in parts:
-        analytical.update({f"{path}{name}": grad for name, grad in part.grads.items()})
-        if part.trainable:
-            arrays.update({f"{path}{name}": param for name, param in part.params.items()})
-    errors = {}
-    for name, array in arrays.items():
-        gradient = analytical.get(name)
-        if gradient is None or gradient.shape != array.shape:
-            shape = None if gradient is None else gradient.shape
-            raise ValueError(
-                f"[{type(layer).__name__}] backward() must compute a gradient of shape "
-                f"{array.shape} for '{name}', got {shape}."
-            )
-        gradient = gradient.copy()  # the layer may overwrite it
-        expected = numerical_gradient(value, array, step)
-        errors[name] = relative_error(gradient, expected)
-    return errors
+    return x

@@ -3,112 +3,26 @@
 import copy
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import checks, kernels, losses, text
+from .. import checks, kernels, losses
 from ..layers.plan import named_layers
 from ..layers.stack import forward_through
 from ..layers.state import Snapshot
 from ..model import Model
 from ..validation import is_byte_image
+from . import contract
+from .comparison import explain
+from .model_report import GradientRow, ModelCheck
 
 _ANY_SIZE = 8  # of an axis whose size may be any
 _SAMPLES = 4  # of a random batch
+_LABEL = "[check_model] {} of "
 # Relative error of the loss from rounding, that of a few dozen additions.
 _ROUNDING = 32 * float(np.finfo(np.float64).eps)
 _TRIES = 4  # elements to try for each one to check, as those at kinks are skipped
-
-
-@dataclass(frozen=True)
-class GradientRow:
-    """Result of `check_model` for one array: a parameter, or the input of a layer.
-
-    Attributes
-    ----------
-    layer : str
-        The layer's name in model files, '7_Dense' or '3_Residual/0_Conv2D'; or the loss.
-    parameter : str
-        The parameter's name, or 'input'.
-    shape : tuple
-        The array's shape.
-    entries : int
-        Number of elements checked.
-    kinks : int
-        Number of elements skipped because the loss is not differentiable there.
-    error : float
-        The largest difference of gradient and numerical gradient, divided by the array's largest
-        gradient (or by the smallest value that can be resolved to the tolerance, if that is
-        larger).
-    verdict : str
-        'ok' or 'WRONG'; 'tiny' if both gradients are too small to distinguish from 0; 'kinks' if
-        all elements were skipped; 'frozen' for a layer that is not trainable.
-    """
-
-    layer: str
-    parameter: str
-    shape: tuple[int, ...]
-    entries: int
-    kinks: int
-    error: float
-    verdict: str
-
-
-@dataclass(frozen=True)
-class ModelCheck:
-    """The result of `check_model`; `print` shows it as a table with one line for each array.
-
-    Attributes
-    ----------
-    rows : list of GradientRow
-        In the order of the layers, the input of each first; the loss is last.
-    tolerance : float
-        Relative error above which a gradient is wrong.
-    """
-
-    rows: list[GradientRow]
-    tolerance: float
-
-    @property
-    def ok(self) -> bool:
-        """Whether no gradient is wrong."""
-        return all(row.verdict != "WRONG" for row in self.rows)
-
-    @property
-    def worst(self) -> GradientRow:
-        """The row with the largest relative error."""
-        return max(self.rows, key=lambda row: row.error)
-
-    @property
-    def suspect(self) -> str | None:
-        """The layer or loss whose `backward` is likely wrong; None if all gradients are right.
-
-        A wrong gradient for the input of a layer makes the gradients of all layers before it wrong,
-        so it is the last layer with a wrong row.
-        """
-        wrong = [row for row in self.rows if row.verdict == "WRONG"]
-        if not wrong:
-            return None
-        outer = wrong[-1].layer.partition("/")[0]
-        is_input_wrong = any(row.layer == outer and row.parameter == "input" for row in wrong)
-        return outer if is_input_wrong else wrong[-1].layer
-
-    def __str__(self) -> str:
-        heads = ("Layer", "Array", "Shape", "Entries", "Kinks", "Error", "Verdict")
-        cells = [heads]
-        for row in self.rows:
-            error = f"{row.error:.1e}" if row.entries else "-"
-            counts = (str(row.entries), str(row.kinks))
-            cells.append((row.layer, row.parameter, str(row.shape), *counts, error, row.verdict))
-        lines = text.table(cells, right=(3, 4, 5))
-        rule = "-" * max(map(text.width, lines))
-        end = f"All gradients agree with numerical gradients to {self.tolerance:g}."
-        if not self.ok:
-            count = sum(row.verdict == "WRONG" for row in self.rows)
-            end = f"{count} of {len(self.rows)} are wrong: check the backward() of {self.suspect}."
-        return "\n".join([lines[0], rule, *lines[1:], rule, end])
 
 
 def check_model(
@@ -158,8 +72,9 @@ def check_model(
     Raises
     ------
     ValueError
-        If the model is not built and `x` is None, `y` is None for a custom loss, or a gradient is
-        missing or has the wrong shape; the message names the layer.
+        If the model is not built and `x` is None, or `y` is None for a custom loss; if a gradient
+        is missing or has the wrong shape or dtype, or a pass changes arrays of others or depends
+        on earlier ones (see `check_gradients`); the message names the layer.
     FloatingPointError
         If the loss is NaN or infinite.
 
@@ -257,7 +172,10 @@ class _Measurement:
         self.model, self.loss, self.step = model, model.loss, step
         if is_byte_image(x):
             x = x / 255.0  # as in Model.forward
-        y_pred = model.forward(x, training=False)  # checks x and builds the model
+        dtype = np.float64 if model.num_ids is None else np.int64
+        x = np.array(x, dtype=dtype)
+        other = contract.other_batch(x)
+        y_pred = model.forward(other, training=False)  # checks x and builds the model
         self.parts = list(named_layers(model.layers))
         self.before = Snapshot(model.layers)  # restored, so that every pass is the same
         self.y = y
@@ -265,14 +183,14 @@ class _Measurement:
             raise checks.error("check_model", "y", "must be None for a model without a loss", y)
         if y is None and self.loss is not None:
             self.y = _targets(self.loss, y_pred.shape, rng)
-        dtype = np.float64 if model.num_ids is None else np.int64
-        self.inputs: list[np.ndarray] = [np.array(x, dtype=dtype)]  # of each layer
-        self.masks: list[Any] = [None]  # of each layer's input
-        self.value = self._run_and_keep_inputs()
+        self._run_and_keep_inputs(other)
+        self._backward()
+        self.value = self._run_and_keep_inputs(x.copy())
         if not np.isfinite(self.value):
             raise FloatingPointError(f"[check_model] the loss is {self.value}, not finite.")
-        self.input_grads = self._backward()
-        self.grads = self._parameter_grads()
+        self.input_grads, self.grads = self._backward(), self._parameter_grads()
+        self._run_and_keep_inputs(x.copy())
+        self._check_repeated(self._backward(), self._parameter_grads())
 
     def _loss(self, y_pred: np.ndarray, mask: Any) -> float:
         if self.loss is None:
@@ -280,13 +198,16 @@ class _Measurement:
         loss = self.model.wrapped_loss
         return float(loss.forward(y_pred, self.y, mask=mask)) + self.model.penalty()
 
-    def _run_and_keep_inputs(self) -> float:
+    def _run_and_keep_inputs(self, x: np.ndarray) -> float:
         """Return the loss after a forward pass that keeps a copy of each layer's input."""
         self.before.restore()
-        y = self.inputs[0]
-        for layer in self.model.layers:
-            y, mask = forward_through((layer,), y, True, self.masks[-1])
+        self.inputs, self.passed, y = [x.copy()], [x], x  # of each layer
+        self.masks: list[Any] = [None]
+        for index, layer in enumerate(self.model.layers):
+            label = _LABEL + f"{index}_{type(layer).__name__}"
+            y, mask = contract.forward(layer, y, True, label, self.masks[-1])
             self.inputs.append(y.copy())  # of the next layer or the loss
+            self.passed.append(y)
             self.masks.append(mask)
         self.y_pred = y
         return self._loss(y, mask)
@@ -306,13 +227,12 @@ class _Measurement:
     def _backward(self) -> list[np.ndarray]:
         """Return the gradients for each layer's input and for the output of the model."""
         grad = self.y_pred / self.y_pred.size if self.loss is None else self.loss.backward()
-        _check_gradient(grad, self.y_pred.shape, "y_pred", type(self.loss).__name__)
+        label = _LABEL.format("backward()") + type(self.loss).__name__
+        contract.check_gradient(grad, self.y_pred.shape, self.y_pred.dtype, label, "y_pred")
         grads = [np.array(grad)]
         for index in reversed(range(len(self.model.layers))):
-            layer, x = self.model.layers[index], self.inputs[index]
-            name = f"{index}_{type(layer).__name__}"
-            grad = layer.backward(grad)
-            _check_gradient(grad, x.shape, "input", name)
+            layer, x = self.model.layers[index], self.passed[index]
+            grad = contract.backward(layer, grad, x, _LABEL + f"{index}_{type(layer).__name__}")
             grads.append(np.array(grad))  # the layer may overwrite it
         return grads[::-1]
 
@@ -321,12 +241,26 @@ class _Measurement:
         found = {}
         for path, part in self.parts:
             for key, param in part.params.items() if part.trainable else ():
-                _check_gradient(part.grads.get(key), param.shape, key, path)
+                label = _LABEL.format("backward()") + path
+                contract.check_gradient(part.grads.get(key), param.shape, param.dtype, label, key)
                 grad = np.array(part.grads[key])
                 if key in part.regularizers:
                     grad += part.regularizers[key].gradient(param)
                 found[path, key] = grad
         return found
+
+    def _check_repeated(
+        self, input_grads: list[np.ndarray], grads: dict[tuple[str, str], np.ndarray]
+    ) -> None:
+        """Raise if a repeated pass gave other gradients, naming the last layer that does so."""
+        label = _LABEL.format("backward()")
+        for index in reversed(range(len(self.model.layers))):
+            top = f"{index}_{type(self.model.layers[index]).__name__}"
+            for (path, key), grad in self.grads.items():
+                if path.partition("/")[0] == top:
+                    contract.check_repeated(grad, grads[path, key], label + path, key)
+            first, again = self.input_grads[index], input_grads[index]
+            contract.check_repeated(first, again, label + top, "input")
 
     def arrays_of(self, index: int) -> Iterator[_Checked]:
         """Yield the input and all parameters of a top-level layer, or the loss after the last one.
@@ -357,16 +291,6 @@ class _Measurement:
         return below, above
 
 
-def _check_gradient(grad: Any, shape: tuple[int, ...], name: str, owner: str) -> None:
-    """Raise ValueError if a gradient is missing or has the wrong shape."""
-    found = getattr(grad, "shape", None)
-    if found != shape:
-        raise ValueError(
-            f"[check_model] backward() of {owner} must compute a gradient of shape {shape} for "
-            f"'{name}', got {found}."
-        )
-
-
 def _row(
     measure: _Measurement,
     target: _Checked,
@@ -383,25 +307,31 @@ def _row(
     scale = float(np.abs(gradient).max(initial=0.0))
     wanted = min(entries, array.size)
     kinks, largest = 0, scale
-    errors: list[float] = []
+    found: list[tuple[float, tuple[int, ...], float]] = []  # error, index, numerical gradient
     for position in rng.permutation(array.size)[: wanted * _TRIES]:
-        if len(errors) == wanted:
+        if len(found) == wanted:
             break
         at = np.unravel_index(position, array.shape)
         error, slope = _error(measure, target, at, scale, h, tolerance)
         if error > tolerance and _has_kink(measure, target, at, h):
             kinks += 1
             continue
-        errors.append(error)
+        found.append((error, tuple(int(i) for i in at), slope))
         largest = max(largest, abs(slope))
-    error = max(errors, default=0.0)
-    if wanted and not errors:
+    error = max((error for error, *_ in found), default=0.0)
+    if wanted and not found:
         verdict = "kinks"
     elif error > tolerance:
         verdict = "WRONG"
     else:
         verdict = "tiny" if wanted and largest <= measure.noise(h) else "ok"
-    return GradientRow(layer, parameter, array.shape, len(errors), kinks, error, verdict)
+    row = (layer, parameter, array.shape, len(found), kinks, error, verdict)
+    if not found:
+        return GradientRow(*row)
+    _, index, slope = max(found)
+    expected = [slope for *_, slope in found]
+    hint = explain([gradient[at] for _, at, _ in found], expected, len(measure.inputs[0]))
+    return GradientRow(*row, index, slope, float(gradient[index]), hint)
 
 
 def _error(
