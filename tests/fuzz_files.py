@@ -14,6 +14,7 @@ hundred of them.
 """
 
 import argparse
+import codecs
 import collections
 import contextlib
 import copy
@@ -536,7 +537,8 @@ def work(first, count, keep):
             for k in range(5):
                 with contextlib.suppress(ValueError):  # a file without a state to resume
                     kind.load(folder / kind.file, k)
-        b"x".decode("cp437")  # Python's module for names in ZIP files, imported once
+        for codec in ("cp437", "raw_unicode_escape"):  # modules of Python, imported once
+            codecs.lookup(codec)
         limit_memory()
         for number in range(first, first + count):
             kind, content = mutation(number, valid, folder / "scratch")

@@ -7,6 +7,7 @@ may also be null, or a `Kind` of value.
 
 import math
 import reprlib
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -54,7 +55,8 @@ def _words(bits: int) -> Kind:
 def _is_range(value: Any) -> bool:
     """Return whether a value is two finite numbers in order."""
     numbers = value if isinstance(value, list | tuple) and len(value) == 2 else (1, 0)
-    return all(checks.is_number(n) and math.isfinite(n) for n in numbers) and (
+    # Compared, not converted: JSON has integers that no float can hold.
+    return all(checks.is_number(n) and abs(n) <= sys.float_info.max for n in numbers) and (
         numbers[0] <= numbers[1]
     )
 

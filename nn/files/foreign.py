@@ -46,7 +46,7 @@ _FOREIGN = {
         f"nn writes no pickles, which can run code when they are read: {_OWN}",
     ),
     **dict.fromkeys((".tflite", ".pb"), f"nn does not write files of TensorFlow: {_OWN}"),
-    **dict.fromkeys((".npy", ".json", ".zip", ".csv", ".txt", ".mat", ".gguf"), _OWN),
+    **dict.fromkeys((".npy", ".json", ".zip", ".mat", ".gguf"), _OWN),
 }
 
 

@@ -64,7 +64,7 @@ CASES = {
     ),
     **_steps(
         ("Dense of steps", lambda: [nn.Dense(3, activation="log_softmax")]),
-        ("BatchNorm1D of channels", lambda: [nn.BatchNorm1D()]),
+        ("BatchNorm1D of steps", lambda: [nn.BatchNorm1D()]),
         ("LayerNorm of steps", lambda: [nn.LayerNorm()]),
         ("LSTM", lambda: [nn.LSTM(4, True), nn.LSTM(3)]),
         ("GRU", lambda: [nn.GRU(4, True), nn.GRU(3)]),
@@ -81,13 +81,4 @@ CASES = {
     "BatchNorm1D": (lambda: [nn.Dense(4), nn.BatchNorm1D(), nn.Dense(2)], (5,), False),
     "Embedding": (lambda: [nn.Embedding(7, 3), nn.Flatten()], (5,), True),
     "Embedding and LSTM": (lambda: [nn.Embedding(7, 3), nn.LSTM(2), nn.Dense(2)], (5,), True),
-}  # fmt: skip
-
-ZOO = {
-    f"zoo.{name}": ((lambda name=name: getattr(nn.zoo, name)(seed=0).layers), shape, False)
-    for name, shape in {
-        "mlp": (784,), "lenet5": (1, 28, 28), "small_cnn": (1, 28, 28), "mnist_cnn": (1, 28, 28),
-        "three_layer_cnn": (3, 32, 32), "cifar_cnn": (3, 32, 32), "vgg6": (3, 32, 32),
-        "resnet20": (3, 32, 32), "large_cnn": (1, 28, 28), "conv_autoencoder": (1, 28, 28),
-    }.items()
 }  # fmt: skip

@@ -366,7 +366,7 @@ def test_junk_before_and_after(path):
     path.write_bytes(whole + b"junk" * 100)  # it is of no file's concern
     nn.Model.load(path)
     path.write_bytes(b"junk" * 128 + whole)
-    refused(path, "is neither an HDF5 nor an NPZ file")
+    refused(path, "is neither an HDF5 nor an NPZ nor a safetensors file")
 
 
 @pytest.mark.parametrize("value", [np.zeros(3), ["a", "b"], h5py.Empty("S1")], ids=str)

@@ -221,6 +221,11 @@ HOSTILE = {
     "truth values": (({"a": entry("BOOL", (8,))}, bytes([2] * 8)), "other than 0 and 1"),
     "an array for a string": (({"architecture": entry()}, bytes(8)), "not a string"),
     "no architecture": (({"__metadata__": {"architecture": "[1"}}, b""), "broken JSON"),
+    "a range beyond floats": (
+        ({"__metadata__": {"architecture": json.dumps({"input_range": [0, 10**400],
+                                                       "layers": []})}}, b""),
+        "'architecture.input_range' must be two finite numbers",
+    ),
     "huge layers": (
         ({"__metadata__": {"architecture": json.dumps({"input_shape": [None, 2], "layers": [
             {"class": "Dense", "config": {"units": 10**12}}]})}}, b""),
