@@ -22,7 +22,8 @@ from torch_cases import CASES
 import nn
 from nn.exchange import from_torch, to_torch
 
-TOLERANCE = 1e-6
+TOLERANCE = 1e-6  # of single layers and small networks, in float32
+DEEP = 5e-6  # of the networks of the zoo
 ZOO = (
     "mlp",
     "lenet5",
