@@ -42,6 +42,7 @@ from .data import Dataset
 from .files import model_file as io
 from .inspect import explain, gradcheck, trace
 from .inspect.ensemble import Ensemble
+from .inspect.generation import generate
 from .inspect.gradcheck import check_gradients
 from .inspect.lr_range import find_lr
 from .layers import (
@@ -134,6 +135,7 @@ __all__ = [
     "exchange",
     "explain",
     "find_lr",
+    "generate",
     "gradcheck",
     "initializers",
     "io",

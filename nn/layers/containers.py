@@ -21,6 +21,7 @@ from .stack import (
     backward_through,
     check_distinct,
     forward_through,
+    step_through,
 )
 from .state import LoadReport, match_arrays
 
@@ -361,6 +362,10 @@ class Sequential(Container):
 
     def __init__(self, layers: Any, **common: Any):
         super().__init__(as_layers(layers, type(self).__name__), **common)
+
+    def step(self, x: Array, state: Any = None) -> tuple[Array, list[Any]]:
+        """Return the output for the next step (N, 1, D) or (N, 1), and the state of each layer."""
+        return step_through(self.layers, x, state)
 
     def _check_dtype(self, x: Array) -> None:
         """Raise an error unless the first layer takes the input: it may be an `Embedding`."""

@@ -26,8 +26,8 @@ class Recurrent(KernelLayer):
 
     uses_mask = True
 
-    #: How many products of the inputs there are.
-    gates = 1
+    #: How many products of the inputs there are, and of arrays that go from step to step.
+    gates, states = 1, 1
 
     def __init__(
         self,
@@ -95,6 +95,29 @@ class Recurrent(KernelLayer):
         self._keep(training, y, steps, mask, h, *kept)
         return y
 
+    def step(self, x: Array, state: Any = None) -> tuple[Array, Any]:
+        """Return the state after the next step (N, 1, D), as `forward` does, and all to go on with.
+
+        Parameters
+        ----------
+        x
+            The next step (N, 1, D) of each sequence.
+        state
+            What the call for the step before returned; None to begin.
+
+        Raises
+        ------
+        ValueError
+            For a layer that reads sequences from their end.
+        """
+        if self.go_backwards:
+            rule = "must be False for step(), which does not know the end of a sequence"
+            raise checks.error(type(self).__name__, "go_backwards", rule, True)
+        x = self._check_input(x)
+        a = kernels.matmul(x[:, 0], self.params["W"]) + self._input_bias()  # (N, D) -> (N, G * U)
+        after = tuple(s[-1] for s in self._run(a[None], None, *(state or ()))[: self.states])
+        return (after[0][:, None] if self.return_sequences else after[0]), after
+
     def backward(self, grad: Array) -> Array:
         """Go back through time: fill the gradients of W, U and b; return the input's."""
         da = self.backward_params(grad)
@@ -124,8 +147,8 @@ class Recurrent(KernelLayer):
     def _input_bias(self) -> Array:
         return self.params["b"]
 
-    def _run(self, a: Array, mask: Array | None) -> tuple[Array, ...]:
-        """Return the states h (T + 1, N, U), and what `_run_back` needs besides."""
+    def _run(self, a: Array, mask: Array | None, *start: Array) -> tuple[Array, ...]:
+        """Return the states h (T + 1, N, U), other arrays of states, and what `_run_back` needs."""
         raise NotImplementedError(f"[{type(self).__name__}] needs _run and _run_back.")
 
     def _run_back(
@@ -172,8 +195,8 @@ class SimpleRNN(Recurrent):
             [0.18 ]]])
     """
 
-    def _run(self, a: Array, mask: Array | None) -> tuple[Array, ...]:
-        return (kernels.simple_rnn(a, self.params["U"], mask),)
+    def _run(self, a: Array, mask: Array | None, *start: Array) -> tuple[Array, ...]:
+        return (kernels.simple_rnn(a, self.params["U"], mask, *start),)
 
     def _run_back(
         self, grad: Array, mask: Array | None, h: Array, *kept: Array
@@ -240,13 +263,13 @@ class LSTM(Recurrent):
     (4, 10, 8)
     """
 
-    gates = 4
+    gates, states = 4, 2
 
     def _biases(self) -> np.ndarray:
         return np.repeat([0.0, 1.0, 0.0, 0.0], self.units)
 
-    def _run(self, a: Array, mask: Array | None) -> tuple[Array, ...]:
-        return kernels.lstm(a, self.params["U"], mask)
+    def _run(self, a: Array, mask: Array | None, *start: Array) -> tuple[Array, ...]:
+        return kernels.lstm(a, self.params["U"], mask, *start)
 
     def _run_back(
         self, grad: Array, mask: Array | None, h: Array, *kept: Array
@@ -323,10 +346,10 @@ class GRU(Recurrent):
     def _input_bias(self) -> Array:
         return self.params["b"][0] if self.reset_after else self.params["b"]
 
-    def _run(self, a: Array, mask: Array | None) -> tuple[Array, ...]:
+    def _run(self, a: Array, mask: Array | None, *start: Array) -> tuple[Array, ...]:
         if self.reset_after:
-            return kernels.gru(a, self.params["U"], self.params["b"][1], mask)
-        return kernels.gru_reset_before(a, self.params["U"], mask)
+            return kernels.gru(a, self.params["U"], self.params["b"][1], mask, *start)
+        return kernels.gru_reset_before(a, self.params["U"], mask, *start)
 
     def _run_back(
         self, grad: Array, mask: Array | None, h: Array, *kept: Array

@@ -12,7 +12,13 @@ from .conv import Conv2D
 from .conv1d import Conv1D
 from .dense import Dense
 from .masks import Mask, joined_masks
-from .stack import backward_params_through, backward_through, flat, forward_through
+from .stack import (
+    backward_params_through,
+    backward_through,
+    flat,
+    forward_through,
+    step_through,
+)
 
 
 @register
@@ -137,6 +143,13 @@ class Residual(Container):
             self.check_paths(x, y, short)
         mask = mask_x if mask_y is None else joined_masks(mask_y, mask_x)
         return y + short, mask  # a new array: F may have kept y, and x is not ours
+
+    def step(self, x: Array, state: Any = None) -> tuple[Array, Any]:
+        """Return the sum for the next step (N, 1, D), and the states of both paths."""
+        of_main, of_shortcut = state or (None, None)
+        y, of_main = step_through(self.main, x, of_main)
+        short, of_shortcut = step_through(self.shortcut, x, of_shortcut)
+        return y + short, (of_main, of_shortcut)
 
     def backward(self, grad: Array) -> Array:
         """Return the sum of the gradients for x on both paths."""

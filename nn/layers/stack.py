@@ -5,6 +5,7 @@ same way at any depth.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +41,15 @@ def forward_through(
         for observer in observers:
             observer.output(layer, x)
     return x, mask
+
+
+def step_through(layers: Sequence[Layer], x: Array, state: Any) -> tuple[Array, list[Any]]:
+    """Return the output of layers for the next step alone, and the state of each after it."""
+    after = []
+    for layer, before in zip(layers, state or [None] * len(layers), strict=True):
+        x, own = layer.step(x, before)
+        after.append(own)
+    return x, after
 
 
 def backward_through(layers: Sequence[Layer], grad: Array) -> Array:

@@ -31,12 +31,12 @@ def test_loops_over_time_are_the_same_in_any_number_of_parts(monkeypatch, rng):
 def test_cells_are_right_to_a_few_units_in_the_last_place():
     """A layer without weights of the state returns tanh, over all sizes of numbers."""
     for dtype in ("float32", "float64"):
-        x = np.geomspace(1e-30, 100, 4000).astype(dtype).reshape(1, 125, 32)
+        x = np.geomspace(1e-30, 100, 4000).astype(dtype).reshape(2, 125, 16)
         for sign in (1, -1):
-            y = recurrent.simple_rnn(sign * x, np.zeros((32, 32), dtype))[1]
+            y = recurrent.simple_rnn(sign * x, np.zeros((16, 16), dtype))[1:]
             eps = np.finfo(dtype).eps
-            np.testing.assert_allclose(y, np.tanh(sign * x.astype("longdouble"))[0], rtol=4 * eps)
-    nan = np.full((1, 1, 32), np.nan)
+            np.testing.assert_allclose(y, np.tanh(sign * x.astype("longdouble")), rtol=4 * eps)
+    nan = np.full((2, 1, 32), np.nan)
     assert np.isnan(recurrent.simple_rnn(nan, np.zeros((32, 32)))[1]).all()
 
 

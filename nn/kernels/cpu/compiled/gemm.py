@@ -128,7 +128,7 @@ def matmul(a: Array, b: Array) -> Array:
         return tuned.matmul(a, b)
     (m, k), n = a.shape, b.shape[1]
     rows, vectors, lanes = matrix_block(n, a.dtype)
-    if rows < 8 and m * k * n >= _LARGE:
+    if m == 1 or (rows < 8 and m * k * n >= _LARGE):  # of one row no panel is used again
         return tuned.matmul(a, b)
     if k > 4 * LONGEST_SUM:
         pieces = [slice(i, i + LONGEST_SUM) for i in range(0, k, LONGEST_SUM)]

@@ -13,6 +13,7 @@ import numpy as np
 from numba.extending import overload
 
 from .... import checks
+from ... import reference
 from ...geometry import Array
 from .. import memory, threads
 from ..compiler import compile_kernel
@@ -352,6 +353,8 @@ class _Sizes:
 
 def simple_rnn(a: Array, u: Array, mask: Array | None = None, start: Array | None = None) -> Array:
     """See `reference.simple_rnn`."""
+    if len(a) == 1:  # panels would serve one step alone
+        return reference.simple_rnn(a, u, mask, start)
     sizes = _Sizes(a, u)
     h = sizes.states(start)
     panels = sizes.panels(sizes.matrix(u))
@@ -378,6 +381,8 @@ def lstm(
     start_cell: Array | None = None,
 ) -> tuple[Array, Array, Array]:
     """See `reference.lstm`."""
+    if len(a) == 1:  # panels would serve one step alone
+        return reference.lstm(a, u, mask, start, start_cell)
     sizes = _Sizes(a, u)
     h, c, gates = sizes.states(start), sizes.states(start_cell), sizes.empty(4)
     panels = sizes.panels(sizes.matrix(u))
@@ -399,6 +404,8 @@ def gru(
     a: Array, u: Array, b: Array, mask: Array | None = None, start: Array | None = None
 ) -> tuple[Array, Array, Array]:
     """See `reference.gru`."""
+    if len(a) == 1:  # panels would serve one step alone
+        return reference.gru(a, u, b, mask, start)
     sizes = _Sizes(a, u)
     h, gates, inner = sizes.states(start), sizes.empty(3), sizes.empty(1)
     panels, bias = sizes.panels(sizes.matrix(u))
@@ -423,6 +430,8 @@ def gru_reset_before(
     a: Array, u: Array, mask: Array | None = None, start: Array | None = None
 ) -> tuple[Array, Array]:
     """See `reference.gru_reset_before`."""
+    if len(a) == 1:  # panels would serve one step alone
+        return reference.gru_reset_before(a, u, mask, start)
     sizes = _Sizes(a, u)
     h, gates, u = sizes.states(start), sizes.empty(3), sizes.matrix(u)
     of_gates = sizes.panels(u[:, : 2 * sizes.wide])
