@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks, cuda
-from .base import Array, Layer, Shape
+from .base import Array, Layer, Shape, is_ours
 from .build import build_layers
 from .config import MAX_DEPTH, layer_from_config, nested_too_deeply, register
 from .masks import Mask
@@ -365,6 +365,10 @@ class Sequential(Container):
 
     def step(self, x: Array, state: Any = None) -> tuple[Array, list[Any]]:
         """Return the output for the next step (N, 1, D) or (N, 1), and the state of each layer."""
+        if not is_ours(type(self).forward) or "forward" in vars(self):
+            raise ValueError(
+                f"[{type(self).__name__}] has a forward() of its own: define step(x, state) too."
+            )
         return step_through(self.layers, x, state)
 
     def _check_dtype(self, x: Array) -> None:

@@ -122,3 +122,14 @@ def test_models_that_need_later_steps_are_refused(layer, message):
     model = nn.Model([nn.Embedding(7, 5, input_shape=(12,)), layer(), nn.Dense(7)])
     with pytest.raises(ValueError, match=message):
         nn.generate(model, [1], 3)
+
+
+def test_a_stack_that_computes_something_else_is_refused():
+    class Own(nn.Sequential):
+        def forward(self, x, training=False):
+            return -super().forward(x, training)
+
+    layer = Own([nn.Dense(4)])
+    layer.build((None, 3, 2))
+    with pytest.raises(ValueError, match=r"\[Own\] has a forward\(\) of its own"):
+        layer.step(np.ones((1, 1, 2)))
