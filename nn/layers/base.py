@@ -204,35 +204,6 @@ class Layer(MaskRules):
         """
         raise NotImplementedError(f"[{type(self).__name__}] needs a backward(grad) method.")
 
-    def step(self, x: Array, state: Any = None) -> tuple[Array, Any]:
-        """Return the output for the next step of sequences alone, and the state after it.
-
-        This one serves layers whose output for a step depends on that step alone; recurrent ones
-        and causal ones have their own.
-
-        Parameters
-        ----------
-        x
-            The next step (N, 1, D) of each sequence, or its ids (N, 1).
-        state
-            What the call for the step before returned; None for the first step.
-
-        Raises
-        ------
-        ValueError
-            For a layer whose output for a step depends on later ones, or a step of padding.
-        """
-        owner = type(self).__name__
-        if not self.passes_mask or self.uses_mask:
-            raise ValueError(
-                f"[{owner}] has no step(): its output for a step may depend on later steps. Use "
-                "recurrent layers without go_backwards, or causal ones."
-            )
-        mask = self.make_mask(x) if self.makes_mask else None
-        if mask is not None and not mask.all():
-            raise checks.error(owner, "x", "must hold no padding in step()", x.tolist())
-        return self.forward(x, None), state
-
     def backward_params(self, grad: Array) -> Any:
         """Fill `grads` without computing the gradient for the input.
 

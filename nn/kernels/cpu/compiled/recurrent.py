@@ -10,7 +10,6 @@ are all 0 has the state 0 and changes no other.
 from typing import Any
 
 import numpy as np
-from numba.extending import overload
 
 from .... import checks
 from ... import reference
@@ -18,64 +17,11 @@ from ...geometry import Array
 from .. import memory, threads
 from ..compiler import compile_kernel
 from .cells import compute
-from .vectors import matrix_block, multiply_block, register_lanes
+from .panels import as_panels, multiply
+from .vectors import register_lanes
 
 # Samples that are worth a thread.
 _GRAIN = 8
-# As many columns as fill a panel of two vectors, on processors with registers for two.
-_MANY = 1 << 10
-
-
-# ------------------------------------------------------------------------ the matrix product
-
-
-def _multiply(a, start, step, count, panels, k, bias, c):
-    """Write bias + A B to c (count, columns); Numba compiles `_multiplication` in its place.
-
-    A (count, k) begins at `start` in a, a row each `step` numbers; B (k, columns) is in `panels`.
-    """
-    raise NotImplementedError
-
-
-@overload(_multiply, jit_options={"error_model": "numpy"})
-def _multiplication(a, start, step, count, panels, k, bias, c):
-    rows, vectors, lanes = matrix_block(_MANY, a.dtype.name)
-    width = vectors * lanes
-
-    def multiply(a, start, step, count, panels, k, bias, c):
-        columns = bias.size
-        for column in range(0, columns, width):
-            if count < rows:
-                for row in range(count):
-                    multiply_block(
-                        1, vectors, lanes, a, (step, 0, 1), panels, (0, width), (1, k),
-                        bias, 0, c, columns,
-                        (start + row * step, column * k, column, row * columns + column),
-                    )  # fmt: skip
-            else:
-                for block in range(0, count, rows):
-                    row = min(block, count - rows)  # the last block may overlap the one before
-                    multiply_block(
-                        rows, vectors, lanes, a, (step, 0, 1), panels, (0, width), (1, k),
-                        bias, 0, c, columns,
-                        (start + row * step, column * k, column, row * columns + column),
-                    )  # fmt: skip
-
-    return multiply
-
-
-def _panels(matrix: Array) -> tuple[Array, int]:
-    """Return a matrix (k, n) as panels of adjacent columns, flat, and n with those of zeros."""
-    _, vectors, lanes = matrix_block(_MANY, matrix.dtype)
-    (k, n), width = matrix.shape, vectors * lanes
-    count = -(-n // width)
-    panels = np.zeros((count, k, width), matrix.dtype)
-    whole = n // width
-    # (k, panels * width) -> (panels, k, width)
-    panels[:whole] = matrix[:, : whole * width].reshape(k, whole, width).transpose(1, 0, 2)
-    if count > whole:
-        panels[whole, :, : n - whole * width] = matrix[:, whole * width :]
-    return panels.ravel(), count * width
 
 
 # ------------------------------------------------------------------------ loops over the steps
@@ -94,7 +40,7 @@ def _simple_rnn(a, panels, bias, mask, h, sizes, part, lo, hi):
     steps, samples, units = sizes
     s = np.empty((hi - lo) * bias.size, a.dtype)
     for t in range(steps):
-        _multiply(h, (t * samples + lo) * units, units, hi - lo, panels, units, bias, s)
+        multiply(h, (t * samples + lo) * units, units, hi - lo, panels, units, bias, s)
         for n in range(lo, hi):
             row = t * samples + n
             now, after = row * units, (row + samples) * units
@@ -109,7 +55,7 @@ def _lstm(a, panels, bias, mask, gates, states, sizes, part, lo, hi):
     (h, c), (steps, samples, units) = states, sizes
     s = np.empty((hi - lo) * bias.size, a.dtype)
     for t in range(steps):
-        _multiply(h, (t * samples + lo) * units, units, hi - lo, panels, units, bias, s)
+        multiply(h, (t * samples + lo) * units, units, hi - lo, panels, units, bias, s)
         for n in range(lo, hi):
             row, f = t * samples + n, (n - lo) * bias.size
             now, after, g = row * units, (row + samples) * units, 4 * row * units
@@ -130,7 +76,7 @@ def _gru(a, panels, bias, mask, gates, inner, h, sizes, part, lo, hi):
     steps, samples, units = sizes
     s = np.empty((hi - lo) * bias.size, a.dtype)
     for t in range(steps):
-        _multiply(h, (t * samples + lo) * units, units, hi - lo, panels, units, bias, s)
+        multiply(h, (t * samples + lo) * units, units, hi - lo, panels, units, bias, s)
         for n in range(lo, hi):
             row, f = t * samples + n, (n - lo) * bias.size
             now, after, g = row * units, (row + samples) * units, 3 * row * units
@@ -153,7 +99,7 @@ def _gru_reset_before(a, panels, biases, mask, gates, h, sizes, part, lo, hi):
     reset = np.empty((hi - lo) * units, a.dtype)
     for t in range(steps):
         first = (t * samples + lo) * units
-        _multiply(h, first, units, hi - lo, gate_panels, units, gate_bias, s)
+        multiply(h, first, units, hi - lo, gate_panels, units, gate_bias, s)
         for n in range(lo, hi):
             row, f = t * samples + n, (n - lo) * gate_bias.size
             now, g = row * units, 3 * row * units
@@ -161,7 +107,7 @@ def _gru_reset_before(a, panels, biases, mask, gates, h, sizes, part, lo, hi):
                 "gru_gates", units, (a, a, s, s, h), (g, g + units, f, f + units, now),
                 (gates, gates, reset), (g, g + units, (n - lo) * units),
             )  # fmt: skip
-        _multiply(reset, 0, units, hi - lo, state_panels, units, state_bias, s_g)
+        multiply(reset, 0, units, hi - lo, state_panels, units, state_bias, s_g)
         for n in range(lo, hi):
             row = t * samples + n
             now, after, g = row * units, (row + samples) * units, 3 * row * units
@@ -202,7 +148,7 @@ def _simple_rnn_grad(grad, panels, bias, mask, h, da, sizes, part, lo, hi):
                 )  # fmt: skip
                 kept[k : k + units] = 0
         if t > 0:
-            _multiply(da, (t * samples + lo) * units, units, hi - lo, panels, units, bias, sent)
+            multiply(da, (t * samples + lo) * units, units, hi - lo, panels, units, bias, sent)
 
 
 @compile_kernel
@@ -228,7 +174,7 @@ def _lstm_grad(grad, panels, bias, mask, c, gates, da, sizes, part, lo, hi):
                 )  # fmt: skip
                 kept[k : k + units] = 0
         if t > 0:
-            _multiply(da, (t * samples + lo) * wide, wide, hi - lo, panels, wide, bias, sent)
+            multiply(da, (t * samples + lo) * wide, wide, hi - lo, panels, wide, bias, sent)
 
 
 @compile_kernel
@@ -252,7 +198,7 @@ def _gru_grad(grad, panels, bias, mask, h, gates, inner, results, sizes, part, l
                     (g, g + units, g + 2 * units, g, g + units, g + 2 * units, k),
                 )  # fmt: skip
         if t > 0:
-            _multiply(ds, (t * samples + lo) * wide, wide, hi - lo, panels, wide, bias, sent)
+            multiply(ds, (t * samples + lo) * wide, wide, hi - lo, panels, wide, bias, sent)
 
 
 @compile_kernel
@@ -275,7 +221,7 @@ def _gru_reset_before_grad(grad, panels, bias, mask, h, gates, da, sizes, part, 
                     (now, f, k, g, g + 2 * units, now),
                     (da, da, kept), (g, g + 2 * units, k),
                 )  # fmt: skip
-        _multiply(da, first + 2 * units, wide, hi - lo, state_panels, units, bias, d_reset)
+        multiply(da, first + 2 * units, wide, hi - lo, state_panels, units, bias, d_reset)
         for n in range(lo, hi):
             row, f, k = t * samples + n, (n - lo) * bias.size, (n - lo) * units
             if not _stays(mask, row):
@@ -285,7 +231,7 @@ def _gru_reset_before_grad(grad, panels, bias, mask, h, gates, da, sizes, part, 
                     (da, kept), (3 * row * units + units, k),
                 )  # fmt: skip
         if t > 0:
-            _multiply(da, first, wide, hi - lo, gate_panels, 2 * units, bias, sent)
+            multiply(da, first, wide, hi - lo, gate_panels, 2 * units, bias, sent)
 
 
 # ---------------------------------------------------------------------------------- the kernels
@@ -341,7 +287,7 @@ class _Sizes:
 
     def panels(self, matrix: Array) -> tuple[Array, Array]:
         """Return the panels of a matrix, and zeros of its columns."""
-        panels, columns = _panels(matrix)
+        panels, columns = as_panels(matrix)
         return panels, np.zeros(columns, self.dtype)
 
     def run(self, kernel: Any, first: Array, panels: Any, bias: Any, mask: Any, *rest: Any) -> None:

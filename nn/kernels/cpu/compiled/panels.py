@@ -1,0 +1,59 @@
+"""Matrix products inside a compiled loop: one matrix copied once, many others multiplied by it."""
+
+import numpy as np
+from numba.extending import overload
+
+from ...geometry import Array
+from .vectors import matrix_block, multiply_block
+
+# As many columns as fill a panel of two vectors, on processors with registers for two.
+_MANY = 1 << 10
+
+
+def multiply(a, start, step, count, panels, k, bias, c):
+    """Write bias + A B to c (count, columns); Numba compiles `_multiplication` in its place.
+
+    A (count, k) begins at `start` in a, a row each `step` numbers; B (k, columns) is in `panels`.
+    """
+    raise NotImplementedError
+
+
+@overload(multiply, jit_options={"error_model": "numpy"})
+def _multiplication(a, start, step, count, panels, k, bias, c):
+    rows, vectors, lanes = matrix_block(_MANY, a.dtype.name)
+    width = vectors * lanes
+
+    def multiply(a, start, step, count, panels, k, bias, c):
+        columns = bias.size
+        for column in range(0, columns, width):
+            if count < rows:
+                for row in range(count):
+                    multiply_block(
+                        1, vectors, lanes, a, (step, 0, 1), panels, (0, width), (1, k),
+                        bias, 0, c, columns,
+                        (start + row * step, column * k, column, row * columns + column),
+                    )  # fmt: skip
+            else:
+                for block in range(0, count, rows):
+                    row = min(block, count - rows)  # the last block may overlap the one before
+                    multiply_block(
+                        rows, vectors, lanes, a, (step, 0, 1), panels, (0, width), (1, k),
+                        bias, 0, c, columns,
+                        (start + row * step, column * k, column, row * columns + column),
+                    )  # fmt: skip
+
+    return multiply
+
+
+def as_panels(matrix: Array) -> tuple[Array, int]:
+    """Return a matrix (k, n) as panels of adjacent columns, flat, and n with those of zeros."""
+    _, vectors, lanes = matrix_block(_MANY, matrix.dtype)
+    (k, n), width = matrix.shape, vectors * lanes
+    count = -(-n // width)
+    panels = np.zeros((count, k, width), matrix.dtype)
+    whole = n // width
+    # (k, panels * width) -> (panels, k, width)
+    panels[:whole] = matrix[:, : whole * width].reshape(k, whole, width).transpose(1, 0, 2)
+    if count > whole:
+        panels[whole, :, : n - whole * width] = matrix[:, whole * width :]
+    return panels.ravel(), count * width
