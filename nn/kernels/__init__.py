@@ -46,6 +46,7 @@ from .reference import (
 activate = dispatched(reference.activate)
 activate_grad = dispatched(reference.activate_grad)
 adam = dispatched(reference.adam)
+add = dispatched(reference.add)
 attend = dispatched(reference.attend)
 attend_grad = dispatched(reference.attend_grad)
 avg_pool2d = dispatched(reference.avg_pool2d)

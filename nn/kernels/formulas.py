@@ -11,7 +11,7 @@ differ from NumPy's by at most 5e-7 of a number about 1.
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -48,7 +48,8 @@ def sigmoid(x: Array) -> Array:
     >>> sigmoid(np.array([-1000.0, 0.0, 1000.0]))
     array([0. , 0.5, 1. ])
     """
-    return np.exp(np.minimum(x, 0)) / (1 + np.exp(-np.abs(x)))
+    e = np.exp(-np.abs(x))
+    return np.where(x < 0, e, 1) / (1 + e)
 
 
 def softplus(x: Array) -> Array:
@@ -60,11 +61,6 @@ def softplus(x: Array) -> Array:
     array([   0., 1000.])
     """
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
-
-
-def normal_pdf(x: Array) -> Array:
-    """Return the density of the standard normal distribution at x."""
-    return np.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
 
 
 # Rational approximations of erf on [0, 1] and of erfc(z) exp(z^2) on [1, 8], highest power
@@ -118,23 +114,43 @@ def normal_cdf(x: Array) -> Array:
     >>> normal_cdf(np.array([0.0, 1.959963984540054]))
     array([0.5  , 0.975])
     """
-    z = np.abs(x) * math.sqrt(0.5)
-    near, far = np.minimum(z, 1), np.minimum(np.maximum(z, 1), 14)
-    half_erf = 0.5 * near * _rational(near * near, _ERF_TOP, _ERF_BOTTOM)
-    # Beyond 14 the tail is 0 in either precision; the bound keeps the powers finite.
-    tail = np.where(z > 14, 0, 0.5 * np.exp(-far * far) * _rational(far, _ERFC_TOP, _ERFC_BOTTOM))
-    left = np.where(z <= 1, 0.5 - half_erf, tail)  # at -|x|
+    return _cdf(x, *_bell(x))
+
+
+def normal_pdf(x: Array) -> Array:
+    """Return the density of the standard normal distribution at x."""
+    return _bell(x)[1] * _PEAK
+
+
+_PEAK = 1 / math.sqrt(2 * math.pi)  # the density at 0
+
+
+def _bell(x: Array) -> tuple[Array, Array]:
+    """Return |x|, at most 20, and exp(-x^2 / 2), which is 0 beyond that in either precision."""
+    size = np.minimum(np.abs(x), 20)
+    return size, np.where(size < 20, np.exp(-0.5 * size * size), 0)
+
+
+def _cdf(x: Array, size: Array, bell: Array) -> Array:
+    """Return `normal_cdf`, given what `_bell` returns: erf and erfc with one division."""
+    z = size * math.sqrt(0.5)
+    near, far, is_near = np.minimum(z, 1), np.maximum(z, 1), z <= 1
+    square = near * near
+    top = np.where(
+        is_near, near * _polynomial(square, _ERF_TOP), bell * _polynomial(far, _ERFC_TOP)
+    )
+    bottom = np.where(is_near, _polynomial(square, _ERF_BOTTOM), _polynomial(far, _ERFC_BOTTOM))
+    half = 0.5 * top / bottom  # of erf(z) or erfc(z)
+    left = np.where(is_near, 0.5 - half, half)  # at -|x|
     return np.where(x < 0, left, 1 - left)
 
 
-def _rational(x: Array, top: tuple[Any, ...], bottom: tuple[Any, ...]) -> Array:
-    """Return the quotient of two polynomials at x, by Horner's rule."""
-    numerator, denominator = top[0], bottom[0]
-    for a in top[1:]:
-        numerator = numerator * x + a
-    for b in bottom[1:]:
-        denominator = denominator * x + b
-    return numerator / denominator
+def _polynomial(x: Array, coefficients: tuple[float, ...]) -> Array:
+    """Return a polynomial at x, its highest power first, by Horner's rule."""
+    total: Array = coefficients[0]
+    for coefficient in coefficients[1:]:
+        total = total * x + coefficient
+    return total
 
 
 # -------------------------------------------------------------------------------- activations
@@ -175,10 +191,17 @@ SELU = Formula(
         grad * (_SELU_SCALE * np.where(x > 0, 1, _SELU_ALPHA * np.exp(np.minimum(x, 0))))
     ),
 )
+
+
+def _gelu_slope(x: Array) -> Array:
+    size, bell = _bell(x)
+    return _cdf(x, size, bell) + x * (bell * _PEAK)
+
+
 GELU = Formula(
     "gelu",
     lambda x: x * normal_cdf(x),
-    lambda grad, x: grad * (normal_cdf(x) + x * normal_pdf(x)),
+    lambda grad, x: grad * _gelu_slope(x),
 )
 TANH = Formula("tanh", np.tanh, lambda grad, y: grad * (1 - y * y), "y")
 

@@ -67,15 +67,15 @@ def record(function: Callable[..., Any], *names: str) -> tuple[Step, ...]:
 
 def in_cpp(steps: tuple[Step, ...]) -> str:
     """Return steps as statements in C++, on numbers of type T."""
-    return " ".join(f"auto {step.result} = {_text(step, '', '{0} ? {1} : {2}')};" for step in steps)
+    return " ".join(f"auto {step.result} = {_text(step, '{0} ? {1} : {2}')};" for step in steps)
 
 
 def in_python(steps: tuple[Step, ...]) -> list[str]:
     """Return steps as statements in Python, on numbers of type T."""
-    return [f"{step.result} = {_text(step, 'np.', '{1} if {0} else {2}')}" for step in steps]
+    return [f"{step.result} = {_text(step, 'select({0}, {1}, {2})')}" for step in steps]
 
 
-def _text(step: Step, prefix: str, choice: str) -> str:
+def _text(step: Step, choice: str) -> str:
     """Return the expression of a step."""
     a, *others = [k if isinstance(k, str) else f"T({k!r})" for k in step.operands]
     if step.operation is np.where:
@@ -88,5 +88,5 @@ def _text(step: Step, prefix: str, choice: str) -> str:
         is_first = f"({a} {_CHOICES[step.operation]} {others[0]}) | ({a} != {a})"
         return choice.format(is_first, a, others[0])
     if step.operation in _FUNCTIONS:
-        return f"{prefix}{step.operation.__name__.replace('absolute', 'abs')}({a})"
+        return f"{step.operation.__name__.replace('absolute', 'abs')}({a})"
     raise ValueError(f"[tracing] 'operation' must be one of those listed, got {step.operation}.")

@@ -69,7 +69,7 @@ def run(
                 run(path, x, mask=mask) for path in (layer.main, layer.shortcut)
             )
             layer.check_paths(x, y, short)
-            x, mask = y + short, joined_masks(mask_y, mask_x)
+            x, mask = kernels.add(y, short), joined_masks(mask_y, mask_x)
         else:
             training = False if keep_logits and following is None else None
             if mask is None and not layer.makes_mask:

@@ -232,29 +232,29 @@ class SampleNorm(Layer):
                 f"[{type(self).__name__}] expects more than one value {where} in training, got "
                 f"{x.shape}: the output would be 'beta' for any input. Use {remedy}."
             )
-        x_hat, inv_std = kernels.normalize_samples(parts, self.groups, self.eps)
-        self._keep(training, x, x_hat, inv_std, x.shape)
-        y = x_hat * self._by_part(self.params["gamma"], x.shape)
-        y += self._by_part(self.params["beta"], x.shape)
+        gamma, beta = (self._by_part(self.params[name], x.shape) for name in ("gamma", "beta"))
+        y, mean, inv_std = kernels.normalize_samples(parts, gamma, beta, self.groups, self.eps)
+        self._keep(training, x, parts, mean, inv_std, x.shape)
         return self._joined(y, x.shape)
 
     def backward(self, grad: Array) -> Array:
         """Fill the gradients of gamma and beta; return the input's."""
-        x_hat, inv_std, shape = self._recall_for(grad)
-        grad = self._parts(grad)
+        parts, mean, inv_std, shape = self._recall_for(grad)
+        gamma = self._by_part(self.params["gamma"], shape)
+        dx, dgamma, dbeta = kernels.normalize_samples_grad(
+            self._parts(grad), parts, gamma, mean, inv_std
+        )
         if self._trainable:
-            self.grads["gamma"] = self._summed(grad * x_hat, shape)
-            self.grads["beta"] = self._summed(grad, shape)
-        grad = grad * self._by_part(self.params["gamma"], shape)
-        dx = kernels.normalize_samples_grad(grad, x_hat, inv_std, self.groups)
+            self.grads["gamma"] = self._from_parts(dgamma, shape)
+            self.grads["beta"] = self._from_parts(dbeta, shape)
         return self._joined(dx, shape)
 
     def _by_part(self, values: Array, shape: Shape) -> Array:
         """Return gamma or beta in a shape that meets (M, P, C)."""
         raise NotImplementedError
 
-    def _summed(self, values: Array, shape: Shape) -> Array:
-        """Undo `_by_part` for gradients: sum (M, P, C) over the values that share a gamma."""
+    def _from_parts(self, values: Array, shape: Shape) -> Array:
+        """Return the gradient for gamma or beta in the shape of the parameter: undo `_by_part`."""
         raise NotImplementedError
 
 
@@ -337,12 +337,10 @@ class LayerNorm(SampleNorm):
         values = values.transpose([axes.index(k) for k in own])  # (C, H, W) -> (H, W, C)
         return values.reshape(-1, shape[own[-1]])  # (P, C)
 
-    def _summed(self, values: Array, shape: Shape) -> Array:
+    def _from_parts(self, values: Array, shape: Shape) -> Array:
         axes, (_, own) = self._axes(len(shape)), self._order(len(shape))
-        m, p, c = values.shape
-        total = kernels.column_sums(values.reshape(m, p * c))  # (M, P, C) -> (M, P*C)
-        total = total.reshape([shape[k] for k in own])  # (P*C,) -> (H, W, C)
-        return total.transpose([own.index(k) for k in axes]).reshape(-1)  # (C*H*W,)
+        values = values.reshape([shape[k] for k in own])  # (P, C) -> (H, W, C)
+        return values.transpose([own.index(k) for k in axes]).reshape(-1)  # (C*H*W,)
 
     def to_config(self) -> dict[str, Any]:
         """Return the layer's class and arguments."""
@@ -409,5 +407,5 @@ class GroupNorm(SampleNorm):
     def _by_part(self, values: Array, shape: Shape) -> Array:
         return values  # (C,)
 
-    def _summed(self, values: Array, shape: Shape) -> Array:
-        return kernels.column_sums(values.reshape(-1, values.shape[2]))  # (N, P, C) -> (N*P, C)
+    def _from_parts(self, values: Array, shape: Shape) -> Array:
+        return values

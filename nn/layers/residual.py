@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from .. import checks
+from .. import checks, kernels
 from .base import Array, Layer, Shape
 from .build import build_layers
 from .config import register
@@ -142,7 +142,7 @@ class Residual(Container):
         if y.shape != short.shape:
             self.check_paths(x, y, short)
         mask = mask_x if mask_y is None else joined_masks(mask_y, mask_x)
-        return y + short, mask  # a new array: F may have kept y, and x is not ours
+        return kernels.add(y, short), mask  # a new array: F may have kept y, and x is not ours
 
     def step(self, x: Array, state: Any = None) -> tuple[Array, Any]:
         """Return the sum for the next step (N, 1, D), and the states of both paths."""
@@ -154,7 +154,8 @@ class Residual(Container):
     def backward(self, grad: Array) -> Array:
         """Return the sum of the gradients for x on both paths."""
         dx = backward_through(self.main, grad)
-        return dx + backward_through(self.shortcut, grad)  # grad itself for the identity
+        short = backward_through(self.shortcut, grad)  # grad itself for the identity
+        return kernels.add(dx, short)
 
     def backward_params(self, grad: Array) -> None:
         """Fill the gradients of the layers on both paths."""

@@ -359,7 +359,8 @@ class Trainer(Averaging):
             steps = checks.positive_int("Model", "steps", steps)
         if not self.layers:
             raise ValueError("[Model] has no layers: call add() before predict().")
-        stream = DataAdapter(self).inputs(x)
+        is_array = type(x) is np.ndarray and x.dtype.kind in "fiub"  # others may be batches
+        stream = None if is_array else DataAdapter(self).inputs(x)
         if stream is not None:
             source = limited(stream, steps, batch_size, "steps")
             batches = source.batches(batch_size, shuffle=False, dtype=self.batch_dtype)

@@ -76,8 +76,10 @@ def test_a_large_mean_costs_no_digits_of_the_variance(kernel, rng):
 )
 def test_samples_with_a_large_mean(kernel, shape, groups, mean, rng):
     x = (mean + rng.normal(size=shape)).astype("float32")
-    exact, inv_std = reference.normalize_samples(x.astype("float64"), groups, 1e-5)
-    x_hat, found = kernel("normalize_samples")(x, groups, 1e-5)
+    one, zero = np.ones(shape[2]), np.zeros(shape[2])
+    exact, _, inv_std = reference.normalize_samples(x.astype("float64"), one, zero, groups, 1e-5)
+    scales = one.astype("float32"), zero.astype("float32")
+    x_hat, _, found = kernel("normalize_samples")(x, *scales, groups, 1e-5)
     assert largest(x_hat - exact) < 2e-7 * mean
     np.testing.assert_allclose(found, inv_std, rtol=1e-5)
 

@@ -59,6 +59,7 @@ def test_blas_is_held_to_one_thread_if_it_would_start_more(rows, blas, parts):
 LARGE = (64, 32, 32, 32)  # 8 MB of float32
 MASK = np.ones(LARGE, dtype=bool).transpose(0, 3, 1, 2)
 ROWS = (64 * 32 * 32, 32)
+STATISTICS = np.zeros((64, 1), dtype="float32"), np.ones((64, 1), dtype="float32")
 
 
 @pytest.mark.parametrize(
@@ -72,8 +73,8 @@ ROWS = (64 * 32 * 32, 32)
         (lambda x: tuned.batch_norm(x, x[0], x[0], 1e-3), ROWS),
         (lambda x: tuned.batch_norm_grad(x, x, x[0], x[0], x[0] ** 2, 1e-3), ROWS),
         (lambda x: tuned.batch_norm_inference(x, x[0], x[0], x[0], x[0] ** 2, 1e-3), ROWS),
-        (lambda x: tuned.normalize_samples(x, 1, 1e-3), (64, 1024, 32)),
-        (lambda x: tuned.normalize_samples_grad(x, x, x[:, :1], 1), (64, 1024, 32)),
+        (lambda x: tuned.normalize_samples(x, x[0, 0], x[0, 0], 1, 1e-3), (64, 1024, 32)),
+        (lambda x: tuned.normalize_samples_grad(x, x, x[0, 0], *STATISTICS), (64, 1024, 32)),
         (lambda x: tuned.max_pool2d(x, (2, 2), (2, 2), NONE, keep_index=False), LARGE),
         (lambda x: tuned.matmul(x, x[:32]), ROWS),
         (lambda x: tuned.repeat_pixels(x, (2, 2)), LARGE),

@@ -25,6 +25,11 @@ def activate_grad(
     return formula.gradient(grad, kept, *parameters)
 
 
+def add(a: Array, b: Array) -> Array:
+    """Return the sum of two arrays of the same shape."""
+    return a + b
+
+
 def prelu(x: Array, slope: Array) -> Array:
     """Return max(x, 0) + slope * min(x, 0) for x (M, C) and a slope (C,) of each column.
 

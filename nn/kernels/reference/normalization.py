@@ -46,34 +46,53 @@ def column_sums(rows: Array) -> Array:
     return rows.sum(axis=0, dtype=xp.float64).astype(rows.dtype)
 
 
-def normalize_samples(x: Array, groups: int, eps: float) -> tuple[Array, Array]:
-    """Bring each group of channels of each sample in x (N, P, C) to mean 0 and variance 1.
+def normalize_samples(
+    x: Array, gamma: Array, beta: Array, groups: int, eps: float
+) -> tuple[Array, Array, Array]:
+    """Normalize each group of channels of each sample in x (N, P, C); then scale and shift.
 
-    Returns x_hat = (x - mean) / std, and 1 / std as (N, 1, C), equal within a group. The variance
+    `gamma` and `beta` have a number for each channel, (C,), or for each value, (P, C). Returns
+    y = gamma * (x - mean) / std + beta, the mean and 1 / std of each group, (N, G). The variance
     is the biased one (Wu and He 2018, arXiv 1803.08494, equations 2 to 4).
     """
     xp = cuda.get_array_module(x)
-    centered = x - _group_means(x, groups)
+    mean = _group_means(x, groups)
+    centered = x - by_channel(mean, x)
     inv_std = 1 / xp.sqrt(_group_means(centered * centered, groups) + eps)
-    return centered * inv_std, inv_std
+    return gamma * (centered * by_channel(inv_std, x)) + beta, mean, inv_std
 
 
-def normalize_samples_grad(grad: Array, x_hat: Array, inv_std: Array, groups: int) -> Array:
-    """Return the gradient for x of `normalize_samples`, given that for x_hat (N, P, C).
+def normalize_samples_grad(
+    grad: Array, x: Array, gamma: Array, mean: Array, inv_std: Array
+) -> tuple[Array, Array, Array]:
+    """Return the gradients for x (N, P, C), gamma and beta of `normalize_samples`.
 
-    As in batch normalization: dx = (g - mean(g) - x_hat * mean(g * x_hat)) / std.
+    As in batch normalization: dx = (g - mean(g) - x_hat * mean(g * x_hat)) / std for g, the
+    gradient for x_hat.
     """
-    mean_g, mean_gx = _group_means(grad, groups), _group_means(grad * x_hat, groups)
-    return (grad - mean_g - x_hat * mean_gx) * inv_std
+    groups = mean.shape[1]
+    x_hat = (x - by_channel(mean, x)) * by_channel(inv_std, x)
+    rows = (len(x), -1) if gamma.ndim == 2 else (-1, x.shape[2])  # one for each gamma
+    dgamma, dbeta = (
+        column_sums(a.reshape(rows)).reshape(gamma.shape) for a in (grad * x_hat, grad)
+    )
+    g = grad * gamma
+    mean_g, mean_gx = (by_channel(_group_means(a, groups), x) for a in (g, g * x_hat))
+    return (g - mean_g - x_hat * mean_gx) * by_channel(inv_std, x), dgamma, dbeta
 
 
 def _group_means(x: Array, groups: int) -> Array:
-    """Return the mean of each group of channels over all positions: (N, P, C) -> (N, 1, C)."""
+    """Return the mean of each group of channels over all positions: (N, P, C) -> (N, G)."""
     xp = cuda.get_array_module(x)
     n, p, c = x.shape
-    # (N, P, C) -> (N, P, G, C/G) -> (N, 1, G) -> (N, 1, C)
-    means = x.reshape(n, p, groups, c // groups).mean(axis=(1, 3), dtype=xp.float64)
-    return xp.repeat(means.astype(x.dtype)[:, xp.newaxis], c // groups, axis=2)
+    # (N, P, C) -> (N, P, G, C/G) -> (N, G)
+    return x.reshape(n, p, groups, c // groups).mean(axis=(1, 3), dtype=xp.float64).astype(x.dtype)
+
+
+def by_channel(values: Array, x: Array) -> Array:
+    """Return a value of each group (N, G) for each channel of x (N, P, C), as (N, 1, C)."""
+    xp = cuda.get_array_module(x)
+    return xp.repeat(values[:, xp.newaxis], x.shape[2] // values.shape[1], axis=2)
 
 
 def lengths(v: Array, axis: int) -> Array:

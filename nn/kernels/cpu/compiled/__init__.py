@@ -9,9 +9,16 @@ activations read each number once.
 # ruff: noqa: F401
 
 from .conv import conv2d, conv2d_input_grad, conv2d_weight_grad
-from .elementwise import activate, activate_grad, adam, dropout, sgd
+from .elementwise import activate, activate_grad, adam, add, dropout, sgd
 from .gemm import matmul
-from .normalization import batch_norm, batch_norm_grad, batch_norm_inference, column_sums
+from .normalization import (
+    batch_norm,
+    batch_norm_grad,
+    batch_norm_inference,
+    column_sums,
+    normalize_samples,
+    normalize_samples_grad,
+)
 from .pooling import max_pool2d, max_pool2d_grad
 from .recurrent import (
     gru,

@@ -1,7 +1,8 @@
 """Convolutions: each by the way that is fastest for its shapes.
 
-Kernels of 3 x 3 with many channels go to `winograd`, other dense ones to `gemm`, depthwise ones
-are plain loops here. Dilated and grouped convolutions run in `tiles`.
+Kernels of 3 x 3 with many channels go to `winograd`, others to `gemm`, depthwise ones are plain
+loops here. A dilated convolution sees only every second (third ...) row and column of the image: it
+is a dense one of each of these smaller images (`_phases`).
 """
 
 import numpy as np
@@ -40,14 +41,19 @@ def conv2d(
     """See `reference.conv2d`."""
     if is_depthwise(w.shape, groups):
         return _depthwise(repeat_channels(x, len(w)), w, b, stride, padding, dilation)
-    if not gemm.is_dense(dilation, groups):
+    if dilation != (1, 1) and stride != (1, 1):
         return tiles.conv2d(x, w, b, stride, padding, dilation, groups)
     kernel = (w.shape[2], w.shape[3])
-    out = output_size(x.shape[2:], kernel, stride, padding)
-    x = channels_last(x)
-    if winograd.suits(x, len(w), kernel, stride, out):
-        return channels_first(winograd.conv2d(x, w, b, padding, out))
-    return channels_first(gemm.conv2d(x, w, b, stride, padding, out))
+    out = output_size(x.shape[2:], kernel, stride, padding, dilation)
+    x, size = channels_last(x), out
+    if dilation != (1, 1):
+        x, padding = _phases(x, dilation, padding)
+        size = (-(-out[0] // dilation[0]), -(-out[1] // dilation[1]))
+    if groups == 1 and winograd.suits(x, len(w), kernel, stride, size):
+        y = winograd.conv2d(x, w, b, padding, size)
+    else:
+        y = gemm.conv2d(x, w, b, stride, padding, size, groups)
+    return channels_first(y if dilation == (1, 1) else _joined(y, dilation, out))
 
 
 conv2d_input_grad = input_grad_by(conv2d)
@@ -66,13 +72,56 @@ def conv2d_weight_grad(
     if is_depthwise(w_shape, groups):
         x = repeat_channels(x, grad.shape[1])
         return _depthwise_weight_grad(grad, x, w_shape, stride, padding, dilation)
-    if not gemm.is_dense(dilation, groups) or 0 in grad.shape:
+    if (dilation != (1, 1) and stride != (1, 1)) or 0 in grad.shape:
         return tiles.conv2d_weight_grad(grad, x, w_shape, stride, padding, dilation, groups)
     kernel = (w_shape[2], w_shape[3])
     grad, x = channels_last(grad), channels_last(x)
-    if winograd.suits(x, w_shape[0], kernel, stride, grad.shape[1:3]):
+    if dilation != (1, 1):
+        grad, _ = _phases(grad, dilation, NO_PADDING)
+        x, padding = _phases(x, dilation, padding)
+    if groups == 1 and winograd.suits(x, w_shape[0], kernel, stride, grad.shape[1:3]):
         return winograd.conv2d_weight_grad(grad, x, padding)
-    return gemm.conv2d_weight_grad(grad, x, kernel, stride, padding)
+    return gemm.conv2d_weight_grad(grad, x, kernel, stride, padding, groups)
+
+
+def _phases(x: Array, dilation: Pair, padding: Padding) -> tuple[Array, Padding]:
+    """Return the images of every D-th row and E-th column of x, and the padding of each.
+
+    (N, H, W, C) -> (N*D*E, ceil(H/D), ceil(W/E), C) for a dilation (D, E). What the padding before
+    has beyond a multiple of the dilation becomes zeros of the images, as does what is missing to
+    whole images; only the padding before counts, as each has as many outputs as the first.
+    """
+    (n, *size, c), (d, e) = x.shape, dilation
+    lead = [before % step for (before, _), step in zip(padding, dilation, strict=True)]
+    h, w = (-(-(a + b) // step) for a, b, step in zip(size, lead, dilation, strict=True))
+    if (h * d, w * e) != tuple(size):
+        padded = np.zeros((n, h * d, w * e, c), x.dtype)
+        padded[:, lead[0] : lead[0] + size[0], lead[1] : lead[1] + size[1]] = x
+        x = padded
+    phases = memory.empty((n, d, e, h, w, c), x.dtype)
+    # (N, H, D, W, E, C) -> (N, D, E, H, W, C)
+    _copy(x.reshape(n, h, d, w, e, c).transpose(0, 2, 4, 1, 3, 5), phases)
+    rest = ((padding[0][0] // d, 0), (padding[1][0] // e, 0))
+    return phases.reshape(n * d * e, h, w, c), rest
+
+
+def _joined(y: Array, dilation: Pair, out: Pair) -> Array:
+    """Return the image (N, OH, OW, F) that outputs of `_phases` belong to."""
+    (d, e), (count, h, w, f) = dilation, y.shape
+    n = count // (d * e)
+    image = memory.empty((n, h, d, w, e, f), y.dtype)
+    _copy(y.reshape(n, d, e, h, w, f).transpose(0, 3, 1, 4, 2, 5), image)
+    image = image.reshape(n, h * d, w * e, f)
+    return image if image.shape[1:3] == out else image[:, : out[0], : out[1]].copy()
+
+
+def _copy(source: Array, target: Array) -> None:
+    """Copy an array, the samples shared by threads."""
+
+    def copy(part: int, lo: int, hi: int) -> None:
+        target[lo:hi] = source[lo:hi]
+
+    threads.run(copy, len(target), grain=grain_for(target[:1].size))
 
 
 @compile_kernel

@@ -19,12 +19,10 @@ from .. import memory, threads, tuned
 from ..compiler import compile_kernel
 from ..tuned.elementwise import flat_views
 from . import sharing
+from .functions import OPTIONS, functions
 
 # Names of the arrays that a part of a formula is called with.
 _NAMES = {"function": ("x",), "mask": ("x",), "gradient": ("grad", "kept")}
-# Functions that NumPy computes in vectors and Numba one by one, and how many other operations of a
-# formula make up for one of them, as its temporary arrays cost NumPy time.
-_SLOW, _MAKE_UP = (np.exp, np.expm1, np.log1p, np.tanh), 20
 
 
 # -------------------------------------------------------------------------------- formulas
@@ -35,7 +33,7 @@ def _evaluate(formula, part, values):
     raise NotImplementedError
 
 
-@overload(_evaluate, prefer_literal=True, jit_options={"error_model": "numpy"})
+@overload(_evaluate, prefer_literal=True, jit_options=OPTIONS)
 def _evaluation(formula, part, values):
     """Return the function to compile in place of `_evaluate`, with constants of its dtype."""
     names = _NAMES[part.literal_value]
@@ -43,18 +41,14 @@ def _evaluation(formula, part, values):
     steps = record(getattr(FORMULAS[formula.literal_value], part.literal_value), *names)
     lines = [f"({', '.join(names)},) = values", *in_python(steps), f"return {steps[-1].result}"]
     source = "def evaluate(formula, part, values):\n    " + "\n    ".join(lines)
-    namespace = {"np": np, "T": getattr(np, values[0].name)}
+    namespace = {"T": getattr(np, values[0].name), **functions(values[0].name)}
     exec(source, namespace)
     return namespace["evaluate"]
 
 
-@functools.cache
-def _is_faster(formula: Formula, part: str, parameters: int) -> bool:
-    """Return whether the compiled loop of a formula's function or gradient is faster than NumPy."""
-    if FORMULAS.get(formula.name) is not formula:  # a formula of the user's
-        return False
-    steps = record(getattr(formula, part), *_NAMES[part], *PARAMETERS[:parameters])
-    return len(steps) >= _MAKE_UP * sum(step.operation in _SLOW for step in steps)
+def _is_known(formula: Formula) -> bool:
+    """Return whether a formula is one of ours, which are found by their names; not a user's."""
+    return FORMULAS.get(formula.name) is formula
 
 
 @functools.cache
@@ -85,7 +79,7 @@ def activate(
     x: Array, formula: Formula, parameters: tuple[float, ...] = (), keep: bool = True
 ) -> tuple[Array, Array | None]:
     """See `reference.activate`."""
-    if not _is_faster(formula, "function", len(parameters)):
+    if not _is_known(formula):
         return tuned.activate(x, formula, parameters, keep)
     keep_mask = keep and formula.mask is not None
     y = memory.empty_like(x)  # in the same order of memory
@@ -103,7 +97,7 @@ def activate_grad(
     grad: Array, kept: Array, formula: Formula, parameters: tuple[float, ...] = ()
 ) -> Array:
     """See `reference.activate_grad`."""
-    if not _is_faster(formula, "gradient", len(parameters)):
+    if not _is_known(formula):
         return tuned.activate_grad(grad, kept, formula, parameters)
     dx = memory.empty_like(grad)
     flat = flat_views(grad, kept, dx)
@@ -114,7 +108,24 @@ def activate_grad(
     return dx
 
 
-# ------------------------------------------------------------------- dropout and optimizers
+# ------------------------------------------------------------- sums, dropout and optimizers
+
+
+@compile_kernel
+def _add(a, b, y, part, lo, hi):
+    a, b, y = a[lo:hi], b[lo:hi], y[lo:hi]
+    for k in range(a.size):
+        y[k] = a[k] + b[k]
+
+
+def add(a: Array, b: Array) -> Array:
+    """See `reference.add`."""
+    y = memory.empty_like(a)
+    flat = flat_views(a, b, y)
+    if flat is None:
+        return tuned.add(a, b)
+    threads.run(_add, a.size, *flat, grain=sharing.GRAIN)
+    return y
 
 
 @compile_kernel

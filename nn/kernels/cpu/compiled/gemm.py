@@ -12,7 +12,7 @@ for i < KH and k < KW*C. The gradient of the kernel is another product of the sa
 summed over columns and rows; the gradient of the input is a convolution with the flipped
 kernel. A band of rows at a time is copied between zeros, so that it stays in the cache.
 
-Dilated and grouped convolutions have other steps, and run in `tiles`.
+The groups of a convolution are computed one after the other, each with its own channels alone.
 """
 
 import functools
@@ -150,9 +150,12 @@ def matmul(a: Array, b: Array) -> Array:
 
 
 @compile_kernel
-def copy_band(x, first_row, rows, left, padded, width):
-    """Copy rows of an image x (H, W, C) into rows of `width` pixels, zeros around them."""
-    h, w, c = x.shape
+def copy_band(x, channels, first_row, rows, left, padded, width):
+    """Copy rows of an image x (H, W, C) into rows of `width` pixels, zeros around them.
+
+    `channels` are the first one to copy, and how many.
+    """
+    (h, w, all_channels), (first, c) = x.shape, channels
     left = min(left, width)  # a stride may leave out all of the image, and more
     columns = min(w, width - left)
     for row in range(rows):
@@ -160,12 +163,18 @@ def copy_band(x, first_row, rows, left, padded, width):
         if not 0 <= first_row + row < h:
             target[:] = 0
             continue
-        source = x[first_row + row].reshape(w * c)
+        source = x[first_row + row].reshape(w * all_channels)
         for k in range(left * c):
             target[k] = 0
         middle = target[left * c :]
-        for k in range(columns * c):
-            middle[k] = source[k]
+        if c == all_channels:
+            for k in range(columns * c):
+                middle[k] = source[k]
+        else:
+            for column in range(columns):
+                pixel = source[column * all_channels + first :]
+                for k in range(c):
+                    middle[column * c + k] = pixel[k]
         for k in range((left + columns) * c, width * c):
             target[k] = 0
 
@@ -178,20 +187,26 @@ def _conv2d(columns: int, vectors: int, lanes: int) -> Callable[..., Any]:
     def conv2d(x, weights, y, window, part, lo, hi):
         """Convolve the samples lo..hi, `band` rows of outputs at a time.
 
-        x is (N, H, W, C), w (KH*KW*C*F,), b (F,), y (N*OH, OW*F).
+        x is (N, H, W, G*C), w (G*KH*KW*C*F,), b (G*F,), y (N*OH, OW*G*F) for G groups.
         """
-        (w, b), (kernel, stride, before, band) = weights, window
-        c, f, run = x.shape[3], b.size, kernel[1] * x.shape[3]
-        out_h, out_w = y.shape[0] // x.shape[0], y.shape[1] // f
+        (w, b), (kernel, stride, before, band, groups) = weights, window
+        c, f, all_f = x.shape[3] // groups, b.size // groups, b.size
+        run = kernel[1] * c
+        out_h, out_w = y.shape[0] // x.shape[0], y.shape[1] // all_f
         width = (out_w - 1) * stride[1] + kernel[1]
         padded = np.empty(((band - 1) * stride[0] + kernel[0]) * width * c, dtype=x.dtype)
         flat_y = y.reshape(y.size)
-        for n in range(lo, hi):
+        for step in range(lo * groups, hi * groups):
+            n, group = divmod(step, groups)
             for top in range(0, out_h, band):
                 count = min(band, out_h - top)
                 rows = (count - 1) * stride[0] + kernel[0]
-                copy_band(x[n], top * stride[0] - before[0], rows, before[1], padded, width)
+                copy_band(
+                    x[n], (group * c, c), top * stride[0] - before[0], rows, before[1], padded,
+                    width,
+                )  # fmt: skip
                 for filters in range(0, f, panel):
+                    to, from_w = group * f + filters, group * kernel[0] * run * f + filters
                     for row in range(count):
                         x_row, y_row = row * stride[0] * width, (n * out_h + top + row) * out_w
                         for block in range(0, out_w, columns):
@@ -200,9 +215,9 @@ def _conv2d(columns: int, vectors: int, lanes: int) -> Callable[..., Any]:
                                 columns, vectors, lanes,
                                 padded, (stride[1] * c, width * c, 1),
                                 w, (run * f, f), (kernel[0], run),
-                                b, 0, flat_y, f,
-                                ((x_row + at * stride[1]) * c, filters, filters,
-                                 (y_row + at) * f + filters),
+                                b, 0, flat_y, all_f,
+                                ((x_row + at * stride[1]) * c, from_w, to,
+                                 (y_row + at) * all_f + to),
                             )  # fmt: skip
 
     return conv2d
@@ -214,35 +229,40 @@ def _conv2d_weight_grad(taps: int, vectors: int, lanes: int) -> Callable[..., An
 
     @compile_kernel
     def conv2d_weight_grad(x, grad, dw, window, part, lo, hi):
-        """Sum the kernel's gradient over the samples lo..hi into dw[part, 0], (KH*taps'*F,).
+        """Sum the kernel's gradient over the samples lo..hi into dw[part, 0], (G*KH*taps'*F,).
 
-        x is (N, H, W, C), grad (N, OH, OW, F). A row of the kernel has KW*C taps, rounded up
-        to whole blocks: the sums of the rest are never read.
+        x is (N, H, W, G*C), grad (N, OH, OW, G*F) for G groups. A row of the kernel has KW*C
+        taps, rounded up to whole blocks: the sums of the rest are never read.
         """
-        kernel, stride, before, band = window
-        c, (_, out_h, out_w, f) = x.shape[3], grad.shape
+        kernel, stride, before, band, groups = window
+        _, out_h, out_w, all_f = grad.shape
+        c, f = x.shape[3] // groups, all_f // groups
         width = (out_w - 1) * stride[1] + kernel[1]
         size = ((band - 1) * stride[0] + kernel[0]) * width * c
         padded = np.zeros(size + taps, dtype=x.dtype)
         all_taps = (kernel[1] * c + taps - 1) // taps * taps
         flat_grad, total, own, rows_summed = grad.reshape(grad.size), dw[part, 0], dw[part, 1], 0
         dw[part] = 0
-        for n in range(lo, hi):
+        for step in range(lo * groups, hi * groups):
+            n, group = divmod(step, groups)
             for top in range(0, out_h, band):
                 count = min(band, out_h - top)
                 rows = (count - 1) * stride[0] + kernel[0]
-                copy_band(x[n], top * stride[0] - before[0], rows, before[1], padded, width)
+                copy_band(
+                    x[n], (group * c, c), top * stride[0] - before[0], rows, before[1], padded,
+                    width,
+                )  # fmt: skip
                 for i in range(kernel[0]):
                     for tap in range(0, all_taps, taps):
                         for filters in range(0, f, panel):
-                            at = (i * all_taps + tap) * f + filters
+                            at = ((group * kernel[0] + i) * all_taps + tap) * f + filters
+                            from_grad = (n * out_h + top) * out_w * all_f + group * f + filters
                             multiply_block(
                                 taps, vectors, lanes,
                                 padded, (1, stride[0] * width * c, stride[1] * c),
-                                flat_grad, (out_w * f, f), (count, out_w),
+                                flat_grad, (out_w * all_f, all_f), (count, out_w),
                                 own, f, own, f,
-                                (i * width * c + tap, (n * out_h + top) * out_w * f + filters,
-                                 at, at),
+                                (i * width * c + tap, from_grad, at, at),
                             )  # fmt: skip
                 rows_summed += count * out_w
                 if rows_summed >= LONGEST_SUM:
@@ -254,60 +274,64 @@ def _conv2d_weight_grad(taps: int, vectors: int, lanes: int) -> Callable[..., An
     return conv2d_weight_grad
 
 
-def is_dense(dilation: Pair, groups: int) -> bool:
-    """Return whether a kernel covers adjacent pixels and all channels, as `conv2d` requires."""
-    return dilation == (1, 1) and groups == 1
-
-
 def _window(
-    kernel: Pair, stride: Pair, padding: Padding, out: Pair, pixel_bytes: int
-) -> tuple[Pair, Pair, Pair, int]:
-    """Return the kernel's size, its stride, the padding before, and the rows of a band.
+    kernel: Pair, stride: Pair, padding: Padding, out: Pair, pixel_bytes: int, groups: int
+) -> tuple[Pair, Pair, Pair, int, int]:
+    """Return the kernel's size, its stride, the padding before, the rows of a band, the groups.
 
     A band is what is computed at a time: its input fits `_BAND_BYTES`.
     """
     row_bytes = ((out[1] - 1) * stride[1] + kernel[1]) * pixel_bytes
     rows = _BAND_BYTES // max(row_bytes, 1)
     band = min(out[0], max(1, (rows - kernel[0]) // stride[0] + 1))
-    return kernel, stride, (padding[0][0], padding[1][0]), band
+    return kernel, stride, (padding[0][0], padding[1][0]), band, groups
 
 
-def conv2d(x: Array, w: Array, b: Array | None, stride: Pair, padding: Padding, out: Pair) -> Array:
-    """Return the convolution of x (N, H, W, C) with w (F, C, KH, KW), as (N, OH, OW, F)."""
-    f, c, kh, kw = w.shape
+def conv2d(
+    x: Array, w: Array, b: Array | None, stride: Pair, padding: Padding, out: Pair, groups: int = 1
+) -> Array:
+    """Return the convolution of x (N, H, W, C) with w (F, C/G, KH, KW), as (N, OH, OW, F)."""
+    all_f, c, kh, kw = w.shape
+    f = all_f // groups
     vectors, lanes = block_columns(f, x.dtype)
-    # (F, C, KH, KW) -> (KH, KW, C, F) -> (KH*KW*C, F), and zeros to whole blocks
-    matrix = _padded_columns(w.transpose(2, 3, 1, 0).reshape(-1, f), vectors * lanes)
-    bias = np.zeros(matrix.shape[1], dtype=x.dtype)
+    # (F, C/G, KH, KW) -> (G, F/G, C/G, KH, KW) -> (G, KH, KW, C/G, F/G), and zeros to whole blocks
+    parts = w.reshape(groups, f, c, kh, kw).transpose(0, 3, 4, 2, 1)
+    matrix = _padded_columns(parts.reshape(-1, f), vectors * lanes)
+    bias = np.zeros((groups, matrix.shape[1]), dtype=x.dtype)
     if b is not None:
-        bias[:f] = b
-    y = memory.empty((x.shape[0], *out, matrix.shape[1]), x.dtype)
-    window = _window((kh, kw), stride, padding, out, c * x.itemsize)
+        bias[:, :f] = b.reshape(groups, f)
+    y = memory.empty((x.shape[0], *out, bias.size), x.dtype)
+    window = _window((kh, kw), stride, padding, out, c * x.itemsize, groups)
     if y.size:
         threads.run(
-            _conv2d(block_rows(out[1]), vectors, lanes), len(x), x, (matrix.ravel(), bias),
+            _conv2d(block_rows(out[1]), vectors, lanes), len(x), x, (matrix.ravel(), bias.ravel()),
             y.reshape(len(x) * out[0], -1), window,
-            grain=_grain(y[:1].size * len(matrix)),
+            grain=_grain(y[:1].size * kh * kw * c),
         )  # fmt: skip
-    return y if y.shape[3] == f else np.ascontiguousarray(y[..., :f])
+    if y.shape[3] == all_f:
+        return y
+    y = y.reshape(*y.shape[:3], *bias.shape)[..., :f]  # (N, OH, OW, G, F/G)
+    return np.ascontiguousarray(y).reshape(*y.shape[:3], all_f)
 
 
 def conv2d_weight_grad(
-    grad: Array, x: Array, kernel: Pair, stride: Pair, padding: Padding
+    grad: Array, x: Array, kernel: Pair, stride: Pair, padding: Padding, groups: int = 1
 ) -> Array:
     """Return the gradient for w of `conv2d`, given that for its result (N, OH, OW, F)."""
-    (kh, kw), c = kernel, x.shape[3]
-    n, oh, ow, f = grad.shape
+    (kh, kw), c = kernel, x.shape[3] // groups
+    n, oh, ow, all_f = grad.shape
+    f = all_f // groups
     vectors, lanes = block_columns(f, x.dtype)
     grad = _padded_columns(grad.reshape(-1, f), vectors * lanes).reshape(n, oh, ow, -1)
     taps = block_rows(kw * c)
     all_taps = -(-kw * c // taps) * taps
     dw = np.empty((threads.NUM_THREADS, 2, kh * all_taps * grad.shape[3]), dtype=grad.dtype)
-    window = _window(kernel, stride, padding, (oh, ow), c * x.itemsize)
+    window = _window(kernel, stride, padding, (oh, ow), c * x.itemsize, groups)
     parts = threads.run(
         _conv2d_weight_grad(taps, vectors, lanes), n, x, grad, dw, window,
-        grain=_grain(oh * ow * c * f * kh * kw),
+        grain=_grain(oh * ow * c * all_f * kh * kw),
     )  # fmt: skip
-    # (parts, KH*taps*F) -> (KH, KW, C, F) -> (F, C, KH, KW)
-    total = dw[:parts, 0].sum(axis=0).reshape(kh, all_taps, -1)[:, : kw * c, :f]
-    return np.ascontiguousarray(total.reshape(kh, kw, c, f).transpose(3, 2, 0, 1))
+    total = dw[:parts, 0].sum(axis=0).reshape(groups, kh, all_taps, -1)[:, :, : kw * c, :f]
+    # (G, KH, KW*C/G, F/G) -> (G, KH, KW, C/G, F/G) -> (G, F/G, C/G, KH, KW) -> (F, C/G, KH, KW)
+    total = total.reshape(groups, kh, kw, c, f).transpose(0, 4, 3, 1, 2)
+    return np.ascontiguousarray(total).reshape(all_f, c, kh, kw)

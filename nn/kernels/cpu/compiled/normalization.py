@@ -1,4 +1,4 @@
-"""Batch normalization and sums of columns: each number is read once in a pass."""
+"""Normalization and sums of columns: each number is read once in a pass."""
 
 from collections.abc import Callable
 from typing import Any
@@ -157,3 +157,184 @@ def batch_norm_inference(
     scale = gamma / np.sqrt(variance + eps)
     threads.run(_scale_and_shift, len(x), x, y, (mean, scale, beta), grain=grain_for(x.shape[1]))
     return y
+
+
+# ------------------------------------------------------------------- layers and groups
+
+
+@compile_kernel
+def _normalize_rows(x, y, scales, stats, eps, part, lo, hi):
+    """Normalize the rows lo..hi of x (M, D); write their mean and 1 / std to `stats` (2, M)."""
+    (gamma, beta), columns, real = scales, x.shape[1], x.dtype.type
+    for m in range(lo, hi):
+        row, out, total = x[m], y[m], 0.0
+        for start in range(0, columns, _BLOCK):
+            own = real(0)
+            for value in row[start : start + _BLOCK]:
+                own += value
+            total += own
+        mean, total, squares = real(total / columns), 0.0, 0.0
+        for start in range(0, columns, _BLOCK):
+            own, own_squares = real(0), real(0)
+            for value in row[start : start + _BLOCK]:
+                own += value - mean
+                own_squares += (value - mean) * (value - mean)
+            total += own
+            squares += own_squares
+        away = total / columns  # what rounding took from the mean
+        mean = real(mean + away)
+        inv_std = real(1 / np.sqrt(squares / columns - away * away + eps))
+        stats[0, m], stats[1, m] = mean, inv_std
+        for k in range(columns):
+            out[k] = (row[k] - mean) * inv_std * gamma[k] + beta[k]
+
+
+@compile_kernel
+def _normalize_rows_grad(grad, x, dx, gamma, stats, sums, part, lo, hi):
+    """Compute the gradient for the rows lo..hi; sum those for gamma and beta into sums[part]."""
+    columns, real = x.shape[1], x.dtype.type
+    dgamma, dbeta = np.zeros(columns, dtype=x.dtype), np.zeros(columns, dtype=x.dtype)
+    sums[part] = 0
+    for m in range(lo, hi):
+        row, g, out, mean, inv_std = x[m], grad[m], dx[m], stats[0, m], stats[1, m]
+        total_g, total_gx = 0.0, 0.0
+        for start in range(0, columns, _BLOCK):
+            own_g, own_gx = real(0), real(0)
+            for k in range(start, min(start + _BLOCK, columns)):
+                x_hat, scaled = (row[k] - mean) * inv_std, g[k] * gamma[k]
+                own_g += scaled
+                own_gx += scaled * x_hat
+                dbeta[k] += g[k]
+                dgamma[k] += g[k] * x_hat
+            total_g += own_g
+            total_gx += own_gx
+        mean_g, mean_gx = real(total_g / columns), real(total_gx / columns)
+        for k in range(columns):
+            x_hat = (row[k] - mean) * inv_std
+            out[k] = (g[k] * gamma[k] - mean_g - x_hat * mean_gx) * inv_std
+        if (m - lo) % _BLOCK == _BLOCK - 1 or m == hi - 1:
+            sums[part, 0] += dgamma
+            sums[part, 1] += dbeta
+            dgamma[:] = 0
+            dbeta[:] = 0
+
+
+@compile_kernel
+def _sum_positions(a, b, sums):
+    """Sum a and a * b (P, C) over the positions into sums (2, C), in float64."""
+    columns = a.shape[1]
+    first, second = np.zeros(columns, dtype=a.dtype), np.zeros(columns, dtype=a.dtype)
+    sums[:] = 0
+    for start in range(0, len(a), _BLOCK):
+        first[:] = 0
+        second[:] = 0
+        for p in range(start, min(start + _BLOCK, len(a))):
+            for k in range(columns):
+                first[k] += a[p, k]
+                second[k] += a[p, k] * b[p, k]
+        for k in range(columns):
+            sums[0, k] += first[k]
+            sums[1, k] += second[k]
+
+
+@compile_kernel
+def _normalize_groups(x, y, scales, stats, eps, part, lo, hi):
+    """Normalize the groups of the samples lo..hi of x (N, P, C); `stats` is (2, N, G)."""
+    (gamma, beta), real = scales, x.dtype.type
+    _, positions, channels = x.shape
+    width = channels // stats.shape[2]
+    sums = np.empty((2, channels))
+    center, scale = np.empty(channels, dtype=x.dtype), np.empty(channels, dtype=x.dtype)
+    for n in range(lo, hi):
+        image, out = x[n], y[n]
+        _sum_positions(image, image, sums)
+        for group in range(stats.shape[2]):
+            own = slice(group * width, (group + 1) * width)
+            stats[0, n, group] = real(sums[0, own].sum() / (positions * width))
+            center[own] = stats[0, n, group]
+        for p in range(positions):  # of the differences, as squares of large numbers cancel
+            for k in range(channels):
+                out[p, k] = image[p, k] - center[k]
+        _sum_positions(out, out, sums)
+        for group in range(stats.shape[2]):
+            own = slice(group * width, (group + 1) * width)
+            away = sums[0, own].sum() / (positions * width)  # what rounding took from the mean
+            variance = sums[1, own].sum() / (positions * width) - away * away
+            stats[0, n, group] += real(away)
+            stats[1, n, group] = real(1 / np.sqrt(variance + eps))
+            center[own], scale[own] = real(away), stats[1, n, group]
+        for p in range(positions):
+            for k in range(channels):
+                out[p, k] = (out[p, k] - center[k]) * scale[k] * gamma[k] + beta[k]
+
+
+@compile_kernel
+def _normalize_groups_grad(grad, x, dx, gamma, stats, sums, part, lo, hi):
+    """As `_normalize_rows_grad`, for the samples lo..hi of x (N, P, C)."""
+    real = x.dtype.type
+    _, positions, channels = x.shape
+    width = channels // stats.shape[2]
+    own_sums, columns = np.empty((2, channels)), np.empty((4, channels), dtype=x.dtype)
+    mean, inv_std, mean_g, mean_gx = columns[0], columns[1], columns[2], columns[3]
+    sums[part] = 0
+    for n in range(lo, hi):
+        image, g, out = x[n], grad[n], dx[n]
+        for k in range(channels):
+            mean[k], inv_std[k] = stats[0, n, k // width], stats[1, n, k // width]
+        for p in range(positions):
+            for k in range(channels):
+                out[p, k] = (image[p, k] - mean[k]) * inv_std[k]
+        _sum_positions(g, out, own_sums)
+        sums[part, 0] += own_sums[1]
+        sums[part, 1] += own_sums[0]
+        for group in range(stats.shape[2]):
+            own = slice(group * width, (group + 1) * width)
+            count = positions * width
+            mean_g[own] = real((own_sums[0, own] * gamma[own]).sum() / count)
+            mean_gx[own] = real((own_sums[1, own] * gamma[own]).sum() / count)
+        for p in range(positions):
+            for k in range(channels):
+                g_hat = g[p, k] * gamma[k] - mean_g[k]
+                out[p, k] = (g_hat - out[p, k] * mean_gx[k]) * inv_std[k]
+
+
+def normalize_samples(
+    x: Array, gamma: Array, beta: Array, groups: int, eps: float
+) -> tuple[Array, Array, Array]:
+    """See `reference.normalize_samples`."""
+    n, p, c = x.shape
+    by_row = groups == 1 and gamma.size == p * c
+    if 0 in x.shape or not (by_row or gamma.ndim == 1):
+        return tuned.normalize_samples(x, gamma, beta, groups, eps)
+    x = np.ascontiguousarray(x)
+    y, stats = memory.empty(x.shape, x.dtype), np.empty((2, n, groups), x.dtype)
+    scales = (np.ascontiguousarray(gamma).reshape(-1), np.ascontiguousarray(beta).reshape(-1))
+    grain = grain_for(p * c)
+    if by_row:
+        rows, own = (a.reshape(n, p * c) for a in (x, y))
+        threads.run(_normalize_rows, n, rows, own, scales, stats[:, :, 0], eps, grain=grain)
+    else:
+        threads.run(_normalize_groups, n, x, y, scales, stats, eps, grain=grain)
+    return y, stats[0], stats[1]
+
+
+def normalize_samples_grad(
+    grad: Array, x: Array, gamma: Array, mean: Array, inv_std: Array
+) -> tuple[Array, Array, Array]:
+    """See `reference.normalize_samples_grad`."""
+    (n, p, c), groups = x.shape, mean.shape[1]
+    by_row = groups == 1 and gamma.size == p * c
+    if 0 in x.shape or not (by_row or gamma.ndim == 1):
+        return tuned.normalize_samples_grad(grad, x, gamma, mean, inv_std)
+    grad, x = np.ascontiguousarray(grad), np.ascontiguousarray(x)
+    dx, stats = memory.empty(x.shape, x.dtype), np.stack([mean, inv_std])
+    sums, scale = np.empty((threads.NUM_THREADS, 2, gamma.size)), np.ascontiguousarray(gamma)
+    grain = grain_for(p * c)
+    if by_row:
+        rows = [a.reshape(n, p * c) for a in (grad, x, dx)]
+        scale, stats = scale.reshape(-1), stats[:, :, 0]
+        parts = threads.run(_normalize_rows_grad, n, *rows, scale, stats, sums, grain=grain)
+    else:
+        parts = threads.run(_normalize_groups_grad, n, grad, x, dx, scale, stats, sums, grain=grain)
+    dgamma, dbeta = sums[:parts].sum(axis=0).astype(x.dtype).reshape(2, *gamma.shape)
+    return dx, dgamma, dbeta

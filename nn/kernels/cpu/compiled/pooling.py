@@ -24,17 +24,18 @@ def _max_pool2d(x, y, index, window, part, lo, hi):
             top = row * stride[0] - before[0]
             for column in range(y.shape[2]):
                 left = column * stride[1] - before[1]
-                for k in range(c):
-                    best = x.dtype.type(-np.inf)
-                    won = max(0, -top) * pool[1] + max(0, -left)  # the first cell on the image
-                    for i in range(max(0, -top), min(pool[0], h - top)):
-                        for j in range(max(0, -left), min(pool[1], w - left)):
-                            candidate = x[n, top + i, left + j, k]
+                best, won = y[n, row, column], index[n, row, column]
+                best[:] = -np.inf
+                won[:] = max(0, -top) * pool[1] + max(0, -left)  # the first cell on the image
+                for i in range(max(0, -top), min(pool[0], h - top)):
+                    for j in range(max(0, -left), min(pool[1], w - left)):
+                        cell = x[n, top + i, left + j]
+                        number = won.dtype.type(i * pool[1] + j)
+                        for k in range(c):
                             # Of equal values the first stays; NaN, unequal to itself, wins.
-                            if candidate > best or candidate != candidate:
-                                best, won = candidate, i * pool[1] + j
-                    y[n, row, column, k] = best
-                    index[n, row, column, k] = won
+                            wins = (cell[k] > best[k]) | (cell[k] != cell[k])
+                            best[k] = cell[k] if wins else best[k]
+                            won[k] = number if wins else won[k]
 
 
 @functools.cache
@@ -64,14 +65,20 @@ def _max_pool2d_by_two(keep_index: bool) -> Callable[..., Any]:
 def _max_pool2d_grad(grad, index, dx, window, part, lo, hi):
     """Add the gradient of the samples lo..hi to the cells that won."""
     pool, stride, before = window
+    _, h, w, c = dx.shape
+    cells = np.empty(pool[0] * pool[1], dtype=np.int64)  # numbers from a window's first cell
+    for cell in range(cells.size):
+        cells[cell] = (cell // pool[1] * w + cell % pool[1]) * c
+    flat_dx = dx.reshape(dx.size)
     for n in range(lo, hi):
         dx[n] = 0
         for row in range(grad.shape[1]):
             for column in range(grad.shape[2]):
-                for k in range(grad.shape[3]):
-                    i, j = divmod(np.int64(index[n, row, column, k]), pool[1])
-                    at_y = row * stride[0] - before[0] + i
-                    dx[n, at_y, column * stride[1] - before[1] + j, k] += grad[n, row, column, k]
+                own, won = grad[n, row, column], index[n, row, column]
+                top, left = row * stride[0] - before[0], column * stride[1] - before[1]
+                start = ((n * h + top) * w + left) * c
+                for k in range(c):
+                    flat_dx[start + cells[won[k]] + k] += own[k]
 
 
 _LANES = 8  # channels that are written at a time

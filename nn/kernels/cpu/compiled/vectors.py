@@ -12,6 +12,7 @@ Geijn 2008, "Anatomy of high-performance matrix multiplication", section 4; Van 
 Geijn 2015, "BLIS", call it the microkernel. `place_by_index` is the gradient of max pooling.
 """
 
+import functools
 from typing import Any
 
 import llvmlite.binding
@@ -42,6 +43,7 @@ _REGISTER_BYTES, _REGISTER_COUNT = _registers()
 _MOST_ROWS = 12  # with two vectors each they fill 24 of 32 registers
 
 
+@functools.cache
 def block_rows(count: int) -> int:
     """Return the rows of a block for `count` rows: large blocks, with few rows left over.
 
@@ -62,6 +64,7 @@ def register_lanes(itemsize: int) -> int:
     return _REGISTER_BYTES // itemsize
 
 
+@functools.cache
 def block_columns(count: int, dtype: Any) -> tuple[int, int]:
     """Return the columns of a block for `count` columns: (vectors, lanes of each).
 

@@ -155,7 +155,7 @@ def _is_even(image, bits):
 def _transform_inputs(x, v, tile, out, before, tiles, padded):
     """Transform the tiles of a sample x (H, W, C) into v (6, 6, tiles, C), from `tile` on."""
     c, width = x.shape[2], out[1] + 2
-    copy_band(x, -before[0], out[0] + 2, before[1], padded, width)
+    copy_band(x, (0, c), -before[0], out[0] + 2, before[1], padded, width)
     for top in range(0, out[0], 4):
         for left in range(0, out[1], 4):
             for k in range(0, c, _LANES):

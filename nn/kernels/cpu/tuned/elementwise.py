@@ -86,6 +86,11 @@ def activate_grad(
     return reference.activate_grad(grad, kept, formula, parameters) if dx is None else dx
 
 
+def add(a: Array, b: Array) -> Array:
+    """See `reference.add`."""
+    return np.add(a, b, out=memory.empty_like(a))
+
+
 def dropout(x: Array, kept: Array, rate: float) -> Array:
     """See `reference.dropout`."""
     y = np.multiply(x, kept, out=memory.empty_like(x))

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ...geometry import Array
+from ...reference.normalization import by_channel
 from ...tiles import wide_rows
 from .. import memory
 from .linear import column_sums
@@ -55,27 +56,43 @@ def batch_norm_inference(
     return y.reshape(x.shape)
 
 
-def normalize_samples(x: Array, groups: int, eps: float) -> tuple[Array, Array]:
+def normalize_samples(
+    x: Array, gamma: Array, beta: Array, groups: int, eps: float
+) -> tuple[Array, Array, Array]:
     """See `reference.normalize_samples`."""
-    x_hat = np.subtract(x, _group_means(x, groups), out=memory.empty_like(x))
-    squares = np.multiply(x_hat, x_hat, out=memory.empty_like(x))
+    mean = _group_means(x, groups)
+    y = np.subtract(x, by_channel(mean, x), out=memory.empty_like(x))
+    squares = np.multiply(y, y, out=memory.empty_like(x))
     inv_std = 1 / np.sqrt(_group_means(squares, groups) + eps)
-    x_hat *= inv_std
-    return x_hat, inv_std
+    y *= by_channel(inv_std, x)
+    y *= gamma
+    y += beta
+    return y, mean, inv_std
 
 
-def normalize_samples_grad(grad: Array, x_hat: Array, inv_std: Array, groups: int) -> Array:
+def normalize_samples_grad(
+    grad: Array, x: Array, gamma: Array, mean: Array, inv_std: Array
+) -> tuple[Array, Array, Array]:
     """See `reference.normalize_samples_grad`."""
-    products = np.multiply(grad, x_hat, out=memory.empty_like(grad))
-    dx = np.multiply(x_hat, -_group_means(products, groups), out=products)
-    dx += grad
-    dx -= _group_means(grad, groups)
-    dx *= inv_std
-    return dx
+    groups = mean.shape[1]
+    inverse = by_channel(inv_std, x)
+    dx = np.subtract(x, by_channel(mean, x), out=memory.empty_like(x))
+    dx *= inverse  # x_hat
+    products = np.multiply(grad, dx, out=memory.empty_like(grad))
+    rows = (len(x), -1) if gamma.ndim == 2 else (-1, x.shape[2])  # one for each gamma
+    dgamma = column_sums(products.reshape(rows)).reshape(gamma.shape)
+    dbeta = column_sums(grad.reshape(rows)).reshape(gamma.shape)
+    products *= gamma
+    dx *= -by_channel(_group_means(products, groups), x)
+    g = np.multiply(grad, gamma, out=products)
+    dx += g
+    dx -= by_channel(_group_means(g, groups), x)
+    dx *= inverse
+    return dx, dgamma, dbeta
 
 
 def _group_means(x: Array, groups: int) -> Array:
-    """Return the mean of each group of channels over all positions: (N, P, C) -> (N, 1, C)."""
+    """Return the mean of each group of channels over all positions: (N, P, C) -> (N, G)."""
     n, p, c = x.shape
     sums = x
     if p > 1:  # over blocks of P as products with ones, as in `column_sums`
@@ -85,6 +102,5 @@ def _group_means(x: Array, groups: int) -> Array:
         blocks = x[:, :whole].reshape(n, count, block, c)  # (N, P, C) -> (N, blocks, block, C)
         sums = np.matmul(np.ones(block, x.dtype), blocks).sum(axis=1, dtype=np.float64)  # (N, C)
         sums += x[:, whole:].sum(axis=1, dtype=np.float64)
-    sums = sums.reshape(n, 1, groups, c // groups).sum(axis=3, dtype=np.float64)
-    means = sums / (p * (c // groups))
-    return np.repeat(means.astype(x.dtype), c // groups, axis=2)  # (N, 1, G) -> (N, 1, C)
+    sums = sums.reshape(n, groups, c // groups).sum(axis=2, dtype=np.float64)
+    return (sums / (p * (c // groups))).astype(x.dtype)
