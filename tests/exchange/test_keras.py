@@ -19,7 +19,7 @@ from test_contracts import IDS, LAYERS, TAKE_IDS
 import nn
 from nn.exchange.keras import layers as from_keras
 
-FOLDER = Path(__file__).parent / "fixtures" / "keras"
+FOLDER = Path(__file__).parent / "fixtures" / "from_keras"
 needs_keras = pytest.mark.skipif(
     importlib.util.find_spec("keras") is None, reason="needs the package keras"
 )
