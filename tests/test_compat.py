@@ -32,6 +32,7 @@ VALUES = {
     "stride": 2,
     "units": 5,
     "use_bias": False,
+    "value": 2.0,
 }
 REQUIRED = {
     "layer": nn.LSTM(2),

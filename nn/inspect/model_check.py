@@ -173,7 +173,7 @@ class _Measurement:
         if is_byte_image(x):
             x = x / 255.0  # as in Model.forward
         dtype = np.float64 if model.num_ids is None else np.int64
-        x = np.array(x, dtype=dtype)
+        x = checks.real_array("check_model", "x", x).astype(dtype)
         other = contract.other_batch(x)
         y_pred = model.forward(other, training=False)  # checks x and builds the model
         self.parts = list(named_layers(model.layers))

@@ -126,7 +126,7 @@ def test_files_that_are_no_models(capsys, tmp_path, name):
     assert "No such file" in refused(capsys, name, tmp_path / "no.hdf5", *more)
     text = tmp_path / "notes.txt"
     text.write_text("no model\n")
-    assert "neither an HDF5 nor an NPZ file" in refused(capsys, name, text, *more)
+    assert "neither an HDF5 nor an NPZ nor a safetensors file" in refused(capsys, name, text, *more)
     assert refused(capsys, name, text, *more, "--json")
     assert "directory" in refused(capsys, name, tmp_path, *more)
     whole = tmp_path / "m.npz"
