@@ -5,15 +5,16 @@
 
 The file is a table of mails, .tsv or .csv, with the label in its first column and the text in the
 second, or in the columns that `--label` and `--text` name. A fifth of the mails is held out for the
-test; the vocabulary is that of the others. Short mails are padded at their ends, long ones cut.
+test; the vocabulary is that of the others. Short mails are padded at their ends, long ones cut;
+`mask_zero=True` leaves the padding out of the mean, or out of what the LSTM reads.
 
 The network `mean` averages the vectors of a mail, so that the order of its words does not count
 (Iyyer et al. 2015, "Deep unordered composition rivals syntactic methods for text classification");
 `lstm` reads them in their order.
 
-Of the 5,503 mails of SpamAssassin (headers removed, seed 0), `mean` is right about 98.1% of the
-held-out fifth; scikit-learn's logistic regression on the numbers of the same words about 98.2%
-(`CountVectorizer`, C=1), on whether they occur 97.6%.
+Of the 5,503 mails of SpamAssassin (headers removed), `mean` is right about 98.1% of the held-out
+fifth (median of seeds 0 to 2); scikit-learn's logistic regression on the numbers of the same words
+about 98.2% (seed 0; `CountVectorizer`, C=1), on whether they occur 97.6%.
 """
 
 import argparse
@@ -49,7 +50,7 @@ def column(text):
 def network(kind, words, classes, seed):
     """Return a model of ids (N, T)."""
     reader = [nn.GlobalAvgPool1D()] if kind == "mean" else [nn.LSTM(32)]
-    layers = [nn.Embedding(words, 16), *reader, nn.Dropout(0.5)]
+    layers = [nn.Embedding(words, 16, mask_zero=True), *reader, nn.Dropout(0.5)]
     layers += [nn.Dense(32, activation="relu"), nn.Dense(classes)]
     return nn.Model(layers, seed=seed)
 

@@ -432,17 +432,3 @@ def test_every_option_is_explained(name, example, own_parts, capsys):
     assert example(name).__doc__.splitlines()[0] in " ".join(printed.split())
     for command in re.findall(r"^    python examples/\w+\.py ?(.*)$", example(name).__doc__, re.M):
         example(name).parse_arguments(command.split())  # the commands of the docstring are good
-
-
-@pytest.mark.parametrize("options", [[], ["--layer", "gru", "--bidirectional"]])
-def test_speakers_are_recognised_from_utterances_of_different_lengths(lesson, tmp_path, options):
-    rng = np.random.default_rng(0)
-    arrays = {}
-    for part, count in (("train", 60), ("test", 30)):
-        y, lengths = np.arange(count) % 3, rng.integers(5, 12, count)
-        means = 2 * np.eye(3)[y, :2]
-        voices = [rng.normal(m, size=(n, 2)) for n, m in zip(lengths, means, strict=True)]
-        arrays |= {f"x_{part}": np.concatenate(voices), f"length_{part}": lengths, f"y_{part}": y}
-    np.savez(tmp_path / "voices.npz", **arrays)
-    printed = lesson("speaker", "voices.npz", "--epochs", 25, "--units", 8, *options)
-    assert float(re.search(r"test accuracy ([\d.]+)", printed)[1]) >= 0.7

@@ -67,6 +67,40 @@ def test_spam_filter_says_what_is_wrong_with_a_file(example, mails):
             script.main(options)
 
 
+# -------------------------------------------------------------------------------- speaker
+
+
+@pytest.fixture
+def voices(tmp_path):
+    """A file of 90 utterances of three speakers, 5 to 11 steps long."""
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for part, count in (("train", 60), ("test", 30)):
+        y, lengths = np.arange(count) % 3, rng.integers(5, 12, count)
+        means = 2 * np.eye(3)[y, :2]
+        steps = [rng.normal(m, size=(n, 2)) for n, m in zip(lengths, means, strict=True)]
+        arrays |= {f"x_{part}": np.concatenate(steps), f"length_{part}": lengths, f"y_{part}": y}
+    np.savez(tmp_path / "voices.npz", **arrays)
+    return arrays
+
+
+@pytest.mark.parametrize("options", [[], ["--layer", "gru", "--bidirectional"]])
+def test_speakers_are_recognised_from_utterances_of_different_lengths(lesson, voices, options):
+    printed = lesson("speaker", "voices.npz", "--epochs", 25, "--units", 8, *options)
+    assert float(re.search(r"test accuracy ([\d.]+)", printed)[1]) >= 0.7
+    assert "Masking" in printed
+
+
+def test_utterances_are_padded_at_their_ends(example, voices, tmp_path):
+    train, (x, y) = example("speaker").load(tmp_path / "voices.npz")
+    there = nn.Masking().make_mask(x)
+    np.testing.assert_array_equal(there.sum(axis=1), voices["length_test"])
+    steps, mean = voices["x_test"], voices["x_train"].mean(axis=0)
+    np.testing.assert_allclose(x[there], (steps - mean) / voices["x_train"].std(axis=0))
+    assert there[:, :5].all() and len(train[0]) == 60
+    np.testing.assert_array_equal(y, voices["y_test"])
+
+
 # ------------------------------------------------------------------------------- forecast
 
 
