@@ -217,6 +217,29 @@ def attention() -> Figure:
     return figure
 
 
+def recurrence() -> Figure:
+    """Draw how much of the gradient for the last state gets to the steps before it."""
+    rng, steps = np.random.default_rng(0), 60
+    x, grad = rng.normal(size=(16, steps, 8)), rng.normal(size=(16, 32))
+    figure, (axes,) = panels(1, 7, 3.2)
+    cases = {"SimpleRNN": (nn.SimpleRNN, BLUE), "LSTM": (nn.LSTM, ORANGE)}
+    cases["LSTM, forget gate open"] = nn.LSTM, GREEN
+    for name, (kind, shade) in cases.items():
+        nn.seed(0)
+        layer = kind(32)
+        layer.dtype = "float64"
+        layer.build((None, steps, 8))
+        if "open" in name:
+            layer.params["b"][32:64] = 5
+        layer.forward(x, training=True)
+        norms = np.linalg.norm(layer.backward(grad), axis=(0, 2))[::-1]
+        axes.semilogy(norms / norms[0], color=shade, linewidth=2, label=name)
+    axes.set(xlabel="steps before the last", ylabel="size of the gradient for x")
+    axes.legend()
+    axes.grid(alpha=0.3)
+    return figure
+
+
 # ---------------------------------------------------------------------------- optimizers
 
 
@@ -266,6 +289,7 @@ FIGURES = {
     "guide_pooling": pooling,
     "guide_batch_norm": batch_norm,
     "guide_attention": attention,
+    "guide_recurrence": recurrence,
     "guide_optimizers": optimizers,
     "guide_initialisation": initialisation,
     "guide_regularisation": regularisation,
