@@ -1,8 +1,7 @@
 """`Model.export` writes ONNX that every evaluator computes as `predict` does.
 
 With the package `onnx` the files are checked and computed by its reference implementation; with
-`onnxruntime`, by that too (`benchmarks/onnx_agreement.py` has more of it). Without, the files are
-read by nn itself.
+`onnxruntime`, by that too. Without, the files are read by nn itself.
 """
 
 import importlib.util
@@ -21,7 +20,7 @@ needs_onnx = pytest.mark.skipif(
 )
 
 # Refused by their names, not exported yet.
-WITHOUT = {"Masking", "MultiHeadAttention", "PositionalEmbedding", "SinusoidalPositions"}
+WITHOUT = {"Masking"}
 EXPORTED = [name for name in LAYERS if name not in WITHOUT]
 
 OPSETS = (13, 17, 21, graph.OPSETS[1])
@@ -144,6 +143,29 @@ def test_sequences_in_every_direction(cell, sequences, directions, tmp_path):
     ids = np.random.default_rng(0).integers(0, 9, (5, 6))
     for found in evaluate(tmp_path / "model.onnx", ids):
         assert abs(found - model.predict(ids)).max() < 1e-5
+
+
+@needs_onnx
+@pytest.mark.parametrize("steps", (6, None))
+def test_attention_of_any_number_of_samples_and_steps(steps, tmp_path):
+    layers = [
+        nn.PositionalEmbedding(8, input_shape=(steps, 4)),
+        nn.Residual([nn.LayerNorm(), nn.MultiHeadAttention(2, 3, causal=True, dropout=0.5)]),
+        nn.MultiHeadAttention(3, 2, use_bias=False),
+    ]
+    model = shake(nn.Model(layers, seed=0))
+    for opset in (13, 17, 21):
+        model.export(tmp_path / "model.onnx", opset=opset)
+        for samples, length in ((1, 6), (3, 6)) if steps else ((2, 1), (3, 8)):
+            x = np.random.default_rng(0).normal(size=(samples, length, 4)).astype("float32")
+            for found in evaluate(tmp_path / "model.onnx", x):
+                assert abs(found - model.predict(x)).max() < 1e-5
+
+
+def test_sinusoids_without_a_number_of_steps_are_refused(tmp_path):
+    model = nn.Model([nn.SinusoidalPositions(input_shape=(None, 4))], seed=0)
+    with pytest.raises(ValueError, match="0_SinusoidalPositions to ONNX: its positions"):
+        model.export(tmp_path / "model.onnx")
 
 
 @needs_onnx

@@ -359,11 +359,6 @@ def _standardize(g: Graph, layer: Any, x: str, shape: Shape) -> str:
     return g.node("Div", g.node("Sub", x, mean), std)
 
 
-def _means(g: Graph, layer: Any, x: str, shape: Shape) -> str:
-    ends = (("starts", 0), ("ends", int(shape[1] or 0) // 2), ("axes", 1))
-    return g.node("Slice", x, *(g.integers(name, [value]) for name, value in ends))
-
-
 _WRITERS: dict[type, Callable[[Graph, Any, str, Shape], str]] = {
     layers.Activation: _activation,
     layers.AvgPool2D: _pool,
@@ -376,7 +371,6 @@ _WRITERS: dict[type, Callable[[Graph, Any, str, Shape], str]] = {
     layers.Flatten: _flatten,
     layers.GELU: _gelu,
     layers.GaussianNoise: _nothing,
-    layers.GaussianSampling: _means,
     layers.GaussianSampling: _gaussian_sampling,
     layers.GlobalAvgPool2D: _global_pool,
     layers.GlobalMaxPool2D: _global_pool,

@@ -1,11 +1,12 @@
 """Layers of sequences as nodes of an ONNX graph; see `layers`."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ... import cuda, layers
+from ... import cuda, kernels, layers
 from ...layers.base import Array, Shape
 from ...layers.conv1d import resolve_padding
 from .graph import Graph
@@ -89,6 +90,58 @@ def reversed_steps(g: Graph, x: str, axis: int) -> str:
     return g.node("Slice", x, *(g.integers(name, [value]) for name, value in ends))
 
 
+def _attention(g: Graph, layer: Any, x: str, shape: Shape) -> str:
+    """Write MultiHeadAttention, whose sequences may have any number of steps."""
+    heads, size = layer.num_heads, layer.key_dim
+    params = {name: np.asarray(cuda.to_cpu(array)) for name, array in layer.params.items()}
+    # The queries are divided by sqrt(K), in place of the scores; then keys and values.
+    scales = np.repeat((1 / math.sqrt(size), 1, 1), heads * size)
+    parts: list[str] = []
+    for name, order in (("q", [0, 2, 1, 3]), ("k", [0, 2, 3, 1]), ("v", [0, 2, 1, 3])):
+        columns = slice(len(parts) * heads * size, (len(parts) + 1) * heads * size)
+        y = g.node("MatMul", x, g.array(f"W_{name}", (params["W"] * scales)[:, columns]))
+        if layer.use_bias:
+            y = g.node("Add", y, g.array(f"b_{name}", (params["b"] * scales)[columns]))
+        y = g.node("Reshape", y, g.integers("heads", [0, 0, heads, size]))  # (N, T, H, K)
+        parts.append(g.node("Transpose", y, perm=order))  # (N, H, T, K), of keys (N, H, K, T)
+    scores = g.node("MatMul", parts[0], parts[1])
+    if layer.causal:
+        scores = _without_later_steps(g, scores, x)
+    y = g.node("MatMul", g.node("Softmax", scores, axis=-1), parts[2])
+    y = g.node("Transpose", y, perm=[0, 2, 1, 3])
+    y = g.node("Reshape", y, g.integers("width", [0, 0, heads * size]))  # (N, T, H * K)
+    y = g.node("MatMul", y, g.array("W_out", params["W_out"]))
+    return g.node("Add", y, g.array("b_out", params["b_out"])) if layer.use_bias else y
+
+
+def _without_later_steps(g: Graph, scores: str, x: str) -> str:
+    """Write minus infinity for the scores (N, H, T, T) of steps of x that come later."""
+    steps = g.node("Gather", g.node("Shape", x), g.integers("axis", 1))
+    keys = g.node("Range", g.integers("first", 0), steps, g.integers("one", 1))
+    queries = g.node("Unsqueeze", keys, g.integers("last", [1]))
+    seen = g.node("GreaterOrEqual", queries, keys)  # (T, T)
+    return g.node("Where", seen, scores, g.array("unseen", -math.inf))
+
+
+def _positions(g: Graph, layer: Any, x: str, shape: Shape) -> str:
+    """Add a row for each position: the rows of W, as many as the input has steps."""
+    one = g.integers("one", [1])
+    steps = g.node("Slice", g.node("Shape", x), one, g.integers("two", [2]))
+    rows = g.node("Slice", g.array("W", layer.params["W"]), g.integers("first", [0]), steps)
+    return g.node("Add", x, rows)
+
+
+def _sinusoids(g: Graph, layer: Any, x: str, shape: Shape) -> str:
+    _, steps, features = shape
+    if steps is None or features is None:
+        raise ValueError(
+            f"[Model] cannot export the layer {g.path} to ONNX: its positions are written for a "
+            "number of steps, and the model has none. Give the first layer the input_shape."
+        )
+    positions = kernels.sinusoids(np.zeros(1), steps, features)
+    return g.node("Add", x, g.array("positions", positions))
+
+
 WRITERS: dict[type, Callable[[Graph, Any, str, Shape], str]] = {
     layers.AvgPool1D: _step_pool,
     layers.Embedding: _embedding,
@@ -97,5 +150,8 @@ WRITERS: dict[type, Callable[[Graph, Any, str, Shape], str]] = {
     layers.GlobalMaxPool1D: _global_step_pool,
     layers.LSTM: _recurrent,
     layers.MaxPool1D: _step_pool,
+    layers.MultiHeadAttention: _attention,
+    layers.PositionalEmbedding: _positions,
     layers.SimpleRNN: _recurrent,
+    layers.SinusoidalPositions: _sinusoids,
 }
