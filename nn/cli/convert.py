@@ -13,12 +13,17 @@ from .result import Result
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument("file", metavar="A", help="a model, or weights of PyTorch with --like")
+    parser.add_argument(
+        "file",
+        metavar="A",
+        help="a model of nn or Keras (.keras, .h5), or weights of PyTorch with --like",
+    )
     parser.add_argument(
         "to",
         metavar="B",
-        help="the new file; its suffix is its format: .hdf5, .npz, .safetensors, .onnx, .py for "
-        "the source of a PyTorch network, with its weights in a safetensors file of the same name",
+        help="the new file; its suffix is its format: .hdf5 or .h5, .npz, .safetensors, .keras, "
+        ".onnx, .py for the source of a PyTorch network, with its weights in a safetensors file of "
+        "the same name",
     )
     parser.add_argument(
         "--like", metavar="MODEL", help="a model file with the layers, if A has weights alone"

@@ -56,6 +56,14 @@ def test_weights_of_pytorch_say_what_was_turned(folder, capsys):
     )
 
 
+def test_models_of_keras_say_what_was_turned(folder, capsys):
+    shutil.copy(FIXTURES / "from_keras" / "images.keras", folder)
+    turned = as_json(capsys, "convert", "images.keras", "b.npz")["turned"]
+    assert list(turned) == list(nn.Model.load("b.npz").get_arrays())
+    assert turned["1_Conv2D_W"].endswith(", turned")
+    assert "turned" not in turned["1_Conv2D_b"]
+
+
 def test_the_source_for_pytorch_and_its_weights(folder, capsys):
     status, out, err = run(capsys, "convert", "model.hdf5", "b.py")
     assert (status, err) == (0, "")

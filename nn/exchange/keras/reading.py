@@ -111,6 +111,8 @@ class Stack:
         The configurations of nn's layers.
     arrays : list of dict
         The arrays of each, by nn's names.
+    sources : list of str
+        The layer of Keras that each comes from.
     shape : tuple
         Of the output so far.
     order : numpy.ndarray or None
@@ -122,6 +124,7 @@ class Stack:
     def __init__(self, shape: Shape, dtype: str):
         self.entries: list[dict[str, Any]] = []
         self.arrays: list[dict[str, np.ndarray]] = []
+        self.sources: list[str] = []
         self.shape = shape
         self.order: np.ndarray | None = None
         self.dtype = dtype
@@ -259,12 +262,14 @@ def to_model_file(file: KerasFile, layers: "dict[str, Add]") -> model_file.Model
         "name": _text(config.get("name")),
         "input_shape": list(shape),
     }
-    arrays = {}
+    arrays, sources = {}, {}
+    kept = {id(array) for array in file.arrays.values()}
     for index, (entry, own) in enumerate(zip(stack.entries, stack.arrays, strict=True)):
         for key, array in own.items():
-            between = "/" if key[:1].isdigit() else "_"
-            arrays[f"{index}_{entry['class']}{between}{key}"] = np.ascontiguousarray(array)
-    return model_file.ModelFile(architecture, arrays)
+            name = f"{index}_{entry['class']}{'/' if key[:1].isdigit() else '_'}{key}"
+            arrays[name] = np.ascontiguousarray(array)
+            sources[name] = stack.sources[index] + ("" if id(array) in kept else ", turned")
+    return model_file.ModelFile(architecture, arrays, sources=sources)
 
 
 def add_layers(
@@ -309,6 +314,7 @@ def add_layers(
             raise refusal(name, kind, str(error)) from error
         except (TypeError, KeyError, AttributeError, IndexError) as error:
             raise refusal(name, kind, f"is not described as Keras does: {error!r}") from error
+        stack.sources += [f"{kind} '{name}'"] * (len(stack.entries) - len(stack.sources))
         stack.is_permuted[0] = False
 
 
