@@ -154,6 +154,39 @@ def padded_cases(rng):
         yield f"{makes} of padded steps, LSTM, Dense, cross-entropy {dtype}", pairs
 
 
+def packed_cases(rng):
+    """Yield padded sequences with a mask beside packed ones, many enough for all threads."""
+    pack, unpack = torch.nn.utils.rnn.pack_padded_sequence, torch.nn.utils.rnn.pad_packed_sequence
+    for kind, dtype, sequences in itertools.product(KINDS, ("float32", "float64"), (False, True)):
+        samples, steps, features, units = 37, 15, 6, 24
+        lengths = rng.integers(1, steps + 1, samples)
+        there = np.arange(steps) < lengths[:, None]
+        layer = KINDS[kind](units, return_sequences=sequences)
+        layer.dtype = dtype
+        layer.build((None, steps, features))
+        for param in layer.params.values():
+            param[...] = rng.normal(size=param.shape) / np.sqrt(units)
+        theirs, grads = torch_layer(kind, features, units, layer.params)
+        x = rng.normal(size=(samples, steps, features)).astype(dtype)
+        x_torch = leaf(x)
+        packed = pack(x_torch, torch.from_numpy(lengths), batch_first=True, enforce_sorted=False)
+        states, last = theirs(packed)
+        expected = unpack(states, batch_first=True, total_length=steps)[0]
+        if not sequences:
+            expected = (last[0] if kind == "LSTM" else last)[0]
+        y = layer.forward(x, training=True, mask=there)
+        grad = rng.normal(size=y.shape).astype(dtype)
+        grad = grad * there[:, :, None] if sequences else grad
+        expected.backward(torch.from_numpy(grad))
+        pairs = {"dx": (layer.backward(grad), x_torch.grad)}
+        if sequences:  # padded steps are zeros there, and the state in nn
+            pairs["output"] = y * there[:, :, None], expected
+        else:
+            pairs["output"] = y, expected
+        pairs |= {name: (layer.grads[name[1:]], array) for name, array in grads().items()}
+        yield f"{layer.__class__.__name__} {dtype} {sequences=} of packed sequences", pairs
+
+
 def conv1d_function(stride, padding, dilation, groups):
     """Return torch's convolution for the arguments of Conv1D; sequences are (N, D, T) there."""
 
@@ -278,6 +311,7 @@ def keras_cases(rng):
 CASES = (
     embedding_cases,
     padded_cases,
+    packed_cases,
     recurrent_cases,
     bidirectional_cases,
     conv1d_cases,

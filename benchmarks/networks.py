@@ -44,13 +44,15 @@ class Network:
     normalization, 'gap' the mean of each channel, 'pool' takes windows of 2x2 and 'pool3s2' of 3x3.
     Of sequences (T, D) 'causal64k3d2' is a causal convolution, between 'turn' and 'turn' as PyTorch
     has the features first there, 'pos128' adds learned positions, 'block4' is a block of a causal
-    transformer of 4 heads, 'mean' the mean over the steps.
+    transformer of 4 heads, 'mean' the mean over the steps, 'lstm128' and 'gru128' return all states
+    and 'last' takes the last; 'embed64' begins with the ids (T,) of a text.
     """
 
     shape: tuple[int, ...]  # of a sample
     layers: str
     optimizer: str  # 'adam' (lr 1e-3) or 'sgd' (lr 0.01, momentum 0.9)
     steps: int = 20  # that are timed
+    ids: int = 0  # of a text (T,), with an id to predict for each step; 0 for floats, ten classes
 
     def parts(self):
         """Return Part('conv', 8, {}), Part('relu', 0, {}) ..."""
@@ -157,6 +159,9 @@ NETWORKS = {
     "transformer": Network(
         (128, 128), "pos128 block4 block4 block4 block4 ln mean dense10", "adam", 10
     ),
+    "lstm": Network((64, 64), "lstm128 last dense10", "adam"),
+    "gru": Network((64, 64), "gru128 last dense10", "adam"),
+    "charlm": Network((100,), "embed64 lstm256 dense81", "adam", 10, ids=81),
     "resnet20": Network(
         (3, 32, 32),
         "conv16 bn relu res16 res16 res16 res32s2 res32 res32 res64s2 res64 res64 gap dense10",
@@ -214,7 +219,7 @@ def make_nn(network, metrics=(), seed=0, dtype="float32"):
         "dropout": lambda _: nn.Dropout(DROPOUT),
         "flatten": lambda _: nn.Flatten(),
     }
-    layers = [make[part.kind](part) for part in network.parts() if part.kind != "turn"]
+    layers = [make[p.kind](p) for p in network.parts() if p.kind not in ("turn", "last")]
     model = nn.Model(layers, dtype=dtype, seed=seed)
     model.build((None, *network.shape))
     settings = {"adam": {"lr": 1e-3}, "sgd": {"lr": 0.01, "momentum": 0.9}}[network.optimizer]
@@ -272,11 +277,11 @@ def make_torch(network):
         "gn": lambda part, shape: nn.GroupNorm(part.size, shape[1]),
         "dropout": lambda *_: nn.Dropout(DROPOUT),
         "flatten": lambda *_: nn.Flatten(),
-        **torch_sequence_modules(),
+        **torch_sequence_modules(as_network(network)),
     }
     network = as_network(network)
     torch.manual_seed(0)
-    layers, x = [], torch.zeros(1, *network.shape)
+    layers, x = [], torch.zeros(1, *network.shape, dtype=torch.int64 if network.ids else None)
     for part in network.parts():
         layers.append(make[part.kind](part, x.shape).eval())
         with torch.no_grad():
@@ -347,10 +352,11 @@ class Prepared:
 
 def random_data(network, count):
     """Return images (count, C, H, W), float32 in [0, 1), and labels (count,) of ten classes."""
-    rng = np.random.default_rng(0)
-    return rng.random((count, *as_network(network).shape), dtype=np.float32), rng.integers(
-        0, 10, count
-    )
+    rng, network = np.random.default_rng(0), as_network(network)
+    if network.ids:  # the targets are the ids that follow
+        text = rng.integers(0, network.ids, (count, network.shape[0] + 1))
+        return text[:, :-1], np.ascontiguousarray(text[:, 1:])
+    return rng.random((count, *network.shape), dtype=np.float32), rng.integers(0, 10, count)
 
 
 def prepare(variant, network, batch, device="cpu"):
@@ -393,11 +399,12 @@ def _prepare_torch(network, x, y, channels_last, device):
         x = x.to(memory_format=torch.channels_last) if x.ndim == 4 else x
     optimizer = make_torch_optimizer(network, model.parameters())
     criterion = torch.nn.CrossEntropyLoss()
+    y = y.flatten()  # (N,), or (N, T) -> (N * T,)
 
     def train():
         model.train()
         optimizer.zero_grad()
-        loss = criterion(model(x), y)
+        loss = criterion(model(x).flatten(0, -2), y)  # of steps: (N, T, V) -> (N * T, V)
         loss.backward()
         optimizer.step()
         return loss.item()
@@ -410,7 +417,8 @@ def _prepare_torch(network, x, y, channels_last, device):
             torch.cuda.synchronize()
         return y
 
-    return Prepared(model, train, infer, sum(p.numel() for p in model.parameters()))
+    trained = (p.numel() for p in model.parameters() if p.requires_grad)
+    return Prepared(model, train, infer, sum(trained))
 
 
 def _prepare_keras(network, x, y, backend):

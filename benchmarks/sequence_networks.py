@@ -12,7 +12,13 @@ def nn_sequence_layers(network):
         parts = [nn.Residual([nn.LayerNorm(), attention]), nn.Residual([nn.LayerNorm(), *dense])]
         return nn.Sequential(parts)
 
+    def returns_steps():
+        return all(part.kind != "last" for part in network.parts())
+
     return {
+        "embed": lambda part: nn.Embedding(network.ids, part.size),
+        "lstm": lambda part: nn.LSTM(part.size, return_sequences=returns_steps()),
+        "gru": lambda part: nn.GRU(part.size, return_sequences=returns_steps()),
         "causal": lambda part: nn.Conv1D(
             part.size, part.get("k", 3), padding="causal", dilation=part.get("d")
         ),
@@ -22,7 +28,7 @@ def nn_sequence_layers(network):
     }
 
 
-def torch_sequence_modules():
+def torch_sequence_modules(network):
     """Return PyTorch's modules for the layers of sequences."""
     import torch
     from torch import nn
@@ -39,6 +45,22 @@ def torch_sequence_modules():
     class Mean(nn.Module):
         def forward(self, x):
             return x.mean(1)
+
+    class LSTM(nn.LSTM):
+        def __init__(self, features, units):
+            super().__init__(features, units, batch_first=True)
+            torch.nn.init.zeros_(self.bias_hh_l0.requires_grad_(False))  # one bias, as in nn
+
+        def forward(self, x):
+            return super().forward(x)[0]
+
+    class GRU(nn.GRU):
+        def forward(self, x):
+            return super().forward(x)[0]
+
+    class Last(nn.Module):
+        def forward(self, x):
+            return x[:, -1]
 
     class Positions(nn.Module):
         def __init__(self, steps, features):
@@ -69,6 +91,10 @@ def torch_sequence_modules():
         "causal": lambda part, shape: Causal(
             shape[1], part.size, part.get("k", 3), dilation=part.get("d")
         ),
+        "embed": lambda part, _: nn.Embedding(network.ids, part.size),
+        "lstm": lambda part, shape: LSTM(shape[2], part.size),
+        "gru": lambda part, shape: GRU(shape[2], part.size, batch_first=True),
+        "last": lambda *_: Last(),
         "turn": lambda *_: Turn(),
         "mean": lambda *_: Mean(),
         "pos": lambda part, shape: Positions(part.size, shape[2]),
