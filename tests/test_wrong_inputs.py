@@ -63,6 +63,10 @@ def convnet():
     return made([Conv2D(2, input_shape=(1, 8, 8)), Flatten(), Dense(3)], "cce")
 
 
+def writer():
+    return Model([nn.Embedding(5, 2, input_shape=(4,)), nn.LSTM(3), Dense(5)], seed=0)
+
+
 def nan_in(array):
     array = np.array(array, dtype=float)
     array.flat[5] = np.nan
@@ -974,6 +978,23 @@ nn.zoo.conv_autoencoder(filters=(0,))
 nn.zoo.conv_autoencoder(input_shape=(1, 7, 7))
 
 # Tools
+nn.generate(writer(), [1], 0)
+nn.generate(writer(), [1], 2.5)
+nn.generate(writer(), [1], 3, temperature=-1)
+nn.generate(writer(), [1], 3, temperature=np.nan)
+nn.generate(writer(), [1], 3, top_k=0)
+nn.generate(writer(), [1], 3, top_k=6)
+nn.generate(writer(), [], 3)
+nn.generate(writer(), [1, 5], 3)
+nn.generate(writer(), [-1], 3)
+nn.generate(writer(), [1.5], 3)
+nn.generate(writer(), [[1, 2]], 3)
+nn.generate(writer(), "abc", 3)
+nn.generate(writer(), [1], 3, seed="no")
+nn.generate(writer(), [1], 3, seed=-1)
+nn.generate(writer(), [1], 3, callback="print")
+nn.generate(net(), [1], 3)
+nn.generate(Dense(3), [1], 3)
 Ensemble([])
 Ensemble([5])
 Ensemble([None])

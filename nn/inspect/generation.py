@@ -74,6 +74,11 @@ def generate(
     """
     length = checks.positive_int("generate", "length", length)
     temperature = checks.non_negative("generate", "temperature", temperature)
+    if seed is not None:
+        seed = checks.non_negative_int("generate", "seed", seed)
+    if callback is not None and not callable(callback):
+        rule = "must be a function of an id"
+        raise checks.error("generate", "callback", rule, callback)
     count = _vocabulary(model)
     if top_k is not None and checks.positive_int("generate", "top_k", top_k) > count:
         raise checks.error("generate", "top_k", f"must be at most {count}", top_k)
