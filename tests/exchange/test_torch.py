@@ -472,6 +472,45 @@ def test_a_truncated_file_is_refused_at_every_byte(tmp_path):
             dense().load_weights(path, layout="torch")
 
 
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_of_pytorch_gives_its_outputs(causal):
+    torch = pytest.importorskip("torch", reason="PyTorch computes what is expected")
+    torch.manual_seed(0)
+    theirs = torch.nn.MultiheadAttention(6, 2, batch_first=True, dtype=torch.float64)
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.uniform_(-1, 1)
+    layer = nn.MultiHeadAttention(2, 3, causal=causal, input_shape=(5, 6))
+    model = nn.Model([layer], seed=0, dtype="float64")
+    report = from_torch(model, {f"attn.{k}": v for k, v in theirs.state_dict().items()})
+    assert report.sources["0_MultiHeadAttention_W_out"] == "attn.out_proj.weight, transposed"
+    x = torch.randn(4, 5, 6, dtype=torch.float64)
+    mask = torch.ones(5, 5).triu(1).bool() if causal else None
+    expected = theirs(x, x, x, attn_mask=mask, need_weights=False)[0].detach().numpy()
+    assert abs(model.predict(x.numpy()) - expected).max() < 1e-9
+
+
+def test_attention_takes_the_arrays_of_pytorch_transposed():
+    arrays = {
+        "positions.weight": np.arange(20.0).reshape(5, 4),
+        "attn.in_proj_weight": np.arange(72.0).reshape(18, 4),
+        "attn.in_proj_bias": np.arange(18.0),
+        "attn.out_proj.weight": np.arange(24.0).reshape(4, 6),
+        "attn.out_proj.bias": np.arange(4.0),
+    }
+    layers = [nn.PositionalEmbedding(5, input_shape=(5, 4)), nn.MultiHeadAttention(2, 3)]
+    model = nn.Model(layers, seed=0)
+    from_torch(model, arrays)
+    np.testing.assert_array_equal(layers[0].params["W"], arrays.pop("positions.weight"))
+    own = layers[1].params
+    for name, (key, array) in zip(("W", "b", "W_out", "b_out"), arrays.items(), strict=True):
+        np.testing.assert_array_equal(own[name], array.T, err_msg=key)
+    attention = nn.Model([nn.MultiHeadAttention(2, 3, input_shape=(5, 4))], seed=0)
+    del arrays["attn.in_proj_bias"]
+    with pytest.raises(FileFormatError, match="attn"):
+        from_torch(attention, arrays)
+
+
 def test_several_state_dicts_are_not_guessed(tmp_path):
     weights = instructions()[2:-1]
 

@@ -26,6 +26,8 @@ from ...layers import (
     GroupNorm,
     Layer,
     LayerNorm,
+    MultiHeadAttention,
+    PositionalEmbedding,
     PReLU,
     SimpleRNN,
     Standardize,
@@ -239,6 +241,18 @@ def _weight_norm(layer: WeightNorm, group: Group) -> dict[str, Turned]:
     return arrays.done(turned)
 
 
+def _attention(layer: MultiHeadAttention, group: Group) -> dict[str, Turned]:
+    arrays = _Arrays(group)
+    turned = {
+        own: Turned(arrays.take(key, 2).T, arrays.source(key), "transposed")
+        for own, key in (("W", "in_proj_weight"), ("W_out", "out_proj.weight"))
+    }
+    for own, key in (("b", "in_proj_bias"), ("b_out", "out_proj.bias")):
+        if key in arrays.left:
+            turned[own] = Turned(arrays.take(key, 1), arrays.source(key))
+    return arrays.done(turned)
+
+
 def _recurrent(layer: LSTM | SimpleRNN, group: Group) -> dict[str, Turned]:
     arrays = _Arrays(group)
     turned = {
@@ -288,8 +302,10 @@ _NORM = {
 #: The function for each class of layers.
 _TURNS: dict[type[Layer] | tuple[type[Layer], ...], Callable[[Any, Group], dict[str, Turned]]] = {
     Dense: _dense,
-    (Conv1D, Conv2D, DepthwiseConv2D, Conv2DTranspose, Embedding): _plain(_WEIGHTS),
+    (Conv1D, Conv2D, DepthwiseConv2D, Conv2DTranspose): _plain(_WEIGHTS),
+    (Embedding, PositionalEmbedding): _plain(_WEIGHTS),
     LayerNorm: _layer_norm,
+    MultiHeadAttention: _attention,
     (BatchNorm, GroupNorm): _plain(_NORM),
     PReLU: _prelu,
     Standardize: _plain(_STATISTICS),
