@@ -24,7 +24,6 @@
 # `nn/optim/rules.py`.
 
 # %%
-
 import matplotlib.pyplot as plt
 import numpy as np
 

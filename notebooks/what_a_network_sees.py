@@ -24,7 +24,6 @@
 # arrays. This notebook also computes them by hand.
 
 # %%
-
 import matplotlib.pyplot as plt
 import numpy as np
 

@@ -83,7 +83,7 @@ class GaussianSampling(Layer):
 
     def activity_penalty(self) -> float:
         """Return the weighted divergence of the last batch."""
-        return self.kl_weight * self._kl if self.kl_weight else 0.0
+        return self.kl_weight * float(self._kl) if self.kl_weight else 0.0
 
     def backward(self, grad: Array) -> Array:
         """Return the gradient for the input (N, 2 * D), the penalty's included."""

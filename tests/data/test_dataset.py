@@ -93,7 +93,7 @@ def test_class_names_count_the_classes():
         (
             {"x": np.zeros((2, 2)), "sample_weight": [[1.0], [1.0]]},
             ValueError,
-            r"'sample_weight' must have shape \(2,\), got \(2, 1\)",
+            r"'sample_weight' must have the shape \(2,\), .*, got \(2, 1\)",
         ),
         (
             {"x": np.zeros((2, 2)), "sample_weight": [1.0, -2.0]},

@@ -18,14 +18,16 @@ def gaussian_sample_grad(grad: Array, log_variance: Array, noise: Array) -> tupl
     return grad, grad * cuda.get_array_module(grad).exp(log_variance / 2) * noise / 2
 
 
-def gaussian_kl(mean: Array, log_variance: Array) -> float:
+def gaussian_kl(mean: Array, log_variance: Array) -> Array:
     """Return the divergence from the standard normal distribution, the mean over the rows.
+
+    On a GPU it is an array without axes, so that nothing waits for it.
 
     It is -1/2 sum_d (1 + log_variance - mean^2 - exp(log_variance)) of each row.
     """
     variance = cuda.get_array_module(mean).exp(log_variance)
     terms = mean**2 + variance - 1 - log_variance
-    return 0.5 * float(terms.sum(dtype="float64")) / max(len(mean), 1)
+    return 0.5 * terms.sum(dtype="float64") / max(len(mean), 1)
 
 
 def gaussian_kl_grad(mean: Array, log_variance: Array) -> tuple[Array, Array]:

@@ -257,17 +257,19 @@ class _Sizes:
         """Return (..., G * U) as (..., G * wide), contiguous."""
         if self.wide == self.units:
             return np.ascontiguousarray(x)
-        parts = x.reshape(*x.shape[:-1], -1, self.units)  # (..., G * U) -> (..., G, U)
+        gates = x.shape[-1] // self.units
+        parts = x.reshape(*x.shape[:-1], gates, self.units)  # (..., G * U) -> (..., G, U)
         wide = np.zeros((*parts.shape[:-1], self.wide), x.dtype)
         wide[..., : self.units] = parts
-        return wide.reshape(*x.shape[:-1], -1)
+        return wide.reshape(*x.shape[:-1], gates * self.wide)
 
     def narrow(self, x: Array) -> Array:
         """Return (..., G * wide) as (..., G * U), contiguous."""
         if self.wide == self.units:
             return x
-        parts = x.reshape(*x.shape[:-1], -1, self.wide)[..., : self.units]
-        return np.ascontiguousarray(parts).reshape(*x.shape[:-1], -1)
+        gates = x.shape[-1] // self.wide
+        parts = x.reshape(*x.shape[:-1], gates, self.wide)[..., : self.units]
+        return np.ascontiguousarray(parts).reshape(*x.shape[:-1], gates * self.units)
 
     def matrix(self, u: Array) -> Array:
         """Return a recurrent kernel (U, G * U) as (wide, G * wide)."""
