@@ -243,7 +243,8 @@ class SeriesScaler:
         if not np.isfinite(series).all():
             raise ValueError("[SeriesScaler] 'x' must be finite, got NaN or infinite values.")
         std = series.std(axis=0, dtype=np.float64)
-        self.mean, self.std = series.mean(axis=0, dtype=np.float64), np.where(std > 0, std, 1.0)
+        changes = series.min(axis=0) < series.max(axis=0)  # std of a constant may round to 1e-17
+        self.mean, self.std = series.mean(axis=0, dtype=np.float64), np.where(changes, std, 1.0)
         return self
 
     def transform(self, x: Any) -> np.ndarray:

@@ -182,6 +182,17 @@ def test_scaling_is_that_of_the_training_part():
     assert single.mean.shape == ()
 
 
+def test_columns_that_never_change_are_not_divided_by_rounding():
+    """The mean of 0.1 is 0.10000000000000003, so that its deviation is not 0 but 3e-17."""
+    x = np.stack([np.full(30, 0.1), np.arange(30.0), np.full(30, 1e8 + 0.3)], axis=1)
+    scaler = SeriesScaler().fit(x)
+    np.testing.assert_array_equal(scaler.std[[0, 2]], 1)
+    found = scaler.transform([[0.6, 0.0, 1e8 + 0.3]])[0]
+    np.testing.assert_allclose(found[[0, 2]], [0.5, 0], atol=1e-6)
+    small = SeriesScaler().fit([1.0, 1.0 + 1e-15])  # these do change
+    assert 0 < small.std < 1e-14
+
+
 def test_wrong_scaling():
     with pytest.raises(RuntimeError, match=r"\[SeriesScaler\] is not fitted: call fit"):
         SeriesScaler().transform([1.0])
