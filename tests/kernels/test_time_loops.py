@@ -43,3 +43,20 @@ def test_cells_are_right_to_a_few_units_in_the_last_place():
 def test_a_kernel_of_another_shape_is_refused():
     with pytest.raises(ValueError, match=r"\[kernels\] 'u' must be \(U, G \* U\)"):
         recurrent.lstm(np.ones((2, 3, 16)), np.ones((4, 12)))
+
+
+@pytest.mark.parametrize("shape", [(0, 2), (3, 0)])
+@pytest.mark.parametrize("name", ["simple_rnn", "lstm", "gru", "gru_reset_before"])
+def test_no_samples_or_no_steps(name, shape):
+    """With units that do not fill a vector, too."""
+    gates = {"simple_rnn": 1, "lstm": 4}.get(name, 3)
+    a, u = np.ones((*shape, gates * 5), "float32"), np.ones((5, gates * 5), "float32")
+    bias = [np.ones(15, "float32")] if name == "gru" else []
+    found, expected = (getattr(room, name)(a, u, *bias) for room in (recurrent, reference))
+    found, expected = ((y if isinstance(y, tuple) else (y,)) for y in (found, expected))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+    kept = expected[1:] if name == "lstm" else expected
+    grad = getattr(recurrent, f"{name}_grad")(expected[0][1:], u, *kept)
+    for da in grad if isinstance(grad, tuple) else (grad,):
+        assert da.shape == a.shape
