@@ -8,6 +8,7 @@ import numpy as np
 from .. import checks, cuda, validation
 from ..layers.activations import Softmax
 from ..layers.containers import output_activation
+from ..layers.stack import flat
 from ..model import Model
 
 
@@ -23,7 +24,7 @@ def generate(
     """Continue a text or a sequence of ids by what a model predicts, step by step.
 
     The state of each layer is kept from step to step, so that a step costs the same however long
-    the sequence is.
+    the sequence is. Padding, the id 0 of an `Embedding` with `mask_zero`, is never drawn.
 
     Parameters
     ----------
@@ -91,6 +92,7 @@ def generate(
         return model.vocabulary.decode(drawn)
     rng, ids, state = np.random.default_rng(seed), _ids_of(start, count), None
     is_softmax = isinstance(output_activation(model.layers), Softmax)
+    has_padding = flat(model.layers)[0].makes_mask  # of the Embedding
     drawn = np.empty(length, np.int64)
     for number in ids[:-1]:
         _, state = model.step(_as_step(model, number), state)
@@ -101,6 +103,8 @@ def generate(
         if is_softmax:
             scores = np.log(np.maximum(scores, np.finfo(np.float64).tiny))
         validation.check_finite(scores, "outputs")
+        if has_padding:
+            scores[0] = -np.inf
         number = drawn[k] = _draw(scores, temperature, top_k, rng)
         if callback is not None:
             callback(int(number))

@@ -56,6 +56,17 @@ def test_what_is_drawn():
     np.testing.assert_array_equal(nn.generate(model, [3], 30, temperature=1e-9, seed=1), greedy)
 
 
+@pytest.mark.parametrize("options", [{"temperature": 0}, {"seed": 0}, {"seed": 0, "top_k": 1}])
+def test_padding_is_never_drawn(options):
+    """It is no step of a sequence, and its output is not trained, as the loss leaves it out."""
+    layers = [nn.Embedding(5, 4, mask_zero=True, input_shape=(None,)), nn.Dense(5)]
+    model = nn.Model(layers, seed=0)
+    model.layers[-1].params["b"][0] = 100  # which a model may well predict
+    assert 0 not in nn.generate(model, [1, 2], 20, **options)
+    layers = [nn.Embedding(5, 4, input_shape=(None,)), *model.layers[1:]]
+    assert set(nn.generate(nn.Model(layers), [1, 2], 20, **options)) == {0}  # an id like any other
+
+
 def test_frequencies_are_those_of_the_softmax():
     """A model that predicts the same whatever came before."""
     model = nn.Model([nn.Embedding(4, 3, input_shape=(5,)), nn.Dense(4)], seed=0)
