@@ -1,6 +1,6 @@
 """The residual block: layers that learn what to add to their input."""
 
-import math
+from fractions import Fraction
 from typing import Any
 
 from .. import checks, kernels
@@ -8,7 +8,7 @@ from .base import Array, Layer, Shape
 from .build import build_layers
 from .config import register
 from .containers import Container, as_layers
-from .conv import Conv2D
+from .conv import Conv2D, Conv2DTranspose
 from .conv1d import Conv1D
 from .dense import Dense
 from .masks import Mask, joined_masks
@@ -94,14 +94,21 @@ class Residual(Container):
             )
 
     def _step(self, axis: int) -> int:
-        """Return the product of the strides in F along an axis of unknown size."""
-        strides = [getattr(layer, "stride", 1) for layer in flat(self.main)]
-        return math.prod(k if isinstance(k, int) else k[axis] for k in strides)
+        """Return the stride of F along an axis of unknown size; 0 if it is not a whole number."""
+        step = Fraction(1)
+        for layer in flat(self.main):
+            if isinstance(layer, Residual):
+                step *= layer._step(axis)
+                continue
+            stride, size = (getattr(layer, name, 1) for name in ("stride", "size"))
+            factor = Fraction(*(k if isinstance(k, int) else k[axis] for k in (stride, size)))
+            step *= 1 / factor if isinstance(layer, Conv2DTranspose) else factor
+        return step.numerator if step.denominator == 1 else 0
 
     def _shrinks(self, shape: Shape) -> bool:
         """Return whether F has a stride along an axis of an unknown size."""
         axes = {3: (1,), 4: (2, 3)}.get(len(shape), ())
-        return any(shape[k] is None and self._step(k - axes[0]) > 1 for k in axes)
+        return any(shape[k] is None and self._step(k - axes[0]) != 1 for k in axes)
 
     def _projection(self, given: Shape, wanted: Shape) -> Layer:
         """Return the layer W_s from one shape to the other."""

@@ -157,6 +157,23 @@ def test_targets_of_another_size_are_refused_with_their_batch():
             call(x, y)
 
 
+def test_a_residual_block_that_halves_and_doubles_has_the_identity_for_its_shortcut():
+    half = [nn.MaxPool2D(2), nn.Residual([nn.Conv2D(3, 3, stride=2), nn.UpSample2D(2)])]
+    up = nn.Conv2DTranspose(3, 2, stride=2)
+    for layers, kept in [
+        ([*half, nn.UpSample2D(2)], True),
+        ([nn.Conv2D(3, 3, stride=2), up], True),
+        ([nn.Residual([nn.Conv2D(3, 3, stride=2)]), nn.Conv2D(3, 3)], False),
+    ]:
+        block = nn.Residual(layers)
+        block.build((None, 3, None, None))
+        assert (block.shortcut == ()) is kept
+        x = np.random.default_rng(0).normal(size=(2, 3, 8, 12)).astype("f")
+        assert block.forward(x).shape == (x.shape if kept else (2, 3, 4, 6))
+    with pytest.raises(ValueError, match=r"\[Residual\] cannot add"):  # 1.5 times the size
+        nn.Residual([nn.UpSample2D(3), nn.MaxPool2D(2)]).build((None, 3, None, None))
+
+
 def test_the_gradient_check_draws_inputs_of_some_size():
     assert check_model(segmenter()).ok
 
