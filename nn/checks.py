@@ -269,7 +269,8 @@ def array(owner: str, argument: str, value: Any) -> Any:
     except ValueError as reason:
         raise ValueError(
             f"[{owner}] '{argument}' must be an array, or lists of equal lengths, got a "
-            f"{type(value).__name__}: {reason}"
+            f"{type(value).__name__}: {reason} Sequences of different lengths are padded first: "
+            "nn.data.sequences.pad."
         ) from reason
 
 
@@ -305,6 +306,8 @@ def not_real(owner: str, argument: str, value: Any, dtype: Any) -> TypeError:
     got, advice = f"an array of dtype {dtype}", "."
     if argument == "y" and dtype.kind in "UST":
         advice = ": give each class a number, with np.unique(y, return_inverse=True)[1]."
+    elif dtype.kind in "UST":
+        advice = ": pass numbers; nn.data.text.Vocabulary encodes a text as ids."
     elif mixed:
         got += f" from the columns {', '.join(named[:5])}{', ...' * (len(named) > 5)}"
         advice = (

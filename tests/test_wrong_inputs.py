@@ -51,6 +51,14 @@ def yes_or_no():
     return made([Dense(1, input_shape=(4,))], "bce")
 
 
+def padded_texts():
+    return made([nn.Embedding(5, 2, mask_zero=True), nn.LSTM(3), Dense(3)], "cce")
+
+
+def writer(layer):
+    return Model([nn.Embedding(5, 4, input_shape=(4,)), layer, Dense(5)])
+
+
 def hinge():
     return made([Dense(3, input_shape=(4,))], "hinge")
 
@@ -228,6 +236,22 @@ made([Dense(3)], "cce").fit(np.ones((4, 5, 2)), np.zeros((4, 5), int), sample_we
 made([nn.Embedding(5, 2), Flatten(), Dense(3)], "cce").fit(np.array([["a", "b"]]), [0])
 made([nn.Embedding(5, 2), Flatten(), Dense(3)], "cce").fit(X, Y)
 made([nn.Embedding(5, 2), Flatten(), Dense(3)], "cce").predict(np.array([[5, 0, 1]]))
+padded_texts().fit(["to be", "or not"] * 6, Y)
+padded_texts().fit(np.full((12, 4), 5), Y)
+padded_texts().fit([[1, 2], [3]] * 6, Y)
+padded_texts().predict("to be")
+padded_texts().predict([[1, 2], [3]])
+made([nn.LSTM(3), Dense(3)], "cce").fit([np.ones((2, 4)), np.ones((3, 4))] * 6, Y)
+made([nn.LSTM(3), Dense(3)], "cce").predict([np.ones((2, 4)), np.ones((3, 4))])
+nn.data.sequences.windows(np.arange(5), 5)
+nn.data.sequences.windows("to be", 2)
+nn.data.sequences.pad(["to", "be"])
+nn.data.sequences.Buckets(["to", "be"])
+nn.Bidirectional(nn.MultiHeadAttention(2, 2, causal=True))
+nn.Bidirectional(nn.Conv1D(2, 3, padding="causal"))
+nn.generate(writer(nn.LSTM(3, return_sequences=True, go_backwards=True)), [1], 3)
+nn.generate(writer(nn.MultiHeadAttention(2, 2)), [1], 3)
+nn.generate(writer(nn.Conv1D(4, 3)), [1], 3)
 nn.Conv1D(0, 3)
 nn.Conv1D(4, 0)
 nn.Conv1D(4, (3,))

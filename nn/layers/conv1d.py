@@ -192,8 +192,8 @@ class Conv1D(WeightedLayer):
             For a layer that is not causal, or has a stride.
         """
         if self.padding != "causal" or self.stride != 1:
-            rule = f"must be 'causal' for step(), at stride 1, got stride {self.stride} and padding"
-            raise checks.error("Conv1D", "padding", rule, self.padding)
+            rule = "must be 'causal' for step(), at stride 1"
+            raise checks.error("Conv1D", "padding", rule, f"{self.padding} at stride {self.stride}")
         x = self._check_input(x)
         xp = cuda.get_array_module(x)
         if state is None:

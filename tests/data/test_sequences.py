@@ -253,6 +253,43 @@ def test_side_and_value():
     assert x.tolist() == [[-1, 1.5], [2, 3]] and y is None
 
 
+def test_a_model_learns_from_buckets_of_any_width():
+    rng = np.random.default_rng(0)
+    texts = [rng.integers(2, 9, n) for n in rng.integers(2, 30, 120)]
+    y = np.arange(120) % 2
+    for text, label in zip(texts, y, strict=True):
+        text[rng.integers(len(text))] = 1 if label else 9  # one id decides
+    layers = [nn.Embedding(10, 4, mask_zero=True, input_shape=(None,)), nn.GlobalMaxPool1D()]
+    model = nn.Model([*layers, nn.Dense(2)], seed=0)
+    model.compile("cce", "adam", lr=0.05)
+    buckets = Buckets(texts, y)
+    widths = {x.shape[1] for x, _ in buckets.batches(16, rng=rng)}
+    assert len(widths) > 3
+    history = model.fit(buckets, epochs=20, batch_size=16, validation_data=buckets, verbose=0)
+    assert history["val_acc"][-1] == 1 and history["loss"][-1] < 0.2
+    assert model.evaluate(buckets, batch_size=16)["loss"] == pytest.approx(
+        model.evaluate(pad(texts), y)["loss"], rel=1e-5
+    )
+    expected = model.predict(pad(texts))  # of all texts padded to the longest
+    np.testing.assert_allclose(model.predict(buckets, batch_size=16), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("reader", ["lstm", "gru", "mean", "maximum", "attention"])
+def test_texts_of_padding_alone_give_finite_numbers(reader):
+    layers = {
+        "lstm": [nn.LSTM(3)],
+        "gru": [nn.Bidirectional(nn.GRU(3))],
+        "mean": [nn.GlobalAvgPool1D()],
+        "maximum": [nn.GlobalMaxPool1D()],
+        "attention": [nn.MultiHeadAttention(2, 2), nn.GlobalAvgPool1D()],
+    }[reader]
+    model = nn.Model([nn.Embedding(5, 4, mask_zero=True), *layers, nn.Dense(2)], seed=0)
+    model.compile("cce", "sgd", lr=0.1)
+    x = np.array([[0, 0, 0], [1, 2, 0], [0, 0, 0]])
+    history = model.fit(x, [0, 1, 0], epochs=3, batch_size=2, shuffle=False, verbose=0)
+    assert np.isfinite(history["loss"]).all() and np.isfinite(model.predict(x)).all()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

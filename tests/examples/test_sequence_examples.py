@@ -153,6 +153,85 @@ def test_forecast_refuses_what_it_cannot_read(example, hours, capsys):
         script.main([str(hours), "--length", "1150"])
 
 
+# ------------------------------------------------------------------------------------ text
+
+
+@pytest.fixture
+def novel(tmp_path):
+    """A text in which each character follows from the two before it."""
+    path = tmp_path / "novel.txt"
+    path.write_text("we sailed and we sang. " * 120, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("kind", ["lstm", "transformer"])
+def test_text_generation_learns_a_text_and_writes_on(kind, lesson, novel, tmp_path):
+    options = ["--model", kind, "--units", 32, "--length", 24, "--epochs", 15, "--lr", 0.02]
+    sample = ["--start", "we s", "--characters", 40, "--temperature", 0]
+    printed = lesson("text_generation", novel, *options, "--batch-size", 8, *sample)
+    assert "2,484 characters to train on, 276 to test on" in printed
+    bits = float(re.search(r"Bits a character of the test: ([\d.]+)", printed)[1])
+    known, entropy = map(
+        float, re.search(r"model: ([\d.]+), by freq\w+: ([\d.]+)", printed).groups()
+    )
+    assert bits < 0.5 < entropy < known == pytest.approx(np.log2(11), abs=1e-3)
+    written = printed.rpartition("\n\n")[2].removesuffix("\n")
+    assert len(written) == (44 if kind == "lstm" else 24) and written[:17] == "we sailed and we "
+    model = nn.Model.load(tmp_path / "text_generation.hdf5")
+    count = len(written) - 4
+    assert "we s" + nn.generate(model, "we s", count, temperature=0) == written
+    assert model.vocabulary.decode(model.vocabulary.encode("we sang.")) == "we sang."
+
+
+def test_text_generation_counts_bits_of_frequencies(example):
+    assert example("text_generation").entropy(np.array([2, 2, 0, 1])) == pytest.approx(1.5)
+
+
+def test_text_generation_says_what_is_wrong(example, novel, tmp_path):
+    script = example("text_generation")
+    (tmp_path / "short.txt").write_text("we sail", encoding="utf-8")
+    for options, words in [
+        (["missing.txt"], "missing.txt"),
+        ([novel, "--start", "Ahab"], "must hold tokens of the vocabulary.*'A'"),
+        ([tmp_path / "short.txt", "--start", "we"], "use shorter windows"),
+        ([novel, "--start", ""], "--start"),
+        ([novel, "--start", "we s", "--model", "transformer", "--length", "4"], "--start"),
+        ([novel, "--start", "we", "--model", "transformer", "--units", "6"], "multiple of 4"),
+    ]:
+        with pytest.raises(SystemExit, match=words):
+            script.main([str(option) for option in options])
+
+
+# ---------------------------------------------------------------------------- segmentation
+
+
+def test_segmentation_finds_shapes_in_images_of_another_size(lesson, tmp_path):
+    pytest.importorskip("matplotlib", reason="needs matplotlib, the extra 'plot'")
+    options = ["--images", 150, "--filters", 8, "--epochs", 4, "--noise", 0.05, "--lr", 0.02]
+    printed = lesson("segmentation", *options, "--batch-size", 16)
+    found = re.findall(r"of (\d+) x (\d+): ([\d.]+)% .* right, ([\d.]+)% .* IoU ([\d.]+)", printed)
+    assert [tuple(map(int, row[:2])) for row in found] == [(32, 32), (64, 96)]
+    for *_, right, background, iou in found:
+        assert float(right) > float(background) + 3 and float(iou) > 0.3
+    assert (tmp_path / "segmentation.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_shapes_are_drawn_where_their_classes_are(example):
+    script = example("segmentation")
+    x, y = script.draw_shapes(20, (32, 48), 0.0, np.random.default_rng(0))
+    assert x.shape == (20, 1, 32, 48) and set(np.unique(y)) == {0, 1, 2, 3}
+    np.testing.assert_array_equal(x[:, 0] > 0, y > 0)
+    assert x[x > 0].min() >= 0.4
+    areas = [script.shape(k, 64, 64, np.random.default_rng(k)).sum() for k in (1, 2, 3)]
+    assert all(20 < area < 260 for area in areas)
+
+
+def test_mean_iou_of_pixels(example):
+    y, found = np.array([[0, 0, 1, 2]]), np.array([[0, 1, 1, 3]])
+    iou = example("segmentation").mean_iou(y, found)  # 1/2, 1/2, 0 and 0
+    assert iou == pytest.approx(0.25)
+
+
 # ------------------------------------------------------------------------------------ vae
 
 
