@@ -13,7 +13,7 @@ epochs, and fewer with more.
 
 The LSTM reads windows that follow each other from a state of zeros, as the transformer does, so
 that both see at most `--length` characters. The state is kept while the sample is written, and the
-text of the transformer ends after `--length` characters, for which it has learned positions.
+text of the transformer ends after `--length` characters: it has no positions for more.
 """
 
 import argparse
