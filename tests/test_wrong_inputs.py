@@ -55,7 +55,7 @@ def padded_texts():
     return made([nn.Embedding(5, 2, mask_zero=True), nn.LSTM(3), Dense(3)], "cce")
 
 
-def writer(layer):
+def writer_of(layer):
     return Model([nn.Embedding(5, 4, input_shape=(4,)), layer, Dense(5)])
 
 
@@ -249,9 +249,9 @@ nn.data.sequences.pad(["to", "be"])
 nn.data.sequences.Buckets(["to", "be"])
 nn.Bidirectional(nn.MultiHeadAttention(2, 2, causal=True))
 nn.Bidirectional(nn.Conv1D(2, 3, padding="causal"))
-nn.generate(writer(nn.LSTM(3, return_sequences=True, go_backwards=True)), [1], 3)
-nn.generate(writer(nn.MultiHeadAttention(2, 2)), [1], 3)
-nn.generate(writer(nn.Conv1D(4, 3)), [1], 3)
+nn.generate(writer_of(nn.LSTM(3, return_sequences=True, go_backwards=True)), [1], 3)
+nn.generate(writer_of(nn.MultiHeadAttention(2, 2)), [1], 3)
+nn.generate(writer_of(nn.Conv1D(4, 3)), [1], 3)
 nn.Conv1D(0, 3)
 nn.Conv1D(4, 0)
 nn.Conv1D(4, (3,))
