@@ -197,8 +197,7 @@ class Trainer(Averaging):
 
         Ctrl-C ends the training after the present batch and prints a line; `on_train_end` is
         called (early stopping restores its best weights), and the history of the finished epochs
-        is returned. A second Ctrl-C is a KeyboardInterrupt at once. `SIGTERM` ends the
-        training in the same way, and then the program, by a SystemExit with status 143.
+        is returned. A second is a KeyboardInterrupt. SIGTERM does the same, with a SystemExit(143).
         """
         if others:
             raise TypeError(
