@@ -1180,6 +1180,12 @@ def test_layers_weights_and_counts_as_in_keras():
         model.set_weights(weights[:2])
     with pytest.raises(ValueError, match="wrong shape"):
         model.set_weights([w[:1] for w in weights])
+    before = model.get_weights()
+    large = [np.full(w.shape, 1.0) for w in weights[:-1]] + [np.full(weights[-1].shape, 1e300)]
+    with pytest.raises(ValueError, match=r"numbers in \S+_running_var that are too large"):
+        model.set_weights(large)
+    for one, two in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)  # nothing is changed then
 
 
 # ----------------------------------------------------------------------- the kept plan

@@ -93,6 +93,12 @@ def write(
             raise checks.error("Model", "dtype", "must be None for files of Keras", dtype)
         given = content.architecture or {}
         writing.write(path, given.get("name"), layers, given["input_shape"], given["dtype"])
+        lost = [key for key in ("class_names", "vocabulary") if given.get(key) is not None]
+        if lost:
+            checks.warn(
+                f"[Model] '{os.fspath(path)}' is a file of Keras, which does not hold "
+                f"{' and '.join(lost)}: set them again after loading, or save as HDF5."
+            )
         return
     foreign.check_suffix("Model", path)
     model_file.write(path, content, dtype)

@@ -260,9 +260,9 @@ class Container(Layer):
             raise checks.error(type(self).__name__, "arrays", "must be {name: array}", arrays)
         own = self.get_arrays()
         report = match_arrays(own, arrays, where, strict, report)
-        for name in report.loaded:
-            to_device = cuda.to_cpu if cuda.get_array_module(own[name]) is np else cuda.to_gpu
-            own[name][...] = to_device(arrays[name].astype(own[name].dtype))
+        fitting = {name: _cast(arrays[name], own[name], name, where) for name in report.loaded}
+        for name, array in fitting.items():
+            own[name][...] = array
         return report
 
     def state_dict(self) -> dict[str, Array]:
@@ -396,3 +396,15 @@ class Sequential(Container):
     def to_config(self) -> dict[str, Any]:
         """Return the class and the configurations of the layers."""
         return self._config(layers=[layer.to_config() for layer in self.layers])
+
+
+def _cast(array: Array, own: Array, name: str, where: str) -> Array:
+    """Return an array in the dtype and on the device of a layer's own one."""
+    with np.errstate(over="ignore"):
+        cast = array.astype(own.dtype)
+    xp = cuda.get_array_module(cast)
+    if array.dtype.itemsize > own.dtype.itemsize and bool((xp.isinf(cast) > xp.isinf(array)).any()):
+        raise ValueError(
+            f"[io] '{where}' has numbers in {name} that are too large for {own.dtype}."
+        )
+    return cuda.to_cpu(cast) if cuda.get_array_module(own) is np else cuda.to_gpu(cast)

@@ -359,3 +359,12 @@ def test_no_other_format_under_the_suffix(tmp_path):
         model.save(tmp_path / "net.keras", dtype="float16")
     shutil.copy(FOLDER / "chain.keras", tmp_path / "other.bin")  # the content decides
     assert len(nn.Model.load(tmp_path / "other.bin").layers) == 2
+
+
+def test_what_a_file_of_keras_does_not_hold_is_said(tmp_path):
+    model = nn.Model([nn.Dense(2, input_shape=(3,))], seed=0)
+    model.save(tmp_path / "plain.keras")  # without a warning
+    model.class_names = ["cat", "dog"]
+    with pytest.warns(UserWarning, match=r"does not hold class_names: set them"):
+        model.save(tmp_path / "named.keras")
+    assert nn.Model.load(tmp_path / "named.keras").class_names is None
