@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 import matplotlib
+from PIL import Image
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -71,4 +72,5 @@ def draw(rates: dict[str, dict[str, float]]) -> plt.Figure:
 if __name__ == "__main__":
     results = (FOLDER / "RESULTS.md").read_text(encoding="utf-8")
     draw(read_rates(results)).savefig(IMAGE, dpi=130, transparent=True)
+    Image.open(IMAGE).quantize(64, method=Image.Quantize.FASTOCTREE).save(IMAGE, optimize=True)
     print(f"wrote {IMAGE}")
