@@ -260,10 +260,10 @@ def _checked_history(saved: dict[str, Any]) -> dict[str, list[float]]:
     return history
 
 
-# What nonsense in a file raises when it is used; the last two if it is very large or deep.
+# What nonsense in a file raises when it is used; the last if it is very deep.
 _NONSENSE = (
-    *(KeyError, TypeError, AttributeError, IndexError, ArithmeticError, ValueError),
-    *(MemoryError, RecursionError),
+    *(KeyError, TypeError, AttributeError, IndexError, ArithmeticError),
+    *(ValueError, RecursionError),
 )
 
 
@@ -271,10 +271,13 @@ _NONSENSE = (
 def refusing_nonsense(path: str | os.PathLike, what: str = "a model") -> Iterator[None]:
     """Raise one clear error for nonsense in a file: a missing key, a wrong type.
 
-    `what` is what the file should describe.
+    `what` is what the file should describe. Too little memory is no fault of the file: sizes are
+    checked against what it holds before anything is allocated.
     """
     try:
         yield
+    except MemoryError as error:
+        raise MemoryError(f"[Model] too little memory for '{path}': {error}") from None
     except _NONSENSE as error:
         is_ours = isinstance(error, ValueError) and str(error).startswith("[")
         if is_ours and what == "a model":

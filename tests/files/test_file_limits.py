@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from h5py import h5o
 
+import nn
 from nn import io
 from nn.files import hdf5 as hdf5_files
 from nn.files import npz as npz_files
@@ -387,3 +388,15 @@ def test_the_report_of_what_was_loaded():
     given = io.LoadReport("other")
     assert io.match_arrays(own, own, "old.npz", report=given) is given
     assert str(given).splitlines()[0] == "other: 3 arrays loaded, 0 skipped"
+
+
+def test_too_little_memory_for_a_good_file_is_a_memory_error(tmp_path, monkeypatch):
+    path = tmp_path / "model.npz"
+    nn.Model([nn.Dense(2, input_shape=(3,))], seed=0).save(path)
+
+    def build(self, input_shape):
+        raise MemoryError("Unable to allocate 275 MiB")
+
+    monkeypatch.setattr(nn.Dense, "build", build)
+    with pytest.raises(MemoryError, match=r"too little memory for '.*model\.npz': Unable"):
+        nn.Model.load(path)
