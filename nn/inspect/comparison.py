@@ -57,16 +57,26 @@ def compare(got: np.ndarray, expected: np.ndarray, samples: int) -> Comparison:
     >>> compare(expected.T, expected, samples=5).hint
     'it is transposed'
     """
-    scale = max(np.abs(got).max(initial=0.0), np.abs(expected).max(initial=0.0), 1e-8)
-    difference = np.abs(got - expected)
-    index = np.unravel_index(int(np.argmax(difference)), got.shape) if got.size else ()
+    error = largest_error(got, expected)
+    index = np.unravel_index(int(np.argmax(np.abs(got - expected))), got.shape) if got.size else ()
     at = tuple(int(i) for i in index)
-    error = float(difference.max(initial=0.0) / scale)
     hint = explain(got.ravel(), expected.ravel(), samples)
     if not hint and got.ndim == 2 and got.shape[0] == got.shape[1] > 1:
         hint = "it is transposed" if np.allclose(got.T, expected, rtol=1e-4) else ""
     values = (float(expected[at]), float(got[at])) if got.size else (0.0, 0.0)
     return Comparison(error, at, *values, hint)
+
+
+def largest_error(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the largest difference of two arrays divided by their largest value (at least 1e-8).
+
+    Examples
+    --------
+    >>> largest_error(np.array([1.0, 4.0]), np.array([1.0, 2.0]))
+    0.5
+    """
+    scale = max(np.abs(a).max(initial=0.0), np.abs(b).max(initial=0.0), 1e-8)
+    return float(np.abs(a - b).max(initial=0.0) / scale)
 
 
 def explain(got: Any, expected: Any, samples: int) -> str:

@@ -16,7 +16,7 @@ from ..layers.embedding import num_ids_of
 from ..layers.plan import named_layers
 from ..layers.state import Snapshot
 from . import contract
-from .comparison import Comparison, compare
+from .comparison import Comparison, compare, largest_error
 from .model_check import check_model
 from .model_report import GradientRow, ModelCheck
 
@@ -98,10 +98,7 @@ def relative_error(a: Any, b: Any) -> float:
     a, b = (cuda.to_cpu(checks.real_array("relative_error", k, v)) for k, v in (("a", a), ("b", b)))
     if a.shape != b.shape:
         raise checks.error("relative_error", "b", f"must have the shape {a.shape} of 'a'", b.shape)
-    if a.size == 0:
-        return 0.0
-    scale = max(np.abs(a).max(), np.abs(b).max(), 1e-8)
-    return float(np.abs(a - b).max() / scale)
+    return largest_error(a, b)
 
 
 def check_gradients(
