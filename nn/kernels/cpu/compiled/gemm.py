@@ -33,7 +33,7 @@ _BAND_BYTES = 1 << 17
 # Bytes after which rows compete for the same places of a first-level cache, and numbers between
 # the rows of a copy that do not.
 _SAME_PLACE, _GAP = 1 << 10, 16
-# Multiplications that BLAS does faster, on processors without AVX-512: it copies parts of A too.
+# Multiplications that BLAS does faster: it copies parts of A too, so that they stay in the cache.
 _LARGE = 1 << 24
 # Multiplications that are worth a second thread, which costs 10 to 50 microseconds.
 _GRAIN = 1 << 20
@@ -128,7 +128,7 @@ def matmul(a: Array, b: Array) -> Array:
         return tuned.matmul(a, b)
     (m, k), n = a.shape, b.shape[1]
     rows, vectors, lanes = matrix_block(n, a.dtype)
-    if m == 1 or (rows < 8 and m * k * n >= _LARGE):  # of one row no panel is used again
+    if m == 1 or m * k * n >= _LARGE:  # of one row no panel is used again
         return tuned.matmul(a, b)
     if k > 4 * LONGEST_SUM:
         pieces = [slice(i, i + LONGEST_SUM) for i in range(0, k, LONGEST_SUM)]
