@@ -6,7 +6,7 @@ def nn_sequence_layers(network):
     import nn
 
     def block(part):
-        features = network.shape[1]
+        features = next((p.size for p in network.parts() if p.kind == "embed"), network.shape[-1])
         attention = nn.MultiHeadAttention(part.size, features // part.size, causal=True)
         dense = [nn.Dense(4 * features), nn.GELU(), nn.Dense(features)]
         parts = [nn.Residual([nn.LayerNorm(), attention]), nn.Residual([nn.LayerNorm(), *dense])]
