@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, NoReturn
 
-from . import benchmark, convert, evaluate, gradcheck, info, predict, summary
+from . import benchmark, convert, evaluate, export_web, gradcheck, info, predict, summary
 from .result import Result
 
 FINE, FAILED, BAD, INTERRUPTED = 0, 1, 2, 130
@@ -25,6 +25,7 @@ _COMMANDS: dict[str, ModuleType] = {
     "predict": predict,
     "evaluate": evaluate,
     "convert": convert,
+    "export-web": export_web,
     "gradcheck": gradcheck,
     "benchmark": benchmark,
 }

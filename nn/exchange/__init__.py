@@ -13,8 +13,9 @@ import numpy as np
 from .. import checks
 from ..files import model_file
 from ..layers.state import LoadReport
+from .web import export_web
 
-__all__ = ["TorchNetwork", "from_torch", "to_torch"]
+__all__ = ["TorchNetwork", "export_web", "from_torch", "to_torch"]
 
 
 def from_torch(model: Any, source: Any, strict: bool = True) -> LoadReport:
