@@ -216,6 +216,8 @@ def _has_workers() -> bool:
     if spin_wait is not None and spin_wait.is_compiling():
         return False
     if len(_workers) < NUM_THREADS - 1:
+        if not _blas:  # once, rather than in the middle of the first kernel that calls it
+            _blas[:] = _find_blas()
         for number in range(1, NUM_THREADS):
             if number not in _workers and not _start_worker(number):
                 break
