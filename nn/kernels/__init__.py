@@ -26,7 +26,6 @@ from .geometry import (
     to_rows,
 )
 from .reference import (
-    add_rows,
     attend_last,
     dropout_mask,
     gaussian_kl,
@@ -47,6 +46,7 @@ activate = dispatched(reference.activate)
 activate_grad = dispatched(reference.activate_grad)
 adam = dispatched(reference.adam)
 add = dispatched(reference.add)
+add_rows = dispatched(reference.add_rows)
 attend = dispatched(reference.attend)
 attend_grad = dispatched(reference.attend_grad)
 avg_pool2d = dispatched(reference.avg_pool2d)
@@ -77,6 +77,8 @@ repeat_pixels_grad = dispatched(reference.repeat_pixels_grad)
 sgd = dispatched(reference.sgd)
 simple_rnn = dispatched(reference.simple_rnn)
 simple_rnn_grad = dispatched(reference.simple_rnn_grad)
+softmax_cross_entropy = dispatched(reference.softmax_cross_entropy)
+swap_steps = dispatched(reference.swap_steps)
 weight_norm = dispatched(reference.weight_norm)
 weight_norm_grad = dispatched(reference.weight_norm_grad)
 zero_pad2d = dispatched(reference.zero_pad2d)

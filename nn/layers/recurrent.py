@@ -90,8 +90,7 @@ class Recurrent(KernelLayer):
         a = kernels.matmul(rows(steps), self.params["W"])  # (T * N, D) -> (T * N, G * U)
         a += self._input_bias()
         h, *kept = self._run(a.reshape(*steps.shape[:2], a.shape[1]), mask)
-        xp = cuda.get_array_module(h)
-        y = xp.ascontiguousarray(h[1:].swapaxes(0, 1)) if self.return_sequences else h[-1].copy()
+        y = kernels.swap_steps(h[1:]) if self.return_sequences else h[-1].copy()
         self._keep(training, y, steps, mask, h, *kept)
         return y
 
@@ -141,8 +140,7 @@ class Recurrent(KernelLayer):
 
     def _by_time(self, x: Array) -> Array:
         """Return x (N, T, ...) as (T, N, ...), in the order in which the steps are read."""
-        x = x[:, ::-1] if self.go_backwards else x
-        return cuda.get_array_module(x).ascontiguousarray(x.swapaxes(0, 1))
+        return kernels.swap_steps(x[:, ::-1] if self.go_backwards else x)
 
     def _input_bias(self) -> Array:
         return self.params["b"]

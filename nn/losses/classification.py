@@ -137,19 +137,15 @@ class CategoricalCrossentropy(Loss):
 
     def sample_losses(self, y_pred: Array, y_true: Array) -> Array:
         """Return the cross-entropy of each label, given the targets as rows of classes."""
-        xp = cuda.get_array_module(y_pred)
-        self._log_softmax = kernels.log_softmax(kernels.class_rows(y_pred))
-        self._targets, self._shape = y_true, y_pred.shape
-        # Classes of probability 0 add nothing, also if their logarithm is minus infinity.
-        losses = -xp.where(y_true > 0, y_true * self._log_softmax, 0).sum(axis=1)
+        losses, self._gradients = kernels.softmax_cross_entropy(kernels.class_rows(y_pred), y_true)
+        self._shape = y_pred.shape
         axis = kernels.class_axis(y_pred.ndim)
         # (N * ...,) -> (N, ...)
         return losses.reshape(*y_pred.shape[:axis], *y_pred.shape[axis + 1 :])
 
     def sample_gradients(self) -> Array:
         """Return softmax minus targets."""
-        xp = cuda.get_array_module(self._log_softmax)
-        return kernels.from_class_rows(xp.exp(self._log_softmax) - self._targets, self._shape)
+        return kernels.from_class_rows(self._gradients, self._shape)
 
 
 class Hinge(Loss):

@@ -20,6 +20,7 @@ from .elementwise import (
     prelu,
     prelu_grad,
     softmax,
+    softmax_cross_entropy,
 )
 from .linear import add_rows, matmul, take_rows
 from .normalization import (
@@ -44,6 +45,7 @@ from .recurrent import (
     lstm_grad,
     simple_rnn,
     simple_rnn_grad,
+    swap_steps,
 )
 from .resizing import (
     interpolate_pixels,

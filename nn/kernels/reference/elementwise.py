@@ -79,6 +79,16 @@ def log_softmax(x: Array) -> Array:
     return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
+def softmax_cross_entropy(z: Array, q: Array) -> tuple[Array, Array]:
+    """Return -sum(q * log(softmax(z))) of each row, and the gradient softmax(z) - q for z.
+
+    Classes of probability 0 add nothing, also if their logarithm is minus infinity.
+    """
+    xp, logarithms = cuda.get_array_module(z), log_softmax(z)
+    losses = -xp.where(q > 0, q * logarithms, 0).sum(axis=1)
+    return losses, xp.exp(logarithms) - q
+
+
 def dropout(x: Array, kept: Array, rate: float) -> Array:
     """Return x / (1 - rate), which keeps the mean, if `kept` is true, and 0 elsewhere."""
     return x * kept * (1 / (1 - rate))

@@ -7,6 +7,9 @@ without that of later steps, which it adds as it goes back (Werbos 1990, "Backpr
 time", Proceedings of the IEEE 78).
 
 Where `mask` (T, N) is False there is no step: the state stays as it was, and its gradient passes.
+
+The largest arrays are used up: an implementation may return the gates in the memory of `a`, and the
+gradient for `a` in that of the gates.
 """
 
 from ... import cuda
@@ -152,6 +155,11 @@ def gru_reset_before_grad(
         da[t] = xp.concatenate((dz, dr, dg), axis=1)
         dh = dh * z + drh * r + da[t][:, : 2 * units] @ u_zr.T + passed
     return da
+
+
+def swap_steps(x: Array) -> Array:
+    """Return (N, T, ...) as (T, N, ...), or back, contiguous."""
+    return cuda.get_array_module(x).ascontiguousarray(x.swapaxes(0, 1))
 
 
 def _parts(a: Array, count: int) -> list[Array]:

@@ -31,3 +31,4 @@ from .recurrent import (
     simple_rnn,
     simple_rnn_grad,
 )
+from .rows import add_rows, softmax_cross_entropy

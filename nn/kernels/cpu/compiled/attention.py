@@ -18,24 +18,12 @@ from numba.extending import overload
 from ...geometry import Array
 from .. import memory, threads
 from ..compiler import compile_kernel
-from .functions import functions
+from .functions import exponential
 from .vectors import block_columns, multiply_block
 
 _ROWS = 8  # of a block of a product
 _BAND = 32  # rows of scores that are kept at a time in the backward pass
 _GRAIN = 1 << 20  # multiplications that are worth a second thread
-
-
-def _exp(x):
-    """Return e^x. Numba compiles `_exp_of`."""
-    raise NotImplementedError
-
-
-@overload(_exp, jit_options={"forceinline": True, "error_model": "numpy"})
-def _exp_of(x):
-    """Return the function to compile in place of `_exp`."""
-    exp = functions(x.name)["exp"]
-    return lambda x: exp(x)
 
 
 def _multiply(vectors, lanes, rows, a, a_steps, b, b_step, counts, d, c, c_step, starts):
@@ -128,7 +116,7 @@ def _exponentials(row, largest, factor):
     """Replace scores by the exponentials of their differences to the largest; return the sum."""
     total = row.dtype.type(0)
     for j in range(row.size):
-        row[j] = _exp(row[j] - largest) * factor
+        row[j] = exponential(row[j] - largest) * factor
         total += row[j]
     return total
 

@@ -17,7 +17,7 @@ from typing import Any
 import numba
 import numpy as np
 from numba import types
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 
 # No sum may be reordered here: the order is what keeps the digits.
 OPTIONS: Any = {
@@ -47,6 +47,17 @@ def functions(dtype: str) -> dict[str, Callable[..., Any]]:
     exp, expm1 = _exponentials(np.dtype(dtype).type, exp_parts)
     tanh, log1p = _tanh(np.dtype(dtype).type, expm1), _log1p(np.dtype(dtype).type)
     return {"exp": exp, "expm1": expm1, "tanh": tanh, "log1p": log1p, "select": select}
+
+
+def exponential(x):
+    """Return e^x, within a compiled loop. Numba compiles `_exponential_of` in its place."""
+    raise NotImplementedError
+
+
+@overload(exponential, jit_options={"forceinline": True, "error_model": "numpy"})
+def _exponential_of(x):
+    exp = functions(x.name)["exp"]
+    return lambda x: exp(x)
 
 
 def _bits(real: Any) -> tuple[Any, int, int]:

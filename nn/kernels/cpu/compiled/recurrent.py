@@ -26,7 +26,8 @@ _GRAIN = 8
 
 # ------------------------------------------------------------------------ loops over the steps
 
-# All arrays are flat. `sizes` are steps, samples and units; `mask` is empty if there is none.
+# All arrays are flat. `sizes` are steps, samples and units; `mask` is empty if there is none. The
+# gates replace `a`, and the gradient for `a` replaces them: so less memory is read and written.
 
 
 @compile_kernel
@@ -51,7 +52,7 @@ def _simple_rnn(a, panels, bias, mask, h, sizes, part, lo, hi):
 
 
 @compile_kernel
-def _lstm(a, panels, bias, mask, gates, states, sizes, part, lo, hi):
+def _lstm(a, panels, bias, mask, states, sizes, part, lo, hi):
     (h, c), (steps, samples, units) = states, sizes
     s = np.empty((hi - lo) * bias.size, a.dtype)
     for t in range(steps):
@@ -63,7 +64,7 @@ def _lstm(a, panels, bias, mask, gates, states, sizes, part, lo, hi):
                 "lstm", units, (a, a, a, a, s, s, s, s, c),
                 (g, g + units, g + 2 * units, g + 3 * units,
                  f, f + units, f + 2 * units, f + 3 * units, now),
-                (gates, gates, gates, gates, c, h),
+                (a, a, a, a, c, h),
                 (g, g + units, g + 2 * units, g + 3 * units, after, after),
             )  # fmt: skip
             if _stays(mask, row):
@@ -72,7 +73,7 @@ def _lstm(a, panels, bias, mask, gates, states, sizes, part, lo, hi):
 
 
 @compile_kernel
-def _gru(a, panels, bias, mask, gates, inner, h, sizes, part, lo, hi):
+def _gru(a, panels, bias, mask, inner, h, sizes, part, lo, hi):
     steps, samples, units = sizes
     s = np.empty((hi - lo) * bias.size, a.dtype)
     for t in range(steps):
@@ -83,7 +84,7 @@ def _gru(a, panels, bias, mask, gates, inner, h, sizes, part, lo, hi):
             compute(
                 "gru", units, (a, a, a, s, s, s, h),
                 (g, g + units, g + 2 * units, f, f + units, f + 2 * units, now),
-                (gates, gates, gates, inner, h),
+                (a, a, a, inner, h),
                 (g, g + units, g + 2 * units, now, after),
             )  # fmt: skip
             if _stays(mask, row):
@@ -91,7 +92,7 @@ def _gru(a, panels, bias, mask, gates, inner, h, sizes, part, lo, hi):
 
 
 @compile_kernel
-def _gru_reset_before(a, panels, biases, mask, gates, h, sizes, part, lo, hi):
+def _gru_reset_before(a, panels, biases, mask, h, sizes, part, lo, hi):
     (gate_panels, state_panels), (gate_bias, state_bias) = panels, biases
     steps, samples, units = sizes
     s = np.empty((hi - lo) * gate_bias.size, a.dtype)
@@ -105,16 +106,16 @@ def _gru_reset_before(a, panels, biases, mask, gates, h, sizes, part, lo, hi):
             now, g = row * units, 3 * row * units
             compute(
                 "gru_gates", units, (a, a, s, s, h), (g, g + units, f, f + units, now),
-                (gates, gates, reset), (g, g + units, (n - lo) * units),
+                (a, a, reset), (g, g + units, (n - lo) * units),
             )  # fmt: skip
         multiply(reset, 0, units, hi - lo, state_panels, units, state_bias, s_g)
         for n in range(lo, hi):
             row = t * samples + n
             now, after, g = row * units, (row + samples) * units, 3 * row * units
             compute(
-                "gru_state", units, (a, s_g, gates, h),
+                "gru_state", units, (a, s_g, a, h),
                 (g + 2 * units, (n - lo) * state_bias.size, g, now),
-                (gates, h), (g + 2 * units, after),
+                (a, h), (g + 2 * units, after),
             )  # fmt: skip
             if _stays(mask, row):
                 h[after : after + units] = h[now : now + units]
@@ -122,79 +123,84 @@ def _gru_reset_before(a, panels, biases, mask, gates, h, sizes, part, lo, hi):
 
 # ------------------------------------------------------------------------ back through time
 
+# `grads` are the gradient for the states, flat, and the numbers from one step and one sample to the
+# next.
+
 
 @compile_kernel
-def _pass_on(grad, now, sent, f, kept, k, units):
+def _pass_on(grad, at, sent, f, kept, k, units):
     """Add up the gradient for a state that stays as it was; it is that for the state before."""
     for j in range(units):
-        kept[k + j] += grad[now + j] + sent[f + j]
+        kept[k + j] += grad[at + j] + sent[f + j]
 
 
 @compile_kernel
-def _simple_rnn_grad(grad, panels, bias, mask, h, da, sizes, part, lo, hi):
-    steps, samples, units = sizes
+def _simple_rnn_grad(grads, panels, bias, mask, h, da, sizes, part, lo, hi):
+    (grad, by_step, by_sample), (steps, samples, units) = grads, sizes
     sent, kept = np.zeros((hi - lo) * bias.size, da.dtype), np.zeros((hi - lo) * units, da.dtype)
     for t in range(steps - 1, -1, -1):
         for n in range(lo, hi):
             row, f, k = t * samples + n, (n - lo) * bias.size, (n - lo) * units
-            now = row * units
+            now, at = row * units, t * by_step + n * by_sample
             if _stays(mask, row):
-                _pass_on(grad, now, sent, f, kept, k, units)
+                _pass_on(grad, at, sent, f, kept, k, units)
                 da[now : now + units] = 0
             else:
                 compute(
                     "simple_rnn_grad", units, (grad, sent, kept, h),
-                    (now, f, k, now + samples * units), (da,), (now,),
+                    (at, f, k, now + samples * units), (da,), (now,),
                 )  # fmt: skip
-                kept[k : k + units] = 0
+                if mask.size > 0:
+                    kept[k : k + units] = 0
         if t > 0:
             multiply(da, (t * samples + lo) * units, units, hi - lo, panels, units, bias, sent)
 
 
 @compile_kernel
-def _lstm_grad(grad, panels, bias, mask, c, gates, da, sizes, part, lo, hi):
-    steps, samples, units = sizes
-    sent, kept = np.zeros((hi - lo) * bias.size, da.dtype), np.zeros((hi - lo) * units, da.dtype)
-    dc, wide = np.zeros((hi - lo) * units, da.dtype), 4 * units
+def _lstm_grad(grads, panels, bias, mask, c, gates, sizes, part, lo, hi):
+    (grad, by_step, by_sample), (steps, samples, units) = grads, sizes
+    sent, kept = np.zeros((hi - lo) * bias.size, c.dtype), np.zeros((hi - lo) * units, c.dtype)
+    dc, wide = np.zeros((hi - lo) * units, c.dtype), 4 * units
     for t in range(steps - 1, -1, -1):
         for n in range(lo, hi):
             row, f, k = t * samples + n, (n - lo) * bias.size, (n - lo) * units
-            now, g = row * units, row * wide
+            now, g, at = row * units, row * wide, t * by_step + n * by_sample
             if _stays(mask, row):
-                _pass_on(grad, now, sent, f, kept, k, units)
-                da[g : g + wide] = 0
+                _pass_on(grad, at, sent, f, kept, k, units)
+                gates[g : g + wide] = 0
             else:
                 compute(
                     "lstm_grad", units,
                     (grad, sent, kept, dc, gates, gates, gates, gates, c, c),
-                    (now, f, k, k, g, g + units, g + 2 * units, g + 3 * units,
+                    (at, f, k, k, g, g + units, g + 2 * units, g + 3 * units,
                      now, now + samples * units),
-                    (da, da, da, da, dc),
+                    (gates, gates, gates, gates, dc),
                     (g, g + units, g + 2 * units, g + 3 * units, k),
                 )  # fmt: skip
-                kept[k : k + units] = 0
+                if mask.size > 0:
+                    kept[k : k + units] = 0
         if t > 0:
-            multiply(da, (t * samples + lo) * wide, wide, hi - lo, panels, wide, bias, sent)
+            multiply(gates, (t * samples + lo) * wide, wide, hi - lo, panels, wide, bias, sent)
 
 
 @compile_kernel
-def _gru_grad(grad, panels, bias, mask, h, gates, inner, results, sizes, part, lo, hi):
-    (da, ds), (steps, samples, units) = results, sizes
-    sent, kept = np.zeros((hi - lo) * bias.size, da.dtype), np.zeros((hi - lo) * units, da.dtype)
+def _gru_grad(grads, panels, bias, mask, h, gates, inner, ds, sizes, part, lo, hi):
+    (grad, by_step, by_sample), (steps, samples, units) = grads, sizes
+    sent, kept = np.zeros((hi - lo) * bias.size, ds.dtype), np.zeros((hi - lo) * units, ds.dtype)
     wide = 3 * units
     for t in range(steps - 1, -1, -1):
         for n in range(lo, hi):
             row, f, k = t * samples + n, (n - lo) * bias.size, (n - lo) * units
-            now, g = row * units, row * wide
+            now, g, at = row * units, row * wide, t * by_step + n * by_sample
             if _stays(mask, row):
-                _pass_on(grad, now, sent, f, kept, k, units)
-                da[g : g + wide] = 0
+                _pass_on(grad, at, sent, f, kept, k, units)
+                gates[g : g + wide] = 0
                 ds[g : g + wide] = 0
             else:
                 compute(
                     "gru_grad", units, (grad, sent, kept, gates, gates, gates, inner, h),
-                    (now, f, k, g, g + units, g + 2 * units, now, now),
-                    (da, da, da, ds, ds, ds, kept),
+                    (at, f, k, g, g + units, g + 2 * units, now, now),
+                    (gates, gates, gates, ds, ds, ds, kept),
                     (g, g + units, g + 2 * units, g, g + units, g + 2 * units, k),
                 )  # fmt: skip
         if t > 0:
@@ -202,23 +208,23 @@ def _gru_grad(grad, panels, bias, mask, h, gates, inner, results, sizes, part, l
 
 
 @compile_kernel
-def _gru_reset_before_grad(grad, panels, bias, mask, h, gates, da, sizes, part, lo, hi):
-    (gate_panels, state_panels), (steps, samples, units) = panels, sizes
-    size = (hi - lo) * bias.size
+def _gru_reset_before_grad(grads, panels, bias, mask, h, gates, da, sizes, part, lo, hi):
+    (grad, by_step, by_sample), (steps, samples, units) = grads, sizes
+    (gate_panels, state_panels), size = panels, (hi - lo) * bias.size
     sent, d_reset = np.zeros(size, da.dtype), np.empty(size, da.dtype)
     kept, wide = np.zeros((hi - lo) * units, da.dtype), 3 * units
     for t in range(steps - 1, -1, -1):
         first = (t * samples + lo) * wide
         for n in range(lo, hi):
             row, f, k = t * samples + n, (n - lo) * bias.size, (n - lo) * units
-            now, g = row * units, row * wide
+            now, g, at = row * units, row * wide, t * by_step + n * by_sample
             if _stays(mask, row):
-                _pass_on(grad, now, sent, f, kept, k, units)
+                _pass_on(grad, at, sent, f, kept, k, units)
                 da[g : g + wide] = 0
             else:
                 compute(
                     "gru_state_grad", units, (grad, sent, kept, gates, gates, h),
-                    (now, f, k, g, g + 2 * units, now),
+                    (at, f, k, g, g + 2 * units, now),
                     (da, da, kept), (g, g + 2 * units, k),
                 )  # fmt: skip
         multiply(da, first + 2 * units, wide, hi - lo, state_panels, units, bias, d_reset)
@@ -278,6 +284,17 @@ class _Sizes:
             return u
         return np.concatenate((u, np.zeros((self.wide - self.units, u.shape[1]), u.dtype)))
 
+    def gradient(self, grad: Array) -> tuple[Array, int, int]:
+        """Return grad (T, N, U), flat, and the numbers from a step and from a sample to the next.
+
+        A view of (N, T, U) is left as it is.
+        """
+        grad = self.widen(grad) if self.wide > self.units else grad
+        by_sample = grad.swapaxes(0, 1)
+        if by_sample.flags.c_contiguous:
+            return by_sample.reshape(-1), self.wide, self.steps * self.wide
+        return np.ascontiguousarray(grad).ravel(), self.samples * self.wide, self.wide
+
     def empty(self, gates: int) -> Array:
         return memory.empty((self.steps, self.samples, gates * self.wide), self.dtype)
 
@@ -292,11 +309,9 @@ class _Sizes:
         panels, columns = as_panels(matrix)
         return panels, np.zeros(columns, self.dtype)
 
-    def run(self, kernel: Any, first: Array, panels: Any, bias: Any, mask: Any, *rest: Any) -> None:
+    def run(self, kernel: Any, first: Any, panels: Any, bias: Any, mask: Any, *rest: Any) -> None:
         mask = np.empty(0, bool) if mask is None else np.ascontiguousarray(mask).ravel()
-        threads.run(
-            kernel, self.samples, first.ravel(), panels, bias, mask, *rest, self.loop, grain=_GRAIN
-        )
+        threads.run(kernel, self.samples, first, panels, bias, mask, *rest, self.loop, grain=_GRAIN)
 
 
 def simple_rnn(a: Array, u: Array, mask: Array | None = None, start: Array | None = None) -> Array:
@@ -306,7 +321,7 @@ def simple_rnn(a: Array, u: Array, mask: Array | None = None, start: Array | Non
     sizes = _Sizes(a, u)
     h = sizes.states(start)
     panels = sizes.panels(sizes.matrix(u))
-    sizes.run(_simple_rnn, sizes.widen(a), *panels, mask, h.ravel())
+    sizes.run(_simple_rnn, sizes.widen(a).ravel(), *panels, mask, h.ravel())
     return sizes.narrow(h)
 
 
@@ -316,7 +331,7 @@ def simple_rnn_grad(grad: Array, u: Array, h: Array, mask: Array | None = None) 
     da = sizes.empty(1)
     panels = sizes.panels(sizes.matrix(u).T)
     sizes.run(
-        _simple_rnn_grad, sizes.widen(grad), *panels, mask, sizes.widen(h).ravel(), da.ravel()
+        _simple_rnn_grad, sizes.gradient(grad), *panels, mask, sizes.widen(h).ravel(), da.ravel()
     )
     return sizes.narrow(da)
 
@@ -332,19 +347,18 @@ def lstm(
     if len(a) == 1:  # panels would serve one step alone
         return reference.lstm(a, u, mask, start, start_cell)
     sizes = _Sizes(a, u)
-    h, c, gates = sizes.states(start), sizes.states(start_cell), sizes.empty(4)
+    h, c, gates = sizes.states(start), sizes.states(start_cell), sizes.widen(a)
     panels = sizes.panels(sizes.matrix(u))
-    sizes.run(_lstm, sizes.widen(a), *panels, mask, gates.ravel(), (h.ravel(), c.ravel()))
+    sizes.run(_lstm, gates.ravel(), *panels, mask, (h.ravel(), c.ravel()))
     return sizes.narrow(h), sizes.narrow(c), sizes.narrow(gates)
 
 
 def lstm_grad(grad: Array, u: Array, c: Array, gates: Array, mask: Array | None = None) -> Array:
     """See `reference.lstm_grad`."""
     sizes = _Sizes(grad, u)
-    da = sizes.empty(4)
     panels = sizes.panels(sizes.matrix(u).T)
-    c, gates = sizes.widen(c), sizes.widen(gates)
-    sizes.run(_lstm_grad, sizes.widen(grad), *panels, mask, c.ravel(), gates.ravel(), da.ravel())
+    c, da = sizes.widen(c), sizes.widen(gates)
+    sizes.run(_lstm_grad, sizes.gradient(grad), *panels, mask, c.ravel(), da.ravel())
     return sizes.narrow(da)
 
 
@@ -355,10 +369,10 @@ def gru(
     if len(a) == 1:  # panels would serve one step alone
         return reference.gru(a, u, b, mask, start)
     sizes = _Sizes(a, u)
-    h, gates, inner = sizes.states(start), sizes.empty(3), sizes.empty(1)
+    h, gates, inner = sizes.states(start), sizes.widen(a), sizes.empty(1)
     panels, bias = sizes.panels(sizes.matrix(u))
     bias[: 3 * sizes.wide] = sizes.widen(b)
-    sizes.run(_gru, sizes.widen(a), panels, bias, mask, gates.ravel(), inner.ravel(), h.ravel())
+    sizes.run(_gru, gates.ravel(), panels, bias, mask, inner.ravel(), h.ravel())
     return sizes.narrow(h), sizes.narrow(gates), sizes.narrow(inner)
 
 
@@ -367,10 +381,10 @@ def gru_grad(
 ) -> tuple[Array, Array]:
     """See `reference.gru_grad`."""
     sizes = _Sizes(grad, u)
-    da, ds = sizes.empty(3), sizes.empty(3)
-    panels = sizes.panels(sizes.matrix(u).T)
-    kept = [sizes.widen(x).ravel() for x in (h, gates, inner)]
-    sizes.run(_gru_grad, sizes.widen(grad), *panels, mask, *kept, (da.ravel(), ds.ravel()))
+    ds, panels = sizes.empty(3), sizes.panels(sizes.matrix(u).T)
+    h, da, inner = (sizes.widen(x) for x in (h, gates, inner))
+    kept = (h.ravel(), da.ravel(), inner.ravel())
+    sizes.run(_gru_grad, sizes.gradient(grad), *panels, mask, *kept, ds.ravel())
     return sizes.narrow(da), sizes.narrow(ds)
 
 
@@ -381,11 +395,11 @@ def gru_reset_before(
     if len(a) == 1:  # panels would serve one step alone
         return reference.gru_reset_before(a, u, mask, start)
     sizes = _Sizes(a, u)
-    h, gates, u = sizes.states(start), sizes.empty(3), sizes.matrix(u)
+    h, gates, u = sizes.states(start), sizes.widen(a), sizes.matrix(u)
     of_gates = sizes.panels(u[:, : 2 * sizes.wide])
     of_state = sizes.panels(u[:, 2 * sizes.wide :])
     panels, biases = zip(of_gates, of_state, strict=True)
-    sizes.run(_gru_reset_before, sizes.widen(a), panels, biases, mask, gates.ravel(), h.ravel())
+    sizes.run(_gru_reset_before, gates.ravel(), panels, biases, mask, h.ravel())
     return sizes.narrow(h), sizes.narrow(gates)
 
 
@@ -399,7 +413,7 @@ def gru_reset_before_grad(
     of_state, _ = sizes.panels(u[:, 2 * sizes.wide :].T)
     kept = [sizes.widen(x).ravel() for x in (h, gates)]
     sizes.run(
-        _gru_reset_before_grad, sizes.widen(grad), (of_gates, of_state), bias, mask, *kept,
+        _gru_reset_before_grad, sizes.gradient(grad), (of_gates, of_state), bias, mask, *kept,
         da.ravel(),
     )  # fmt: skip
     return sizes.narrow(da)

@@ -9,7 +9,7 @@ global lock while it computes.
 
 from ...tiles import conv2d, conv2d_input_grad, conv2d_weight_grad
 from .elementwise import activate, activate_grad, adam, add, dropout, sgd
-from .linear import column_sums, matmul
+from .linear import column_sums, matmul, swap_steps
 from .normalization import (
     batch_norm,
     batch_norm_grad,

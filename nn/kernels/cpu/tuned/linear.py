@@ -28,6 +28,17 @@ def matmul(a: Array, b: Array) -> Array:
     return y
 
 
+def swap_steps(x: Array) -> Array:
+    """See `reference.swap_steps`."""
+    y = memory.empty((x.shape[1], x.shape[0], *x.shape[2:]), x.dtype)
+
+    def copy(part: int, lo: int, hi: int) -> None:
+        y[lo:hi] = x[:, lo:hi].swapaxes(0, 1)
+
+    share_samples(copy, y)
+    return y
+
+
 def column_sums(rows: Array) -> Array:
     """See `reference.column_sums`. Most of the sum runs in the matrix's own dtype.
 
