@@ -45,6 +45,8 @@ sys.path[:0] = [
     str(ROOT / "tests" / "exchange"),
 ]
 
+import fuzz_exchange  # noqa: E402
+
 import nn  # noqa: E402
 from nn.data import load_cifar10, load_npz, read_idx, write_idx  # noqa: E402
 from nn.data.sets import cifar as cifar10  # noqa: E402
@@ -96,6 +98,7 @@ def make_valid(folder):
     (folder / "weights.pt").write_bytes((EXCHANGE / "images.pt").read_bytes())
     (folder / "checkpoint.pt").write_bytes((EXCHANGE / "checkpoint.pt").read_bytes())
     (folder / "torch.safetensors").write_bytes((EXCHANGE / "images.safetensors").read_bytes())
+    fuzz_exchange.make_valid(folder)
     (folder / "old.hdf5").write_bytes((FIXTURES / "v0.1" / "trained.hdf5").read_bytes())
     (folder / "two").mkdir()
     trained.save_weights(folder / "two" / "weights.hdf5")
@@ -449,6 +452,22 @@ KINDS = [
     Kind("cifar/cifar-10-batches-py/data_batch_2", change_bytes, _cifar),
     Kind("cifar/cifar-10-batches-py/test_batch", change_bytes, _cifar),
     Kind("cifar/cifar-10-batches-bin/test_batch.bin", change_bytes, _cifar),
+    *[
+        Kind(f"{name}.onnx", change, fuzz_exchange.load)
+        for name in (*fuzz_exchange.ONNX, "own")
+        for change in (change_bytes, fuzz_exchange.change_onnx, fuzz_exchange.change_onnx)
+    ],
+    *[Kind(name, change_bytes, fuzz_exchange.load) for name in fuzz_exchange.KERAS],
+    *[
+        Kind(name, fuzz_exchange.change_keras(change_json, change_bytes), fuzz_exchange.load)
+        for name in fuzz_exchange.KERAS
+        if name.endswith(".keras")
+    ],
+    *[
+        Kind(name, change_hdf5, fuzz_exchange.load, True)
+        for name in fuzz_exchange.KERAS
+        if name.endswith(".h5")
+    ],
 ]
 
 
@@ -525,6 +544,11 @@ def limit_memory():
     resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, size + MEMORY))
 
 
+def most_memory():
+    """Return the most memory that this process has had, in megabytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def work(first, count, keep):
     """Do a range of mutations; tell the parent of each, before and after."""
     warnings.simplefilter("ignore")
@@ -540,6 +564,7 @@ def work(first, count, keep):
         for codec in ("cp437", "raw_unicode_escape"):  # modules of Python, imported once
             codecs.lookup(codec)
         limit_memory()
+        memory = most_memory()
         for number in range(first, first + count):
             kind, content = mutation(number, valid, folder / "scratch")
             path = folder / kind.file
@@ -547,13 +572,19 @@ def work(first, count, keep):
             if keep:
                 Path(keep, f"{number}-{path.name}").write_bytes(content)
             print(json.dumps(["begin", number, kind.file]), flush=True)
+            before = time.process_time()
             outcome = try_load(kind, path, number, watch)
-            print(json.dumps(["end", number, f"{kind.file} {kind.change.__name__}", outcome]),
+            took = [time.process_time() - before, most_memory() - memory]
+            print(json.dumps(["end", number, f"{kind.file} {kind.change.__name__}", outcome, took]),
                   flush=True)  # fmt: skip
             path.write_bytes(valid[kind.file])
 
 
 # ------------------------------------------------------------- the process that looks after
+
+
+#: The longest load in seconds of the processor, and the most megabytes that loads have added.
+MOST = [0.0, 0.0]
 
 
 def watch_over(first, count, keep, only=""):
@@ -601,6 +632,7 @@ def _run_worker(first, count, keep, outcomes, faults, only):
         if what == "end":
             outcome = rest[0] if rest[0] in ("loaded", "refused") else "wrong"
             outcomes[file, outcome] += 1
+            MOST[:] = map(max, MOST, rest[1])
             if outcome == "wrong":
                 faults.append((under_way, file, rest[0]))
     code = worker.wait()
@@ -644,7 +676,8 @@ def main(arguments=None):
         print(f"{kind:60} {counts}")
     print(
         f"{sum(outcomes.values()):,} mutations from {chosen.first:,} on, {len(faults)} faults, "
-        f"{time.perf_counter() - start:.0f} s"
+        f"{time.perf_counter() - start:.0f} s; "
+        f"the longest load {MOST[0]:.2f} s, the most memory {MOST[1]:.0f} MB"
     )
     return 1 if faults else 0
 

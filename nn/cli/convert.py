@@ -1,6 +1,7 @@
 """Convert a model between formats: HDF5, NPZ, safetensors, and those of other libraries."""
 
 import argparse
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file",
         metavar="A",
-        help="a model of nn or Keras (.keras, .h5), or weights of PyTorch with --like",
+        help="a model of nn, Keras (.keras, .h5) or ONNX, or weights of PyTorch with --like",
     )
     parser.add_argument(
         "to",
@@ -30,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--layout", choices=("torch",), help="with --like: A has PyTorch's names and shapes"
+    )
+    parser.add_argument(
+        "--external-data", metavar="FILE", help="the second file of a model of ONNX in two"
     )
     parser.add_argument(
         "--dtype", help="how to store the weights: float16 or bfloat16, for example"
@@ -67,7 +71,13 @@ def _read(options: argparse.Namespace) -> tuple[Model, dict[str, str]]:
     if options.like is None:
         if options.layout is not None:
             raise ValueError("[convert] '--layout' needs '--like', a model file with the layers.")
-        return Model.load(options.file), dict(formats.read(options.file).sources)
+        second = options.external_data
+        model = Model.load(options.file, second)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # given already
+            return model, dict(formats.read(options.file, second).sources)
+    if options.external_data is not None:
+        raise ValueError("[convert] '--external-data' must not be set with '--like'.")
     model = Model.load(options.like)
     report = model.load_weights(options.file, layout=options.layout)
     return model, dict(report.sources)

@@ -23,9 +23,23 @@ from ..layers.state import LoadReport
 __all__ = ["read", "read_weights", "write"]
 
 
-def read(path: str | os.PathLike) -> model_file.ModelFile:
-    """Return the model in a file, whichever library wrote it; the content decides."""
-    if model_file.library_of(path) == "Keras":
+def read(
+    path: str | os.PathLike, external_data: str | os.PathLike | None = None
+) -> model_file.ModelFile:
+    """Return the model in a file, whichever library wrote it; the content decides.
+
+    `external_data` is the second file of a model of ONNX that has its arrays in two.
+    """
+    library = model_file.library_of(path)
+    if library == "ONNX":
+        from .onnx import reading
+
+        return reading.read(path, external_data)
+    if external_data is not None:
+        raise checks.error(
+            "Model", "external_data", "must be None for files that are not ONNX", external_data
+        )
+    if library == "Keras":
         from .keras import loading
 
         return loading.read(path)

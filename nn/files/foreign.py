@@ -8,6 +8,10 @@ from typing import Any
 #: The first bytes of files of PyTorch before 1.6.
 _OLD_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF"
 
+#: What follows the version of the format in a file of ONNX: the keys of the fields 2 to 8, the
+#: producer to the graph and the opsets (`nn.exchange.onnx.wire`).
+_AFTER_VERSION = b"\x12\x1a\x22\x28\x32\x3a\x42"
+
 _MAKE = "make the same layers here"
 
 #: What to do with files that nn does not read, or not in this way, by what `identify` returns.
@@ -28,6 +32,7 @@ _ADVICE = {
         "it is a pickle, as PyTorch's older files and scikit-learn's: it can run any program and "
         "is not opened; load it with the library that wrote it"
     ),
+    "ONNX": "it is a model of ONNX, which Model.load reads whole",
     "TensorFlow Lite": "it is a model of TensorFlow Lite, which nn does not read",
 }
 
@@ -108,4 +113,6 @@ def identify(stream: Any, head: bytes) -> str | None:
     if head[:1] == b"\x80":
         is_torch = head == _OLD_TORCH
         return "PyTorch before 1.6" if is_torch else "pickle"
+    if head[:1] == b"\x08" and len(head) > 2 and head[1] < 128 and head[2] in _AFTER_VERSION:
+        return "ONNX"
     return "TensorFlow Lite" if head[4:] == b"TFL3" else None

@@ -202,11 +202,20 @@ class Saving:
 
     @classmethod
     @functools.partial(compat.accepts_other_names, owner="Model.load")
-    def load(cls, path: str | os.PathLike) -> Any:
+    def load(cls, path: str | os.PathLike, external_data: str | os.PathLike | None = None) -> Any:
         """Return the model in a file of `save`, compiled and trained as it was.
 
-        Also reads `weights.hdf5` next to a `weights.json`, as older NumPy libraries write them;
+        Files of Keras (.keras, .h5) and ONNX are read too, if they hold a stack of layers that nn
+        has; so is `weights.hdf5` next to a `weights.json`, as older NumPy libraries write them:
         without an input shape in it the arrays are assigned when the first batch comes.
+
+        Parameters
+        ----------
+        path
+            The file.
+        external_data
+            The second file of a model of ONNX that has its arrays in two, in the same folder. It
+            is opened only if it is passed.
 
         Raises
         ------
@@ -217,7 +226,9 @@ class Saving:
         ValueError
             For a layer class that is not registered, or arrays that do not fit the layers.
         """
-        content = formats.read(checks.path("Model", "path", path))
+        if external_data is not None:
+            external_data = checks.path("Model", "external_data", external_data)
+        content = formats.read(checks.path("Model", "path", path), external_data)
         if content.architecture is None:
             content.architecture = model_file.read_layers_json(path)
         with training_state.refusing_nonsense(path):

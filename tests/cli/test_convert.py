@@ -82,6 +82,17 @@ def test_the_source_for_pytorch_and_its_weights(folder, capsys):
 def test_onnx(folder, capsys):
     assert run(capsys, "convert", "model.hdf5", "b.onnx")[0] == 0
     assert (folder / "b.onnx").stat().st_size > 92
+    code, out, _ = run(capsys, "convert", "b.onnx", "back.hdf5")
+    assert code == 0 and "4 arrays" in out and "0_Dense_W" in out
+    assert np.allclose(outputs("back.hdf5"), outputs("model.hdf5"), atol=1e-6)
+
+
+def test_onnx_in_two_files(folder, capsys):
+    for name in ("external.onnx", "external.data"):
+        shutil.copy(FIXTURES / "from_onnx" / name, folder)
+    assert "external_data" in refused(capsys, "convert", "external.onnx", "b.npz")
+    code, *_ = run(capsys, "convert", "external.onnx", "b.npz", "--external-data", "external.data")
+    assert code == 0 and len(nn.Model.load("b.npz").layers) == 2
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ def reader(tmp_path, monkeypatch):
         shutil.copy(path, tmp_path / "mnist_dataset")
     fixtures = ROOT / "tests" / "exchange" / "fixtures"
     shutil.copy(fixtures / "weights.pt", tmp_path)
+    shutil.copy(fixtures / "from_onnx" / "residual_new21.onnx", tmp_path / "network.onnx")
     shutil.copy(fixtures / "from_keras" / "images.keras", tmp_path / "model.keras")
     monkeypatch.chdir(tmp_path)
     load = nn.data.load_mnist_or_sample

@@ -64,6 +64,7 @@ MESSAGES: dict[str, dict[int, Field]] = {
         5: Field("t", "Tensor"),
         7: Field("floats", "float", True),
         8: Field("ints", "int", True),
+        9: Field("strings", "bytes", True),
         20: Field("type", "int"),
     },
     "Tensor": {
