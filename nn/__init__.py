@@ -9,19 +9,24 @@ arithmetic in `kernels`, then `losses` and `optim`.
 """
 
 import os as _os
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
 # The numeric libraries read these once, when they load, so they are set before NumPy is.
-if _os.environ.get("NN_DISABLE_AUTO_THREADS") != "1":
-    for _name in (
-        "OMP_NUM_THREADS",
-        "OPENBLAS_NUM_THREADS",
-        "MKL_NUM_THREADS",
-        "NUMEXPR_NUM_THREADS",
-    ):
-        _os.environ.setdefault(_name, str(_os.cpu_count() or 1))
+if _os.environ.get("NN_DISABLE_AUTO_THREADS") == "1":
+    _thread_variables: list[str] = []
+else:
+    _thread_variables = [
+        f"{_library}_NUM_THREADS"
+        for _library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")
+        if f"{_library}_NUM_THREADS" not in _os.environ
+    ]
+    for _name in _thread_variables:
+        _os.environ[_name] = str(_os.cpu_count() or 1)
 
 from . import (
     callbacks,
+    checks,
     compat,
     cuda,
     data,
@@ -113,6 +118,20 @@ from .model import Model
 from .optim import schedules
 from .random import seed
 from .training.lr_finder import LRCurve
+
+if _TYPE_CHECKING:
+    from .exchange.sklearn import NNClassifier, NNRegressor
+
+
+def __getattr__(name: str) -> _Any:
+    """Import the estimators on first use: scikit-learn is optional and takes long to import."""
+    if name not in ("NNClassifier", "NNRegressor"):
+        raise AttributeError(f"module 'nn' has no attribute {name!r}")
+    checks.require("nn", "sklearn", "scikit-learn", f"make {name}")
+    from .exchange import sklearn
+
+    return getattr(sklearn, name)
+
 
 compat.import_aliases()
 

@@ -40,8 +40,13 @@ def seed(n: int) -> None:
 
 
 @contextlib.contextmanager
-def leaving_the_root() -> Iterator[None]:
-    """Leave the root generator of `nn.seed` unchanged by a `with` block.
+def leaving_the_root(seed: int = 0) -> Iterator[None]:
+    """Leave the root generator of `nn.seed` unchanged by a `with` block, which has its own.
+
+    Parameters
+    ----------
+    seed
+        Of the root generator in the block.
 
     Examples
     --------
@@ -53,7 +58,7 @@ def leaving_the_root() -> Iterator[None]:
     True
     """
     global _root
-    root, _root = _root, np.random.default_rng(0)
+    root, _root = _root, np.random.default_rng(seed)
     try:
         yield
     finally:

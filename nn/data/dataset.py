@@ -31,7 +31,7 @@ from .batching import (
 )
 from .classes import check_class_names, count_classes, stratified
 from .ranges import Range, range_of
-from .rows import Rows, as_rows, mapped_file, release_pages
+from .rows import Rows, SparseRows, as_inputs, as_rows, mapped_file, release_pages
 
 # Numbers in a batch that are scaled in less time than it takes to pass them between threads.
 _QUICKLY_PREPARED = 1 << 18
@@ -46,7 +46,9 @@ class Dataset:
         Array (n, ...) of real numbers, samples along the first axis. uint8 (n, C, H, W) is taken
         for images with values from 0 to 255 and stored as it is; batches of it are scaled to
         [0, 1]. Other shapes and types are not scaled. A `numpy.memmap`, as from
-        `np.load(path, mmap_mode='r')`, stays in its file: only the rows of a batch are read.
+        `np.load(path, mmap_mode='r')`, stays in its file: only the rows of a batch are read. A
+        sparse matrix (n, features) of scipy.sparse stays sparse: only the rows of a batch become
+        dense.
     y
         Targets: integer labels (n,), one-hot labels (n, classes), numbers of any shape
         (n, ...), or None.
@@ -59,7 +61,7 @@ class Dataset:
     ----------
     x, y, sample_weight, class_names
         The arguments, as arrays on the CPU; `class_names` is a tuple. In a part that `split`
-        returns of a memory-mapped set, `x` is a `Rows`.
+        returns of a memory-mapped set, `x` is a `Rows`; of a sparse matrix it is a `SparseRows`.
 
     Raises
     ------
@@ -88,7 +90,7 @@ class Dataset:
         sample_weight: Any = None,
         class_names: Sequence[str] | None = None,
     ) -> None:
-        self.x: np.ndarray | Rows = x if isinstance(x, Rows) else as_rows("x", x)
+        self.x = as_inputs(x)
         if len(self.x) == 0:
             raise checks.error("Dataset", "x", "must hold at least one sample", self.x.shape)
         self.y = None if y is None else as_rows("y", y, len(self))
@@ -195,8 +197,12 @@ class Dataset:
         return self._select_rows(~in_part), self._select_rows(in_part)
 
     def _select_rows(self, rows: np.ndarray) -> "Dataset":
+        if isinstance(self.x, SparseRows):
+            x: Any = self.x.matrix[rows]
+        else:
+            x = self.x[rows] if mapped_file(self.x) is None else Rows(self.x, rows)
         return Dataset(
-            self.x[rows] if mapped_file(self.x) is None else Rows(self.x, rows),
+            x,
             None if self.y is None else self.y[rows],
             None if self.sample_weight is None else self.sample_weight[rows],
             self.class_names,

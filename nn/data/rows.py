@@ -1,4 +1,7 @@
-"""Rows of arrays: in memory as NumPy has them, in a memory-mapped file read as they are needed."""
+"""Rows of arrays: in memory as NumPy has them, in a memory-mapped file read as they are needed.
+
+Rows of a sparse matrix become dense when they are read.
+"""
 
 import mmap
 from typing import Any
@@ -26,6 +29,13 @@ def as_rows(
             f"[{owner}] '{argument}' must have as many rows as x ({rows}), got {len(array)}."
         )
     return array
+
+
+def as_inputs(value: Any, owner: str = "Dataset") -> "np.ndarray | Rows | SparseRows":
+    """Return inputs as rows of real numbers on the CPU; those of a sparse matrix stay sparse."""
+    if isinstance(value, Rows | SparseRows):
+        return value
+    return SparseRows(value) if checks.is_sparse(value) else as_rows("x", value, owner=owner)
 
 
 class Rows:
@@ -114,3 +124,62 @@ def release_pages(file: np.memmap) -> None:
     """
     if file.mode == "r" and isinstance(file.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         file.base.madvise(mmap.MADV_DONTNEED)
+
+
+class SparseRows:
+    """The rows of a sparse matrix, of which those that are read become dense.
+
+    Like an array, it has `shape`, `dtype`, `ndim`, `len`, `min` and `max`, and an index of its
+    first axis reads rows. `np.asarray` reads all rows.
+
+    Parameters
+    ----------
+    matrix
+        A matrix of real numbers (n, features), in any format of scipy.sparse.
+
+    Examples
+    --------
+    >>> import scipy.sparse
+    >>> rows = SparseRows(scipy.sparse.coo_matrix([[0.0, 2.0], [0.0, 0.0], [3.0, 0.0]]))
+    >>> rows.shape, rows[1:].tolist(), rows[0].tolist(), rows.max()
+    ((3, 2), [[0.0, 0.0], [3.0, 0.0]], [0.0, 2.0], 3.0)
+    """
+
+    def __init__(self, matrix: Any) -> None:
+        if matrix.ndim != 2:
+            raise checks.error("Dataset", "x", "must be a sparse matrix of two axes", matrix.shape)
+        if matrix.dtype.kind not in "fiub":
+            raise checks.not_real("Dataset", "x", matrix, matrix.dtype)
+        self.matrix = matrix.tocsr()  # whose rows can be read one by one
+        self.shape: tuple[int, ...] = self.matrix.shape
+        self.dtype: np.dtype = self.matrix.dtype
+        self.ndim = 2
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        """Return the selected rows as a new, dense array."""
+        if isinstance(key, tuple):
+            return np.asarray(self)[key]
+        if checks.is_integer(key):
+            return self[np.array([key])][0]
+        return cuda.to_cpu(self.matrix[key].toarray())
+
+    def min(self) -> float:
+        """Return the lowest number, zeros included."""
+        return float(self.matrix.min())
+
+    def max(self) -> float:
+        """Return the highest number, zeros included."""
+        return float(self.matrix.max())
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Return all rows as a new, dense array; NumPy calls it to convert a `SparseRows`."""
+        if copy is False:
+            raise ValueError("[SparseRows] cannot be converted to an array without a copy.")
+        return self[:].astype(dtype or self.dtype, copy=False)
+
+    def __repr__(self) -> str:
+        return f"SparseRows({len(self)} of shape {self.shape[1:]}, {self.dtype})"

@@ -28,7 +28,7 @@ from .batching import (
 )
 from .dataset import Dataset
 from .ranges import Range, range_of, union
-from .rows import as_rows
+from .rows import as_inputs, as_rows
 
 # Checks a batch (x, y, weights or None) and returns the weights to use.
 Check = Callable[[np.ndarray, Any, Any], Any]
@@ -372,10 +372,10 @@ class Stream:
         """Return x, y and weights of a batch of the source; y and weights may be None."""
         if not self.with_targets:
             x = item[0] if isinstance(item, tuple | list) and item else item
-            return as_rows("x", x, owner="Model"), None, None
+            return np.asarray(as_inputs(x, owner="Model")), None, None
         if not isinstance(item, tuple | list) or len(item) not in (2, 3):
             raise TypeError(f"must be a pair (x, y) or (x, y, sample_weight), got {_kind(item)}.")
-        x = as_rows("x", item[0], owner="Model")
+        x = np.asarray(as_inputs(item[0], owner="Model"))
         if len(x) == 0:
             raise checks.error("Model", "x", "must hold at least one sample", x.shape)
         y = None if item[1] is None else as_rows("y", item[1], len(x), owner="Model")

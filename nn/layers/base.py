@@ -282,6 +282,13 @@ class Layer(MaskRules):
 
     # ------------------------------------------------ for the layers of this package
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        for arrays in (state.get("params", {}), state.get("buffers", {})):
+            for name, array in arrays.items():
+                if isinstance(array, np.memmap):  # of joblib.load(mmap_mode="r")
+                    arrays[name] = array.view(np.ndarray)  # which the compiled kernels take
+
     def _own_arguments(self) -> dict[str, Any]:
         """Return the arguments of this class, the attributes of their names; None is left out."""
         names = [name for name in _arguments(type(self)) if name not in COMMON]

@@ -145,8 +145,11 @@ class DataAdapter:
         """Return a `Dataset` whose inputs and targets fit the model; build the model."""
         model = self.model
         if not isinstance(data, Dataset):
-            x = validation.check_inputs(data, model.input_shape)
-            data = Dataset(cuda.to_cpu(x), None if y is None else checks.array("Model", "y", y))
+            x = data  # a sparse matrix stays so
+            if not checks.is_sparse(data):
+                x = cuda.to_cpu(validation.check_inputs(data, model.input_shape))
+            data = Dataset(x, None if y is None else checks.array("Model", "y", y))
+            validation.check_shape(data.x, model.input_shape)
         elif y is not None:
             raise ValueError(f"[Model] 'y' must not be given with a Dataset as '{argument}'.")
         validation.check_scaled_once(data.x, model.input_scale)

@@ -1,4 +1,4 @@
-"""What a model does with data: `fit`, `evaluate` and `predict`, as methods of `Model`."""
+"""What a model does with data and their targets: `fit` and `evaluate`, as methods of `Model`."""
 
 import contextlib
 import copy
@@ -8,47 +8,27 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from .. import callbacks as cb
-from .. import checks, compat, cuda, kernels, losses, validation
-from ..data import Dataset
-from ..data.ranges import Range, doubt_about_range, range_of
+from .. import checks, compat, cuda, losses, validation
 from ..layers import finite, fold
 from ..layers.containers import output_activation
 from ..layers.masks import Mask
 from ..layers.observe import active_observers
 from ..metrics import Metric
 from .arguments import ScheduleArguments
-from .averaging import Averaging
-from .data import DataAdapter, check_same_names, joined_outputs, limited, range_of_source
+from .data import DataAdapter, limited, range_of_source
 from .loop import Fit
+from .predicting import Predicting
 from .progress import measure
 from .warnings import CLASSIFICATION, doubt_about_measured
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 
 
-class Trainer(Averaging):
-    """The methods of `Model` for training, evaluation and prediction.
-
-    Attributes
-    ----------
-    input_range : tuple of float or None
-        Lowest and highest number of the inputs that `fit` trained on, images of bytes scaled to
-        [0, 1]. It is saved with the model. `fit`, `evaluate` and `predict` warn about inputs of
-        another range.
-    """
+class Trainer(Predicting):
+    """The methods of `Model` for training and evaluation."""
 
     history: cb.History
-    output_mask: Mask
-    input_range: Range | None = None
-
-    def warn_of_range(self, found: Range | None) -> None:
-        """Warn if inputs of a range are not scaled as those of the training."""
-        doubt = doubt_about_range(found, self.input_range, len(self.input_shape or ()) == 4)
-        if doubt is not None and self.num_ids is None:  # ids have no scale
-            checks.warn(doubt)
 
     @functools.partial(compat.accepts_other_names, owner="Model.fit")
     def fit(
@@ -329,122 +309,6 @@ class Trainer(Averaging):
             metric.reset()
         return measured
 
-    @functools.partial(compat.accepts_other_names, owner="Model.predict", ignored=["verbose"])
-    def predict(self, x: Any, batch_size: int = 256, *, steps: int | None = None) -> Array:
-        """Return the output for every row of x, on the device of x.
-
-        Nothing is printed; `verbose` is accepted, as in Keras, and ignored.
-
-        Parameters
-        ----------
-        x
-            Inputs of the model's shape, or a `Dataset`. As in `fit`, images of bytes,
-            uint8 (n, C, H, W), are scaled to [0, 1]. Or a source of batches as in `fit`, each of
-            which is x or begins with x; it is read to its end.
-        batch_size
-            Samples at a time; the result does not depend on it.
-        steps
-            Batches to read; None for all. A source that never ends needs it.
-
-        Raises
-        ------
-        ValueError, TypeError
-            For inputs that do not fit.
-        FloatingPointError
-            If the output is NaN or infinite; the message names the layer.
-        """
-        batch_size = checks.positive_int("Model", "batch_size", batch_size)
-        if steps is not None:
-            steps = checks.positive_int("Model", "steps", steps)
-        if not self.layers:
-            raise ValueError("[Model] has no layers: call add() before predict().")
-        is_array = type(x) is np.ndarray and x.dtype.kind in "fiub"  # others may be batches
-        stream = None if is_array else DataAdapter(self).inputs(x)
-        if stream is not None:
-            source = limited(stream, steps, batch_size, "steps")
-            batches = source.batches(batch_size, shuffle=False, dtype=self.batch_dtype)
-            with contextlib.closing(batches):
-                outputs = [cuda.to_cpu(self._predict(x)) for (x,) in batches]
-            self.warn_of_range(source.input_range)
-            return joined_outputs(outputs)
-        if isinstance(x, Dataset):
-            if x.y is not None:  # else there are no labels to compare with
-                check_same_names(x.class_names, self.class_names)
-            found, x = x.input_range, x.x  # not read as a whole: it may lie on the disk
-            validation.check_shape(x, self.input_shape)
-        else:
-            x = validation.check_inputs(x, self.input_shape)
-            found = range_of(x)
-        x = self._check_inputs(x)
-        self.warn_of_range(found)
-        back = cuda.to_cpu if cuda.get_array_module(x) is np else cuda.to_gpu
-        starts = range(0, max(len(x), 1), batch_size)[:steps]
-        outputs = [back(self._predict(x[k : k + batch_size])) for k in starts]
-        return cuda.get_array_module(outputs[0]).concatenate(outputs)
-
-    def _predict(self, x: Array) -> Array:
-        """Return the output for a batch of the right shape; both must be finite."""
-        x = self._cast(x)
-        y, _ = self._infer(x)
-        if not cuda.all_finite(y):
-            raise FloatingPointError(
-                f"[Model] the output is not finite: {finite.first_not_finite(self, x)}"
-            )
-        return y
-
-    def _infer(self, x: Array, keep_logits: bool = False) -> tuple[Array, Mask]:
-        if "forward" in self.own_passes():
-            self.output_mask = None
-            return self.forward(x, training=False if keep_logits else None), self.output_mask
-        return fold.run(self.layers, x, keep_logits)
-
-    @functools.partial(
-        compat.accepts_other_names, owner="Model.predict_classes", ignored=["verbose"]
-    )
-    def predict_classes(self, x: Any, batch_size: int = 256, *, names: bool = False) -> Array:
-        """Return the likeliest class for every row of x, as integers (n,).
-
-        Outputs (N, T, classes) give the class of each step, (N, T), and images (N, classes, H, W)
-        that of each pixel, (N, H, W).
-
-        A single output means class 1 above 0 if it is a logit, else above 0.5. Several outputs
-        under binary cross-entropy, or those of a Sigmoid in a model without a loss, are decided
-        each: 0 or 1 for each of them, (n, outputs).
-
-        Parameters
-        ----------
-        x, batch_size
-            As for `predict`.
-        names
-            Whether to return the classes' names, `class_names`, instead of their numbers; if each
-            output is decided, for each row a tuple of the names of those that are 1.
-
-        Raises
-        ------
-        ValueError
-            For names if the model has none, or not one for each class.
-        """
-        known = self.class_names
-        if names and known is None:
-            raise ValueError(
-                "[Model] 'names' needs the names of the classes, and the model has none: set "
-                "model.class_names, or fit() a Dataset that has them."
-            )
-        if names and isinstance(x, Dataset):
-            x = x.x  # names are right even if the data number their classes otherwise
-        outputs = self.predict(x, batch_size)
-        count = outputs.shape[kernels.class_axis(outputs.ndim)]
-        is_multi_label = fold.decides_each_output(self.layers, self.loss, count)
-        classes = fold.decide(outputs, self.threshold, is_multi_label)
-        if known is None or not names:
-            return classes
-        self.class_names = known  # there is one for each output, also after add()
-        return fold.named(cuda.to_cpu(classes), known, is_multi_label)
-
     def test_on_batch(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
         """Return what `evaluate` does for one batch, under Keras' name."""
         return self.evaluate(x, y, max(len(x), 1), sample_weight=sample_weight)
-
-    def predict_on_batch(self, x: Any) -> Array:
-        """Return what `predict` does for one batch, under Keras' name."""
-        return self.predict(x, max(len(x), 1))

@@ -25,7 +25,11 @@ BLOCK = re.compile(
     flags=re.MULTILINE | re.DOTALL,
 )
 # What a page needs beside nn, by what is written in it.
-EXTRAS = {"nn.plot.": ("matplotlib", "plot"), "PIL": ("PIL", "images")}
+EXTRAS = {
+    "nn.plot.": ("matplotlib", "plot"),
+    "PIL": ("PIL", "images"),
+    "nn.NN": ("sklearn", "sklearn"),
+}
 
 
 def blocks(page, mark=None):

@@ -68,7 +68,10 @@ def covered():
 def test_the_reference_names_what_exists():
     quotes = load("make_quotes")
     for name in covered():
-        assert quotes.find(name) is not None
+        if not (
+            name.startswith("nn.exchange.sklearn") and importlib.util.find_spec("sklearn") is None
+        ):
+            assert quotes.find(name) is not None
 
 
 def public_objects():
