@@ -173,7 +173,9 @@ def ends(tmp_path_factory):
     """What one run ends with in each case, and the folder with what the resumed ones end with."""
     folder = tmp_path_factory.mktemp("resume")
     whole = {name: train_whole(name, folder) for name in CASES}
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    # What is on the path already stays: it may hold the process to another instruction set.
+    path = [str(ROOT), str(ROOT / "tests"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))}
     command = [sys.executable, "-W", "error", __file__, str(folder)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
