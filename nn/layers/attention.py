@@ -128,6 +128,7 @@ class MultiHeadAttention(KernelLayer):
             (N, T), True for the steps that are there; None for all.
         """
         x = self._check_input(x)
+        mask = checks.mask(type(self).__name__, mask, x.shape[:2])
         qkv = self._project(x)
         how = (mask, self.causal, self._dropped(x, training), self.dropout)
         y, norms = kernels.attend(qkv, *how)

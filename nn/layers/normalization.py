@@ -90,13 +90,14 @@ class BatchNorm(ChannelLayer):
     def forward(self, x: Array, training: bool | None = False, mask: Mask = None) -> Array:
         """Return x (N, C, ...) or (N, T, C) normalised, by the steps of a mask (N, T) or by all."""
         x = self._check_input(x)
+        mask = checks.mask(type(self).__name__, mask, x.shape[:2])
         # (N, C, ...) or (N, T, C) -> (M, C)
         rows = kernels.to_rows(x) if x.ndim != 3 else kernels.last_axis_rows(x)
         gamma, beta = self.params["gamma"], self.params["beta"]
         if training and self._trainable:
             if mask is not None:
                 rows = rows[mask.reshape(-1)]  # those of the steps that are there
-            if len(rows) == 1 or (mask is not None and not len(rows)):
+            if len(rows) < 2:
                 raise self.too_few(x.shape)
             y, mean, var = kernels.batch_norm(rows, gamma, beta, self.eps)
             self._update_running(mean, var, len(rows))

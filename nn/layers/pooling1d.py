@@ -165,6 +165,7 @@ class GlobalAvgPool1D(GlobalStepPool):
     def forward(self, x: Array, training: bool | None = False, mask: Array | None = None) -> Array:
         """Return the means of x (N, T, D) over the steps of a mask (N, T), or over all."""
         x = self._check_input(x)
+        mask = checks.mask(type(self).__name__, mask, x.shape[:2])
         xp = cuda.get_array_module(x)
         there = xp.ones(x.shape[:2], x.dtype) if mask is None else mask.astype(x.dtype)
         share = there / xp.maximum(there.sum(axis=1, keepdims=True), 1)  # (N, T)
@@ -196,7 +197,10 @@ class GlobalMaxPool1D(GlobalStepPool):
     def forward(self, x: Array, training: bool | None = False, mask: Array | None = None) -> Array:
         """Return the maxima of x (N, T, D) over the steps of a mask (N, T), or over all."""
         x = self._check_input(x)
-        xp = cuda.get_array_module(x)
+        mask = checks.mask(type(self).__name__, mask, x.shape[:2])
+        xp, (n, steps, features) = cuda.get_array_module(x), x.shape
+        if not steps:  # as one step that a mask leaves out
+            x, mask = xp.zeros((n, 1, features), x.dtype), xp.zeros((n, 1), bool)
         if mask is not None:
             x = xp.where(mask[:, :, xp.newaxis], x, -math.inf)
         index = x.argmax(axis=1)[:, xp.newaxis]  # (N, 1, D)
@@ -205,7 +209,7 @@ class GlobalMaxPool1D(GlobalStepPool):
             is_empty = ~mask.any(axis=1)[:, xp.newaxis]  # (N, 1)
             y = xp.where(is_empty, 0, y)
             index = xp.where(is_empty[:, xp.newaxis], -1, index)  # which is no step
-        self._keep(training, y, index, x.shape[1])
+        self._keep(training, y, index, steps)
         return y
 
     def backward(self, grad: Array) -> Array:

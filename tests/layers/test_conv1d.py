@@ -94,6 +94,14 @@ def test_pooling_is_that_of_the_loops(kind, stride, padding, rng):
 
 
 @pytest.mark.parametrize("cls", [nn.GlobalAvgPool1D, nn.GlobalMaxPool1D])
+@pytest.mark.parametrize("mask", [None, np.zeros((2, 0), bool)], ids=["no mask", "mask"])
+def test_sequences_without_any_steps_give_zeros(cls, mask):
+    layer = cls()
+    assert layer.forward(np.ones((2, 0, 3)), True, mask=mask).tolist() == [[0.0] * 3] * 2
+    assert layer.backward(np.ones((2, 3))).shape == (2, 0, 3)
+
+
+@pytest.mark.parametrize("cls", [nn.GlobalAvgPool1D, nn.GlobalMaxPool1D])
 def test_masked_steps_are_as_if_they_were_not_there(cls, rng):
     layer = built(cls(), (6, 3))
     x, lengths = rng.normal(size=(4, 6, 3)), (6, 3, 1, 0)

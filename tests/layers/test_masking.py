@@ -213,6 +213,36 @@ def test_a_mask_of_another_length_is_refused(rng):
         forward_through([nn.Dense(2)], x, False, np.ones((2, 4), bool))
 
 
+@pytest.mark.parametrize(
+    "mask",
+    [
+        np.ones((2, 4), bool),
+        np.ones((1, 3), bool),
+        np.ones((2, 3), int),
+        np.full((2, 3), 0.5),
+        [[True] * 3] * 2,
+    ],
+    ids=["length", "samples", "int", "float", "list"],
+)
+@pytest.mark.parametrize(
+    "make",
+    [
+        nn.BatchNorm1D,
+        nn.GlobalAvgPool1D,
+        nn.GlobalMaxPool1D,
+        lambda: nn.MultiHeadAttention(2, 2),
+        lambda: nn.GRU(2),
+        lambda: nn.Bidirectional(nn.LSTM(2)),
+    ],
+    ids=["BatchNorm1D", "GlobalAvgPool1D", "GlobalMaxPool1D", "attention", "GRU", "both ways"],
+)
+def test_a_wrong_mask_for_a_layer_called_by_hand_is_refused(make, mask, rng):
+    x = rng.normal(size=(2, 3, 4))
+    make().forward(x, True, mask=np.ones((2, 3), bool))
+    with pytest.raises(ValueError, match=r"^\[\w+\] 'mask' must be a bool array of shape \(2, 3\)"):
+        make().forward(x, True, mask=mask)
+
+
 def test_a_subclass_that_computes_something_else_is_not_passed_by(rng):
     class Twice(nn.Sequential):
         def forward(self, x, training=False):

@@ -430,6 +430,9 @@ def test_a_batch_with_one_value_a_channel_is_an_error_in_training(make):
         layer.forward(x, training=True)
     for name, array in layer.buffers.items():
         np.testing.assert_array_equal(array, before[name])
+    with pytest.raises(ValueError, match=rf"{make.__name__}\].* one value .*\(0, 3.*batch_size"):
+        layer.forward(x[:0], training=True)
+    assert np.isfinite(layer.buffers["running_mean"]).all()
     layer.trainable = False
     layer.forward(x, training=True)  # by the running averages
     wide = make()
