@@ -12,7 +12,13 @@ from .. import checks, cuda, kernels
 from ..kernels import formulas
 from .base import Array, ChannelLayer, Layer, Shape
 from .budget import take_elements
-from .config import NAME2ACTIVATION, activation_config, get_activation, register
+from .config import (
+    NAME2ACTIVATION,
+    activation_config,
+    get_activation,
+    register,
+    without_params,
+)
 
 
 class ElementwiseLayer(Layer):
@@ -421,7 +427,11 @@ class Activation(ElementwiseLayer):
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return the activation's output; x itself for 'linear'."""
         x = self._check_input(x)
-        return x if self.activation is None else self.activation.forward(x, training)
+        if self.activation is None:
+            return x
+        y = self.activation.forward(x, training)
+        without_params(self.activation, "Activation")  # one of the user's may be built only now
+        return y
 
     def backward(self, grad: Array) -> Array:
         """Return the activation's gradient."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import checks
 from ..registry import Registry
-from .base import COMMON, Layer
+from .base import COMMON, ChannelLayer, Layer
 
 #: Layers inside layers inside layers: no deeper than this.
 MAX_DEPTH = 100
@@ -113,15 +113,25 @@ def get_activation(activation: "str | Layer | None", owner: str) -> Layer | None
     """Return a new activation layer for a name, the layer itself, or None for 'linear'."""
     if activation is None or activation == "linear":
         return None
-    if isinstance(activation, Layer):
-        return activation
     if isinstance(activation, dict):
-        return layer_from_config(activation)
+        activation = layer_from_config(activation)
+    if isinstance(activation, Layer):
+        return without_params(activation, owner)
     if isinstance(activation, str):
         activation = activation.lower()
     if activation not in NAME2ACTIVATION:
         raise checks.unknown(owner, "activation", activation, [*NAME2ACTIVATION, "linear"])
     return NAME2ACTIVATION[activation]()
+
+
+def without_params(activation: Layer, owner: str) -> Layer:
+    """Return an activation; raise if it has parameters, which nobody would train or save."""
+    if activation.params or isinstance(activation, ChannelLayer):
+        raise ValueError(
+            f"[{owner}] 'activation' must have no parameters, got {activation!r}: add it as a "
+            "layer of its own."
+        )
+    return activation
 
 
 def activation_config(activation: Layer) -> str | dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 from .. import checks, initializers, regularizers
 from .base import Array, Layer
 from .budget import take_elements
-from .config import activation_config, get_activation
+from .config import activation_config, get_activation, without_params
 
 
 class KernelLayer(Layer):
@@ -123,11 +123,7 @@ class WeightedLayer(KernelLayer):
 
     def _activate(self, activation: Layer, z: Array, training: bool | None) -> Array:
         y = activation.forward(z, training)
-        if activation.params:
-            raise ValueError(
-                f"[{type(self).__name__}] 'activation' must have no parameters, got "
-                f"{activation!r}: add it as a layer of its own."
-            )
+        without_params(activation, type(self).__name__)  # one of the user's may be built only now
         return y
 
     def forget(self) -> None:

@@ -147,6 +147,37 @@ def test_frozen_prelu_passes_on_the_gradient_alone():
     assert layer.grads == {}
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: nn.Dense(3, activation=nn.PReLU()),
+        lambda: nn.Conv1D(3, 2, activation={"class": "PReLU", "config": {}}),
+        lambda: nn.WeightNorm(nn.Dense(3, activation=nn.PReLU())),
+        lambda: nn.Activation(nn.PReLU()),
+        lambda: nn.Dense(3, activation=nn.BatchNorm()),
+    ],
+    ids=["Dense", "config", "WeightNorm", "Activation", "BatchNorm"],
+)
+def test_an_activation_with_parameters_is_refused_when_the_layer_is_made(make):
+    with pytest.raises(ValueError, match=r"'activation' must have no parameters, got .*own\."):
+        make()
+
+
+def test_an_activation_of_the_users_with_parameters_is_refused_when_it_is_built():
+    class Slope(nn.Layer):
+        def build(self, input_shape):
+            self._set_param("slope", np.ones(1))
+            self._built(input_shape, input_shape)
+
+        def forward(self, x, training=False):
+            self._check_input(x)
+            return x * self.params["slope"]
+
+    for layer in (nn.Dense(3, activation=Slope()), nn.Activation(Slope())):
+        with pytest.raises(ValueError, match=r"'activation' must have no parameters"):
+            layer.forward(np.ones((2, 4)))
+
+
 def test_errors_of_prelu(rng):
     with pytest.raises(ValueError, match=r"\[PReLU\] 'initial' must be .*, got -0.1\."):
         nn.PReLU(-0.1)
