@@ -235,14 +235,18 @@ class SeriesScaler:
         Raises
         ------
         ValueError
-            If it holds NaN or infinite values.
+            If it holds NaN or infinite values, or such large ones that their squares overflow.
         """
         series = _series("SeriesScaler", x)
         if series.ndim > 2:
             raise checks.error("SeriesScaler", "x", "must be (T,) or (T, D)", series.shape)
         if not np.isfinite(series).all():
             raise ValueError("[SeriesScaler] 'x' must be finite, got NaN or infinite values.")
-        std = series.std(axis=0, dtype=np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            std = series.std(axis=0, dtype=np.float64)
+        if not np.isfinite(std).all():
+            rule = "must be small enough for its variance in float64"
+            raise checks.error("SeriesScaler", "x", rule, float(np.abs(series).max()))
         changes = series.min(axis=0) < series.max(axis=0)  # std of a constant may round to 1e-17
         self.mean, self.std = series.mean(axis=0, dtype=np.float64), np.where(changes, std, 1.0)
         return self

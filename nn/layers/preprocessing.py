@@ -173,8 +173,13 @@ class Standardize(ChannelLayer):
         for x in batches:
             if not self.built:
                 self.build((None, *x.shape[1:]))
-            statistics.update(x)
-        for name, values in (("mean", statistics.mean), ("std", statistics.std())):
+            with np.errstate(over="ignore", invalid="ignore"):  # which is found below
+                statistics.update(x)
+        found = (("mean", statistics.mean), ("std", statistics.std()))
+        if not all((np.abs(values) <= np.finfo(self.dtype).max).all() for _, values in found):
+            rule = f"must have a mean and a variance that {np.dtype(self.dtype)} can hold"
+            raise checks.error("Standardize", "data", rule, float(np.max(statistics.highest)))
+        for name, values in found:
             buffer = self.buffers[name]
             buffer[...] = cuda.get_array_module(buffer).asarray(values, dtype=buffer.dtype)
 

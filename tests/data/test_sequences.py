@@ -199,6 +199,8 @@ def test_wrong_scaling():
     for bad in (np.nan, np.inf):
         with pytest.raises(ValueError, match=r"\[SeriesScaler\] 'x' must be finite"):
             SeriesScaler().fit([1.0, bad])
+    with pytest.raises(ValueError, match=r"'x' must be small enough .*, got 1e\+200"):
+        SeriesScaler().fit([0.0, 1e200])
     with pytest.raises(ValueError, match=r"'x' must have 2 columns, got \(4, 3\)"):
         SeriesScaler().fit(np.ones((4, 2))).transform(np.ones((4, 3)))
     with pytest.raises(ValueError, match=r"'x' must be \(T,\) or \(T, D\)"):

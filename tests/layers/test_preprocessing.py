@@ -242,6 +242,15 @@ def test_standardize_refuses(arguments, message):
         nn.Standardize(**arguments)
 
 
+@pytest.mark.parametrize("large", [1e200, 1e39], ids=["squares overflow", "above float32"])
+def test_data_too_large_for_their_mean_and_std_are_refused(large):
+    layer = nn.Standardize()
+    layer.adapt(np.array([[1.0], [3.0]]))
+    with pytest.raises(ValueError, match=r"\[Standardize\] 'data' must have a mean and a variance"):
+        layer.adapt(np.array([[0.0], [large]]))
+    assert (layer.buffers["mean"], layer.buffers["std"]) == (2.0, 1.0)
+
+
 def test_what_does_not_fit_the_channels_is_refused(rng):
     with pytest.raises(ValueError, match="'mean' must be a number, or one for each of 4 channels"):
         nn.Standardize((1, 2, 3), 1).build((None, 4))
