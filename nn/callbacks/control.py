@@ -13,6 +13,7 @@ import numpy as np
 from .. import checks, cuda
 from ..files import model_file
 from .base import Callback, Logs, direction, figure_name, score
+from .progress import print_line
 
 
 def check_mode(owner: str, mode: str) -> str:
@@ -422,4 +423,4 @@ class TerminateOnNaN(Callback):
         state = optimizer.state_dict()
         if not all(cuda.all_finite(array) for array in state.values()):
             optimizer.load_state_dict({"iterations": np.array(0)})
-        print(f"[TerminateOnNaN] {reason} Training ends here; model and history are kept.")
+        print_line(f"[TerminateOnNaN] {reason} Training ends here; model and history are kept.")

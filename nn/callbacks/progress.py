@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Any
 
-from .. import text
+from .. import checks, text
 from .base import Callback, Logs
 
 _BAR_SECONDS = 0.2  # between two drawings of a bar
@@ -127,6 +127,16 @@ def _display(verbose: int) -> Any:
     return _NotebookBar if _has_widgets() else _Lines
 
 
+def print_line(line: str) -> None:
+    """Print a line, or warn that it cannot be written: a training does not end for that."""
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:  # as of `| head`: nobody wants more
+        raise
+    except OSError as error:  # a full disk, or a terminal that is gone
+        checks.warn(f"[Model] cannot print what happens: {error}.", RuntimeWarning)
+
+
 def _has_widgets() -> bool:
     """Return whether this is a notebook that can show a bar."""
     ipython = sys.modules.get("IPython")
@@ -156,7 +166,7 @@ class _Lines:
         pass
 
     def _print(self, parts: list[str]) -> None:
-        print(f"{self.title}: {', '.join(part for part in parts if part)}", flush=True)
+        print_line(f"{self.title}: {', '.join(part for part in parts if part)}")
 
 
 class _EpochLines(_Lines):

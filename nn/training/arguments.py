@@ -13,6 +13,15 @@ from ..layers import BatchNorm, Layer
 from ..layers.plan import named_layers
 from ..optim import schedules
 
+#: The default of fit's `patience`.
+PATIENCE = 5
+
+_USED_BY = {  # arguments by the schedules that read them
+    "lr_patience": ("plateau", "step", "warm_restarts"),
+    "lr_factor": ("plateau", "step", "exponential"),
+    "lr_min": ("plateau", "cosine", "warm_restarts"),
+}
+
 
 @dataclass
 class ScheduleArguments:
@@ -77,6 +86,22 @@ class ScheduleArguments:
         _check_steps(params)
         return [cb.LearningRateScheduler(schedule(), by="step")]
 
+    def warn_of_unused(self, early_stopping: bool, patience: int) -> None:
+        """Warn of arguments that differ from their defaults and that nothing reads."""
+        passed = {"lr_patience": self.patience, "lr_factor": self.factor, "lr_min": self.lr_min}
+        defaults = {"lr_patience": 3, "lr_factor": 0.5, "lr_min": 1e-6}
+        unused = [
+            (name, value, f"lr_schedule={' or '.join(map(repr, _USED_BY[name]))}")
+            for name, value in passed.items()
+            if value != defaults[name] and self.name not in _USED_BY[name]
+        ]
+        if not early_stopping and patience != PATIENCE:
+            unused.append(("patience", patience, "early_stopping=True"))
+        if not early_stopping and self.min_delta and self.name != "plateau":
+            unused.append(("min_delta", self.min_delta, "early_stopping=True"))
+        for name, value, reader in unused:
+            checks.warn(f"[Model] '{name}' has no effect without {reader}, got {value!r}.")
+
     def _function(
         self, lr: float, epochs: int, batches: Any, accumulate: int
     ) -> Callable[[], Callable[[int], float]]:
@@ -122,6 +147,17 @@ def early_stopping_callback(wanted: bool, patience: int, min_delta: float) -> li
     """Return the callback for `early_stopping`; wrong arguments are errors also without it."""
     callback = cb.EarlyStopping(patience=patience, min_delta=min_delta)
     return [callback] if checks.boolean("Model", "early_stopping", wanted) else []
+
+
+def check_rates(callbacks: Iterable[cb.Callback]) -> None:
+    """Raise if two callbacks set the learning rate: what one of them sets would have no effect."""
+    rules = [c for c in callbacks if isinstance(c, cb.LearningRateScheduler | cb.ReduceLROnPlateau)]
+    if len(rules) > 1 and any(isinstance(c, cb.LearningRateScheduler) for c in rules):
+        names = " and ".join(type(c).__name__ for c in rules)
+        raise ValueError(
+            "[Model] 'callbacks' and 'lr_schedule' must not set the learning rate twice, got "
+            f"{names}: one would undo what the other does. Join them in one function."
+        )
 
 
 def users_callbacks(callbacks: Any, params: dict[str, Any]) -> list[cb.Callback]:

@@ -259,11 +259,15 @@ class DataAdapter:
         if data.sample_weight is None and weights is None:
             return data
         self._check_loss_takes_weights()
+        joined = data.sample_weight if weights is None else weights
+        if weights is not None and data.sample_weight is not None:
+            joined = product_of_weights(weights, data.sample_weight)
+        if not np.any(joined):
+            rule = "must leave a weight above 0, without which there is no loss"
+            raise checks.error("Model", "sample_weight", rule, "zeros alone")
         if weights is None:
             return data
-        if data.sample_weight is not None:
-            weights = product_of_weights(weights, data.sample_weight)
-        return Dataset(data.x, data.y, weights, data.class_names)
+        return Dataset(data.x, data.y, joined, data.class_names)
 
     def _weights_by_class(self, class_weight: Any, y: Array) -> Array:
         """Return the weights of a batch, which may lack samples of some classes."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from .. import callbacks as cb
 from .. import checks, random, validation
+from ..callbacks.progress import print_line
 from ..data.ranges import union
 from ..data.stream import Stream
 from ..files import training_state
@@ -156,6 +157,8 @@ class Fit:
             *chance_callback(self.train),
             *self._display,
         ]
+        arguments.check_rates(chosen)
+        schedule.warn_of_unused(early_stopping, patience)
         # Checkpoints come last, as they save the states of the others.
         chosen.sort(key=lambda callback: isinstance(callback, cb.ModelCheckpoint))
         self.callbacks = cb.CallbackList(chosen, self.model, self.params)
@@ -220,7 +223,7 @@ class Fit:
             finally:
                 self.callbacks.call("on_train_end", {})
                 if interrupted or self.interrupts.received:
-                    print(self._interruption(epoch))
+                    print_line(self._interruption(epoch))
         return False
 
     def _check_figures(self) -> None:

@@ -15,7 +15,7 @@ from ..layers.containers import output_activation
 from ..layers.masks import Mask
 from ..layers.observe import active_observers
 from ..metrics import Metric
-from .arguments import ScheduleArguments
+from .arguments import PATIENCE, ScheduleArguments
 from .data import DataAdapter, limited, range_of_source
 from .loop import Fit
 from .predicting import Predicting
@@ -44,7 +44,7 @@ class Trainer(Predicting):
         validation_data: Any = None,
         validation_split: float = 0.0,
         early_stopping: bool = False,
-        patience: int = 5,
+        patience: int = PATIENCE,
         min_delta: float = 0.0,
         lr_schedule: str | Callable[[int], float] | None = None,
         lr_patience: int = 3,

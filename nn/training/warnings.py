@@ -72,10 +72,11 @@ def doubts(
     found = [doubt_about_activation(kind, type(loss).__name__, getattr(loss, "margin", 0.0))]
     data = samples_of(train)
     if data is not None and data.y is not None:
-        if isinstance(loss, CLASSIFICATION):
+        classes = validation.classes_of(output_shape)
+        if isinstance(loss, CLASSIFICATION) and getattr(chain[0], "input_dim", None) != classes:
             are_labels = 1 < data.y.ndim < len(output_shape or ())  # of steps or pixels
             y = data.y.reshape(-1) if are_labels else data.y  # (N, ...) -> (N * ...,)
-            found.append(doubt_about_classes(y, validation.classes_of(output_shape)))
+            found.append(doubt_about_classes(y, classes))
         elif isinstance(loss, REGRESSION):
             found.append(doubt_about_range(kind, data.y) or doubt_about_measured(loss, data))
         found.append(doubt_about_scale(data.x, first))

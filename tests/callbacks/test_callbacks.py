@@ -265,6 +265,27 @@ def constant(name, values):
     return metric
 
 
+@pytest.mark.parametrize(
+    ("lr_schedule", "others"),
+    [
+        ("cosine", [callbacks.LearningRateScheduler(lambda epoch: 0.5)]),
+        ("cosine", [callbacks.ReduceLROnPlateau("loss")]),
+        ("plateau", [callbacks.LearningRateScheduler(lambda epoch: 0.5)]),
+        (lambda step: 0.1, [callbacks.LearningRateScheduler(lambda epoch: 0.5)]),
+        (None, [callbacks.LearningRateScheduler(abs), callbacks.LearningRateScheduler(float)]),
+    ],
+    ids=["name", "plateau", "name of plateau", "function", "two"],
+)
+def test_a_learning_rate_that_is_set_twice_is_refused(lr_schedule, others):
+    model = nn.Model([nn.Dense(1, input_shape=(2,))], seed=0)
+    model.compile("mse", "sgd", lr=0.1)
+    x, y = np.ones((4, 2)), np.ones((4, 1))
+    with pytest.raises(ValueError, match=r"must not set the learning rate twice, got .* and "):
+        model.fit(x, y, epochs=2, lr_schedule=lr_schedule, callbacks=others, verbose=0)
+    two = [callbacks.ReduceLROnPlateau(figure) for figure in ("loss", "val_loss")]
+    model.fit(x, y, val_data=(x, y), callbacks=two, verbose=0)  # which add up
+
+
 @pytest.mark.parametrize("name", ["iou", "neg_mean_squared_error", "vaccination", "kappa"])
 @pytest.mark.parametrize(
     "make", [callbacks.EarlyStopping, callbacks.ReduceLROnPlateau, "checkpoint"]

@@ -320,6 +320,25 @@ def test_a_file_gets_lines_with_an_unknown_number_of_images(clock, capsys):
     )
 
 
+class FullDisk:
+    """Standard output in a file on a disk that is full."""
+
+    def write(self, line):
+        raise OSError(28, "No space left on device")
+
+    def flush(self):
+        pass
+
+
+def test_training_goes_on_if_its_lines_cannot_be_written(monkeypatch):
+    monkeypatch.setattr("sys.stdout", FullDisk())
+    model = nn.Model([nn.Dense(2, input_shape=(4,))], seed=0)
+    model.compile("cce", "adam")
+    with pytest.warns(RuntimeWarning, match=r"\[Model\] cannot print .*No space left"):
+        history = model.fit(np.ones((8, 4)), np.arange(8) % 2, epochs=2, verbose=2)
+    assert len(history["loss"]) == 2
+
+
 def test_2_writes_one_line_an_epoch(clock, capsys, terminal):
     window = terminal(80)
     bar = begin(verbose=2)

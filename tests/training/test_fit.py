@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import warnings
 
 import numpy as np
 import pytest
@@ -259,6 +260,60 @@ def test_a_sequence_hears_of_every_epoch(steps):
     model.evaluate(train)
     model.predict(train)
     assert train.calls == ["begin", 0, 1, 2, "end"] * 2
+
+
+@pytest.mark.parametrize("where", ["sample_weight", "val_data", "dataset", "evaluate"])
+def test_weights_that_are_all_0_are_refused(where):
+    model = nn.Model([nn.Dense(2, input_shape=(3,))], seed=0)
+    model.compile("cce", "adam")
+    x, y, zeros = np.ones((6, 3)), np.arange(6) % 2, np.zeros(6)
+    with pytest.raises(ValueError, match=r"\[Model\] 'sample_weight' must leave a weight above 0"):
+        if where == "sample_weight":
+            model.fit(x, y, sample_weight=zeros, verbose=0)
+        elif where == "val_data":
+            model.fit(x, y, val_data=(x, y, zeros), verbose=0)
+        elif where == "dataset":
+            model.fit(nn.Dataset(x, y, zeros), verbose=0)
+        else:
+            model.evaluate(x, y, sample_weight=zeros)
+    with pytest.raises(ValueError, match=r"must leave a weight above 0"):
+        model.fit(x, y, sample_weight=[0, 1] * 3, class_weight={0: 1.0, 1: 0.0}, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unused"),
+    [
+        ({"patience": 2}, "'patience' has no effect without early_stopping=True, got 2"),
+        ({"min_delta": 0.1}, "'min_delta' has no effect without early_stopping=True, got 0.1"),
+        ({"lr_patience": 1}, "'lr_patience' has no effect without lr_schedule='plateau' or 'step'"),
+        ({"lr_factor": 0.1, "lr_schedule": "cosine"}, "'lr_factor' has no effect without"),
+        ({"lr_min": 0.1, "lr_schedule": "step"}, "'lr_min' has no effect without"),
+        ({"patience": 2, "early_stopping": True}, None),
+        ({"min_delta": 0.1, "lr_schedule": "plateau"}, None),
+        ({"lr_factor": 0.1, "lr_schedule": "exponential"}, None),
+        ({"lr_patience": 1, "lr_min": 1e-4, "lr_schedule": "warm_restarts"}, None),
+    ],
+)
+def test_arguments_that_nothing_reads_are_doubted(arguments, unused):
+    model = nn.Model([nn.Dense(2, input_shape=(3,))], seed=0)
+    model.compile("cce", "adam")
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        model.fit(np.ones((6, 3)), np.arange(6) % 2, verbose=0, **arguments)
+    assert [unused in str(w.message) for w in found] == [True] * (unused is not None)
+
+
+def test_a_model_of_its_own_ids_is_not_doubted_for_ids_without_samples(rng):
+    model = nn.Model([nn.Embedding(5, 4, input_shape=(None,)), nn.Dense(5)], seed=0)
+    model.compile("cce", "adam")
+    ids = rng.integers(2, 5, (40, 6))  # 0 and 1 are padding and unknown tokens
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.fit(ids, ids, verbose=0)
+    model = nn.Model([nn.Embedding(5, 4, input_shape=(None,)), nn.Dense(4)], seed=0)
+    model.compile("cce", "adam")
+    with pytest.warns(UserWarning, match="none of class 0, 1"):
+        model.fit(ids, np.minimum(ids, 3), verbose=0)
 
 
 def test_validation_data_with_weights_of_samples():
