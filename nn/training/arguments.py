@@ -16,12 +16,6 @@ from ..optim import schedules
 #: The default of fit's `patience`.
 PATIENCE = 5
 
-_USED_BY = {  # arguments by the schedules that read them
-    "lr_patience": ("plateau", "step", "warm_restarts"),
-    "lr_factor": ("plateau", "step", "exponential"),
-    "lr_min": ("plateau", "cosine", "warm_restarts"),
-}
-
 
 @dataclass
 class ScheduleArguments:
@@ -87,20 +81,17 @@ class ScheduleArguments:
         return [cb.LearningRateScheduler(schedule(), by="step")]
 
     def warn_of_unused(self, early_stopping: bool, patience: int) -> None:
-        """Warn of arguments that differ from their defaults and that nothing reads."""
-        passed = {"lr_patience": self.patience, "lr_factor": self.factor, "lr_min": self.lr_min}
-        defaults = {"lr_patience": 3, "lr_factor": 0.5, "lr_min": 1e-6}
+        """Warn of arguments that differ from their defaults, if nothing at all reads them."""
         unused = [
-            (name, value, f"lr_schedule={' or '.join(map(repr, _USED_BY[name]))}")
-            for name, value in passed.items()
-            if value != defaults[name] and self.name not in _USED_BY[name]
+            ("patience", patience, PATIENCE, early_stopping, "early_stopping=True"),
+            ("min_delta", self.min_delta, 0, early_stopping or self.name, "early_stopping=True"),
+            ("lr_patience", self.patience, 3, self.name, "lr_schedule"),
+            ("lr_factor", self.factor, 0.5, self.name, "lr_schedule"),
+            ("lr_min", self.lr_min, 1e-6, self.name, "lr_schedule"),
         ]
-        if not early_stopping and patience != PATIENCE:
-            unused.append(("patience", patience, "early_stopping=True"))
-        if not early_stopping and self.min_delta and self.name != "plateau":
-            unused.append(("min_delta", self.min_delta, "early_stopping=True"))
-        for name, value, reader in unused:
-            checks.warn(f"[Model] '{name}' has no effect without {reader}, got {value!r}.")
+        for name, value, default, reader, needed in unused:
+            if value != default and not reader:
+                checks.warn(f"[Model] '{name}' has no effect without {needed}, got {value!r}.")
 
     def _function(
         self, lr: float, epochs: int, batches: Any, accumulate: int

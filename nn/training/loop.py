@@ -91,7 +91,10 @@ class Fit:
         self.path = None if resume is None else checks.path("Model", "resume", resume)
         self.saved = None if resume is None else training_state.read_training(resume)
         if self.saved is not None:
-            first = (self.saved.training or {})["epoch"]
+            given, first = first, (self.saved.training or {})["epoch"]
+            if given not in (0, first):
+                rule = f"must be left out with 'resume', whose training has reached epoch {first}"
+                raise checks.error("Model", "initial_epoch", rule, given)
         self.epochs = range(first, self.params["epochs"])
 
     # --------------------------------------------------------------------- the arguments

@@ -335,6 +335,16 @@ def test_skipped_batches_are_not_prepared_and_change_no_other():
         batches(skip=-1)
 
 
+def test_another_first_epoch_than_the_file_s_is_refused(tmp_path):
+    model = small()
+    model.fit(*data(), epochs=2, verbose=0)
+    model.save(tmp_path / "2.npz")
+    with pytest.raises(ValueError, match=r"'initial_epoch' must be left out .* epoch 2, got 1"):
+        model.fit(*data(), epochs=3, initial_epoch=1, resume=tmp_path / "2.npz", verbose=0)
+    model.fit(*data(), epochs=3, initial_epoch=2, resume=tmp_path / "2.npz", verbose=0)
+    assert len(model.history["loss"]) == 3
+
+
 def test_a_registered_loss_and_optimizer_of_the_users_are_restored(tmp_path, monkeypatch):
     class Quartic(nn.losses.MeanSquaredError):
         def __init__(self, scale=1.0):
