@@ -125,13 +125,16 @@ class Estimator(BaseEstimator):
 
     def _fit_arguments(self) -> dict[str, Any]:
         """Return the keyword arguments of `Model.fit`."""
-        return {
-            "epochs": self.epochs,
-            "batch_size": self.batch_size,
+        stopping = {
             "early_stopping": self.early_stopping,
             "patience": self.patience,
             "min_delta": self.min_delta,
-            "validation_split": self.validation_fraction if self.early_stopping else 0.0,
+            "validation_split": self.validation_fraction,
+        }
+        return {
+            "epochs": self.epochs,
+            "batch_size": self.batch_size,
+            **(stopping if self.early_stopping else {}),
             "lr_schedule": self.lr_schedule,
             "callbacks": () if self.callbacks is None else self.callbacks,
             "verbose": self.verbose,
