@@ -1,7 +1,7 @@
 """Recurrent layers: a state that goes from step to step of a sequence, and back in `backward`.
 
-The products of the inputs of all steps are one matrix product; the loops over time, forward and
-backward, are `nn.kernels.reference.recurrent`, in loops of single numbers `nn.naive`.
+The products of the inputs and the loops over time, forward and backward, are
+`nn.kernels.reference.recurrent`, in loops of single numbers `nn.naive`.
 """
 
 from typing import Any
@@ -87,9 +87,7 @@ class Recurrent(KernelLayer):
         steps, mask = self._by_time(x), checks.mask(type(self).__name__, mask, x.shape[:2])
         if mask is not None:
             mask = self._by_time(mask)
-        a = kernels.matmul(rows(steps), self.params["W"])  # (T * N, D) -> (T * N, G * U)
-        a += self._input_bias()
-        h, *kept = self._run(a.reshape(*steps.shape[:2], a.shape[1]), mask)
+        h, *kept = self._run(steps, mask)
         y = kernels.swap_steps(h[1:]) if self.return_sequences else h[-1].copy()
         self._keep(training, y, steps, mask, h, *kept)
         return y
@@ -113,8 +111,8 @@ class Recurrent(KernelLayer):
             rule = "must be False for step(), which does not know the end of a sequence"
             raise checks.error(type(self).__name__, "go_backwards", rule, True)
         x = self._check_input(x)
-        a = kernels.matmul(x[:, 0], self.params["W"]) + self._input_bias()  # (N, D) -> (N, G * U)
-        after = tuple(s[-1] for s in self._run(a[None], None, *(state or ()))[: self.states])
+        results = self._run(x.swapaxes(0, 1), None, *(state or ()))  # (N, 1, D) -> (1, N, D)
+        after = tuple(s[-1] for s in results[: self.states])
         return (after[0][:, None] if self.return_sequences else after[0]), after
 
     def backward(self, grad: Array) -> Array:
@@ -142,11 +140,11 @@ class Recurrent(KernelLayer):
         """Return x (N, T, ...) as (T, N, ...), in the order in which the steps are read."""
         return kernels.swap_steps(x[:, ::-1] if self.go_backwards else x)
 
-    def _input_bias(self) -> Array:
-        return self.params["b"]
+    def _weights(self) -> tuple[Array, Array, Array]:
+        return self.params["W"], self.params["b"], self.params["U"]
 
-    def _run(self, a: Array, mask: Array | None, *start: Array) -> tuple[Array, ...]:
-        """Return the states h (T + 1, N, U), other arrays of states, and what `_run_back` needs."""
+    def _run(self, x: Array, mask: Array | None, *start: Array) -> tuple[Array, ...]:
+        """Return the states h (T + 1, N, U) for x (T, N, D), and what else `_run_back` takes."""
         raise NotImplementedError(f"[{type(self).__name__}] needs _run and _run_back.")
 
     def _run_back(
@@ -193,8 +191,8 @@ class SimpleRNN(Recurrent):
             [0.18 ]]])
     """
 
-    def _run(self, a: Array, mask: Array | None, *start: Array) -> tuple[Array, ...]:
-        return (kernels.simple_rnn(a, self.params["U"], mask, *start),)
+    def _run(self, x: Array, mask: Array | None, *start: Array) -> tuple[Array, ...]:
+        return (kernels.simple_rnn(x, *self._weights(), mask, *start),)
 
     def _run_back(
         self, grad: Array, mask: Array | None, h: Array, *kept: Array
@@ -266,8 +264,8 @@ class LSTM(Recurrent):
     def _biases(self) -> np.ndarray:
         return np.repeat([0.0, 1.0, 0.0, 0.0], self.units)
 
-    def _run(self, a: Array, mask: Array | None, *start: Array) -> tuple[Array, ...]:
-        return kernels.lstm(a, self.params["U"], mask, *start)
+    def _run(self, x: Array, mask: Array | None, *start: Array) -> tuple[Array, ...]:
+        return kernels.lstm(x, *self._weights(), mask, *start)
 
     def _run_back(
         self, grad: Array, mask: Array | None, h: Array, *kept: Array
@@ -341,13 +339,10 @@ class GRU(Recurrent):
     def _biases(self) -> np.ndarray:
         return np.zeros((2, 3 * self.units) if self.reset_after else 3 * self.units)
 
-    def _input_bias(self) -> Array:
-        return self.params["b"][0] if self.reset_after else self.params["b"]
-
-    def _run(self, a: Array, mask: Array | None, *start: Array) -> tuple[Array, ...]:
+    def _run(self, x: Array, mask: Array | None, *start: Array) -> tuple[Array, ...]:
         if self.reset_after:
-            return kernels.gru(a, self.params["U"], self.params["b"][1], mask, *start)
-        return kernels.gru_reset_before(a, self.params["U"], mask, *start)
+            return kernels.gru(x, *self._weights(), mask, *start)
+        return kernels.gru_reset_before(x, *self._weights(), mask, *start)
 
     def _run_back(
         self, grad: Array, mask: Array | None, h: Array, *kept: Array

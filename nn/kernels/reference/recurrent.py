@@ -1,15 +1,14 @@
 """The loops over time of recurrent layers, a line for each formula, and back through time.
 
-`a` (T, N, G * U) holds what the G gates get of the inputs, x W + b, for T steps of N samples; `u`
-(U, G * U) is the recurrent kernel, and h (T + 1, N, U) the states, h[0] those before the first
-step, `start` (N, U) or zeros. A gradient function gets `grad` (T, N, U), the gradient for h[1:]
-without that of later steps, which it adds as it goes back (Werbos 1990, "Backpropagation through
-time", Proceedings of the IEEE 78).
+x (T, N, D) are T steps of N samples. `a` (T, N, G * U) is what the G gates get of them, x w + b,
+for the kernel w (D, G * U) and the bias b (G * U,); `u` (U, G * U) is the recurrent kernel, and
+h (T + 1, N, U) the states, h[0] those before the first step, `start` (N, U) or zeros. A gradient
+function gets `grad` (T, N, U), the gradient for h[1:] without that of later steps, which it adds as
+it goes back (Werbos 1990, "Backpropagation through time", Proceedings of the IEEE 78).
 
 Where `mask` (T, N) is False there is no step: the state stays as it was, and its gradient passes.
 
-The largest arrays are used up: an implementation may return the gates in the memory of `a`, and the
-gradient for `a` in that of the gates.
+The gates are used up: an implementation may return the gradient for `a` in their memory.
 """
 
 from ... import cuda
@@ -17,9 +16,11 @@ from ..formulas import sigmoid
 from ..geometry import Array
 
 
-def simple_rnn(a: Array, u: Array, mask: Array | None = None, start: Array | None = None) -> Array:
-    """Return the states h of h[t + 1] = tanh(a[t] + h[t] u)."""
-    xp = cuda.get_array_module(a)
+def simple_rnn(
+    x: Array, w: Array, b: Array, u: Array, mask: Array | None = None, start: Array | None = None
+) -> Array:
+    """Return the states h of h[t + 1] = tanh(x[t] w + b + h[t] u)."""
+    xp, a = cuda.get_array_module(x), _inputs(x, w, b)
     h = _states(a, u, start)
     for t in range(len(a)):
         h[t + 1] = xp.tanh(a[t] + h[t] @ u)
@@ -38,7 +39,9 @@ def simple_rnn_grad(grad: Array, u: Array, h: Array, mask: Array | None = None) 
 
 
 def lstm(
-    a: Array,
+    x: Array,
+    w: Array,
+    b: Array,
     u: Array,
     mask: Array | None = None,
     start: Array | None = None,
@@ -48,7 +51,7 @@ def lstm(
 
     Hochreiter and Schmidhuber 1997 with the forget gate of Gers et al. 2000.
     """
-    xp = cuda.get_array_module(a)
+    xp, a = cuda.get_array_module(x), _inputs(x, w, b)
     h, c, gates = _states(a, u, start), _states(a, u, start_cell), xp.empty_like(a)
     for t in range(len(a)):
         i, f, g, o = _parts(a[t] + h[t] @ u, 4)
@@ -79,18 +82,18 @@ def lstm_grad(grad: Array, u: Array, c: Array, gates: Array, mask: Array | None 
 
 
 def gru(
-    a: Array, u: Array, b: Array, mask: Array | None = None, start: Array | None = None
+    x: Array, w: Array, b: Array, u: Array, mask: Array | None = None, start: Array | None = None
 ) -> tuple[Array, Array, Array]:
     """Return the states h, the gates z, r, g (T, N, 3U) and what r multiplies (T, N, U).
 
-    The reset gate multiplies the product of the state, h u + b, b (3U,), as in cuDNN.
+    The reset gate multiplies the product of the state, h u + b[1], as in cuDNN; b is (2, 3U).
     """
-    xp = cuda.get_array_module(a)
+    xp, a = cuda.get_array_module(x), _inputs(x, w, b[0])
     h, gates = _states(a, u, start), xp.empty_like(a)
     inner = xp.empty((*a.shape[:2], len(u)), a.dtype)
     for t in range(len(a)):
         az, ar, ag = _parts(a[t], 3)
-        hz, hr, hg = _parts(h[t] @ u + b, 3)
+        hz, hr, hg = _parts(h[t] @ u + b[1], 3)
         z, r = sigmoid(az + hz), sigmoid(ar + hr)
         g = xp.tanh(ag + r * hg)
         h[t + 1] = z * h[t] + (1 - z) * g
@@ -118,13 +121,13 @@ def gru_grad(
 
 
 def gru_reset_before(
-    a: Array, u: Array, mask: Array | None = None, start: Array | None = None
+    x: Array, w: Array, b: Array, u: Array, mask: Array | None = None, start: Array | None = None
 ) -> tuple[Array, Array]:
     """Return the states h and the gates z, r, g (T, N, 3U).
 
     The reset gate multiplies the state before the product, (r * h) u (Cho et al. 2014).
     """
-    xp = cuda.get_array_module(a)
+    xp, a = cuda.get_array_module(x), _inputs(x, w, b)
     h, gates, units = _states(a, u, start), xp.empty_like(a), len(u)
     u_zr, u_g = u[:, : 2 * units], u[:, 2 * units :]
     for t in range(len(a)):
@@ -160,6 +163,13 @@ def gru_reset_before_grad(
 def swap_steps(x: Array) -> Array:
     """Return (N, T, ...) as (T, N, ...), or back, contiguous."""
     return cuda.get_array_module(x).ascontiguousarray(x.swapaxes(0, 1))
+
+
+def _inputs(x: Array, w: Array, b: Array) -> Array:
+    """Return a = x w + b of all steps, (T, N, G * U) for x (T, N, D): one matrix product."""
+    a = x.reshape(-1, x.shape[2]) @ w  # (T, N, D) -> (T * N, D) -> (T * N, G * U)
+    a += b
+    return a.reshape(*x.shape[:2], w.shape[1])
 
 
 def _parts(a: Array, count: int) -> list[Array]:

@@ -7,27 +7,32 @@ columns once for all steps. Units are filled up with zeros to whole vectors: a u
 are all 0 has the state 0 and changes no other.
 """
 
-from typing import Any
-
 import numpy as np
 
-from .... import checks
 from ... import reference
 from ...geometry import Array
-from .. import memory, threads
 from ..compiler import compile_kernel
 from .cells import compute
-from .panels import as_panels, multiply
-from .vectors import register_lanes
-
-# Samples that are worth a thread.
-_GRAIN = 8
-
+from .panels import multiply
+from .steps import Sizes
 
 # ------------------------------------------------------------------------ loops over the steps
 
-# All arrays are flat. `sizes` are steps, samples and units; `mask` is empty if there is none. The
-# gates replace `a`, and the gradient for `a` replaces them: so less memory is read and written.
+# All arrays are flat. `inputs` are those of `Sizes.inputs`; `sizes` are steps, samples and units;
+# `mask` is empty if there is none.
+
+
+@compile_kernel
+def _input_product(inputs, first, count, s):
+    """Return what the gates get of the inputs of a step: an array, where it begins, and its rows.
+
+    It is computed here, to s, or it is there for all steps.
+    """
+    x, panels, bias, features = inputs
+    if panels.size == 0:
+        return x, first * bias.size, bias.size
+    multiply(x, first * features, features, count, panels, features, bias, s)
+    return s, 0, bias.size
 
 
 @compile_kernel
@@ -37,10 +42,11 @@ def _stays(mask, row):
 
 
 @compile_kernel
-def _simple_rnn(a, panels, bias, mask, h, sizes, part, lo, hi):
+def _simple_rnn(inputs, panels, bias, mask, h, sizes, part, lo, hi):
     steps, samples, units = sizes
-    s = np.empty((hi - lo) * bias.size, a.dtype)
+    s, s_x = np.empty((hi - lo) * bias.size, h.dtype), np.empty((hi - lo) * bias.size, h.dtype)
     for t in range(steps):
+        a, start, step = _input_product(inputs, t * samples + lo, hi - lo, s_x)
         multiply(h, (t * samples + lo) * units, units, hi - lo, panels, units, bias, s)
         for n in range(lo, hi):
             row = t * samples + n
@@ -48,23 +54,25 @@ def _simple_rnn(a, panels, bias, mask, h, sizes, part, lo, hi):
             if _stays(mask, row):
                 h[after : after + units] = h[now : now + units]
             else:
-                compute("simple_rnn", units, (a, s), (now, (n - lo) * bias.size), (h,), (after,))
+                begins = start + (n - lo) * step, (n - lo) * bias.size
+                compute("simple_rnn", units, (a, s), begins, (h,), (after,))
 
 
 @compile_kernel
-def _lstm(a, panels, bias, mask, states, sizes, part, lo, hi):
+def _lstm(inputs, panels, bias, mask, gates, states, sizes, part, lo, hi):
     (h, c), (steps, samples, units) = states, sizes
-    s = np.empty((hi - lo) * bias.size, a.dtype)
+    s, s_x = np.empty((hi - lo) * bias.size, h.dtype), np.empty((hi - lo) * bias.size, h.dtype)
     for t in range(steps):
+        a, start, step = _input_product(inputs, t * samples + lo, hi - lo, s_x)
         multiply(h, (t * samples + lo) * units, units, hi - lo, panels, units, bias, s)
         for n in range(lo, hi):
-            row, f = t * samples + n, (n - lo) * bias.size
+            row, i, f = t * samples + n, start + (n - lo) * step, (n - lo) * bias.size
             now, after, g = row * units, (row + samples) * units, 4 * row * units
             compute(
                 "lstm", units, (a, a, a, a, s, s, s, s, c),
-                (g, g + units, g + 2 * units, g + 3 * units,
+                (i, i + units, i + 2 * units, i + 3 * units,
                  f, f + units, f + 2 * units, f + 3 * units, now),
-                (a, a, a, a, c, h),
+                (gates, gates, gates, gates, c, h),
                 (g, g + units, g + 2 * units, g + 3 * units, after, after),
             )  # fmt: skip
             if _stays(mask, row):
@@ -73,18 +81,19 @@ def _lstm(a, panels, bias, mask, states, sizes, part, lo, hi):
 
 
 @compile_kernel
-def _gru(a, panels, bias, mask, inner, h, sizes, part, lo, hi):
+def _gru(inputs, panels, bias, mask, gates, inner, h, sizes, part, lo, hi):
     steps, samples, units = sizes
-    s = np.empty((hi - lo) * bias.size, a.dtype)
+    s, s_x = np.empty((hi - lo) * bias.size, h.dtype), np.empty((hi - lo) * bias.size, h.dtype)
     for t in range(steps):
+        a, start, step = _input_product(inputs, t * samples + lo, hi - lo, s_x)
         multiply(h, (t * samples + lo) * units, units, hi - lo, panels, units, bias, s)
         for n in range(lo, hi):
-            row, f = t * samples + n, (n - lo) * bias.size
+            row, i, f = t * samples + n, start + (n - lo) * step, (n - lo) * bias.size
             now, after, g = row * units, (row + samples) * units, 3 * row * units
             compute(
                 "gru", units, (a, a, a, s, s, s, h),
-                (g, g + units, g + 2 * units, f, f + units, f + 2 * units, now),
-                (a, a, a, inner, h),
+                (i, i + units, i + 2 * units, f, f + units, f + 2 * units, now),
+                (gates, gates, gates, inner, h),
                 (g, g + units, g + 2 * units, now, after),
             )  # fmt: skip
             if _stays(mask, row):
@@ -92,30 +101,32 @@ def _gru(a, panels, bias, mask, inner, h, sizes, part, lo, hi):
 
 
 @compile_kernel
-def _gru_reset_before(a, panels, biases, mask, h, sizes, part, lo, hi):
+def _gru_reset_before(inputs, panels, biases, mask, gates, h, sizes, part, lo, hi):
     (gate_panels, state_panels), (gate_bias, state_bias) = panels, biases
     steps, samples, units = sizes
-    s = np.empty((hi - lo) * gate_bias.size, a.dtype)
-    s_g = np.empty((hi - lo) * state_bias.size, a.dtype)
-    reset = np.empty((hi - lo) * units, a.dtype)
+    s_x = np.empty((hi - lo) * inputs[2].size, h.dtype)
+    s = np.empty((hi - lo) * gate_bias.size, h.dtype)
+    s_g = np.empty((hi - lo) * state_bias.size, h.dtype)
+    reset = np.empty((hi - lo) * units, h.dtype)
     for t in range(steps):
         first = (t * samples + lo) * units
+        a, start, step = _input_product(inputs, t * samples + lo, hi - lo, s_x)
         multiply(h, first, units, hi - lo, gate_panels, units, gate_bias, s)
         for n in range(lo, hi):
-            row, f = t * samples + n, (n - lo) * gate_bias.size
+            row, i, f = t * samples + n, start + (n - lo) * step, (n - lo) * gate_bias.size
             now, g = row * units, 3 * row * units
             compute(
-                "gru_gates", units, (a, a, s, s, h), (g, g + units, f, f + units, now),
-                (a, a, reset), (g, g + units, (n - lo) * units),
+                "gru_gates", units, (a, a, s, s, h), (i, i + units, f, f + units, now),
+                (gates, gates, reset), (g, g + units, (n - lo) * units),
             )  # fmt: skip
         multiply(reset, 0, units, hi - lo, state_panels, units, state_bias, s_g)
         for n in range(lo, hi):
-            row = t * samples + n
+            row, i = t * samples + n, start + (n - lo) * step
             now, after, g = row * units, (row + samples) * units, 3 * row * units
             compute(
-                "gru_state", units, (a, s_g, a, h),
-                (g + 2 * units, (n - lo) * state_bias.size, g, now),
-                (a, h), (g + 2 * units, after),
+                "gru_state", units, (a, s_g, gates, h),
+                (i + 2 * units, (n - lo) * state_bias.size, g, now),
+                (gates, h), (g + 2 * units, after),
             )  # fmt: skip
             if _stays(mask, row):
                 h[after : after + units] = h[now : now + units]
@@ -243,91 +254,22 @@ def _gru_reset_before_grad(grads, panels, bias, mask, h, gates, da, sizes, part,
 # ---------------------------------------------------------------------------------- the kernels
 
 
-class _Sizes:
-    """The sizes of a call, and its arrays with units filled up to whole vectors."""
-
-    def __init__(self, x: Array, u: Array):
-        if u.shape[1] % len(u) or x.shape[2] not in u.shape:
-            rule = f"must be (U, G * U) for gates or states of {x.shape[2]} numbers"
-            raise checks.error("kernels", "u", rule, u.shape)
-        lanes = register_lanes(x.itemsize)
-        self.dtype, self.units = x.dtype, len(u)
-        self.steps, self.samples = x.shape[:2]
-        self.wide = -(-self.units // lanes) * lanes
-
-    @property
-    def loop(self) -> tuple[int, int, int]:
-        return self.steps, self.samples, self.wide
-
-    def widen(self, x: Array) -> Array:
-        """Return (..., G * U) as (..., G * wide), contiguous."""
-        if self.wide == self.units:
-            return np.ascontiguousarray(x)
-        gates = x.shape[-1] // self.units
-        parts = x.reshape(*x.shape[:-1], gates, self.units)  # (..., G * U) -> (..., G, U)
-        wide = np.zeros((*parts.shape[:-1], self.wide), x.dtype)
-        wide[..., : self.units] = parts
-        return wide.reshape(*x.shape[:-1], gates * self.wide)
-
-    def narrow(self, x: Array) -> Array:
-        """Return (..., G * wide) as (..., G * U), contiguous."""
-        if self.wide == self.units:
-            return x
-        gates = x.shape[-1] // self.wide
-        parts = x.reshape(*x.shape[:-1], gates, self.wide)[..., : self.units]
-        return np.ascontiguousarray(parts).reshape(*x.shape[:-1], gates * self.units)
-
-    def matrix(self, u: Array) -> Array:
-        """Return a recurrent kernel (U, G * U) as (wide, G * wide)."""
-        u = self.widen(u)
-        if self.wide == self.units:
-            return u
-        return np.concatenate((u, np.zeros((self.wide - self.units, u.shape[1]), u.dtype)))
-
-    def gradient(self, grad: Array) -> tuple[Array, int, int]:
-        """Return grad (T, N, U), flat, and the numbers from a step and from a sample to the next.
-
-        A view of (N, T, U) is left as it is.
-        """
-        grad = self.widen(grad) if self.wide > self.units else grad
-        by_sample = grad.swapaxes(0, 1)
-        if by_sample.flags.c_contiguous:
-            return by_sample.reshape(-1), self.wide, self.steps * self.wide
-        return np.ascontiguousarray(grad).ravel(), self.samples * self.wide, self.wide
-
-    def empty(self, gates: int) -> Array:
-        return memory.empty((self.steps, self.samples, gates * self.wide), self.dtype)
-
-    def states(self, start: Array | None) -> Array:
-        """Return an array for states (T + 1, N, wide) that begin with `start`, or zeros."""
-        h = memory.empty((self.steps + 1, self.samples, self.wide), self.dtype)
-        h[0] = 0 if start is None else self.widen(start)
-        return h
-
-    def panels(self, matrix: Array) -> tuple[Array, Array]:
-        """Return the panels of a matrix, and zeros of its columns."""
-        panels, columns = as_panels(matrix)
-        return panels, np.zeros(columns, self.dtype)
-
-    def run(self, kernel: Any, first: Any, panels: Any, bias: Any, mask: Any, *rest: Any) -> None:
-        mask = np.empty(0, bool) if mask is None else np.ascontiguousarray(mask).ravel()
-        threads.run(kernel, self.samples, first, panels, bias, mask, *rest, self.loop, grain=_GRAIN)
-
-
-def simple_rnn(a: Array, u: Array, mask: Array | None = None, start: Array | None = None) -> Array:
+def simple_rnn(
+    x: Array, w: Array, b: Array, u: Array, mask: Array | None = None, start: Array | None = None
+) -> Array:
     """See `reference.simple_rnn`."""
-    if len(a) == 1:  # panels would serve one step alone
-        return reference.simple_rnn(a, u, mask, start)
-    sizes = _Sizes(a, u)
+    if len(x) == 1:  # panels would serve one step alone
+        return reference.simple_rnn(x, w, b, u, mask, start)
+    sizes = Sizes(x, u, w)
     h = sizes.states(start)
     panels = sizes.panels(sizes.matrix(u))
-    sizes.run(_simple_rnn, sizes.widen(a).ravel(), *panels, mask, h.ravel())
+    sizes.run(_simple_rnn, sizes.inputs(x, w, b), *panels, mask, h.ravel())
     return sizes.narrow(h)
 
 
 def simple_rnn_grad(grad: Array, u: Array, h: Array, mask: Array | None = None) -> Array:
     """See `reference.simple_rnn_grad`."""
-    sizes = _Sizes(grad, u)
+    sizes = Sizes(grad, u)
     da = sizes.empty(1)
     panels = sizes.panels(sizes.matrix(u).T)
     sizes.run(
@@ -337,25 +279,28 @@ def simple_rnn_grad(grad: Array, u: Array, h: Array, mask: Array | None = None) 
 
 
 def lstm(
-    a: Array,
+    x: Array,
+    w: Array,
+    b: Array,
     u: Array,
     mask: Array | None = None,
     start: Array | None = None,
     start_cell: Array | None = None,
 ) -> tuple[Array, Array, Array]:
     """See `reference.lstm`."""
-    if len(a) == 1:  # panels would serve one step alone
-        return reference.lstm(a, u, mask, start, start_cell)
-    sizes = _Sizes(a, u)
-    h, c, gates = sizes.states(start), sizes.states(start_cell), sizes.widen(a)
+    if len(x) == 1:  # panels would serve one step alone
+        return reference.lstm(x, w, b, u, mask, start, start_cell)
+    sizes = Sizes(x, u, w)
+    h, c, gates = sizes.states(start), sizes.states(start_cell), sizes.empty(4)
     panels = sizes.panels(sizes.matrix(u))
-    sizes.run(_lstm, gates.ravel(), *panels, mask, (h.ravel(), c.ravel()))
+    inputs, states = sizes.inputs(x, w, b), (h.ravel(), c.ravel())
+    sizes.run(_lstm, inputs, *panels, mask, gates.ravel(), states)
     return sizes.narrow(h), sizes.narrow(c), sizes.narrow(gates)
 
 
 def lstm_grad(grad: Array, u: Array, c: Array, gates: Array, mask: Array | None = None) -> Array:
     """See `reference.lstm_grad`."""
-    sizes = _Sizes(grad, u)
+    sizes = Sizes(grad, u)
     panels = sizes.panels(sizes.matrix(u).T)
     c, da = sizes.widen(c), sizes.widen(gates)
     sizes.run(_lstm_grad, sizes.gradient(grad), *panels, mask, c.ravel(), da.ravel())
@@ -363,16 +308,17 @@ def lstm_grad(grad: Array, u: Array, c: Array, gates: Array, mask: Array | None 
 
 
 def gru(
-    a: Array, u: Array, b: Array, mask: Array | None = None, start: Array | None = None
+    x: Array, w: Array, b: Array, u: Array, mask: Array | None = None, start: Array | None = None
 ) -> tuple[Array, Array, Array]:
     """See `reference.gru`."""
-    if len(a) == 1:  # panels would serve one step alone
-        return reference.gru(a, u, b, mask, start)
-    sizes = _Sizes(a, u)
-    h, gates, inner = sizes.states(start), sizes.widen(a), sizes.empty(1)
+    if len(x) == 1:  # panels would serve one step alone
+        return reference.gru(x, w, b, u, mask, start)
+    sizes = Sizes(x, u, w)
+    h, gates, inner = sizes.states(start), sizes.empty(3), sizes.empty(1)
     panels, bias = sizes.panels(sizes.matrix(u))
-    bias[: 3 * sizes.wide] = sizes.widen(b)
-    sizes.run(_gru, gates.ravel(), panels, bias, mask, inner.ravel(), h.ravel())
+    bias[: 3 * sizes.wide] = sizes.widen(b[1])
+    results = gates.ravel(), inner.ravel(), h.ravel()
+    sizes.run(_gru, sizes.inputs(x, w, b[0]), panels, bias, mask, *results)
     return sizes.narrow(h), sizes.narrow(gates), sizes.narrow(inner)
 
 
@@ -380,7 +326,7 @@ def gru_grad(
     grad: Array, u: Array, h: Array, gates: Array, inner: Array, mask: Array | None = None
 ) -> tuple[Array, Array]:
     """See `reference.gru_grad`."""
-    sizes = _Sizes(grad, u)
+    sizes = Sizes(grad, u)
     ds, panels = sizes.empty(3), sizes.panels(sizes.matrix(u).T)
     h, da, inner = (sizes.widen(x) for x in (h, gates, inner))
     kept = (h.ravel(), da.ravel(), inner.ravel())
@@ -389,17 +335,18 @@ def gru_grad(
 
 
 def gru_reset_before(
-    a: Array, u: Array, mask: Array | None = None, start: Array | None = None
+    x: Array, w: Array, b: Array, u: Array, mask: Array | None = None, start: Array | None = None
 ) -> tuple[Array, Array]:
     """See `reference.gru_reset_before`."""
-    if len(a) == 1:  # panels would serve one step alone
-        return reference.gru_reset_before(a, u, mask, start)
-    sizes = _Sizes(a, u)
-    h, gates, u = sizes.states(start), sizes.widen(a), sizes.matrix(u)
+    if len(x) == 1:  # panels would serve one step alone
+        return reference.gru_reset_before(x, w, b, u, mask, start)
+    sizes = Sizes(x, u, w)
+    h, gates, u = sizes.states(start), sizes.empty(3), sizes.matrix(u)
     of_gates = sizes.panels(u[:, : 2 * sizes.wide])
     of_state = sizes.panels(u[:, 2 * sizes.wide :])
     panels, biases = zip(of_gates, of_state, strict=True)
-    sizes.run(_gru_reset_before, gates.ravel(), panels, biases, mask, h.ravel())
+    inputs = sizes.inputs(x, w, b)
+    sizes.run(_gru_reset_before, inputs, panels, biases, mask, gates.ravel(), h.ravel())
     return sizes.narrow(h), sizes.narrow(gates)
 
 
@@ -407,7 +354,7 @@ def gru_reset_before_grad(
     grad: Array, u: Array, h: Array, gates: Array, mask: Array | None = None
 ) -> Array:
     """See `reference.gru_reset_before_grad`."""
-    sizes = _Sizes(grad, u)
+    sizes = Sizes(grad, u)
     da, u = sizes.empty(3), sizes.matrix(u)
     of_gates, bias = sizes.panels(u[:, : 2 * sizes.wide].T)
     of_state, _ = sizes.panels(u[:, 2 * sizes.wide :].T)
