@@ -118,6 +118,24 @@ REFUSED = {
         {"a": np.ones(4)},
         {},
     ),
+    "numbers cut to integers": (
+        [op("Relu", ["x"], "r"), op("Cast", ["r"], "i", to=7), op("Cast", ["i"], to=1)],
+        {},
+        {},
+    ),
+    "a mean that counts the padding": (
+        [
+            op(
+                "AveragePool",
+                ["x"],
+                kernel_shape=[2, 2],
+                auto_pad=b"SAME_UPPER",
+                count_include_pad=1,
+            )
+        ],
+        {},
+        {"dims": IMAGES},
+    ),
     "a kernel for other channels": (
         [op("Conv", ["x", "w"])],
         {"w": np.ones((3, 5, 1, 1))},
@@ -140,6 +158,21 @@ def test_what_nn_does_not_have_is_refused_by_the_node(case, tmp_path):
     nodes, arrays, more = REFUSED[case]
     said = reason(write(tmp_path / "m.onnx", nodes, arrays, **more))
     assert any(f"the node '{n['name']}' (" in said and n["op_type"] in said for n in nodes)
+
+
+def test_images_are_resized_to_sizes_that_are_multiples(tmp_path):
+    arrays = {"n": np.array([1, 2]), "s": np.array([8, 12])}
+    nodes = [
+        op("Shape", ["x"], "d"), op("Slice", ["d", "zero", "two"], "b"),
+        op("Concat", ["b", "s"], "t", axis=0),
+        op("Resize", ["x", "", "", "t"], coordinate_transformation_mode=b"asymmetric",
+           nearest_mode=b"floor"),
+    ]  # fmt: skip
+    arrays |= {"zero": np.array([0]), "two": np.array([2])}
+    model = nn.Model.load(write(tmp_path / "m.onnx", nodes, arrays, dims=IMAGES))
+    x = np.random.default_rng(0).random((3, 2, 4, 4), dtype="float32")
+    expected = x.repeat(2, axis=2).repeat(3, axis=3)
+    assert np.array_equal(model.predict(x), expected)
 
 
 def test_the_first_node_that_is_no_layer_is_named(tmp_path):

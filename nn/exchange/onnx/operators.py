@@ -195,9 +195,9 @@ def _pool(node: Node) -> Value:
         raise node.refuse(f"has dilations={dilations}; nn pools without")
     if node.get("ceil_mode", 0) and not _is_exact(sizes, window, strides, pads):
         raise node.refuse("has ceil_mode=1, windows that end outside; nn has none")
-    if not is_max and pads != "same" and any(pads) and node.get("count_include_pad", 0):
-        if is_1d:
-            raise node.refuse("counts the padding of sequences; nn never does")
+    if not is_max and (pads == "same" or any(pads)) and node.get("count_include_pad", 0):
+        if is_1d or pads == "same":
+            raise node.refuse("counts the padding, with count_include_pad; nn never does")
         top, left, bottom, right = pads  # as zeros of the image, which count
         link = link.then("ZeroPad2D", {"padding": ((top, bottom), (left, right))})
         pads = [0, 0, 0, 0]
@@ -292,6 +292,8 @@ def _batch_norm(node: Node) -> Value:
     x = node.value()
     assert x.link is not None
     node.require(training_mode=0)
+    if node.opset < 14 and node.outputs > 1:
+        raise node.refuse("is that of training; export the model for inference")
     _require_channels(node, x)
     names = ("gamma", "beta", "running_mean", "running_var")
     arrays = {name: by_feature(x, node.required(k + 1)) for k, name in enumerate(names)}

@@ -15,6 +15,7 @@ from .values import Constant, Link, Node, Value, Weight
 __all__ = ["SHAPES"]
 
 _MOST = 1 << 62  # a place behind any end
+_FLOATS, _INTEGERS = (1, 10, 11, 16), (6, 7)  # numbers of types
 
 
 # ------------------------------------------------------------------------------------ reshaping
@@ -318,10 +319,13 @@ def _factors(node: Node, link: Link, x: Value) -> tuple[int, int]:
     if scales is not None and scales.array.size:
         found = [float(k) for k in scales.array.reshape(-1)]
     else:
-        sizes = node.integers(3) or []
-        if len(sizes) != 4 or None in (x.shape or ())[1:]:
+        given, shape = node.constant(3), x.shape or ()
+        sizes = [] if given is None else given.array.reshape(-1).tolist()
+        batch = x.perm.index(0)
+        known = [k for k in range(4) if k != batch]
+        if len(sizes) != 4 or any(None in (sizes[k], shape[k]) for k in known):
             raise node.refuse("has no scales, or sizes of images that may change")
-        found = [1.0 if n is None else s / n for s, n in zip(sizes, x.shape or (), strict=True)]
+        found = [1.0 if k == batch else sizes[k] / int(shape[k] or 1) for k in range(4)]
     each = dict(zip(x.perm, found, strict=False))
     if len(found) != 4 or each[0] != 1 or each[1] != 1 or any(k % 1 or k < 1 for k in found):
         raise node.refuse(f"has the scales {found}; nn has whole numbers for height and width")
@@ -336,8 +340,9 @@ def _same(node: Node) -> Any:
     training = node.inputs[2] if node.op == "Dropout" and len(node.inputs) > 2 else None
     if training is not None and (not isinstance(training, Constant) or training.array.any()):
         raise node.refuse("drops values in training; export the model for inference")
-    if node.op == "Cast" and node.attributes.get("to") not in (1, 6, 7, 10, 11, 16):
-        raise node.refuse(f"makes the type {node.attributes.get('to')}")
+    is_ids = isinstance(x, Value) and x.link is not None and x.link.kind == "ids"
+    if node.op == "Cast" and node.attributes.get("to") not in (_INTEGERS if is_ids else _FLOATS):
+        raise node.refuse(f"makes the type {node.attributes.get('to')}, not that of its input")
     return x
 
 
