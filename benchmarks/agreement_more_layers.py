@@ -267,6 +267,24 @@ def container_cases(rng):
             draw(rng, (6, 5)),
         ),
     )
+    yield (
+        "SkipConcat of images",
+        compare_layer(
+            nn.layers.SkipConcat([nn.Conv2D(6, 3, activation="tanh")]),
+            lambda x, p, b: torch.cat(
+                (
+                    x,
+                    torch.tanh(
+                        conv_function()(
+                            x, {k[-1]: p[k] for k in ("0_Conv2D_W", "0_Conv2D_b")}, None
+                        )
+                    ),
+                ),
+                dim=1,
+            ),
+            draw(rng, (3, 4, 8, 8)),
+        ),
+    )
     main, shortcut = conv_function(stride=2, padding=1), conv_function(stride=2)
 
     def block(x, params, buffers):

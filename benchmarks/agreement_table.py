@@ -48,6 +48,7 @@ COUNTERPARTS = {
         "Rescale": "torch arithmetic, as Keras' Rescaling",
         "Reshape": "torch reshape",
         "Residual": "torch x + layers(x)",
+        "SkipConcat": "torch cat((x, layers(x)), 1)",
         "SELU": "torch selu",
         "Sequential": "torch functions one after the other",
         "SiLU": "torch silu",

@@ -102,6 +102,7 @@ from .layers import (
     SiLU,
     SimpleRNN,
     SinusoidalPositions,
+    SkipConcat,
     Softmax,
     Softplus,
     Softsign,

@@ -24,6 +24,7 @@ NAMES = [
     "large_cnn",
 ]
 NO_CLASSIFIERS = ["logistic_regression", "conv_autoencoder", "vae"]  # they take no num_classes
+OF_PIXELS = ["unet_small"]
 OF_SEQUENCES = ["small_transformer", "temporal_cnn", "char_lstm", "text_classifier"]
 
 
@@ -43,11 +44,11 @@ def test_every_network_is_tested_here():
         if function.__module__.startswith("nn.zoo.") and not name.startswith("_")
     }
     tested = {name if isinstance(name, str) else name.values[0] for name in NAMES}
-    tested |= {*NO_CLASSIFIERS, *OF_SEQUENCES}
+    tested |= {*NO_CLASSIFIERS, *OF_PIXELS, *OF_SEQUENCES}
     assert made_here == tested | {"fully_connected_net"}
 
 
-@pytest.mark.parametrize("name", [*NAMES, *NO_CLASSIFIERS, *OF_SEQUENCES])
+@pytest.mark.parametrize("name", [*NAMES, *NO_CLASSIFIERS, *OF_PIXELS, *OF_SEQUENCES])
 def test_the_docstring_says_how_many_parameters_there_are(name):
     make = getattr(zoo, name)
     said = re.search(r"([\d,]+)\s+parameters", inspect.getdoc(make)).group(1)
@@ -61,7 +62,7 @@ def test_a_classifier_has_an_output_for_each_class(name):
     assert make(seed=1).output_shape == (None, classes)
 
 
-@pytest.mark.parametrize("name", [*NAMES, *NO_CLASSIFIERS])
+@pytest.mark.parametrize("name", [*NAMES, *NO_CLASSIFIERS, *OF_PIXELS])
 def test_a_network_is_built_named_not_compiled_and_fixed_by_its_seed(name):
     make = getattr(zoo, name)
     first, second, other = make(seed=1), make(seed=1), make(seed=2)
@@ -334,3 +335,53 @@ def test_the_parts_of_a_vae_are_networks_of_their_own():
     assert images.shape == (5, 1, 4, 6) and 0 < images.min() < images.max() < 1
     with pytest.raises(ValueError, match=r"\[vae\] 'latent_dim'"):
         zoo.vae(0)
+
+
+def test_the_unet_finds_the_classes_of_pixels_of_any_size(rng, tmp_path):
+    """Whether a pixel lies in the upper half of its image is seen from all of it."""
+
+    def images(*size):
+        x = rng.random((4, 1, *size), dtype=np.float32)
+        y = np.zeros((4, *size), dtype=int)
+        y[:, : size[0] // 2] = 1
+        x[y[:, None] == 1] += 1
+        return x, y
+
+    model = zoo.unet_small((1, None, None), filters=4, num_levels=2, seed=0)
+    model.compile("cce", "adam", lr=0.01)
+    for size in ((8, 8), (12, 8)) * 15:
+        model.train_step(*images(*size))
+    x, y = images(16, 20)
+    assert (model.predict_classes(x) == y).mean() > 0.9
+    model.save(tmp_path / "unet.npz")
+    loaded = nn.Model.load(tmp_path / "unet.npz")
+    np.testing.assert_array_equal(loaded.predict(x), model.predict(x))
+    with pytest.raises(ValueError, match=r"\[SkipConcat\] .* even"):
+        model.predict(x[:, :, :10])
+
+
+def test_the_unet_has_the_levels_of_the_paper():
+    model = zoo.unet_small((3, 32, 48), num_classes=5, filters=8, num_levels=2, seed=0)
+    shapes = {
+        name.count("/"): layer.output_shape[1:]
+        for name, layer in model.named_layers()
+        if type(layer).__name__ == "MaxPool2D"
+    }
+    assert shapes == {1: (8, 16, 24), 2: (16, 8, 12)}
+    skips = [k for _, k in model.named_layers() if type(k).__name__ == "SkipConcat"]
+    assert [skip.output_shape[1:] for skip in skips] == [(16, 32, 48), (32, 16, 24)]
+    assert model.output_shape == (None, 5, 32, 48)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"input_shape": (3, 12, 16)}, r"'input_shape' .* multiples of 8, got \(3, 12, 16\)"),
+        ({"input_shape": (16, 16)}, r"'input_shape' must be \(C, H, W\)"),
+        ({"num_levels": 0}, "'num_levels' must be"),
+        ({"filters": 0}, "'filters' must be"),
+    ],
+)
+def test_the_unet_says_what_is_wrong(arguments, message):
+    with pytest.raises(ValueError, match=rf"\[unet_small\] {message}"):
+        zoo.unet_small(**arguments)

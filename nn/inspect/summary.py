@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from .. import text
-from ..layers import Layer, Residual, Sequential
+from ..layers import Layer, Sequential
 from ..layers.plan import named_layers
+from ..layers.residual import Skip
 
 _LINE = 88  # columns of a one-line repr, at most
 
@@ -125,7 +126,7 @@ def summarize(model: Any) -> ModelSummary:
     """
     layers = [layer for _, layer in named_layers(model.layers)]
     on_shortcut = {
-        id(part) for layer in layers if isinstance(layer, Residual) for part in layer.shortcut
+        id(part) for layer in layers if isinstance(layer, Skip) for part in layer.shortcut
     }
     rows = [
         _row(path, layer, id(layer) in on_shortcut) for path, layer in named_layers(model.layers)
@@ -203,8 +204,8 @@ def _code_lines(layers: Iterable[Layer], depth: int) -> list[str]:
         if not layer.sublayers():
             lines.append(f"{indent}{layer!r},")
             continue
-        main = layer.main if isinstance(layer, Residual) else layer.sublayers()
-        shortcut = layer.shortcut if isinstance(layer, Residual) else ()
+        main = layer.main if isinstance(layer, Skip) else layer.sublayers()
+        shortcut = layer.shortcut if isinstance(layer, Skip) else ()
         lines += [f"{indent}{type(layer).__name__}([", *_code_lines(main, depth + 1)]
         if shortcut:
             lines += [f"{indent}], shortcut=[", *_code_lines(shortcut, depth + 1)]

@@ -54,7 +54,7 @@ from .preprocessing import Rescale, Standardize
 from .recompute import Recompute
 from .recurrent import GRU, LSTM, SimpleRNN
 from .reshaping import Flatten, Reshape
-from .residual import Residual
+from .residual import Residual, SkipConcat
 from .resizing import UpSample2D, ZeroPad2D
 from .sampling import GaussianSampling
 from .weight_norm import WeightNorm

@@ -26,6 +26,7 @@ from . import (
     Layer,
     Residual,
     Sigmoid,
+    SkipConcat,
     Softmax,
 )
 from .containers import output_activation
@@ -64,12 +65,11 @@ def run(
         folded = folds(layer, following)
         if folded:
             x = layer.forward_scaled(x, *following.scale_and_shift())  # type: ignore
-        elif type(layer) is Residual and "forward" not in vars(layer):
+        elif isinstance(layer, Residual | SkipConcat) and _is_plain(layer):
             (y, mask_y), (short, mask_x) = (
                 run(path, x, mask=mask) for path in (layer.main, layer.shortcut)
             )
-            layer.check_paths(x, y, short)
-            x, mask = kernels.add(y, short), joined_masks(mask_y, mask_x)
+            x, mask = layer.join(x, y, short), joined_masks(mask_y, mask_x)
         else:
             training = False if keep_logits and following is None else None
             if mask is None and not layer.makes_mask:
@@ -200,6 +200,11 @@ def probabilities(outputs: Array, activation: str | None) -> Array:
         rows = kernels.softmax(kernels.class_rows(outputs))
         return kernels.from_class_rows(rows, outputs.shape)
     return kernels.sigmoid(outputs) if activation == "sigmoid" else outputs
+
+
+def _is_plain(layer: Layer) -> bool:
+    """Return whether a block computes what its class here does, not a subclass or a new forward."""
+    return type(layer) in (Residual, SkipConcat) and "forward" not in vars(layer)
 
 
 def folds(layer: Layer, following: Layer | None) -> bool:

@@ -1,5 +1,6 @@
 """Weight normalization: the directions and lengths of a layer's weights are learned separately."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -53,8 +54,6 @@ class WeightNorm(Layer):
     >>> {name: param.shape for name, param in layer.params.items()}
     {'v': (5, 3), 'g': (3,), 'b': (3,)}
     """
-
-    fixed_axes = slice(1, None)
 
     def __init__(self, layer: Layer | dict[str, Any], trainable: bool | None = None, **common: Any):
         inner = layer_from_config(layer) if isinstance(layer, dict) else layer
@@ -135,6 +134,14 @@ class WeightNorm(Layer):
         self._keep(training, y)
         return y
 
+    def step(self, x: Array, state: Any = None) -> tuple[Array, Any]:
+        """Return the output for the next step alone and the state after it, as the layer inside."""
+        x = self._check_input(x)
+        inner = copy.copy(self.layer)  # as in forward for inference
+        w = kernels.weight_norm(self.params["v"], self.params["g"], inner.output_axis)
+        inner.params = {**self.layer.params, **self.params, "W": w}
+        return inner.step(x, state)
+
     def backward(self, grad: Array) -> Array:
         """Fill the gradients of v, g and b from the layer's own; return the input's."""
         self._recall_for(grad)
@@ -157,6 +164,9 @@ class WeightNorm(Layer):
             )
             if self.layer.use_bias:
                 self.grads["b"] = self.layer.grads["b"]
+
+    def _fixed_sizes(self, shape: Shape) -> Shape:
+        return self.layer._fixed_sizes(shape)
 
     def forget(self) -> None:
         """Drop what the last forward pass kept, here and in the layer inside."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .. import checks
 from ..layers import Layer, Residual
 from ..layers.plan import named_layers
+from ..layers.residual import Skip
 from . import base
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ _FILLS = {
 def architecture(model: "Model", ax: Any = None) -> "Figure":
     """Draw the layers from input to output, with output shapes and numbers of parameters.
 
-    The layers of a container are drawn in a frame; in a `Residual` a line shows the shortcut, with
-    its layers if it has any. Shapes are those of one sample.
+    The layers of a container are drawn in a frame; in a `Residual` or a `SkipConcat` a line shows
+    the shortcut, with its layers if it has any. Shapes are those of one sample.
 
     Parameters
     ----------
@@ -119,7 +120,7 @@ def _size(layer: Layer) -> _Size:
     """Return the size of a layer's box, or of a container's frame."""
     if not layer.sublayers():
         return _Size(_BOX / 2, _BOX / 2, _ROW)
-    if not isinstance(layer, Residual):
+    if not isinstance(layer, Skip):
         inner = _stack_size(layer.sublayers())
         return _Size(inner.left + _PAD, inner.right + _PAD, inner.height + _ROW + 2 * _PAD)
     main, shortcut = _stack_size(layer.main), _shortcut_size(layer)
@@ -128,7 +129,7 @@ def _size(layer: Layer) -> _Size:
     return _Size(main.left + _PAD, right + _PAD, height + _ROW + 2 * _PAD)
 
 
-def _shortcut_size(layer: Residual) -> _Size:
+def _shortcut_size(layer: Skip) -> _Size:
     """Return the size of the layers of a shortcut, or of its line if it has no layers."""
     return _stack_size(layer.shortcut) if layer.shortcut else _Size(0.1, 0.1, 0.0)
 
@@ -235,7 +236,7 @@ class _Diagram:
         head, first = top + _ROW / 2 + 0.03, top + _ROW + _PAD
         self.text(middle - size.left + _PAD, head, _label(layer), "left", weight="bold")
         self.text(middle + size.right - _PAD, head, f"{count:,}", "right")
-        if isinstance(layer, Residual):
+        if isinstance(layer, Skip):
             self.line([middle, middle], [top, first])
             foot = self.residual(layer, middle, first)
         else:
@@ -243,7 +244,7 @@ class _Diagram:
             foot = self.stack(layer.sublayers(), middle, first)
         self.line([middle, middle], [foot, top + size.height])
 
-    def residual(self, layer: Residual, middle: float, top: float) -> float:
+    def residual(self, layer: Skip, middle: float, top: float) -> float:
         """Draw the layers of a residual block, its shortcut and the sum; return its end."""
         main, shortcut = _stack_size(layer.main), _shortcut_size(layer)
         aside = middle + main.right + _PAD + shortcut.left
@@ -258,7 +259,8 @@ class _Diagram:
             foot = self.stack(layer.shortcut, aside, top + _GAP)
         self.line([aside, aside], [foot, plus])
         self.point((middle + _ROW / 3, plus), (aside, plus))
-        self.text(middle, plus, "+", "center", bbox={"boxstyle": "circle,pad=0.15", "fc": "white"})
+        sign = "+" if isinstance(layer, Residual) else "[ , ]"
+        self.text(middle, plus, sign, "center", bbox={"boxstyle": "circle,pad=0.15", "fc": "white"})
         return plus + _ROW / 3
 
     def box(self, left: float, top: float, name: str, shape: str, count: str, fill: str) -> None:

@@ -1,7 +1,8 @@
 """Ready-made architectures, from a single neuron to a residual network and a transformer.
 
 Each function builds one network for an input shape and returns the `Model`, built but not compiled.
-The classifiers return logits, one for each class, for the cross-entropy `'cce'`;
+The classifiers return logits, one for each class, for the cross-entropy `'cce'`, `unet_small` those
+of each pixel;
 `logistic_regression`, `conv_autoencoder` and `vae` end in a sigmoid and are trained with `'bce'`
 or `'mse'`. The parameter counts in the docstrings are for the default arguments.
 
@@ -25,6 +26,7 @@ from .images import (
     three_layer_cnn,
     vgg6,
 )
+from .segmentation import unet_small
 from .sequences import small_transformer, temporal_cnn
 from .texts import char_lstm, text_classifier
 
@@ -44,6 +46,7 @@ __all__ = [
     "temporal_cnn",
     "text_classifier",
     "three_layer_cnn",
+    "unet_small",
     "vae",
     "vgg6",
 ]

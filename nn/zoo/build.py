@@ -9,7 +9,9 @@ from ..model import Model
 Shape = Sequence[int]  # of one input, without the batch axis: (C, H, W)
 
 
-def built_model(name: str, stack: list[Layer], input_shape: Shape, seed: int | None) -> Model:
+def built_model(
+    name: str, stack: list[Layer], input_shape: Sequence[int | None], seed: int | None
+) -> Model:
     """Return a model of the layers, built for an input shape."""
     checks.sample_shape(name, "input_shape", input_shape)
     model = Model(stack, seed=seed, name=name)

@@ -241,6 +241,7 @@ NOT_IN_KERAS = {
     "GaussianSampling": "counterpart",
     "Recompute": None,
     "Residual": "counterpart",
+    "SkipConcat": "counterpart",
     "Sequential": "counterpart",  # as there is a Residual in it
     "WeightNorm": "counterpart",
     "MaxPool2D": "padding",

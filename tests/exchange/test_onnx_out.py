@@ -48,6 +48,7 @@ def convnet(**last):
             nn.ReLU(),
             nn.Residual([nn.Conv2D(4, 3), nn.BatchNorm2D(), nn.Tanh()]),
             nn.Residual([nn.Conv2D(8, 3, stride=2), nn.BatchNorm2D()]),
+            nn.SkipConcat([nn.Conv2D(3, 3), nn.BatchNorm2D(), nn.Tanh()]),
             nn.Sequential([nn.WeightNorm(nn.Conv2D(3, 1, activation="relu")), nn.Flatten()]),
             nn.Dropout(0.5),
             nn.Dense(3, **last),
@@ -126,7 +127,7 @@ def test_batch_norm_is_folded_by_choice(tmp_path):
         model.export(path, fold_batch_norm=fold)
         counts.append([node["op_type"] for node in read(path)["graph"]["node"]])
     assert "BatchNormalization" not in counts[0]
-    assert counts[1].count("BatchNormalization") == 3
+    assert counts[1].count("BatchNormalization") == 4
 
 
 @needs_onnx

@@ -57,6 +57,7 @@ CASES = {
                                 nn.WeightNorm(nn.Dense(3, use_bias=False))]),
         ("WeightNorm of depthwise", lambda: [nn.WeightNorm(nn.DepthwiseConv2D(3))]),
         ("Residual", lambda: [nn.Residual([nn.Conv2D(4, 3), nn.BatchNorm2D()]), nn.ReLU()]),
+        ("SkipConcat", lambda: [nn.SkipConcat([nn.Conv2D(3, 3), nn.BatchNorm2D()]), nn.ReLU()]),
         ("Residual with a shortcut", lambda: [
             nn.Residual([nn.Conv2D(3, 3, stride=2), nn.ReLU(),
                          nn.Sequential([nn.Conv2D(3, 3), nn.BatchNorm2D()])])]),

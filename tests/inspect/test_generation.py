@@ -14,6 +14,11 @@ FORMS = {
     "Residual": lambda: [
         nn.Residual([nn.LSTM(5, return_sequences=True), nn.Sequential([nn.Tanh()])])
     ],
+    "SkipConcat": lambda: [nn.SkipConcat(nn.GRU(5, return_sequences=True), nn.Dense(3))],
+    "WeightNorm": lambda: [
+        nn.WeightNorm(nn.Conv1D(8, 3, padding="causal", dilation=2, activation="tanh")),
+        nn.WeightNorm(nn.Dense(8)),
+    ],
     "the last state alone": lambda: [nn.LSTM(8)],
 }
 
@@ -144,3 +149,33 @@ def test_a_stack_that_computes_something_else_is_refused():
     layer.build((None, 3, 2))
     with pytest.raises(ValueError, match=r"\[Own\] has a forward\(\) of its own"):
         layer.step(np.ones((1, 1, 2)))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: nn.Bidirectional(nn.GRU(4, return_sequences=True)),
+        lambda: nn.MaxPool1D(2),
+        lambda: nn.AvgPool1D(2, stride=1),
+        lambda: nn.SkipConcat(nn.Bidirectional(nn.LSTM(4, return_sequences=True))),
+    ],
+)
+def test_layers_that_need_later_steps_refuse_to_step(layer):
+    model = nn.Model([nn.Embedding(5, 3, input_shape=(6,)), layer(), nn.Dense(5)], seed=0)
+    for call in (lambda: model.step(np.array([[1]])), lambda: nn.generate(model, [1], 3)):
+        with pytest.raises(ValueError, match=r"^\[\w+\] has no step\(\): .* later steps\. Use"):
+            call()
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_convolution_that_sees_later_steps_refuses_to_step(wrapped):
+    layer = nn.Conv1D(4, 3)
+    layer = nn.WeightNorm(layer) if wrapped else layer
+    model = nn.Model([nn.Embedding(5, 3, input_shape=(6,)), layer, nn.Dense(5)], seed=0)
+    with pytest.raises(ValueError, match=r"\[Conv1D\] 'padding' must be 'causal' for step\(\)"):
+        model.step(np.array([[1]]))
+
+
+def test_weight_norm_wraps_no_recurrent_layer():
+    with pytest.raises(TypeError, match=r"\[WeightNorm\] 'layer' must be .* got LSTM"):
+        nn.WeightNorm(nn.LSTM(4))

@@ -23,6 +23,7 @@ FRONTS = {  # layers for images (3, None, None)
     "residual": lambda: [nn.Residual([nn.Conv2D(6, 3, stride=2), nn.ReLU(), nn.Conv2D(3, 3)])],
     "projection": lambda: [nn.Residual([nn.Conv2D(6, 3, stride=2), nn.Conv2D(6, 3)])],
     "identity": lambda: [nn.Residual([nn.Conv2D(3, 3), nn.ReLU()])],
+    "beside": lambda: [nn.SkipConcat([nn.Conv2D(4, 3), nn.ReLU()])],
     "weight norm": lambda: [nn.WeightNorm(nn.Conv2D(4, 3, stride=2))],
     "recompute": lambda: [nn.Recompute([nn.Conv2D(4, 3, stride=2), nn.ReLU()])],
     "nested": lambda: [nn.Sequential([nn.Conv2D(4, 3), nn.MaxPool2D(2)])],

@@ -122,6 +122,7 @@ STACKS = {
     "shortcut": lambda: [
         nn.Residual([nn.Dense(4), MeanOfSteps()], [MeanOfSteps(), nn.Dense(4)]),
     ],
+    "beside": lambda: [nn.SkipConcat([nn.LSTM(4, return_sequences=True)]), MeanOfSteps()],
     "backwards": lambda: [
         nn.GRU(D, return_sequences=True, go_backwards=True),
         nn.LSTM(D, go_backwards=True),
@@ -194,6 +195,12 @@ def test_each_layer_reports_to_observers_once(rng):
         Mixing,
         lambda: nn.Sequential([nn.Dense(2), nn.Flatten()]),
         lambda: nn.Residual([Mixing()]),
+        lambda: nn.SkipConcat([nn.Conv1D(2, 3)]),
+        lambda: nn.Conv1D(2, 3),
+        lambda: nn.Conv1D(2, 2, padding="causal"),
+        lambda: nn.WeightNorm(nn.Conv1D(2, 3)),
+        lambda: nn.MaxPool1D(2),
+        lambda: nn.AvgPool1D(2, stride=1, padding="same"),
     ],
 )
 def test_a_layer_that_may_mix_steps_refuses_a_mask(make, rng):

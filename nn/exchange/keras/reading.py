@@ -331,8 +331,8 @@ _NEEDED = {
     "@nn.register, and load the weights by load_weights()",
     **dict.fromkeys(
         ("Add", "Average", "Concatenate", "Maximum", "Minimum", "Multiply", "Subtract", "Dot"),
-        "joins branches, and a model of nn is one stack of layers: build it with nn.Residual, and "
-        "copy the arrays by set_arrays()",
+        "joins branches, and a model of nn is one stack of layers: build it with nn.Residual or "
+        "nn.SkipConcat, and copy the arrays by set_arrays()",
     ),
     **dict.fromkeys(
         ("RandomFlip", "RandomRotation", "RandomZoom", "RandomCrop", "RandomContrast"),

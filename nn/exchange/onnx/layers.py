@@ -88,11 +88,14 @@ class Writer:
 # ---------------------------------------------------------------------- layers of other layers
 
 
-def _residual(writer: Writer, layer: Any, x: str, shape: Shape) -> str:
+def _skip(writer: Writer, layer: Any, x: str, shape: Shape) -> str:
     path = writer.graph.path
     y, _ = writer.stack(layer.main, x, shape)
     short, _ = writer.stack(layer.shortcut, x, shape)
     writer.graph.path = path
+    if isinstance(layer, layers.SkipConcat):
+        axis = kernels.class_axis(len(shape))
+        return writer.graph.node("Concat", short, y, axis=axis)
     return writer.graph.node("Add", y, short)
 
 
@@ -117,7 +120,8 @@ def _bidirectional(writer: Writer, layer: Any, x: str, shape: Shape) -> str:
 
 _CONTAINERS: dict[type, Callable[[Writer, Any, str, Shape], str]] = {
     layers.Bidirectional: _bidirectional,
-    layers.Residual: _residual,
+    layers.Residual: _skip,
+    layers.SkipConcat: _skip,
     layers.WeightNorm: _weight_norm,
 }
 

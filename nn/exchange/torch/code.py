@@ -53,6 +53,15 @@ class Residual(nn.Module):
     def forward(self, x):
         return self.main(x) + self.shortcut(x)
 ''',
+    "SkipConcat": '''
+class SkipConcat(nn.Module):
+    def __init__(self, main, shortcut, dim):
+        super().__init__()
+        self.main, self.shortcut, self.dim = main, shortcut, dim
+
+    def forward(self, x):
+        return torch.cat((self.shortcut(x), self.main(x)), self.dim)
+''',
     "Standardize": '''
 class Standardize(nn.Module):
     def __init__(self, channels):

@@ -7,7 +7,7 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ... import layers
+from ... import kernels, layers
 from ...layers import Layer
 from . import modules
 from .code import Module, call, host_array, sequential
@@ -71,12 +71,14 @@ def _weight_norm(layer: Any) -> list[Module]:
     return [*before, Module(f"nn.utils.parametrizations.weight_norm({module.code})", arrays)]
 
 
-def _residual(layer: Any) -> list[Module]:
+def _skip(layer: Any) -> list[Module]:
     main, shortcut = sequential(modules_of(layer.main)), sequential(modules_of(layer.shortcut))
     arrays = {f"main.{key}": array for key, array in main.arrays.items()}
     arrays |= {f"shortcut.{key}": array for key, array in shortcut.arrays.items()}
-    code = f"Residual({main.code}, {shortcut.code})"
-    return [Module(code, arrays, (*main.helpers, *shortcut.helpers, "Residual"))]
+    code, name = f"{main.code}, {shortcut.code}", type(layer).__name__
+    if name == "SkipConcat":
+        code += f", {kernels.class_axis(len(layer.output_shape))}"
+    return [Module(f"{name}({code})", arrays, (*main.helpers, *shortcut.helpers, name))]
 
 
 def _activation_layer(layer: Any) -> list[Module]:
@@ -124,12 +126,13 @@ _MODULES: dict[type, Callable[[Any], list[Module]]] = {
         Module(f"Rescale({layer.scale!r}, {layer.offset!r})", {}, ("Rescale",))
     ],
     layers.Reshape: modules.reshape,
-    layers.Residual: _residual,
+    layers.Residual: _skip,
     layers.SELU: modules.plain("SELU"),
     layers.Sequential: lambda layer: [sequential(modules_of(layer.layers))],
     layers.SiLU: modules.plain("SiLU"),
     layers.Sigmoid: modules.plain("Sigmoid"),
     layers.SimpleRNN: modules.recurrent,
+    layers.SkipConcat: _skip,
     layers.Softmax: modules.softmax("Softmax"),
     layers.Softplus: modules.plain("Softplus"),
     layers.Softsign: modules.plain("Softsign"),
