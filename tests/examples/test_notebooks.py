@@ -77,7 +77,7 @@ def printed_numbers(text, pattern):
 
 def test_the_readme_names_every_notebook():
     assert sorted(re.findall(r"\]\((\w+)\.py\)", README)) == NOTEBOOKS
-    assert len(NOTEBOOKS) == 5
+    assert len(NOTEBOOKS) == 6
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
@@ -233,6 +233,22 @@ def test_what_a_network_sees(run, capsys):
     assert seen["worst"][0] == wrong[losses.argmax()]
     assert seen["seen"] == {"first": 5, "second": 14, "third": 22}
     assert f"{len(wrong)} mistakes among 300" in capsys.readouterr().out
+
+
+def test_recurrence_and_attention(run, capsys):
+    seen = run("recurrence_and_attention")
+    assert seen["lstm_difference"] < 1e-12
+    assert list(seen["gradient_differences"]) == ["x", "W", "U", "b"]
+    assert max(seen["gradient_differences"].values()) < 1e-12
+    assert max(seen["attention_differences"].values()) < 1e-12
+    assert seen["state_difference"] < 1e-5
+    left = {name: sizes[-51] / sizes[-1] for name, sizes in seen["arriving"].items()}
+    assert left["SimpleRNN"] < 1e-2 < 0.1 < left["LSTM, bias 5"]
+    assert left["LSTM, bias 1"] < 0.1 * left["LSTM, bias 5"]
+    assert seen["simple_accuracy"] < 0.7 < 0.9 < seen["gated_accuracy"]
+    assert seen["reversed_accuracy"] > 0.95 and seen["mirrored"] > 0.7
+    np.testing.assert_allclose(seen["looked_at"].sum(axis=2), 1, rtol=1e-5)
+    assert f"LSTM: {seen['gated_accuracy']:.1%}" in capsys.readouterr().out
 
 
 def test_a_place_sees_as_many_pixels_as_is_said():
