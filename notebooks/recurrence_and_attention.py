@@ -273,7 +273,7 @@ for causal in (False, True):
     print(f"causal {causal}: largest difference from nn.MultiHeadAttention {difference:.1e}")
 
 # %% [markdown]
-# ## 7. What a trained layer looks at
+# ## 7. The weights of a trained layer
 #
 # The task is to write a sequence of symbols backwards. A recurrent layer that gives an output at
 # each step cannot do it: the first output is the last symbol, which it has not read. One layer of

@@ -1,4 +1,4 @@
-"""Skip connections: the input goes around layers and is added to their output, or put beside it."""
+"""Skip connections: the input goes around layers and is added to their output or joined to it."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -198,7 +198,7 @@ class SkipConcat(Skip):
     """y = [x, F(x)]: the input and the output of layers F, side by side along the channels.
 
     The channels are along axis 1, those of sequences (N, T, D) along the last axis. Layers after it
-    have the input unchanged beside what F made of it: in a U-Net (Ronneberger, Fischer and Brox
+    have the input unchanged together with F of it: in a U-Net (Ronneberger, Fischer and Brox
     2015, arXiv 1505.04597, figure 1), F sees much of an image at a smaller size, and x has its
     details; in a DenseNet (Huang, Liu, van der Maaten and Weinberger 2017, arXiv 1608.06993,
     equation 2) each layer gets the outputs of all before it.
@@ -249,7 +249,7 @@ class SkipConcat(Skip):
         if len(y) != len(short) or sizes[0] != sizes[1]:
             raise ValueError(
                 f"[{type(self).__name__}] 'layers' must keep the sizes of their input, but for the "
-                f"channels: of {x} they made {y}, to be put beside {short}. Layers that halve and "
+                f"channels: of {x} they made {y}, to be joined with {short}. Layers that halve and "
                 "double a size need an even one."
             )
 

@@ -20,7 +20,7 @@ def unet_small(
     Ronneberger, Fischer and Brox 2015, "U-Net: convolutional networks for biomedical image
     segmentation", arXiv 1505.04597, figure 1: each level works on images of half the height and
     width of the one above with twice the filters, and its output, doubled by a transposed
-    convolution, is put beside the image of the level above. Other than there, convolutions keep
+    convolution, is joined with the image of the level above. Other than there, convolutions keep
     the size and are followed by batch normalization.
 
     Parameters

@@ -72,7 +72,7 @@ def test_it_is_saved_summarized_and_shown(tmp_path, rng):
     [
         (lambda: nn.SkipConcat(nn.MaxPool2D(2)), (3, 8, 8), r"must keep the sizes .* 3, 4, 4\)"),
         (lambda: nn.SkipConcat(nn.Flatten()), (3, 8, 8), r"they made \(None, 192\)"),
-        (lambda: nn.SkipConcat(nn.Dense(2), nn.Flatten()), (4, 3), r"beside \(None, 12\)"),
+        (lambda: nn.SkipConcat(nn.Dense(2), nn.Flatten()), (4, 3), r"joined with \(None, 12\)"),
     ],
 )
 def test_sizes_that_do_not_fit(block, shape, message):
