@@ -164,9 +164,7 @@ class MultiHeadAttention(KernelLayer):
 
     def _project(self, x: Array) -> Array:
         """Return the queries, keys and values (N, T, 3, H, K) of x (N, T, D)."""
-        qkv = kernels.matmul(rows(x), self.params["W"])
-        if self.use_bias:
-            qkv += self.params["b"]
+        qkv = kernels.matmul(rows(x), self.params["W"], self.params.get("b"))
         # (N * T, 3 * H * K) -> (N, T, 3, H, K)
         return qkv.reshape(*x.shape[:2], 3, self.num_heads, self.key_dim)
 
@@ -181,9 +179,8 @@ class MultiHeadAttention(KernelLayer):
     def _join_heads(self, y: Array) -> Array:
         """Return the output (N, T, D) for the heads' y (N, T, H, K)."""
         # (N, T, H, K) -> (N * T, H * K)
-        z = kernels.matmul(y.reshape(-1, self.num_heads * self.key_dim), self.params["W_out"])
-        if self.use_bias:
-            z += self.params["b_out"]
+        heads = y.reshape(-1, self.num_heads * self.key_dim)
+        z = kernels.matmul(heads, self.params["W_out"], self.params.get("b_out"))
         return z.reshape(*y.shape[:2], z.shape[1])  # (N * T, D) -> (N, T, D)
 
     def backward(self, grad: Array) -> Array:

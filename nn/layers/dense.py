@@ -94,19 +94,13 @@ class Dense(WeightedLayer):
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return x W + b, (N, units) for x (N, features), (N, T, units) for (N, T, features)."""
         x = self._check_input(x)
-        y = kernels.matmul(kernels.last_axis_rows(x), self.params["W"])
-        if self.use_bias:
-            y += self.params["b"]
-        if x.ndim == 3:
-            y = y.reshape(*x.shape[:2], self.units)  # (N*T, units) -> (N, T, units)
+        y = self.linear(x, self.params["W"], self.params["b"] if self.use_bias else None)
         self._keep(training, y, x)
         return y if self.activation is None else self._activate(self.activation, y, training)
 
     def linear(self, x: Array, w: Array, b: Array | None) -> Array:
         """Return x w, plus b."""
-        y = kernels.matmul(kernels.last_axis_rows(x), w)
-        if b is not None:
-            y += b
+        y = kernels.matmul(kernels.last_axis_rows(x), w, b)
         if x.ndim == 3:
             y = y.reshape(*x.shape[:2], w.shape[1])  # (N*T, units) -> (N, T, units)
         return y

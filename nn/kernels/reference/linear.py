@@ -4,9 +4,12 @@ from ... import cuda
 from ..geometry import Array
 
 
-def matmul(a: Array, b: Array) -> Array:
-    """Return the product of two matrices."""
-    return a @ b
+def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
+    """Return the product of two matrices, and add a bias (columns,) to each row."""
+    y = a @ b
+    if bias is not None:
+        y += bias
+    return y
 
 
 def take_rows(table: Array, ids: Array) -> Array:

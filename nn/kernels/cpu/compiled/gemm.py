@@ -30,10 +30,13 @@ from .vectors import block_columns, block_rows, matrix_block, multiply_block
 # Bytes of the padded rows of an image that are processed at a time: they have to stay in the
 # second-level cache, together with the kernel's weights.
 _BAND_BYTES = 1 << 17
-# Bytes after which rows compete for the same places of a first-level cache, and numbers between
-# the rows of a copy that do not.
-_SAME_PLACE, _GAP = 1 << 10, 16
-# Multiplications that BLAS does faster: it copies parts of A too, so that they stay in the cache.
+# Rows of A, columns of B and terms of the sum of a matrix product that are copied at a time: the
+# copies stay in the second-level cache, and a panel of B in the first-level cache.
+_ROWS, _COLUMNS, _DEPTH = 1 << 7, 1 << 9, 1 << 8
+# Numbers between copied rows, which would compete for few places of the cache a power of two apart.
+_GAP = 16
+# Multiplications that BLAS does as fast or faster; with AVX-512 not if there is a bias, which would
+# be another pass over the product.
 _LARGE = 1 << 24
 # Multiplications that are worth a second thread, which costs 10 to 50 microseconds.
 _GRAIN = 1 << 20
@@ -56,19 +59,25 @@ def _padded_columns(matrix: Array, width: int) -> Array:
 
 
 @compile_kernel
-def _copy_panel(b, b_steps, k, columns, panel):
-    """Copy the first columns of a matrix of k rows side by side, into rows of `panel`."""
-    width = panel.size // k
-    if b_steps[1] == 1:
-        for i in range(k):
-            source, target = b[i * b_steps[0] :], panel[i * width :]
-            for j in range(columns):
-                target[j] = source[j]
-    else:
-        for j in range(columns):
-            source, target = b[j * b_steps[1] :], panel[j:]
-            for i in range(k):
-                target[i * width] = source[i * b_steps[0]]
+def _copy_panels(b, b_steps, depth, columns, width, panels):
+    """Copy rows of a matrix as panels of `width` columns, one after the other, zeros to the last.
+
+    `b` begins at the first number; it has `depth` rows and `columns` columns.
+    """
+    for first in range(0, columns, width):
+        panel, count = panels[first * depth :], min(width, columns - first)
+        if b_steps[1] == 1:
+            for i in range(depth):
+                source, target = b[i * b_steps[0] + first :], panel[i * width :]
+                for j in range(count):
+                    target[j] = source[j]
+        else:
+            for j in range(count):
+                source, target = b[(first + j) * b_steps[1] :], panel[j:]
+                for i in range(depth):
+                    target[i * width] = source[i * b_steps[0]]
+        for i in range(depth):
+            panel[i * width + count : (i + 1) * width] = 0
 
 
 @functools.cache
@@ -76,28 +85,68 @@ def _matmul(rows: int, vectors: int, lanes: int) -> Callable[..., Any]:
     width = vectors * lanes
 
     @compile_kernel
-    def matmul(factors, c, sizes, share_columns, part, lo, hi):
-        """Compute panels lo..hi of C, `width` columns each, or all columns of its rows lo..hi.
+    def copy_rows(a, a_steps, count, depth, block):
+        """Copy `count` rows of a matrix that begins at a[0]; return the steps within the copy.
+
+        They are the numbers from a row to the next, from a column to the next, and from one block
+        of `rows` rows to the next, for each of its rows.
+        """
+        if a_steps[1] == 1:
+            for i in range(count):
+                source, target = a[i * a_steps[0] :], block[i * (depth + _GAP) :]
+                for j in range(depth):
+                    target[j] = source[j]
+            return depth + _GAP, 1, depth + _GAP
+        for j in range(depth):
+            source, target = a[j * a_steps[1] :], block[j * rows :]
+            whole = count // rows
+            for i in range(whole):
+                for r in range(rows):
+                    target[i * rows * depth + r] = source[i * rows + r]
+            for r in range(whole * rows, count):
+                target[whole * rows * depth + r - whole * rows] = source[r]
+        return 1, rows, depth
+
+    @compile_kernel
+    def matmul(factors, bias, c, sizes, share_columns, part, lo, hi):
+        """Compute C in blocks of rows and panels of columns, lo..hi of the former or the latter.
 
         `factors` are a and b, flat as c is, each with its steps to the next row and column of
-        A (m, k) and B (k, n). Rows of C are whole panels long: the last may have columns beyond n.
+        A (m, k) and B (k, n). C has whole blocks and panels: its last rows and columns may be
+        beyond m and n.
         """
         (a, a_steps, b, b_steps), (m, k, n) = factors, sizes
-        panels = (n + width - 1) // width
-        first_row, last_row, first, last = lo, hi, 0, panels
+        step = (n + width - 1) // width * width
+        top, bottom, left, right = lo * rows, min(hi * rows, m), 0, n
         if share_columns:
-            first_row, last_row, first, last = 0, m, lo, hi
-        panel, zeros = np.zeros(k * width, dtype=a.dtype), np.zeros(width, dtype=a.dtype)
-        for number in range(first, last):
-            column = number * width
-            _copy_panel(b[column * b_steps[1] :], b_steps, k, min(width, n - column), panel)
-            for block in range(first_row, last_row, rows):
-                row = min(block, last_row - rows)  # the last block may overlap the one before
-                multiply_block(
-                    rows, vectors, lanes, a, (a_steps[0], 0, a_steps[1]), panel, (0, width),
-                    (1, k), zeros, 0, c, panels * width,
-                    (row * a_steps[0], 0, 0, row * panels * width + column),
+            top, bottom, left, right = 0, m, lo * width, min(hi * width, n)
+        deepest = min(k, _DEPTH)
+        block = np.zeros(min(bottom - top + rows, _ROWS) * (deepest + _GAP), dtype=a.dtype)
+        panels = np.empty(min(right - left + width, _COLUMNS) * deepest, dtype=a.dtype)
+        for first in range(0, k, _DEPTH):
+            depth = min(_DEPTH, k - first)
+            d, d_step = (bias, 0) if first == 0 else (c, step)
+            for group in range(left, right, _COLUMNS):
+                columns = min(_COLUMNS, right - group)
+                _copy_panels(
+                    b[first * b_steps[0] + group * b_steps[1] :], b_steps, depth, columns, width,
+                    panels,
                 )  # fmt: skip
+                for band in range(top, bottom, _ROWS):
+                    count = min(_ROWS, bottom - band)
+                    start = band * a_steps[0] + first * a_steps[1]
+                    row_step, column_step, block_step = copy_rows(
+                        a[start:], a_steps, count, depth, block
+                    )
+                    for column in range(0, columns, width):
+                        for row in range(0, count, rows):
+                            to = (band + row) * step + group + column
+                            multiply_block(
+                                rows, vectors, lanes, block, (row_step, 0, column_step),
+                                panels, (0, width), (1, depth), d, d_step, c, step,
+                                (row * block_step, column * depth,
+                                 group + column if first == 0 else to, to),
+                            )  # fmt: skip
 
     return matmul
 
@@ -110,40 +159,27 @@ def _flatten(matrix: Array) -> tuple[Array, Pair]:
     return matrix.ravel(order="K"), (row // matrix.itemsize, column // matrix.itemsize)
 
 
-def _with_gaps(matrix: Array) -> Array:
-    """Return a matrix whose rows do not begin a large power of two apart in memory.
-
-    Those of a block would all compete for the same few places of the cache.
-    """
-    if matrix.strides[0] % _SAME_PLACE:
-        return matrix
-    spaced = memory.empty((matrix.shape[0], matrix.shape[1] + _GAP), matrix.dtype)
-    spaced[:, :-_GAP] = matrix
-    return spaced
-
-
-def matmul(a: Array, b: Array) -> Array:
+def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
     """See `reference.matmul`."""
     if a.shape[1] != b.shape[0] or a.dtype != b.dtype or 0 in (*a.shape, *b.shape):
-        return tuned.matmul(a, b)
+        return tuned.matmul(a, b, bias)
     (m, k), n = a.shape, b.shape[1]
     rows, vectors, lanes = matrix_block(n, a.dtype)
-    if m == 1 or m * k * n >= _LARGE:  # of one row no panel is used again
-        return tuned.matmul(a, b)
-    if k > 4 * LONGEST_SUM:
-        pieces = [slice(i, i + LONGEST_SUM) for i in range(0, k, LONGEST_SUM)]
-        return sum(matmul(a[:, piece], b[piece]) for piece in pieces)
-    panels = -(-n // (vectors * lanes))
-    share_columns = panels >= threads.NUM_THREADS
-    total, work = (panels, k * m * vectors * lanes) if share_columns else (m, k * n)
-    parts = threads.parts(total, _grain(work))
-    rows = min(m if share_columns else m // parts, rows)
-    c = memory.empty((m, panels * vectors * lanes), a.dtype)
+    is_large = m * k * n >= _LARGE
+    if m == 1 or (is_large and (bias is None or rows < 8)):  # of one row no panel is used again
+        return tuned.matmul(a, b, bias)
+    blocks, panels = -(-m // rows), -(-n // (vectors * lanes))
+    share_columns = panels >= threads.NUM_THREADS and n >= m
+    total, work = (panels, m * k * vectors * lanes) if share_columns else (blocks, rows * k * n)
+    start = np.zeros(panels * vectors * lanes, a.dtype)
+    if bias is not None:
+        start[:n] = bias
+    c = memory.empty((blocks * rows, start.size), a.dtype)
     threads.run(
-        _matmul(rows, vectors, lanes), total, (*_flatten(_with_gaps(a)), *_flatten(b)),
+        _matmul(rows, vectors, lanes), total, (*_flatten(a), *_flatten(b)), start,
         c.reshape(c.size), (m, k, n), share_columns, grain=_grain(work),
     )  # fmt: skip
-    return c if c.shape[1] == n else np.ascontiguousarray(c[:, :n])
+    return c[:m] if c.shape[1] == n else np.ascontiguousarray(c[:m, :n])
 
 
 # ----------------------------------------------------------------------------- convolution

@@ -156,8 +156,7 @@ def _generate_block(builder, size, pointers, steps, counts, itemsize):
     sums = {}
     for r, v in block:
         sums[r, v] = cgutils.alloca_once(builder, vector)  # LLVM turns them into registers
-        first = builder.load(place(row(d, r, d_row), v), align=itemsize)
-        builder.store(first, sums[r, v])
+        builder.store(ir.Constant(vector, [0.0] * lanes), sums[r, v])
     a_rows = [row(a, r, a_row) for r in range(rows)]
     with cgutils.for_range(builder, counts[0]) as i, cgutils.for_range(builder, counts[1]) as j:
         a_at = offset(i.index, a_i, j.index, a_j)
@@ -170,7 +169,9 @@ def _generate_block(builder, size, pointers, steps, counts, itemsize):
             total = builder.fadd(builder.load(sums[r, v]), product, flags=["contract"])
             builder.store(total, sums[r, v])
     for r, v in block:
-        builder.store(builder.load(sums[r, v]), place(row(c, r, c_row), v), align=itemsize)
+        before = builder.load(place(row(d, r, d_row), v), align=itemsize)
+        total = builder.fadd(before, builder.load(sums[r, v]))
+        builder.store(total, place(row(c, r, c_row), v), align=itemsize)
 
 
 def pointer_to(context, builder, array_type, value, start):

@@ -4,23 +4,26 @@ import math
 
 import numpy as np
 
+from ... import reference
 from ...geometry import Array
 from ...tiles import BLAS_ALONE, PRODUCTS_PER_THREAD
 from .. import memory, threads
 from .sharing import share_samples
 
 
-def matmul(a: Array, b: Array) -> Array:
+def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
     """See `reference.matmul`. The rows are shared by our own threads.
 
     Those of BLAS would wait for the next product in a busy loop, and take the cores from ours.
     """
     if a.dtype != b.dtype or a.shape[1] != b.shape[0]:
-        return a @ b
+        return reference.matmul(a, b, bias)
     y = memory.empty((a.shape[0], b.shape[1]), a.dtype)
 
     def multiply(part: int, lo: int, hi: int) -> None:
         np.matmul(a[lo:hi], b, out=y[lo:hi])
+        if bias is not None:
+            y[lo:hi] += bias
 
     products = a.shape[1] * b.shape[1]  # for each row
     grain = 1 + PRODUCTS_PER_THREAD // max(8 * products, 1)
