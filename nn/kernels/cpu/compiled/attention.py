@@ -11,19 +11,37 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 from numba.extending import overload
 
 from ...geometry import Array
 from .. import memory, threads
 from ..compiler import compile_kernel
-from .functions import exponential
+from .functions import functions
 from .vectors import block_columns, multiply_block
 
 _ROWS = 8  # of a block of a product
+_WIDE = 32  # scores of a row that are computed at a time, whole vectors of any processor
+_GAP = 16  # numbers between rows, which would compete for the cache a power of two apart
 _BAND = 32  # rows of scores that are kept at a time in the backward pass
 _GRAIN = 1 << 20  # multiplications that are worth a second thread
+
+
+def _exp(x):
+    """Return e^x, and 0 where it is next to nothing. Numba compiles `_exp_of`."""
+    raise NotImplementedError
+
+
+@overload(_exp, jit_options={"forceinline": True, "error_model": "numpy"})
+def _exp_of(x):
+    """Return the function to compile in place of `_exp`.
+
+    A processor takes a hundred times as long for results below its smallest normal number.
+    """
+    exp, select = functions(x.name)["exp"], functions(x.name)["select"]
+    real = np.dtype(x.name).type
+    lowest, zero = real(0.9 * math.log(np.finfo(real).tiny)), real(0)
+    return lambda x: select(x < lowest, zero, exp(select(x < lowest, lowest, x)))
 
 
 def _multiply(vectors, lanes, rows, a, a_steps, b, b_step, counts, d, c, c_step, starts):
@@ -45,9 +63,9 @@ def _multiplication(vectors, lanes, rows, a, a_steps, b, b_step, counts, d, c, c
 
     def multiply(vectors, lanes, rows, a, a_steps, b, b_step, counts, d, c, c_step, starts):
         d_step, d_start = (0, 0) if starts[1] < 0 else (c_step, starts[1])
-        for top in range(0, rows, _ROWS):
-            a_start, c_start = starts[0] + top * a_steps[0], starts[2] + top * c_step
-            for column in range(0, counts[1], width):
+        for column in range(0, counts[1], width):
+            for top in range(0, rows, _ROWS):
+                a_start, c_start = starts[0] + top * a_steps[0], starts[2] + top * c_step
                 multiply_block(
                     _ROWS, size[0], size[1], a, (a_steps[0], 0, a_steps[1]), b, (0, b_step),
                     (1, counts[0]), d, d_step, c, c_step,
@@ -86,49 +104,70 @@ def _write_rows(rows, step, scale, x, n, first, part, h):
             target[j] = source[j] * scale
 
 
-@numba.njit(error_model="numpy", fastmath=True)
 def _largest(row):
-    """Return the largest number of a row; any of them if one is NaN."""
-    largest = row[0]
-    for j in range(row.size):
-        largest = max(largest, row[j])
+    """Return the largest number of a row, NaN if there is one. Numba compiles `_largest_of`."""
+    raise NotImplementedError
+
+
+@overload(_largest, jit_options={"error_model": "numpy"})
+def _largest_of(row):
+    """Return the function to compile in place of `_largest`.
+
+    It compares whole numbers: the bits of a float, all but the sign inverted if it is negative, are
+    in the same order. LLVM computes the largest of those with vectors, and that of floats without.
+    """
+    real = np.dtype(row.dtype.name).type
+    bits = np.dtype(f"i{np.dtype(real).itemsize}").type
+    shift, rest = row.dtype.bitwidth - 1, np.iinfo(bits).max
+
+    def largest(row):
+        numbers = row.view(bits)
+        most = numbers[0] ^ ((numbers[0] >> shift) & rest)
+        for j in range(row.size // _WIDE * _WIDE):
+            most = max(most, numbers[j] ^ ((numbers[j] >> shift) & rest))
+        return bits(most ^ ((most >> shift) & rest)).view(real)
+
     return largest
 
 
 @compile_kernel
-def _hide(row, there):
-    """Set the scores of masked steps to minus infinity."""
-    for j in range(row.size):
-        if not there[j]:
-            row[j] = -np.inf
+def _hide(row, first, is_masked, there):
+    """Set the scores of steps from the first hidden one on, and of masked ones, to -infinity."""
+    row[first:] = -np.inf
+    if is_masked:
+        for j in range(first):
+            if not there[j]:
+                row[j] = -np.inf
 
 
 @compile_kernel
 def _drop(row, kept, grow):
     """Set the numbers that dropout drops to 0, and multiply the others."""
     zero = row.dtype.type(0)
-    for j in range(row.size):
+    for j in range(min(row.size, kept.size)):
         row[j] *= grow if kept[j] else zero
 
 
 @compile_kernel
-def _exponentials(row, largest, factor):
+def _exponentials(row, largest):
     """Replace scores by the exponentials of their differences to the largest; return the sum."""
     total = row.dtype.type(0)
-    for j in range(row.size):
-        row[j] = exponential(row[j] - largest) * factor
+    for j in range(row.size // _WIDE * _WIDE):
+        row[j] = _exp(row[j] - largest)
         total += row[j]
     return total
 
 
 @compile_kernel
-def _softmax_grad(weights, grad):
-    """Replace the gradient for weights by that for their scores."""
-    mean = weights.dtype.type(0)
-    for j in range(weights.size):
-        mean += weights[j] * grad[j]
-    for j in range(weights.size):
-        grad[j] = weights[j] * (grad[j] - mean)
+def _softmax_grad(scores, largest, factor, grad):
+    """Replace scores by the weights, and the gradient for the weights by that for the scores."""
+    mean = scores.dtype.type(0)
+    for j in range(scores.size // _WIDE * _WIDE):
+        weight = _exp(scores[j] - largest) * factor
+        mean += weight * grad[j]
+        scores[j] = weight
+    for j in range(scores.size // _WIDE * _WIDE):
+        grad[j] = scores[j] * (grad[j] - mean)
 
 
 @compile_kernel
@@ -142,19 +181,16 @@ def _band_grad(weights, scores, norms, there, kept, options, place, seen, step):
     n, h, band = place
     t = norms.shape[2]
     for i in range(band, band + _BAND):
-        count = 0 if i >= t else i + 1 if causal else t
         start = (i - band) * step
-        weights[start + count : start + seen] = 0
-        scores[start + count : start + seen] = 0
-        if count == 0:
+        own, ds = weights[start : start + seen], scores[start : start + seen]
+        if i >= t:
+            own[:] = 0
+            ds[:] = 0
             continue
-        own, ds = weights[start : start + count], scores[start : start + count]
-        if is_masked:
-            _hide(own, there[n])
-        _exponentials(own, norms[n, h, i, 0], norms[n, h, i, 1])
+        _hide(own, i + 1 if causal else t, is_masked, there[n if is_masked else 0])
         if is_dropped:
             _drop(ds, kept[n, h, i], grow)
-        _softmax_grad(own, ds)
+        _softmax_grad(own, norms[n, h, i, 0], norms[n, h, i, 1], ds)
         if is_dropped:
             _drop(own, kept[n, h, i], grow)
 
@@ -162,7 +198,7 @@ def _band_grad(weights, scores, norms, there, kept, options, place, seen, step):
 @functools.cache
 def _attention(steps_block: tuple[int, int], head_block: tuple[int, int]) -> Callable[..., Any]:
     (vectors, lanes), (head_vectors, head_lanes) = steps_block, head_block
-    wide, narrow = max(vectors * lanes, _ROWS), head_vectors * head_lanes
+    wide, narrow = max(vectors * lanes, _WIDE), head_vectors * head_lanes
 
     @compile_kernel
     def attend(qkv, there, kept, y, norms, options, part, lo, hi):
@@ -170,9 +206,10 @@ def _attention(steps_block: tuple[int, int], head_block: tuple[int, int]) -> Cal
         causal, is_masked, is_dropped, scale, grow = options
         _, t, _, heads, size = qkv.shape
         one, zero = qkv.dtype.type(1), qkv.dtype.type(0)
-        across, along = (t + wide - 1) // wide * wide, (size + narrow - 1) // narrow * narrow
-        q, k = np.zeros(across * size, qkv.dtype), np.zeros(size * across, qkv.dtype)
-        v, zeros = np.zeros(across * along, qkv.dtype), np.zeros(max(across, along), qkv.dtype)
+        steps, along = (t + wide - 1) // wide * wide, (size + narrow - 1) // narrow * narrow
+        across = steps + _GAP
+        q, k = np.zeros(steps * size, qkv.dtype), np.zeros(size * across, qkv.dtype)
+        v, zeros = np.zeros(steps * along, qkv.dtype), np.zeros(max(steps, along), qkv.dtype)
         scores, means = np.zeros(_ROWS * across, qkv.dtype), np.zeros(_ROWS * along, qkv.dtype)
         for number in range(lo, hi):
             n, h = divmod(number, heads)
@@ -188,16 +225,13 @@ def _attention(steps_block: tuple[int, int], head_block: tuple[int, int]) -> Cal
                 )  # fmt: skip
                 for i in range(top, min(top + _ROWS, t)):
                     row = scores[(i - top) * across : (i - top) * across + seen]
-                    own = row[: i + 1 if causal else t]
-                    if is_masked:
-                        _hide(own, there[n])
-                    largest = _largest(own)
+                    _hide(row, i + 1 if causal else t, is_masked, there[n if is_masked else 0])
+                    largest = _largest(row)
                     if largest == -np.inf:
                         largest = zero
-                    total = _exponentials(own, largest, one)
-                    row[own.size :] = 0
+                    total = _exponentials(row, largest)
                     if is_dropped:
-                        _drop(own, kept[n, h, i], grow)
+                        _drop(row, kept[n, h, i], grow)
                     norms[n, h, i, 0] = largest
                     norms[n, h, i, 1] = zero if total == 0 else one / total
                 _multiply(
@@ -216,7 +250,7 @@ def _attention_grad(
     steps_block: tuple[int, int], head_block: tuple[int, int]
 ) -> Callable[..., Any]:
     (vectors, lanes), (head_vectors, head_lanes) = steps_block, head_block
-    wide, narrow = max(vectors * lanes, _ROWS), head_vectors * head_lanes
+    wide, narrow = max(vectors * lanes, _WIDE), head_vectors * head_lanes
 
     @compile_kernel
     def attend_grad(grad, qkv, norms, there, kept, dqkv, options, part, lo, hi):
@@ -227,14 +261,15 @@ def _attention_grad(
         causal, _, _, scale, _ = options
         _, t, _, heads, size = qkv.shape
         one = qkv.dtype.type(1)
-        across, along = (t + wide - 1) // wide * wide, (size + narrow - 1) // narrow * narrow
-        rows = (t + _BAND - 1) // _BAND * _BAND  # of which the last are zeros
-        rows = max(rows, across)
-        q, k, g = np.zeros((3, rows * along), qkv.dtype)
-        k_columns, v_columns = np.zeros((2, size * across), qkv.dtype)
-        weights, scores = np.zeros((2, _BAND * across), qkv.dtype)
-        zeros, dq = np.zeros(max(across, along), qkv.dtype), np.zeros(_BAND * along, qkv.dtype)
-        dk, dv = np.zeros((2, rows * along), qkv.dtype)
+        steps, along = (t + wide - 1) // wide * wide, (size + narrow - 1) // narrow * narrow
+        across, rows = steps + _GAP, max(steps, (t + _BAND - 1) // _BAND * _BAND)
+        # Vectors of their own: those of `np.zeros((3, n))` might have gaps, for the compiler.
+        q, k = np.zeros(rows * along, qkv.dtype), np.zeros(rows * along, qkv.dtype)
+        g, dq = np.zeros(rows * along, qkv.dtype), np.zeros(_BAND * along, qkv.dtype)
+        dk, dv = np.zeros(rows * along, qkv.dtype), np.zeros(rows * along, qkv.dtype)
+        k_columns, v_columns = np.zeros(size * across, qkv.dtype), np.zeros(size * across, qkv.dtype)
+        weights, scores = np.zeros(_BAND * across, qkv.dtype), np.zeros(_BAND * across, qkv.dtype)
+        zeros = np.zeros(max(steps, along), qkv.dtype)
         for number in range(lo, hi):
             n, h = divmod(number, heads)
             _copy_rows(qkv, n, 0, h, scale, q, along)
@@ -332,7 +367,7 @@ def _arguments(
     number = qkv.dtype.type
     options = (causal, there is not None, kept is not None)
     numbers = (number(1 / math.sqrt(qkv.shape[4])), number(1 / (1 - rate)))
-    there = np.empty((0, 0), bool) if there is None else there
+    there = np.empty((1, 0), bool) if there is None else there
     kept = np.empty((0, 0, 0, 0), bool) if kept is None else kept
     qkv, there, kept = (np.ascontiguousarray(array) for array in (qkv, there, kept))
     return (qkv, there, kept), (*options, *numbers)
