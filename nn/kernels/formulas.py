@@ -22,19 +22,20 @@ class Formula(NamedTuple):
     """An activation and its gradient.
 
     `function(x, *parameters)` returns y. `gradient(grad, kept, *parameters)` returns the gradient
-    for x, given that for y. `kept` is x or y, as `keeps` names it, or the booleans `mask(x)`, which
-    take a quarter of the memory.
+    for x, given that for y. `kept` is x or y, as `keeps` names it, or `derived(x)`: the booleans of
+    a 'mask', which take a quarter of the memory, or the 'slope', which shares steps with the
+    function.
     """
 
     name: str
     function: Callable[..., Array]
     gradient: Callable[..., Array]
     keeps: str = "x"
-    mask: Callable[[Array], Array] | None = None
+    derived: Callable[[Array], Array] | None = None
 
     def kept(self, x: Array, y: Array) -> Array:
         """Return what `gradient` needs of x and its y."""
-        return self.mask(x) if self.mask else {"x": x, "y": y}[self.keeps]
+        return self.derived(x) if self.derived else {"x": x, "y": y}[self.keeps]
 
 
 # ------------------------------------------------------------------------- special functions
@@ -201,7 +202,9 @@ def _gelu_slope(x: Array) -> Array:
 GELU = Formula(
     "gelu",
     lambda x: x * normal_cdf(x),
-    lambda grad, x: grad * _gelu_slope(x),
+    lambda grad, slope: grad * slope,
+    "slope",
+    _gelu_slope,
 )
 TANH = Formula("tanh", np.tanh, lambda grad, y: grad * (1 - y * y), "y")
 

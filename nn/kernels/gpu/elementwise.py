@@ -24,16 +24,23 @@ def activate(
     names = PARAMETERS[: len(parameters)]
     inputs = ", ".join(f"T {name}" for name in ("x", *names))
     y, operation = xp.empty_like(x), _in_cpp(formula.function, "y", "x", *names)
-    if not (formula.mask and keep):
+    if not (formula.derived and keep):
         kernel = elementwise_kernel(xp, formula.name, inputs, "T y", operation)
         ordered_x, ordered_y = in_memory_order(x, y)
         kernel(ordered_x, *parameters, ordered_y)
         return y, formula.kept(x, y) if keep else None
-    mask, operation = xp.empty_like(x, dtype=bool), operation + _in_cpp(formula.mask, "mask", "x")
-    kernel = elementwise_kernel(xp, f"{formula.name}_mask", inputs, "T y, bool mask", operation)
-    ordered_x, ordered_y, ordered_mask = in_memory_order(x, y, mask)
-    kernel(ordered_x, *parameters, ordered_y, ordered_mask)
-    return y, mask
+    kind, operation = _kind(formula), operation + _in_cpp(formula.derived, "derived", "x")
+    derived = xp.empty_like(x, dtype=bool if kind == "bool" else x.dtype)
+    name = f"{formula.name}_{formula.keeps}"
+    kernel = elementwise_kernel(xp, name, inputs, f"T y, {kind} derived", operation)
+    ordered_x, ordered_y, ordered_derived = in_memory_order(x, y, derived)
+    kernel(ordered_x, *parameters, ordered_y, ordered_derived)
+    return y, derived
+
+
+def _kind(formula: Formula) -> str:
+    """Return the type in C++ of what a formula keeps."""
+    return "bool" if formula.keeps == "mask" else "T"
 
 
 def activate_grad(
@@ -42,9 +49,7 @@ def activate_grad(
     """See `reference.activate_grad`."""
     xp = cuda.get_array_module(grad)
     names = PARAMETERS[: len(parameters)]
-    inputs = ", ".join(
-        ["T grad", f"{'bool' if formula.mask else 'T'} kept", *map("T {}".format, names)]
-    )
+    inputs = ", ".join(["T grad", f"{_kind(formula)} kept", *map("T {}".format, names)])
     dx, operation = xp.empty_like(grad), _in_cpp(formula.gradient, "dx", "grad", "kept", *names)
     kernel = elementwise_kernel(xp, f"{formula.name}_grad", inputs, "T dx", operation)
     ordered_grad, ordered_kept, ordered_dx = in_memory_order(grad, kept, dx)

@@ -267,7 +267,10 @@ def _attention_grad(
         q, k = np.zeros(rows * along, qkv.dtype), np.zeros(rows * along, qkv.dtype)
         g, dq = np.zeros(rows * along, qkv.dtype), np.zeros(_BAND * along, qkv.dtype)
         dk, dv = np.zeros(rows * along, qkv.dtype), np.zeros(rows * along, qkv.dtype)
-        k_columns, v_columns = np.zeros(size * across, qkv.dtype), np.zeros(size * across, qkv.dtype)
+        k_columns, v_columns = (
+            np.zeros(size * across, qkv.dtype),
+            np.zeros(size * across, qkv.dtype),
+        )
         weights, scores = np.zeros(_BAND * across, qkv.dtype), np.zeros(_BAND * across, qkv.dtype)
         zeros = np.zeros(max(steps, along), qkv.dtype)
         for number in range(lo, hi):

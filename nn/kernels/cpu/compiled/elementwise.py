@@ -22,14 +22,14 @@ from . import sharing
 from .functions import OPTIONS, functions
 
 # Names of the arrays that a part of a formula is called with.
-_NAMES = {"function": ("x",), "mask": ("x",), "gradient": ("grad", "kept")}
+_NAMES = {"function": ("x",), "derived": ("x",), "gradient": ("grad", "kept")}
 
 
 # -------------------------------------------------------------------------------- formulas
 
 
 def _evaluate(formula, part, values):
-    """Return a formula's function, gradient or mask of numbers. Numba compiles `_evaluation`."""
+    """Return what a part of a formula computes of numbers. Numba compiles `_evaluation`."""
     raise NotImplementedError
 
 
@@ -52,14 +52,15 @@ def _is_known(formula: Formula) -> bool:
 
 
 @functools.cache
-def _activation(formula: str, keep_mask: bool) -> Callable[..., Any]:
+def _activation(formula: str, derives: bool) -> Callable[..., Any]:
     @compile_kernel
-    def activate(x, y, mask, numbers, part, lo, hi):
-        x, y, mask = x[lo:hi], y[lo:hi], mask[lo:hi]
+    def activate(x, y, derived, numbers, part, lo, hi):
+        x, y, derived = x[lo:hi], y[lo:hi], derived[lo:hi]
         for k in range(x.size):
-            y[k] = _evaluate(formula, "function", (x[k], *numbers))
-            if keep_mask:
-                mask[k] = _evaluate(formula, "mask", (x[k],))
+            number = x[k]
+            y[k] = _evaluate(formula, "function", (number, *numbers))
+            if derives:
+                derived[k] = _evaluate(formula, "derived", (number,))
 
     return activate
 
@@ -81,16 +82,16 @@ def activate(
     """See `reference.activate`."""
     if not _is_known(formula):
         return tuned.activate(x, formula, parameters, keep)
-    keep_mask = keep and formula.mask is not None
+    derives = keep and formula.derived is not None
     y = memory.empty_like(x)  # in the same order of memory
-    mask = memory.empty_like(x, bool) if keep_mask else y
-    flat = flat_views(x, y, mask)
+    derived = memory.empty_like(x, bool if formula.keeps == "mask" else None) if derives else y
+    flat = flat_views(x, y, derived)
     if flat is None:
         return tuned.activate(x, formula, parameters, keep)
     numbers = tuple([x.dtype.type(value) for value in parameters])
-    kernel = _activation(formula.name, keep_mask)
+    kernel = _activation(formula.name, derives)
     threads.run(kernel, x.size, *flat, numbers, grain=sharing.GRAIN)
-    return y, {"x": x, "y": y, "mask": mask}[formula.keeps] if keep else None
+    return y, {"x": x, "y": y}.get(formula.keeps, derived) if keep else None
 
 
 def activate_grad(

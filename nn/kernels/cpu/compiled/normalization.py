@@ -204,10 +204,12 @@ def _normalize_rows_grad(grad, x, dx, gamma, stats, sums, part, lo, hi):
                 x_hat, scaled = (row[k] - mean) * inv_std, g[k] * gamma[k]
                 own_g += scaled
                 own_gx += scaled * x_hat
-                dbeta[k] += g[k]
-                dgamma[k] += g[k] * x_hat
             total_g += own_g
             total_gx += own_gx
+        for k in range(columns):  # by itself, as LLVM has vectors for it then
+            dbeta[k] += g[k]
+        for k in range(columns):
+            dgamma[k] += g[k] * ((row[k] - mean) * inv_std)
         mean_g, mean_gx = real(total_g / columns), real(total_gx / columns)
         for k in range(columns):
             x_hat = (row[k] - mean) * inv_std
