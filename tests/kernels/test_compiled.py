@@ -208,17 +208,21 @@ def test_matrix_product(sizes, dtype, layout, seed):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("sizes", [(70, 33, 5), (3, 300, 70), (64, 512, 65), (1, 1, 100)])
+@pytest.mark.parametrize(
+    "sizes", [(70, 33, 5), (3, 600, 70), (150, 270, 65), (1, 1, 100), (9, 20, 600)]
+)
 @pytest.mark.parametrize("transposed", [(False, False), (True, False), (False, True)])
 def test_matrix_product_of_other_sizes(sizes, transposed, dtype, rng):
-    """More rows and columns than a block has, and rows a power of two apart."""
+    """More rows, columns and terms of the sum than a block has, and with a bias."""
     m, k, n = sizes
     a, b = rng.normal(size=(m, k)).astype(dtype), rng.normal(size=(k, n)).astype(dtype)
+    bias = rng.normal(size=n).astype(dtype)
     exact = a.astype("float64") @ b
     a = np.asfortranarray(a) if transposed[0] else a
     b = np.asfortranarray(b) if transposed[1] else b
     tolerance = {"float32": 1e-6, "float64": 1e-14}[dtype] * k
     np.testing.assert_allclose(compiled.matmul(a, b), exact, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(compiled.matmul(a, b, bias), exact + bias, rtol=0, atol=tolerance)
 
 
 def test_matrix_product_of_shapes_that_do_not_fit():

@@ -116,6 +116,7 @@ CASES |= {
     "interpolate_pixels_grad": lambda d: (d(7, 3, 4, 6), (2, 3)),
     "matmul": lambda d: (d(9, 4), d(4, 5)),
     "matmul of many columns": lambda d: (d(70, 33), d(33, 65)),
+    "matmul with a bias": lambda d: (d(9, 4), d(4, 5), d(5)),
     "normalize_samples in groups": lambda d: (d(5, 6, 4), d(4), d(4), 2, 1e-3),
     "normalize_samples of one place": lambda d: (d(5, 1, 4), d(4), d(4), 2, 1e-3),
     "normalize_samples by rows": lambda d: (d(5, 6, 4), d(6, 4), d(6, 4), 1, 1e-3),
