@@ -94,7 +94,10 @@ class Dense(WeightedLayer):
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return x W + b, (N, units) for x (N, features), (N, T, units) for (N, T, features)."""
         x = self._check_input(x)
-        y = self.linear(x, self.params["W"], self.params["b"] if self.use_bias else None)
+        rows = kernels.last_axis_rows(x)  # (N, T, features) -> (N*T, features)
+        y = kernels.matmul(rows, self.params["W"], self.params.get("b"))  # rows W + b
+        if x.ndim == 3:
+            y = y.reshape(*x.shape[:2], self.units)  # (N*T, units) -> (N, T, units)
         self._keep(training, y, x)
         return y if self.activation is None else self._activate(self.activation, y, training)
 
