@@ -265,13 +265,33 @@ def array(owner: str, argument: str, value: Any) -> Any:
     if isinstance(value, np.memmap):
         return value  # np.asarray would make it an ndarray
     try:
-        return cuda.as_array(value)
+        return cuda.as_array(_numbers_of_table(value))
     except ValueError as reason:
         raise ValueError(
             f"[{owner}] '{argument}' must be an array, or lists of equal lengths, got a "
             f"{type(value).__name__}: {reason} Sequences of different lengths are padded first: "
             "nn.data.sequences.pad."
         ) from reason
+
+
+def _numbers_of_table(value: Any) -> Any:
+    """Return a table or column of pandas as an array if each column holds numbers or bools.
+
+    NumPy alone makes objects of them if they are of several kinds, or of pandas' own that may have
+    gaps, which become NaN. Anything else is returned as it is.
+    """
+    kinds = getattr(value, "dtypes", None)
+    if kinds is None or not hasattr(value, "isna"):
+        return value
+    letters = {getattr(kind, "kind", "O") for kind in np.atleast_1d(np.asarray(kinds, object))}
+    if not letters or not letters <= set("biuf"):
+        return value
+    if bool(np.asarray(value.isna()).any()):
+        return value.to_numpy(dtype=np.float64, na_value=np.nan)
+    if "f" in letters:
+        made = np.asarray(value)
+        return made if made.dtype.kind == "f" else value.to_numpy(dtype=np.float64)
+    return value.to_numpy(dtype=bool if letters == {"b"} else np.int64)
 
 
 def real_array(owner: str, argument: str, value: Any) -> Any:
@@ -325,8 +345,8 @@ def is_sparse(value: Any) -> bool:
 
 
 def _is_plain(dtype: Any) -> bool:
-    """Return whether a column has a type of NumPy's whose values are numbers of any precision."""
-    return isinstance(dtype, np.dtype) and dtype.kind in "fiu"
+    """Return whether a column has a type whose values are numbers, or True and False."""
+    return getattr(dtype, "kind", "O") in "biuf"
 
 
 class FileFormatError(ValueError):

@@ -5,7 +5,7 @@ either device.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,11 +33,28 @@ def check_inputs(x: Any, input_shape: tuple[int | None, ...] | None) -> Array:
     ValueError
         For another shape.
     """
+    _check_one_input(x, input_shape)
     x = checks.real_array("Model", "x", x)
     if x.ndim == 1 and input_shape is not None and tuple(input_shape[1:]) == (1,):
         x = x[:, np.newaxis]  # (N,) -> (N, 1)
     check_shape(x, input_shape)
     return x
+
+
+def _check_one_input(x: Any, input_shape: tuple[int | None, ...] | None) -> None:
+    """Raise if x is several inputs: a dictionary, or a list of arrays for all samples each."""
+    parts = list(x.values()) if isinstance(x, Mapping) else x
+    axes = None if input_shape is None else len(input_shape)
+    are_several = isinstance(x, list | tuple) and len(x) > 1 and axes is not None
+    if isinstance(x, Mapping) or (
+        are_several and all(getattr(part, "ndim", None) == axes for part in x)
+    ):
+        shapes = ", ".join(str(np.shape(part)) for part in parts)
+        raise TypeError(
+            f"[Model] 'x' must be one array, got a {type(x).__name__} of {len(x)}, {shapes}: a "
+            "model is a sequence of layers with one input; join the columns of tables by "
+            "np.concatenate([a, b], axis=1), images of one size along their channels."
+        )
 
 
 def check_shape(x: Any, input_shape: tuple[int | None, ...] | None) -> None:

@@ -46,6 +46,37 @@ def class_weights(labels: Any) -> dict[int, float]:
     return dict(zip(names.tolist(), weights.tolist(), strict=True))
 
 
+def text_labels(y: Any) -> tuple[np.ndarray, list[str]] | None:
+    """Return labels that are texts as numbers (n,), and the names of the classes; None for others.
+
+    The names are in alphabetical order; those of pandas' categories in the order of these.
+
+    Parameters
+    ----------
+    y
+        An array, a list, or a column of a table.
+
+    Examples
+    --------
+    >>> text_labels(["plum", "apple", "plum"])
+    (array([1, 0, 1]), ['apple', 'plum'])
+    >>> text_labels([1, 0]) is None
+    True
+    """
+    dtype = getattr(y, "dtype", None)
+    if getattr(dtype, "kind", "O") in "biufc" or getattr(y, "ndim", 1) != 1:
+        return None
+    labels = y.tolist() if hasattr(y, "tolist") else y
+    if not isinstance(labels, list | tuple) or not labels:
+        return None
+    if not all(isinstance(label, str) for label in labels):
+        return None
+    present, categories = set(labels), getattr(dtype, "categories", None)
+    names = sorted(present) if categories is None else [c for c in categories if c in present]
+    numbers = {name: number for number, name in enumerate(names)}
+    return np.array([numbers[label] for label in labels]), [str(name) for name in names]
+
+
 def class_names_of(data: Any) -> list[str] | None:
     """Return the class names of a data set or of a source of batches, None without.
 

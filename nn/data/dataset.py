@@ -29,7 +29,7 @@ from .batching import (
     prepared,
     to_float,
 )
-from .classes import check_class_names, count_classes, stratified
+from .classes import check_class_names, count_classes, relabeled, stratified, text_labels
 from .ranges import Range, range_of
 from .rows import Rows, SparseRows, as_inputs, as_rows, mapped_file, release_pages
 
@@ -51,7 +51,8 @@ class Dataset:
         dense.
     y
         Targets: integer labels (n,), one-hot labels (n, classes), numbers of any shape
-        (n, ...), or None.
+        (n, ...), or None. Labels that are texts become numbers, in the order of `class_names`,
+        which are their sorted names if they are None.
     sample_weight
         Weights (n,) of the samples in the loss, finite and not negative, or None.
     class_names
@@ -93,6 +94,14 @@ class Dataset:
         self.x = as_inputs(x)
         if len(self.x) == 0:
             raise checks.error("Dataset", "x", "must hold at least one sample", self.x.shape)
+        texts = None if y is None else text_labels(y)
+        if texts is not None:
+            y, names = texts
+            class_names = names if class_names is None else list(class_names)
+            if not set(names) <= set(class_names):
+                rule = f"must hold labels of {class_names}"
+                raise checks.error("Dataset", "y", rule, names)
+            y = relabeled(y, names, class_names)
         self.y = None if y is None else as_rows("y", y, len(self))
         self.sample_weight = (
             None if sample_weight is None else _as_weights(sample_weight, self.x, self.y)

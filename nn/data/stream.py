@@ -116,6 +116,9 @@ class Stream:
         training; otherwise None.
     relabel
         Function of the targets of a batch that returns the model's labels; None for none.
+    shaped
+        Function that returns the targets of a checked batch in the shape of the model's outputs;
+        None for none.
     y
         Targets of the first batch, once it has been read.
     rows
@@ -148,6 +151,7 @@ class Stream:
         self.steps_argument = "steps_per_epoch"
         self.check, self.with_targets = check, with_targets
         self.relabel: Callable[[np.ndarray], np.ndarray] | None = None
+        self.shaped: Callable[[np.ndarray], np.ndarray] | None = None
         self.epoch: int | None = None
         self.y: np.ndarray | None = None
         self.rows = 0
@@ -359,6 +363,8 @@ class Stream:
             kind = TypeError if isinstance(error, TypeError) else ValueError
             reason = str(error).removeprefix("[Model] ")
             raise kind(f"[Model] {self._place(index)}: {reason}") from error
+        if y is not None and self.shaped is not None:
+            y = self.shaped(y)
         x = to_float(x, dtypes[0])  # a copy, as the source may reuse its arrays
         self.input_range = union(self.input_range, range_of(x))
         if not self.with_targets:

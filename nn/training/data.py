@@ -6,7 +6,6 @@ checked batch by batch, as they come.
 """
 
 import functools
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,8 +13,9 @@ import numpy as np
 
 from .. import checks, cuda, kernels, validation
 from ..data import Dataset
-from ..data.classes import can_relabel, class_names_of, relabeled
+from ..data.classes import can_relabel, class_names_of, relabeled, text_labels
 from ..data.ranges import Range, union
+from ..data.samples import SampleBatches, holds_samples
 from ..data.stream import Stream, are_inputs, are_pairs, yields_batches
 from ..layers.preprocessing import adapt_first
 from ..losses.regression import RegressionLoss
@@ -96,7 +96,7 @@ class DataAdapter:
 
     def _validation(self, val: Any, argument: str) -> Source:
         if isinstance(val, tuple | list) and len(val) in (2, 3) and not are_pairs(val):
-            data = self._dataset(val[0], val[1], argument)
+            data = self._source(val[0], val[1], argument)
             return self._with_sample_weight(data, val[2] if len(val) == 3 else None)
         if isinstance(val, Dataset) or yields_batches(val):
             return self._with_sample_weight(self._source(val, None, argument), None)
@@ -105,6 +105,9 @@ class DataAdapter:
 
     def _source(self, data: Any, y: Any, argument: str, is_training: bool = False) -> Source:
         """Return data as a `Dataset` or a `Stream`, with the labels of the model's class names."""
+        is_table = isinstance(data, list | tuple) or not yields_batches(data)
+        if y is not None and is_table and not isinstance(data, Dataset):
+            data, y = self._named(data, y, is_training)
         if isinstance(data, Dataset):
             validation.check_shape(data.x, self.model.input_shape)
         names, wanted = class_names_of(data), self._names
@@ -123,6 +126,19 @@ class DataAdapter:
             source.relabel = functools.partial(relabeled, names=others, wanted=wanted)
         return source
 
+    def _named(self, data: Any, y: Any, is_training: bool) -> tuple[Any, Any]:
+        """Return samples whose labels are texts as a `Dataset` and None, others as they are."""
+        if text_labels(y) is None:
+            return data, y
+        if isinstance(self.model.loss, RegressionLoss):
+            raise checks.not_real("Model", "y", y, np.asarray(y).dtype)
+        if self._names is None and not is_training:
+            rule = "must be numbers, as the model has no class names"
+            raise checks.error("Model", "y", rule, next(iter(y)))
+        if not checks.is_sparse(data):
+            data = cuda.to_cpu(validation.check_inputs(data, self.model.input_shape))
+        return Dataset(data, y), None
+
     def _source_of(self, data: Any, y: Any, argument: str) -> Source:
         if isinstance(data, Stream):
             return data
@@ -139,7 +155,13 @@ class DataAdapter:
                 f"[Model] 'y' must not be given with batches as '{argument}': each batch is a pair "
                 "(x, y) with its own."
             )
-        return Stream(data, argument, check=self._check_batch)
+        stream = Stream(self._batched(data), argument, check=self._check_batch)
+        stream.shaped = self._shaped
+        return stream
+
+    def _batched(self, data: Any) -> Any:
+        """Return a data set of single samples as batches, any other source as it is."""
+        return SampleBatches(data) if holds_samples(data, self.model.input_shape) else data
 
     def _dataset(self, data: Any, y: Any, argument: str) -> Dataset:
         """Return a `Dataset` whose inputs and targets fit the model; build the model."""
@@ -162,18 +184,21 @@ class DataAdapter:
             )
         if not model.built:
             model.build((None, *data.x.shape[1:]))
-        is_column = isinstance(model.loss, RegressionLoss) and model.output_shape[1:] == (1,)
-        if is_column and data.y.ndim == 1:
-            y = data.y[:, np.newaxis]  # (N,) -> (N, 1), as the outputs are
+        y = self._shaped(data.y)
+        if y is not data.y:
             data = Dataset(data.x, y, data.sample_weight, data.class_names)
         self._check_targets(data.x, data.y)
         return data
 
-    def _check_targets(self, x: Any, y: Array) -> None:
-        """Raise if the targets of inputs do not fit the model; build the model for the inputs."""
+    def _shaped(self, y: Array) -> Array:
+        """Return targets (N,) of a regression with a single output as (N, 1), others unchanged."""
         model = self.model
-        if not model.built:
-            model.build((None, *x.shape[1:]))
+        is_column = isinstance(model.loss, RegressionLoss) and model.output_shape[1:] == (1,)
+        return y[:, np.newaxis] if is_column and y.ndim == 1 else y  # (N,) -> (N, 1)
+
+    def _check_targets(self, x: Any, y: Array) -> None:
+        """Raise if the targets of inputs do not fit the model."""
+        model = self.model
         shape = (len(x), *(model.output_shape or ())[1:])
         if None not in shape:  # else each batch is checked with its outputs
             model.wrapped_loss.check_targets(y, shape)
@@ -194,7 +219,9 @@ class DataAdapter:
         validation.check_ids(x, self.model.num_ids)
         if y is None:
             raise ValueError("[Model] a batch must have targets: (x, y) or (x, y, sample_weight).")
-        self._check_targets(x, y)
+        if not self.model.built:
+            self.model.build((None, *x.shape[1:]))
+        self._check_targets(x, self._shaped(y))
         if weights is not None:
             labels = self._label_rows(y)[1]
             weights = validation.check_weights(weights, "sample_weight", len(x), labels)
@@ -222,7 +249,7 @@ class DataAdapter:
             validation.check_shape(x, model.input_shape)
             model._check_inputs(x)
 
-        return Stream(x, "x", check=check, with_targets=False)
+        return Stream(self._batched(x), "x", check=check, with_targets=False)
 
     # ------------------------------------------------------------------- weights of samples
 
@@ -249,6 +276,9 @@ class DataAdapter:
         """Return the data with each sample weighted by its class; None changes nothing."""
         if class_weight is None:
             return data
+        if isinstance(class_weight, dict) and self._names is not None:
+            numbers = {name: number for number, name in enumerate(self._names)}
+            class_weight = {numbers.get(key, key): w for key, w in class_weight.items()}
         if isinstance(data, Stream):
             data.check = functools.partial(self._check_batch, class_weight=class_weight)
             return data
@@ -383,68 +413,3 @@ def range_of_source(data: Source) -> Range | None:
     """Return the range of the inputs of data, as far as a stream has been read."""
     samples = samples_of(data)
     return data.input_range if samples is None else samples.input_range
-
-
-# -------------------------------------------------------------------------- epochs in steps
-
-
-def limited(data: Source, steps: Any, batch_size: int, argument: str = "steps_per_epoch") -> Source:
-    """Return data that end after `steps` batches; None for all.
-
-    Parameters
-    ----------
-    data
-        The data.
-    steps
-        Batches to read at a time.
-    batch_size
-        Samples in a batch.
-    argument
-        Name of the argument that `steps` comes from, for messages.
-    """
-    if isinstance(data, Stream):
-        data.steps_argument = argument
-    if steps is None:
-        return data
-    steps = checks.positive_int("Model", argument, steps)
-    stream = data if isinstance(data, Stream) else Stream(data)
-    stream.y = getattr(data, "y", None)  # of a Dataset, the targets of all samples
-    length = None if stream.is_one_shot else stream.length(batch_size)
-    if length is not None and steps > length:
-        rule = f"must be at most the {length} batches of '{stream.argument}'"
-        raise checks.error("Model", argument, rule, steps)
-    stream.steps, stream.steps_argument = steps, argument
-    return stream
-
-
-def check_epochs(train: Source, val: Source | None, epochs: range) -> None:
-    """Raise if a generator would have to be read a second time."""
-    for data, way_out in (
-        (train, "pass 'steps_per_epoch', which cuts it into epochs, or"),
-        (val, "pass 'validation_steps', which cuts it into pieces, a list of batches, or"),
-    ):
-        if not isinstance(data, Stream) or not data.is_one_shot or len(epochs) < 2:
-            continue
-        if data.steps is None:
-            raise ValueError(
-                f"[Model] '{data.argument}' must be readable {len(epochs)} times, once an epoch, "
-                f"got {data.source!r}, which can be read once: {way_out} a function that makes a "
-                "new one each epoch."
-            )
-
-
-def sizes(train: Source, batch_size: int) -> dict[str, float]:
-    """Return 'samples' and 'steps' of an epoch, each infinite if it is not known."""
-    if isinstance(train, Dataset):
-        return {"samples": len(train), "steps": -(-len(train) // batch_size)}  # rounded up
-    if train.counted is not None:
-        return {"samples": train.counted[1], "steps": train.counted[0]}
-    steps = train.steps or train.length(batch_size) or math.inf
-    return {"samples": steps * train.rows if train.rows else math.inf, "steps": steps}
-
-
-def close(*data: Source | None) -> None:
-    """Close generators that are not read on."""
-    for source in data:
-        if isinstance(source, Stream):
-            source.close()

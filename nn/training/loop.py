@@ -23,14 +23,11 @@ from .data import (
     VAL_BATCH,
     DataAdapter,
     Source,
-    check_epochs,
-    close,
-    limited,
     range_of_source,
-    sizes,
 )
 from .progress import Progress
 from .signals import Interrupts
+from .steps import check_epochs, close, limited, sizes
 from .warnings import chance_callback, doubts
 
 

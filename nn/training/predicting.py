@@ -12,7 +12,8 @@ from ..data.ranges import Range, doubt_about_range, range_of
 from ..layers import finite, fold
 from ..layers.masks import Mask
 from .averaging import Averaging
-from .data import DataAdapter, check_same_names, joined_outputs, limited
+from .data import DataAdapter, check_same_names, joined_outputs
+from .steps import limited
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 

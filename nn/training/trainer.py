@@ -16,10 +16,11 @@ from ..layers.masks import Mask
 from ..layers.observe import active_observers
 from ..metrics import Metric
 from .arguments import PATIENCE, ScheduleArguments
-from .data import DataAdapter, limited, range_of_source
+from .data import DataAdapter, range_of_source
 from .loop import Fit
 from .predicting import Predicting
 from .progress import measure
+from .steps import limited
 from .warnings import CLASSIFICATION, doubt_about_measured
 
 Array = Any  # numpy.ndarray or cupy.ndarray
@@ -73,13 +74,15 @@ class Trainer(Predicting):
         data, y
             A `Dataset`, or an array of inputs with its targets; `x` is another name of `data`.
             Images of bytes, uint8 (n, C, H, W), are scaled to [0, 1]; other inputs are used as
-            they are.
+            they are. A sparse matrix of scipy.sparse becomes dense batch by batch. Labels that are
+            texts become numbers in the order of the class names, which the model keeps.
 
             Or a source of batches (x, y) or (x, y, sample_weight), without `y`: an object with a
             method `batches(batch_size, ...)`, an iterable such as a list or a PyTorch
             `DataLoader`, a function that returns a generator, each read from its beginning every
             epoch; or a generator, which is read on over the epochs, also by the next `fit`. Each
-            batch is checked when it comes, the first before the first step.
+            batch is checked when it comes, the first before the first step. A data set of single
+            samples with a length and an index, such as PyTorch's, is read in batches.
         epochs
             Total number of epochs; with `initial_epoch=2` and `epochs=4` two are run.
         batch_size
@@ -115,7 +118,8 @@ class Trainer(Predicting):
             A function (x, rng) -> x, run on each training batch by the data threads; on those of
             a source by the main thread, unless its method `batches` takes it.
         class_weight
-            {class: weight}, multiplied into the loss of each sample of the class.
+            {class: weight}, multiplied into the loss of each sample of the class; a class is its
+            number or its name.
         sample_weight
             (n,), multiplied into the loss of each sample; or those of the labels of steps (n, T) or
             pixels (n, H, W). A source returns them with each batch.

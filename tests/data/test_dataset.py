@@ -84,7 +84,7 @@ def test_class_names_count_the_classes():
             ValueError,
             r"\[Dataset\] 'y' must have as many rows as x \(100\), got 90\.",
         ),
-        ({"x": np.zeros((2, 2)), "y": ["a", "b"]}, TypeError, "'y' must hold real numbers"),
+        ({"x": np.zeros((2, 2)), "y": [["a"], ["b"]]}, TypeError, "'y' must hold real numbers"),
         (
             {"x": np.zeros((2, 2)), "sample_weight": [1.0]},
             ValueError,

@@ -616,7 +616,7 @@ WITHOUT_WEIGHTS = type(
         (lambda m: m.fit(X, Y, batch_size=9, steps_per_epoch=3), ValueError, "most the 2 batches"),
         (lambda m: m.fit(X, Y, val_data=[(X, Y + 1)]), ValueError, r"'val_data', batch 0: "),
         (lambda m: m.fit(X, Y, val_data=(X, Y, Y, Y)), TypeError, "'val_data', batch 0: must be"),
-        (lambda m: m.fit({"x": X}), TypeError, "'x' must hold real numbers"),
+        (lambda m: m.fit({"x": X}), TypeError, "'x' must be one array, got a dict"),
         (lambda m: m.fit("images"), TypeError, "'x' must hold real numbers"),
         (lambda m: m.predict([X, X[:, :, :5]]), ValueError, "'x', batch 1: expects inputs"),
         (lambda m: m.evaluate([(X, Y), (X[:1], [7])]), ValueError, r"'data', batch 1: .*in 0\.\.2"),
