@@ -27,7 +27,8 @@ def test_loops_over_time_are_the_same_in_any_number_of_parts(monkeypatch, rng):
     expected = reference.lstm(*given, mask)
     expected = (*expected, reference.lstm_grad(expected[0][1:], u, *expected[1:], mask))
     for one, other in zip(results[0], expected, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6 * np.abs(other).max())
+        # Both differ from float64 by up to 2e-6: the products are rounded, and summed in an order.
+        np.testing.assert_allclose(one, other, rtol=4e-6, atol=4e-6 * np.abs(other).max())
 
 
 def test_cells_are_right_to_a_few_units_in_the_last_place():

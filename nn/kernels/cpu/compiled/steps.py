@@ -94,8 +94,8 @@ class Sizes:
         """
         w, b, features = self.widen(w), self.widen(b), x.shape[2]
         if self.samples < _FEWEST or features > 2 * self.units:
-            a = matmul(x.reshape(-1, features), w)  # (T, N, D) -> (T * N, D) -> (T * N, G * wide)
-            a += b
+            rows = x.reshape(-1, features)  # (T, N, D) -> (T * N, D)
+            a = matmul(rows, w, b)
             return a.ravel(), np.empty(0, self.dtype), b, features
         panels, columns = as_panels(w)
         bias = np.zeros(columns, self.dtype)
