@@ -315,6 +315,14 @@ def test_sizes_that_are_not_known_are_not_computed_with(tmp_path):
     assert "before it runs" in reason(write(tmp_path / "m.onnx", nodes))
 
 
+def test_long_paths_are_not_walked_again_and_again(tmp_path):
+    nodes = [op("Relu", ["x" if k == 0 else f"v{k}"], f"v{k + 1}") for k in range(1500)]
+    nodes += [op("Add", ["v1500", "x"], f"w{k}") for k in range(2000)]
+    nodes.append(op("Relu", ["w0"]))
+    assert "more than" in reason(write(tmp_path / "m.onnx", nodes))
+    assert "more than 20,000 nodes" in reason(write(tmp_path / "m.onnx", nodes * 6))
+
+
 def test_paths_that_double_are_refused(tmp_path):
     nodes = [op("Tanh", ["x"], "v0"), op("Relu", ["v0"], "v1")]
     for k in range(2, 60):

@@ -35,7 +35,7 @@ __all__ = ["OLDEST", "OPERATORS", "read"]
 #: The first opset that is read; the last is the newest that is written.
 OLDEST = 11
 
-_MAX_NODES = 100_000
+_MAX_NODES = 20_000
 #: What reads each operator.
 OPERATORS: dict[str, Any] = {**LAYERS, **SHAPES, **FORMULAS, **RECURRENT}
 _FLOATS, _IDS, _FLOAT64 = (1, 10, 11, 16), (6, 7), 11

@@ -14,6 +14,7 @@ import numpy as np
 
 from ...layers import layer_from_config
 from ...layers.base import Shape
+from ...layers.budget import take_elements
 from ...layers.config import MAX_LAYERS
 
 __all__ = ["Constant", "Link", "Node", "RefusedError", "Value", "Weight", "layers_between"]
@@ -116,6 +117,7 @@ def common_link(a: Link, b: Link) -> Link:
         if second.parent is None:
             raise ValueError("joins values that do not come from one")
         second = second.parent
+        take_elements("ONNX", 1)  # a file must not make this long
     return first
 
 
@@ -292,6 +294,7 @@ class Node:
             return None
         if found.array.dtype.kind != "f":
             raise self.refuse(f"has the {found.array.dtype} array '{found.name}', not floats")
+        take_elements("ONNX", found.array.size // 4)  # so that it is not used without end
         wide = np.promote_types(found.array.dtype, np.float32)
         return Weight(found.array.astype(wide, copy=False), found.name)
 
