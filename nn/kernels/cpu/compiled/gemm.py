@@ -35,8 +35,8 @@ _BAND_BYTES = 1 << 17
 _ROWS, _COLUMNS, _DEPTH = 1 << 7, 1 << 9, 1 << 8
 # Numbers between copied rows, which would compete for few places of the cache a power of two apart.
 _GAP = 16
-# Multiplications that BLAS does as fast or faster; with AVX-512 not if there is a bias, which would
-# be another pass over the product.
+# Multiplications that BLAS does as fast or faster; with AVX-512 not if many rows get a bias, which
+# would be another pass over the product.
 _LARGE = 1 << 24
 # Multiplications that are worth a second thread, which costs 10 to 50 microseconds.
 _GRAIN = 1 << 20
@@ -166,7 +166,7 @@ def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
     (m, k), n = a.shape, b.shape[1]
     rows, vectors, lanes = matrix_block(n, a.dtype)
     is_large = m * k * n >= _LARGE
-    if m == 1 or (is_large and (bias is None or rows < 8)):  # of one row no panel is used again
+    if m == 1 or (is_large and (bias is None or m < n or rows < 8)):  # panels are used too seldom
         return tuned.matmul(a, b, bias)
     blocks, panels = -(-m // rows), -(-n // (vectors * lanes))
     share_columns = panels >= threads.NUM_THREADS and n >= m
