@@ -89,6 +89,7 @@ class Estimator(BaseEstimator):
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
         weights = self._weights(y, sample_weight)
+        X = _numbers(X)
         network = self._new_network(X) if is_first else self.model_
         self._check_writeable(network)
         options = self._fit_arguments() | ({"epochs": 1} if is_partial else {})
@@ -203,4 +204,9 @@ class Estimator(BaseEstimator):
     def _inputs(self, X: Any) -> Any:
         """Return the inputs of a prediction, checked as those of the training were."""
         check_is_fitted(self)
-        return validate_data(self, X, reset=False, **_INPUTS)
+        return _numbers(validate_data(self, X, reset=False, **_INPUTS))
+
+
+def _numbers(X: Any) -> Any:
+    """Return checked inputs as numbers: scikit-learn 1.6 leaves some tables with texts objects."""
+    return X.astype(np.float64) if X.dtype.kind == "O" else X
