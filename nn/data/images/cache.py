@@ -1,7 +1,8 @@
 """The cache of an image folder: its decoded images in an NPY file that is memory-mapped.
 
-A JSON file next to it, the note, says which images it was written from. A cache is used only if
-that agrees with the folder; otherwise it is written again.
+A JSON file next to it, the note, says which images it was written from, and the checksum of its
+pixels. A cache is used only if both agree with the folder and the file, which is read once for it;
+otherwise it is written again.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ import math
 import os
 import tempfile
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,8 +21,9 @@ import numpy as np
 from .decode import Form
 from .source import OWNER, ImageSource, Reasons
 
-_VERSION = 1  # a higher number makes every older cache stale: for changes in the decoding
+_VERSION = 2  # a higher number makes every older cache stale: for changes in the decoding
 _MAX_NOTE = 1 << 26  # bytes of a JSON file that are read
+_CHUNK = 1 << 24  # bytes that are read at once for the checksum
 
 
 def decode_into_cache(
@@ -74,8 +77,8 @@ def _write_cache(
 ) -> tuple[np.ndarray, Reasons]:
     """Write both files in a temporary folder, and move them to their path when complete."""
     with Path(temporary, "x.npy").open("wb") as stream:
-        left_out = _write_images(source, stream, path.parent)
-    note = json.dumps({**key, "left_out": left_out}, indent=1)
+        left_out, checksum = _write_images(source, stream, path.parent)
+    note = json.dumps({**key, "left_out": left_out, "crc32": checksum}, indent=1)
     Path(temporary, "x.json").write_text(note, encoding="utf-8")
     # The old note is removed first, so that it is never next to images that it does not describe.
     path.with_suffix(".json").unlink(missing_ok=True)
@@ -96,19 +99,25 @@ def _decode_into_temporary_file(source: ImageSource, why: OSError) -> tuple[np.n
         stacklevel=4,
     )
     with tempfile.TemporaryFile() as stream:  # it exists as long as the mapping
-        left_out = _write_images(source, stream, Path(folder))
+        left_out, _ = _write_images(source, stream, Path(folder))
         return _map(stream, len(source.images) - len(left_out), source.form), left_out
 
 
-def _write_images(source: ImageSource, stream: BinaryIO, folder: Path) -> Reasons:
-    """Write all images that can be decoded as one NPY file.
+def _write_images(source: ImageSource, stream: BinaryIO, folder: Path) -> tuple[Reasons, int]:
+    """Write all images that can be decoded as one NPY file; return the others and a checksum.
 
     They are written, not stored in a mapping: on a full disk, that would be a crash.
     """
-    count = len(source.images)
+    count, checksum = len(source.images), 0
+
+    def write(array: np.ndarray) -> None:
+        nonlocal checksum
+        checksum = zlib.crc32(array.data, checksum)
+        stream.write(array.data)
+
     try:
         _write_header(stream, count, source.form)
-        left_out = source.decode_all(lambda array: stream.write(array.data))
+        left_out = source.decode_all(write)
         stream.seek(0)
         _write_header(stream, count - len(left_out), source.form)
         stream.flush()
@@ -118,7 +127,15 @@ def _write_images(source: ImageSource, stream: BinaryIO, folder: Path) -> Reason
             f"[{OWNER}] cannot write the decoded images, {source.megabytes} MB, to '{folder}' "
             f"({error.strerror}): pass a folder with enough space as 'cache_dir'."
         ) from error
-    return left_out
+    return left_out, checksum
+
+
+def _checksum(x: np.ndarray) -> int:
+    """Return the CRC-32 of the pixels, read in chunks."""
+    pixels, checksum = x.reshape(-1), 0
+    for start in range(0, pixels.size, _CHUNK):
+        checksum = zlib.crc32(pixels[start : start + _CHUNK], checksum)
+    return checksum
 
 
 def _write_header(stream: BinaryIO, count: int, form: Form) -> None:
@@ -132,19 +149,20 @@ def _read_cache(
 ) -> tuple[np.ndarray, Reasons] | None:
     """Return the content of the cache, or None if it is missing, stale or damaged.
 
-    Nothing in it is trusted: a file that is not exactly this array of bytes, or a note about
-    images that do not exist, counts as no cache.
+    Nothing in it is trusted: a file that is not exactly this array of bytes, a pixel that has
+    changed, or a note about images that do not exist counts as no cache.
     """
     note = path.with_suffix(".json")
     try:
         if not path.is_file() or not note.is_file() or note.stat().st_size > _MAX_NOTE:
             return None
         found = json.loads(note.read_text(encoding="utf-8"))
-        left_out = found.pop("left_out")
+        left_out, checksum = found.pop("left_out"), found.pop("crc32")
         if found != key or not _is_valid(left_out, source):
             return None
         with path.open("rb") as stream:
-            return _map(stream, len(source.images) - len(left_out), source.form), left_out
+            x = _map(stream, len(source.images) - len(left_out), source.form)
+        return (x, left_out) if _checksum(x) == checksum else None
     except Exception:  # damaged in any way: the images are decoded again
         return None
 

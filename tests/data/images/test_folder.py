@@ -550,7 +550,7 @@ def test_each_size_mode_and_fit_has_a_cache_of_its_own(folder, opened):
 
 def test_a_new_version_of_the_code_makes_the_cache_anew(folder, opened, monkeypatch):
     load(folder)
-    monkeypatch.setattr(image_cache, "_VERSION", 2)
+    monkeypatch.setattr(image_cache, "_VERSION", 3)
     load(folder)
     assert len(opened) == 4
 
@@ -619,6 +619,8 @@ RIGHT = (2, 3, 6, 6)
         npy(np.array([Mine()] * 2, dtype=object), allow_pickle=True),
         binary(lambda data: data[:-1]),
         binary(lambda data: data + b"\0"),
+        binary(lambda data: data[:-1] + bytes([data[-1] ^ 1])),
+        binary(lambda data: data[:140] + bytes([data[140] ^ 128]) + data[141:]),
         binary(lambda data: b""),
         binary(lambda data: b"\x80\x04" + data),
         binary(lambda data: data.replace(b"\x93NUMPY\x01", b"\x93NUMPY\x09")),
@@ -630,6 +632,8 @@ RIGHT = (2, 3, 6, 6)
         note(lambda made: {**made, "left_out": None}),
         note(lambda made: {k: v for k, v in made.items() if k != "left_out"}),
         note(lambda made: {**made, "sha256": "0" * 64}),
+        note(lambda made: {**made, "crc32": made["crc32"] ^ 1}),
+        note(lambda made: {k: v for k, v in made.items() if k != "crc32"}),
         note(lambda made: {**made, "form": "6x6-RGB-pad"}),
         note(lambda made: [made]),
         lambda folder: (folder / ".nn-6x6-RGB-crop.json").write_text("[" * 100_000),
