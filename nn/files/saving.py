@@ -187,11 +187,11 @@ class Saving:
         if "forward" in self.own_passes():
             architecture["class"] = type(self).__name__
         state = self.training_state() if include_optimizer else {"weights": self.get_arrays()}
-        compiled = self._compile_config() if include_optimizer else None
+        compiled = self.compiled_config() if include_optimizer else None
         content = training_state.to_file(architecture, state, compiled)
         formats.write(path, content, self.layers, dtype)
 
-    def _compile_config(self: Any) -> dict[str, Any]:
+    def compiled_config(self: Any) -> dict[str, Any]:
         """Return what `compile` was called with, as JSON can write it."""
         return {
             "loss": training_state.config_of(self.loss, losses.NAME2LOSS),

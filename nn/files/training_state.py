@@ -8,6 +8,7 @@ Nothing here knows the model.
 
 import contextlib
 import inspect
+import json
 import math
 import os
 from collections.abc import Iterator
@@ -176,6 +177,34 @@ def saved_rate(content: model_file.ModelFile | None) -> float | None:
     saved = {} if content is None else content.training or {}
     lr = ((saved.get("optimizer") or {}).get("config") or {}).get("lr")
     return None if lr is None else float(lr)
+
+
+def check_compiled(content: model_file.ModelFile, compiled: dict[str, Any], path: str) -> None:
+    """Raise ValueError if the training in a file was compiled with another loss or optimizer.
+
+    The losses must have the same arguments, as the history would mix them; of optimizers only the
+    class must be the same, as their arguments may change in the course of a training.
+    """
+    for part in ("loss", "optimizer"):
+        then, now = (_described(of.get(part)) for of in (content.training or {}, compiled))
+        if then is None or now is None:
+            continue
+        same = {k: v for k, v in then["config"].items() if k in now["config"]}
+        changed = part == "loss" and any(now["config"][k] != v for k, v in same.items())
+        if then["class"] != now["class"] or changed:
+            was, got = (f"{of['class']} {of['config']}" for of in (then, now))
+            raise ValueError(
+                f"[Model] '{part}' must be that of the training in '{path}', {was}, got {got}: "
+                "compile the model as then, or use load_weights() and fit() without 'resume'."
+            )
+
+
+def _described(config: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return a loss or an optimizer as JSON holds it, by the name of its class without a module."""
+    if config is None:
+        return None
+    config = json.loads(json.dumps(config))
+    return {"class": config["class"].rpartition(".")[2], "config": config.get("config", {})}
 
 
 def layers_of(content: model_file.ModelFile, path: str | os.PathLike) -> list[Layer]:

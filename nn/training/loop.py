@@ -359,6 +359,7 @@ class Fit:
         with training_state.refusing_nonsense(where):
             if not model.built:  # by a Dataset it would be
                 model.build((saved.architecture or {})["input_shape"])
+            training_state.check_compiled(saved, model.compiled_config(), where)
             state = training_state.state_of(saved)
             names = (saved.architecture or {}).get("class_names")
             names = validation.fitting_class_names(names, model.output_shape)

@@ -748,3 +748,21 @@ def test_a_metric_of_the_users_may_change_the_type_of_a_count(tmp_path):
 
     whole = train(callbacks=[saving_at(tmp_path / "{batch}.npz", 2)])
     assert train(resume=tmp_path / "2.npz")["hits"] == whole["hits"]
+
+
+@pytest.mark.parametrize(
+    ("compiled", "argument"),
+    [
+        ({"loss": "hinge"}, "loss"),
+        ({"loss": nn.losses.CategoricalCrossentropy(label_smoothing=0.2)}, "loss"),
+        ({"optimizer": "sgd"}, "optimizer"),
+    ],
+)
+def test_another_loss_or_optimizer_cannot_go_on(compiled, argument, tmp_path):
+    path, settings = tmp_path / "1.npz", {"batch_size": BATCH, "verbose": 0}
+    small().fit(*data(), callbacks=saving_at(path), **settings)
+    with pytest.raises(
+        ValueError, match=rf"\[Model\] '{argument}' must be that of the training in"
+    ):
+        small(**compiled).fit(*data(), epochs=2, resume=path, **settings)
+    small().fit(*data(), epochs=2, resume=path, **settings)

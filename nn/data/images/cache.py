@@ -134,7 +134,7 @@ def _checksum(x: np.ndarray) -> int:
     """Return the CRC-32 of the pixels, read in chunks."""
     pixels, checksum = x.reshape(-1), 0
     for start in range(0, pixels.size, _CHUNK):
-        checksum = zlib.crc32(pixels[start : start + _CHUNK], checksum)
+        checksum = zlib.crc32(pixels[start : start + _CHUNK].data, checksum)
     return checksum
 
 
