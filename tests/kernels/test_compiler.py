@@ -198,3 +198,62 @@ def test_info_names_numba_disable_jit(monkeypatch):
     monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
     kernels = cli.info.about_machine()["kernels"]
     assert kernels == {"used": "NumPy", "why": "NUMBA_DISABLE_JIT is set"}
+
+
+NETWORKS = """
+import numpy as np
+import nn
+rng = np.random.default_rng(0)
+
+def train(shape, layers, ids=None):
+    model = nn.Model(layers, seed=0)
+    model.build((None, *shape))
+    model.compile("cce", "adam")
+    x = rng.integers(0, ids, (16, *shape)) if ids else rng.normal(size=(16, *shape))
+    model.fit(x, np.arange(16) % 5, batch_size=8, verbose=0)
+    model.predict(x)
+
+train((3, 32, 32), [nn.Conv2D(16), nn.BatchNorm2D(), nn.ReLU(), nn.MaxPool2D(), nn.GELU(),
+                    nn.Conv2D(32, groups=4), nn.Flatten(), nn.LayerNorm(), nn.Dense(5)])
+train((12,), [nn.Embedding(20, 16), nn.LSTM(32, return_sequences=True), nn.GRU(24),
+              nn.Dense(5)], ids=20)
+train((64,), [nn.Embedding(20, 16), nn.MultiHeadAttention(4, 4), nn.GlobalAvgPool1D(),
+              nn.Dense(5)], ids=20)
+"""
+
+
+@pytest.mark.slow
+def test_a_second_process_compiles_nothing():
+    """A kernel whose key differs in each process would be compiled at every start."""
+    run_code(NETWORKS)
+    count = """
+from numba.core import event
+compiled = []
+class Listener(event.Listener):
+    def on_start(self, event):
+        function = event.data["dispatcher"].py_func
+        if (function.__module__ or "").startswith("nn."):
+            compiled.append(function.__name__)
+    def on_end(self, event):
+        pass
+event.register("numba:compile", Listener())
+"""
+    result = run_code(count + NETWORKS + "print(compiled)")
+    assert result.stdout == "[]\n", result.stderr
+
+
+def test_a_kernel_inside_a_kernel_is_global():
+    inner = compile_kernel(double)
+
+    def outer(x):
+        inner(x)
+
+    with pytest.raises(TypeError, match="'outer' uses a kernel that is not global"):
+        compile_kernel(outer)
+
+
+def test_functions_without_a_module_are_compiled_by_numba():
+    code = "import numba, nn.kernels.cpu.compiler\n"
+    code += "space = {'__name__': None}; exec('def triple(x): return 3 * x', space)\n"
+    code += "print(space['triple'].__module__, numba.njit(space['triple'])(2))"
+    assert run_code(code).stdout == "None 6\n"

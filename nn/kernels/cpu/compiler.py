@@ -14,6 +14,7 @@ import llvmlite.binding
 import numba
 from numba.core import config, event
 from numba.core.caching import FunctionCache
+from numba.core.dispatcher import Dispatcher
 from numba.core.serialize import dumps
 
 from ... import __version__
@@ -32,9 +33,18 @@ _OPTIONS: dict[str, Any] = {
 def compile_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function at its first call and keep the machine code on disk.
 
-    It may use constants of the function around it: they become part of the code. If no folder
-    for the code can be written, it is compiled again in each process.
+    It may use constants of the function around it: they become part of the code. Kernels are no
+    constants, as no other process would find the code again. If no folder for the code can be
+    written, it is compiled again in each process.
+
+    Raises
+    ------
+    TypeError
+        If it uses a kernel that is local to the function around it.
     """
+    for cell in function.__closure__ or ():
+        if isinstance(cell.cell_contents, Dispatcher):
+            raise TypeError(f"kernel '{function.__name__}' uses a kernel that is not global")
     kernel = numba.njit(**_OPTIONS)(function)
     # RuntimeError: Numba found no folder that it may write to.
     with contextlib.suppress(OSError, RuntimeError):
@@ -126,7 +136,7 @@ class _SayOnce(event.Listener):
 
     def on_start(self, event: Any) -> None:
         kernel = event.data["dispatcher"].py_func
-        if self.said or not kernel.__module__.startswith(__package__):
+        if self.said or not (kernel.__module__ or "").startswith(__package__):
             return
         self.said = True
         with contextlib.suppress(OSError, ValueError):  # a full disk, a closed file

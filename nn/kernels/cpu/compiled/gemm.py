@@ -80,32 +80,33 @@ def _copy_panels(b, b_steps, depth, columns, width, panels):
             panel[i * width + count : (i + 1) * width] = 0
 
 
+@compile_kernel
+def _copy_rows(a, a_steps, count, depth, rows, block):
+    """Copy `count` rows of a matrix that begins at a[0]; return the steps within the copy.
+
+    They are the numbers from a row to the next, from a column to the next, and from one block
+    of `rows` rows to the next, for each of its rows.
+    """
+    if a_steps[1] == 1:
+        for i in range(count):
+            source, target = a[i * a_steps[0] :], block[i * (depth + _GAP) :]
+            for j in range(depth):
+                target[j] = source[j]
+        return depth + _GAP, 1, depth + _GAP
+    for j in range(depth):
+        source, target = a[j * a_steps[1] :], block[j * rows :]
+        whole = count // rows
+        for i in range(whole):
+            for r in range(rows):
+                target[i * rows * depth + r] = source[i * rows + r]
+        for r in range(whole * rows, count):
+            target[whole * rows * depth + r - whole * rows] = source[r]
+    return 1, rows, depth
+
+
 @functools.cache
 def _matmul(rows: int, vectors: int, lanes: int) -> Callable[..., Any]:
     width = vectors * lanes
-
-    @compile_kernel
-    def copy_rows(a, a_steps, count, depth, block):
-        """Copy `count` rows of a matrix that begins at a[0]; return the steps within the copy.
-
-        They are the numbers from a row to the next, from a column to the next, and from one block
-        of `rows` rows to the next, for each of its rows.
-        """
-        if a_steps[1] == 1:
-            for i in range(count):
-                source, target = a[i * a_steps[0] :], block[i * (depth + _GAP) :]
-                for j in range(depth):
-                    target[j] = source[j]
-            return depth + _GAP, 1, depth + _GAP
-        for j in range(depth):
-            source, target = a[j * a_steps[1] :], block[j * rows :]
-            whole = count // rows
-            for i in range(whole):
-                for r in range(rows):
-                    target[i * rows * depth + r] = source[i * rows + r]
-            for r in range(whole * rows, count):
-                target[whole * rows * depth + r - whole * rows] = source[r]
-        return 1, rows, depth
 
     @compile_kernel
     def matmul(factors, bias, c, sizes, share_columns, part, lo, hi):
@@ -135,8 +136,8 @@ def _matmul(rows: int, vectors: int, lanes: int) -> Callable[..., Any]:
                 for band in range(top, bottom, _ROWS):
                     count = min(_ROWS, bottom - band)
                     start = band * a_steps[0] + first * a_steps[1]
-                    row_step, column_step, block_step = copy_rows(
-                        a[start:], a_steps, count, depth, block
+                    row_step, column_step, block_step = _copy_rows(
+                        a[start:], a_steps, count, depth, rows, block
                     )
                     for column in range(0, columns, width):
                         for row in range(0, count, rows):
