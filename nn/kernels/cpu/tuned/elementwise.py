@@ -72,7 +72,10 @@ def activate(
     y = _compute(formula.function, {"x": x}, parameters, memory.empty_like(x))
     if y is None:
         return reference.activate(x, formula, parameters, keep)
-    return y, formula.kept(x, y) if keep else None
+    if not keep or formula.derived is None:
+        return y, formula.kept(x, y) if keep else None
+    derived = memory.empty_like(x, bool if formula.keeps == "mask" else None)
+    return y, _compute(formula.derived, {"x": x}, (), derived)
 
 
 def activate_grad(
