@@ -131,7 +131,7 @@ def print_line(line: str) -> None:
     """Print a line, or warn that it cannot be written: a training does not end for that."""
     try:
         print(line, flush=True)
-    except BrokenPipeError:  # as of `| head`: nobody wants more
+    except BrokenPipeError:  # as of `| head`: no more is wanted
         raise
     except OSError as error:  # a full disk, or a terminal that is gone
         checks.warn(f"[Model] cannot print what happens: {error}.", RuntimeWarning)

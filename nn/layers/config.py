@@ -125,7 +125,7 @@ def get_activation(activation: "str | Layer | None", owner: str) -> Layer | None
 
 
 def without_params(activation: Layer, owner: str) -> Layer:
-    """Return an activation; raise if it has parameters, which nobody would train or save."""
+    """Return an activation; raise if it has parameters, which would not be trained or saved."""
     if activation.params or isinstance(activation, ChannelLayer):
         raise ValueError(
             f"[{owner}] 'activation' must have no parameters, got {activation!r}: add it as a "

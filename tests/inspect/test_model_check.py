@@ -22,6 +22,7 @@ ZOO = {
     "resnet20": lambda: zoo.resnet20((3, 6, 6), 3, seed=1),
     "large_cnn": lambda: zoo.large_cnn((1, 16, 16), 3, seed=1),
     "conv_autoencoder": lambda: zoo.conv_autoencoder((1, 8, 8), (3, 2), seed=1),
+    "unet_small": lambda: zoo.unet_small((2, 4, 4), 3, 3, 1, seed=1),
     "vae": lambda: zoo.vae(2, (5,), (1, 4, 4), seed=1),
     "small_transformer": lambda: zoo.small_transformer(9, 5, 8, 2, seed=1),
     "temporal_cnn": lambda: zoo.temporal_cnn((9, 2), 3, 4, 2, seed=1),
