@@ -12,8 +12,9 @@ import numpy as np
 
 from ... import kernels
 from . import attention, recurrent
-from .operators import activated, by_feature, channel_axis, dense, normalized, over_axes
-from .values import Constant, Link, Node, Value, Weight, common_link
+from .normalization import normalized, over_axes
+from .operators import activated, dense
+from .values import Constant, Link, Node, Value, Weight, by_feature, channel_axis, common_link
 
 __all__ = ["FORMULAS"]
 

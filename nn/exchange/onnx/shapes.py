@@ -9,8 +9,7 @@ import numpy as np
 from ...layers.base import Shape
 from ...layers.budget import take_elements
 from . import recurrent
-from .operators import STEPS
-from .values import Constant, Link, Node, Value, Weight
+from .values import STEPS, Constant, Link, Node, Value, Weight
 
 __all__ = ["SHAPES"]
 

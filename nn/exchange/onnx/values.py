@@ -6,7 +6,7 @@ a formula, such as the square in a variance. Nodes are kept, so that formulas ar
 they are made of.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -17,7 +17,24 @@ from ...layers.base import Shape
 from ...layers.budget import take_elements
 from ...layers.config import MAX_LAYERS
 
-__all__ = ["Constant", "Link", "Node", "RefusedError", "Value", "Weight", "layers_between"]
+__all__ = [
+    "IMAGES",
+    "STEPS",
+    "Constant",
+    "Link",
+    "Node",
+    "RefusedError",
+    "Run",
+    "Value",
+    "Weight",
+    "by_feature",
+    "channel_axis",
+    "layers_between",
+    "require_channels",
+]
+
+#: The axes of images, and of sequences whose features come first, as ONNX has them: (N, D, T).
+IMAGES, STEPS = (0, 1, 2, 3), (0, 2, 1)
 
 
 class RefusedError(ValueError):
@@ -336,3 +353,25 @@ class Node:
         if not all(-ndim <= k < ndim for k in given):
             raise self.refuse(f"has the axes {list(given)} of {ndim}")
         return tuple(k % ndim for k in given)
+
+
+#: What reads a node of one operator.
+Run = Callable[[Node], Any]
+
+
+def channel_axis(ndim: int) -> int:
+    """Return the axis of the channels in nn."""
+    return 2 if ndim == 3 else 1
+
+
+def by_feature(value: Value, weight: Weight) -> Weight:
+    """Return numbers for each feature in the order that the layers have."""
+    if value.order is None:
+        return weight
+    return Weight(np.take(weight.array, value.order, 0), f"{weight.source}, turned")
+
+
+def require_channels(node: Node, value: Value) -> None:
+    """Raise unless axis 1 of a value is that of the channels in nn."""
+    if len(value.perm) < 2 or value.perm[1] != channel_axis(len(value.perm)):
+        raise node.refuse(f"gets values of shape {value.shape} whose channels are not axis 1")
