@@ -310,7 +310,7 @@ def prove_signals(options):
     held = []
 
     def many():
-        end = time.monotonic() + 10  # seconds; a signal comes within a fraction of one
+        end = time.monotonic() + 1  # second; CPython 3.11 may notice a signal too late for it
         while time.monotonic() < end:
             held.append(memory.empty((random.randint(UNIT, 6 * UNIT),), np.uint8))
             if len(held) > 10:
@@ -319,7 +319,8 @@ def prove_signals(options):
     with small_limit():
         start = time.monotonic()
         while signals.sent < options.signals:
-            assert signals.interrupt(many), "a KeyboardInterrupt was lost"
+            signals.interrupt(many)
+            assert signals.sent == signals.caught, "a KeyboardInterrupt was lost"
             for array in held[:3]:
                 arrays.add(array)
             held.clear()
