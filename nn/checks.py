@@ -339,6 +339,19 @@ def not_real(owner: str, argument: str, value: Any, dtype: Any) -> TypeError:
     return TypeError(f"[{owner}] '{argument}' must hold real numbers, got {got}{advice}")
 
 
+def same_rows(owner: str, x: Any, y: Any) -> None:
+    """Raise ValueError if two tables of pandas hold rows of the same labels in another order."""
+    first: Any = getattr(x, "index", None)  # of a list it is a method
+    second: Any = getattr(y, "index", None)
+    if not (hasattr(first, "equals") and hasattr(second, "equals")) or first.equals(second):
+        return
+    if len(first) == len(second) and set(first) == set(second):
+        raise ValueError(
+            f"[{owner}] 'y' must have its rows in the order of those of 'x', got the same labels "
+            "in another: pass y.loc[x.index], or arrays if they belong together as they are."
+        )
+
+
 def is_sparse(value: Any) -> bool:
     """Return whether a value is a sparse matrix, as of scipy.sparse."""
     return hasattr(value, "toarray") and hasattr(value, "nnz")

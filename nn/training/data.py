@@ -128,6 +128,7 @@ class DataAdapter:
 
     def _named(self, data: Any, y: Any, is_training: bool) -> tuple[Any, Any]:
         """Return samples whose labels are texts as a `Dataset` and None, others as they are."""
+        checks.same_rows("Model", data, y)
         if text_labels(y) is None:
             return data, y
         if isinstance(self.model.loss, RegressionLoss):

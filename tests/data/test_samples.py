@@ -50,6 +50,28 @@ def test_targets_that_are_columns():
         assert model().fit(X, column, verbose=0) == wanted
 
 
+@pytest.mark.parametrize("where", ["fit", "evaluate", "validation", "Dataset"])
+def test_rows_in_another_order_are_refused(where):
+    pandas = pytest.importorskip("pandas", reason="needs pandas (the extra 'test')")
+    table = pandas.DataFrame({"a": np.arange(8.0), "b": np.ones(8), "y": np.arange(8) % 2})
+    x, y = table[["a", "b"]], table["y"]
+    shuffled = y.sample(frac=1, random_state=0)
+    model = nn.Model([nn.Dense(2, input_shape=(2,))], seed=0)
+    model.compile("cce", "sgd")
+    calls = {
+        "fit": lambda y: model.fit(x, y, verbose=0),
+        "evaluate": lambda y: model.evaluate(x, y),
+        "validation": lambda y: model.fit(x, table["y"], val_data=(x, y), verbose=0),
+        "Dataset": lambda y: nn.data.Dataset(x, y),
+    }
+    with pytest.raises(ValueError, match=r"'y' must have its rows in the order of those of 'x'"):
+        calls[where](shuffled)
+    calls[where](y)
+    calls[where](shuffled.loc[x.index])
+    calls[where](shuffled.to_numpy())
+    calls[where](y.set_axis(range(10, 18)))  # labels of their own say nothing
+
+
 def test_gaps_and_texts_in_a_table_are_named():
     pandas = pytest.importorskip("pandas", reason="needs pandas (the extra 'test')")
     table = pandas.DataFrame(X, columns=["a", "b", "c"]).astype("Float64")
