@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import browser as browsers
 import hypothesis
 import numpy as np
 import pytest
@@ -125,3 +126,17 @@ def pytest_configure(config):
     """Let Ctrl-C be heard, which tests send: a shell's background jobs are born deaf to it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="module")
+def window(tmp_path_factory):
+    """A real browser, for all tests of a module."""
+    with browsers.started(tmp_path_factory.mktemp("profile")) as window:
+        yield window
+
+
+@pytest.fixture
+def browser(window):
+    """Its window, empty at first; what its pages complain of is a failure."""
+    with browsers.watched(window) as window:
+        yield window

@@ -61,9 +61,8 @@ class Skip(Container):
         """Return the output and its mask, the steps that are there on both paths."""
         x = self._check_input(x)
         y, mask_y = forward_through(self.main, x, training, mask)
-        short, mask_x = forward_through(
-            self.shortcut, x, training, mask
-        )  # x itself for the identity
+        # For the identity, the shortcut gives x itself.
+        short, mask_x = forward_through(self.shortcut, x, training, mask)
         mask = mask_x if mask_y is None else joined_masks(mask_y, mask_x)
         return self.join(x, y, short), mask
 

@@ -33,18 +33,6 @@ def address(tmp_path_factory):
         yield address
 
 
-@pytest.fixture(scope="module")
-def window(address, tmp_path_factory):
-    with browsers.started(tmp_path_factory.mktemp("profile")) as window:
-        yield window
-
-
-@pytest.fixture
-def browser(window):
-    with browsers.watched(window) as window:
-        yield window
-
-
 # --------------------------------------------------------------------------------- the tests
 
 

@@ -189,18 +189,6 @@ def test_the_command_says_how_to_see_the_page(tmp_path, stand_in):
 
 
 @pytest.fixture(scope="module")
-def window(tmp_path_factory):
-    with browsers.started(tmp_path_factory.mktemp("profile")) as window:
-        yield window
-
-
-@pytest.fixture
-def browser(window):
-    with browsers.watched(window) as window:
-        yield window
-
-
-@pytest.fixture(scope="module")
 def digits_model():
     train, _ = nn.data.load_mnist_sample()
     model = nn.zoo.small_cnn(seed=0)

@@ -251,7 +251,8 @@ def _activation_of(given: str | None, metadata: dict[str, str]) -> str:
         return given
     if metadata.get("output") == "probabilities":
         return "none"
-    outputs = {"logits": "logits", "values": "values"}.get(metadata.get("output", ""), "unknown")
+    outputs = metadata.get("output")
+    outputs = outputs if outputs in ("logits", "values") else "unknown"
     rule = (
         f"must be 'softmax', 'sigmoid' or 'none', as the model's outputs are {outputs}, not "
         "probabilities (export(softmax=True) writes probabilities)"
