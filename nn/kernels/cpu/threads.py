@@ -88,7 +88,8 @@ _tasks: SimpleQueue = SimpleQueue()  # of calls, once for each part that a worke
 _posted = np.zeros(1, dtype=np.int64)  # changes when there are new tasks
 _workers: dict[int, threading.Thread] = {}
 _running: list["_Call"] = []  # those that hold BLAS to one thread, see `_release_blas`
-_blas: list["_Blas"] = []  # the BLAS libraries of this process
+_blas: list["_Blas"] = []  # the BLAS libraries of this process, see `_loaded_blas`
+_modules = [0]  # how many modules had been imported when `_blas` was filled
 _releasing: dict["_Call", threading.Thread] = {}  # calls that may give BLAS its threads back
 
 
@@ -149,9 +150,10 @@ def run(
     call = _Call(kernel, arguments, total, count)
     try:
         try:
+            shared = count > 1 and _has_workers()  # this imports Numba, which may load a BLAS
             if blas:
                 _hold_blas(call)
-            if count > 1 and _has_workers():
+            if shared:
                 for _ in range(1, count):
                     _tasks.put(call)
                 _posted[0] += 1
@@ -216,8 +218,7 @@ def _has_workers() -> bool:
     if spin_wait is not None and spin_wait.is_compiling():
         return False
     if len(_workers) < NUM_THREADS - 1:
-        if not _blas:  # once, rather than in the middle of the first kernel that calls it
-            _blas[:] = _find_blas()
+        _loaded_blas()  # now, rather than in the middle of the first kernel that calls BLAS
         for number in range(1, NUM_THREADS):
             if number not in _workers and not _start_worker(number):
                 break
@@ -275,8 +276,7 @@ def _run_a_part(call: _Call, worker: threading.Thread) -> tuple[np.ndarray, int]
 
 def _hold_blas(call: _Call) -> None:
     """Hold BLAS to one thread; the call that changes a number notes it."""
-    if not _blas:
-        _blas[:] = _find_blas()
+    libraries = _loaded_blas()
     _running.append(call)
     for other, thread in list(_releasing.items()):  # it may not have seen this call
         end = time.perf_counter() + 10 * _PATIENCE
@@ -284,7 +284,7 @@ def _hold_blas(call: _Call) -> None:
             if sys.is_finalizing() or not thread.is_alive() or time.perf_counter() > end:
                 _releasing.pop(other, None)  # an exception came twice, so that it stayed there
             time.sleep(0)
-    for library in _blas:
+    for library in libraries:
         number = library.num_threads
         if number != 1:
             call.lowered.append((library, number))
@@ -332,8 +332,19 @@ class _Blas:
         return self._library.num_threads
 
 
+def _loaded_blas() -> list[_Blas]:
+    """Return the BLAS libraries of this process: NumPy's, and those that came later, as SciPy's.
+
+    It looks for them again when modules have been imported since, which may have loaded one.
+    """
+    modules = len(sys.modules)
+    if not _blas or _modules[0] != modules:
+        _blas[:] = _find_blas()
+        _modules[0] = modules
+    return list(_blas)
+
+
 def _find_blas() -> list[_Blas]:
-    """Return the BLAS libraries of this process: NumPy's, and any other that is loaded by now."""
     try:
         from threadpoolctl import ThreadpoolController
     except ImportError:  # while the interpreter ends
