@@ -156,6 +156,33 @@ def test_winograd(n, c, f, out, pads, order, bias, seed):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-5 * np.abs(theirs).max())
 
 
+@pytest.mark.parametrize("dilation", [(1, 2), (2, 2), (3, 2)])
+@pytest.mark.parametrize("pads", [((0, 0), (0, 0)), ((2, 3), (5, 1))])
+def test_winograd_of_dilated_kernels(rng, dilation, pads, monkeypatch):
+    """Each second (third ...) row and column is an image; one of them is left to `gemm`."""
+    seen, conv2d = [], winograd.conv2d
+    monkeypatch.setattr(winograd, "conv2d", lambda *a: seen.append(len(a[0])) or conv2d(*a))
+    size = [8 * d + 2 * d - sum(p) for d, p in zip(dilation, pads, strict=True)]
+    x = rng.normal(size=(3, 16, *size)).astype("float32")
+    x[1, 3, 2, 2] = 1e5
+    w, b = rng.normal(size=(16, 16, 3, 3)).astype("float32"), rng.normal(size=16).astype("float32")
+    y = compiled.conv2d(x, w, b, padding=pads, dilation=dilation)
+    assert seen == [3 * dilation[0] * dilation[1]]
+    grad = rng.normal(size=y.shape).astype("float32")
+    exact, options = [a.astype("float64") for a in (x, w, grad)], {"dilation": dilation}
+    expected = reference.conv2d(exact[0], exact[1], b, padding=pads, **options)
+    for ours, theirs in zip(y, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-5 * np.abs(theirs).max())
+    for name, arguments in (
+        ("conv2d_input_grad", (grad, w, x.shape)),
+        ("conv2d_weight_grad", (grad, x, w.shape)),
+    ):
+        found = getattr(compiled, name)(*arguments, padding=pads, **options)
+        wide = [a if isinstance(a, tuple) else a.astype("float64") for a in arguments]
+        expected = getattr(reference, name)(*wide, padding=pads, **options)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+
+
 def test_winograd_is_right_to_the_last_digits_of_float64(rng, monkeypatch):
     """float32 has too few digits to show that the transformations are exactly right."""
     monkeypatch.setattr(winograd, "DTYPES", ("float64",))

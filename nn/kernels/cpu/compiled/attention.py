@@ -18,9 +18,9 @@ from ...geometry import Array
 from .. import memory, threads
 from ..compiler import compile_kernel
 from .functions import functions
-from .vectors import block_columns, multiply_block
+from .vectors import block_columns, even_rows, multiply_block
 
-_ROWS = 8  # of a block of a product
+_ROWS = 8  # of scores that are computed at a time in the forward pass
 _WIDE = 32  # scores of a row that are computed at a time, whole vectors of any processor
 _GAP = 16  # numbers between rows, which would compete for the cache a power of two apart
 _BAND = 32  # rows of scores that are kept at a time in the backward pass
@@ -59,15 +59,15 @@ def _multiplication(vectors, lanes, rows, a, a_steps, b, b_step, counts, d, c, c
     -1.
     """
     size = vectors.literal_value, lanes.literal_value
-    width = size[0] * size[1]
+    width, block = size[0] * size[1], even_rows(size[0])
 
     def multiply(vectors, lanes, rows, a, a_steps, b, b_step, counts, d, c, c_step, starts):
         d_step, d_start = (0, 0) if starts[1] < 0 else (c_step, starts[1])
         for column in range(0, counts[1], width):
-            for top in range(0, rows, _ROWS):
+            for top in range(0, rows, block):
                 a_start, c_start = starts[0] + top * a_steps[0], starts[2] + top * c_step
                 multiply_block(
-                    _ROWS, size[0], size[1], a, (a_steps[0], 0, a_steps[1]), b, (0, b_step),
+                    block, size[0], size[1], a, (a_steps[0], 0, a_steps[1]), b, (0, b_step),
                     (1, counts[0]), d, d_step, c, c_step,
                     (a_start, column, d_start + top * d_step + column, c_start + column),
                 )  # fmt: skip

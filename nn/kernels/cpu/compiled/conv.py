@@ -1,8 +1,8 @@
 """Convolutions: each by the way that is fastest for its shapes.
 
 Kernels of 3 x 3 with many channels go to `winograd`, others to `gemm`, depthwise ones are plain
-loops here. A dilated convolution sees only every second (third ...) row and column of the image: it
-is a dense one of each of these smaller images (`_phases`).
+loops here. A dilated convolution sees only every second (third ...) row and column of the image:
+for `winograd` it is a dense one of each of these smaller images (`_phases`).
 """
 
 import numpy as np
@@ -17,12 +17,7 @@ from ...geometry import (
     channels_last,
     output_size,
 )
-from ...tiles import (
-    cells_of,
-    input_grad_by,
-    is_depthwise,
-    repeat_channels,
-)
+from ...tiles import cells_of, input_grad_by, is_depthwise, repeat_channels
 from .. import memory, threads
 from ..compiler import compile_kernel
 from . import gemm, winograd
@@ -41,19 +36,15 @@ def conv2d(
     """See `reference.conv2d`."""
     if is_depthwise(w.shape, groups):
         return _depthwise(repeat_channels(x, len(w)), w, b, stride, padding, dilation)
-    if dilation != (1, 1) and stride != (1, 1):
-        return tiles.conv2d(x, w, b, stride, padding, dilation, groups)
     kernel = (w.shape[2], w.shape[3])
     out = output_size(x.shape[2:], kernel, stride, padding, dilation)
-    x, size = channels_last(x), out
-    if dilation != (1, 1):
-        x, padding = _phases(x, dilation, padding)
-        size = (-(-out[0] // dilation[0]), -(-out[1] // dilation[1]))
-    if groups == 1 and winograd.suits(x, len(w), kernel, stride, size):
-        y = winograd.conv2d(x, w, b, padding, size)
-    else:
-        y = gemm.conv2d(x, w, b, stride, padding, size, groups)
-    return channels_first(y if dilation == (1, 1) else _joined(y, dilation, out))
+    x, size = channels_last(x), (-(-out[0] // dilation[0]), -(-out[1] // dilation[1]))
+    if groups > 1 or not winograd.suits(x, len(w), kernel, stride, size):
+        return channels_first(gemm.conv2d(x, w, b, stride, padding, dilation, groups))
+    if dilation == (1, 1):
+        return channels_first(winograd.conv2d(x, w, b, padding, out))
+    x, padding = _phases(x, dilation, padding)
+    return channels_first(_joined(winograd.conv2d(x, w, b, padding, size), dilation, out))
 
 
 conv2d_input_grad = input_grad_by(conv2d)
@@ -72,16 +63,17 @@ def conv2d_weight_grad(
     if is_depthwise(w_shape, groups):
         x = repeat_channels(x, grad.shape[1])
         return _depthwise_weight_grad(grad, x, w_shape, stride, padding, dilation)
-    if (dilation != (1, 1) and stride != (1, 1)) or 0 in grad.shape:
+    if 0 in grad.shape:
         return tiles.conv2d_weight_grad(grad, x, w_shape, stride, padding, dilation, groups)
     kernel = (w_shape[2], w_shape[3])
     grad, x = channels_last(grad), channels_last(x)
+    size = (-(-grad.shape[1] // dilation[0]), -(-grad.shape[2] // dilation[1]))
+    if groups > 1 or not winograd.suits(x, w_shape[0], kernel, stride, size):
+        return gemm.conv2d_weight_grad(grad, x, kernel, stride, padding, dilation, groups)
     if dilation != (1, 1):
         grad, _ = _phases(grad, dilation, NO_PADDING)
         x, padding = _phases(x, dilation, padding)
-    if groups == 1 and winograd.suits(x, w_shape[0], kernel, stride, grad.shape[1:3]):
-        return winograd.conv2d_weight_grad(grad, x, padding)
-    return gemm.conv2d_weight_grad(grad, x, kernel, stride, padding, groups)
+    return winograd.conv2d_weight_grad(grad, x, padding)
 
 
 def _phases(x: Array, dilation: Pair, padding: Padding) -> tuple[Array, Padding]:
@@ -89,11 +81,14 @@ def _phases(x: Array, dilation: Pair, padding: Padding) -> tuple[Array, Padding]
 
     (N, H, W, C) -> (N*D*E, ceil(H/D), ceil(W/E), C) for a dilation (D, E). What the padding before
     has beyond a multiple of the dilation becomes zeros of the images, as does what is missing to
-    whole images; only the padding before counts, as each has as many outputs as the first.
+    whole images. The padding after is such that all have as many outputs as the first.
     """
     (n, *size, c), (d, e) = x.shape, dilation
     lead = [before % step for (before, _), step in zip(padding, dilation, strict=True)]
     h, w = (-(-(a + b) // step) for a, b, step in zip(size, lead, dilation, strict=True))
+    before = padding[0][0] // d, padding[1][0] // e
+    whole = [-(-(a + sum(b)) // step) for a, b, step in zip(size, padding, dilation, strict=True)]
+    rest = ((before[0], whole[0] - h - before[0]), (before[1], whole[1] - w - before[1]))
     if (h * d, w * e) != tuple(size):
         padded = np.zeros((n, h * d, w * e, c), x.dtype)
         padded[:, lead[0] : lead[0] + size[0], lead[1] : lead[1] + size[1]] = x
@@ -101,7 +96,6 @@ def _phases(x: Array, dilation: Pair, padding: Padding) -> tuple[Array, Padding]
     phases = memory.empty((n, d, e, h, w, c), x.dtype)
     # (N, H, D, W, E, C) -> (N, D, E, H, W, C)
     _copy(x.reshape(n, h, d, w, e, c).transpose(0, 2, 4, 1, 3, 5), phases)
-    rest = ((padding[0][0] // d, 0), (padding[1][0] // e, 0))
     return phases.reshape(n * d * e, h, w, c), rest
 
 

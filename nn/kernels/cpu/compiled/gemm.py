@@ -8,9 +8,11 @@ itself serves as the matrix of patches, whose rows overlap (the idea of MEC, Cho
     y[column, filter] = b[filter] + sum over (i, k) of
         padded[(row*stride + i) * width*C + column*stride*C + k] * w[i, k, filter]
 
-for i < KH and k < KW*C. The gradient of the kernel is another product of the same numbers,
-summed over columns and rows; the gradient of the input is a convolution with the flipped
-kernel. A band of rows at a time is copied between zeros, so that it stays in the cache.
+for i < KH and k < KW*C. If the columns of the kernel are apart (dilation), there is such a sum over
+the KW columns, each of C numbers, for each row of the kernel. The gradient of the kernel is another
+product of the same numbers, summed over columns and rows; the gradient of the input is a
+convolution with the flipped kernel. A band of rows at a time is copied between zeros, so that it
+stays in the cache.
 
 The groups of a convolution are computed one after the other, each with its own channels alone.
 """
@@ -21,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from ...geometry import Array, Padding, Pair
+from ...geometry import NO_PADDING, Array, Padding, Pair, output_size
 from .. import memory, threads, tuned
 from ..compiler import compile_kernel
 from .sharing import LONGEST_SUM
@@ -226,36 +228,39 @@ def _conv2d(columns: int, vectors: int, lanes: int) -> Callable[..., Any]:
 
         x is (N, H, W, G*C), w (G*KH*KW*C*F,), b (G*F,), y (N*OH, OW*G*F) for G groups.
         """
-        (w, b), (kernel, stride, before, band, groups) = weights, window
+        (w, b), ((reach, stride, before, band), sums, groups) = weights, window
         c, f, all_f = x.shape[3] // groups, b.size // groups, b.size
-        run = kernel[1] * c
+        (count_i, step_i), (count_j, step_j), run = sums
         out_h, out_w = y.shape[0] // x.shape[0], y.shape[1] // all_f
-        width = (out_w - 1) * stride[1] + kernel[1]
-        padded = np.empty(((band - 1) * stride[0] + kernel[0]) * width * c, dtype=x.dtype)
+        width = (out_w - 1) * stride[1] + reach[1]
+        padded = np.empty(((band - 1) * stride[0] + reach[0]) * width * c, dtype=x.dtype)
         flat_y = y.reshape(y.size)
         for step in range(lo * groups, hi * groups):
             n, group = divmod(step, groups)
             for top in range(0, out_h, band):
                 count = min(band, out_h - top)
-                rows = (count - 1) * stride[0] + kernel[0]
+                rows = (count - 1) * stride[0] + reach[0]
                 copy_band(
                     x[n], (group * c, c), top * stride[0] - before[0], rows, before[1], padded,
                     width,
                 )  # fmt: skip
                 for filters in range(0, f, panel):
-                    to, from_w = group * f + filters, group * kernel[0] * run * f + filters
+                    to = group * f + filters
                     for row in range(count):
                         x_row, y_row = row * stride[0] * width, (n * out_h + top + row) * out_w
                         for block in range(0, out_w, columns):
                             at = min(block, out_w - columns)  # the last may overlap
-                            multiply_block(
-                                columns, vectors, lanes,
-                                padded, (stride[1] * c, width * c, 1),
-                                w, (run * f, f), (kernel[0], run),
-                                b, 0, flat_y, all_f,
-                                ((x_row + at * stride[1]) * c, from_w, to,
-                                 (y_row + at) * all_f + to),
-                            )  # fmt: skip
+                            from_x, to_y = (x_row + at * stride[1]) * c, (y_row + at) * all_f + to
+                            for i in range(count_i):
+                                from_w = (group * count_i + i) * count_j * run * f + filters
+                                d, d_step, d_from = (b, 0, to) if i == 0 else (flat_y, all_f, to_y)
+                                multiply_block(
+                                    columns, vectors, lanes,
+                                    padded, (stride[1] * c, step_j, 1),
+                                    w, (run * f, f), (count_j, run),
+                                    d, d_step, flat_y, all_f,
+                                    (from_x + i * step_i, from_w, d_from, to_y),
+                                )  # fmt: skip
 
     return conv2d
 
@@ -266,40 +271,41 @@ def _conv2d_weight_grad(taps: int, vectors: int, lanes: int) -> Callable[..., An
 
     @compile_kernel
     def conv2d_weight_grad(x, grad, dw, window, part, lo, hi):
-        """Sum the kernel's gradient over the samples lo..hi into dw[part, 0], (G*KH*taps'*F,).
+        """Sum the kernel's gradient over the samples lo..hi into dw[part, 0], (G*I*J*taps'*F,).
 
-        x is (N, H, W, G*C), grad (N, OH, OW, G*F) for G groups. A row of the kernel has KW*C
-        taps, rounded up to whole blocks: the sums of the rest are never read.
+        x is (N, H, W, G*C), grad (N, OH, OW, G*F) for G groups. I and J are the counts of `_sums`,
+        each with a run of taps, rounded up to whole blocks: the sums of the rest are never read.
         """
-        kernel, stride, before, band, groups = window
+        (reach, stride, before, band), ((count_i, step_i), (count_j, step_j), run), groups = window
         _, out_h, out_w, all_f = grad.shape
         c, f = x.shape[3] // groups, all_f // groups
-        width = (out_w - 1) * stride[1] + kernel[1]
-        size = ((band - 1) * stride[0] + kernel[0]) * width * c
+        width = (out_w - 1) * stride[1] + reach[1]
+        size = ((band - 1) * stride[0] + reach[0]) * width * c
         padded = np.zeros(size + taps, dtype=x.dtype)
-        all_taps = (kernel[1] * c + taps - 1) // taps * taps
+        all_taps = (run + taps - 1) // taps * taps
         flat_grad, total, own, rows_summed = grad.reshape(grad.size), dw[part, 0], dw[part, 1], 0
         dw[part] = 0
         for step in range(lo * groups, hi * groups):
             n, group = divmod(step, groups)
             for top in range(0, out_h, band):
                 count = min(band, out_h - top)
-                rows = (count - 1) * stride[0] + kernel[0]
+                rows = (count - 1) * stride[0] + reach[0]
                 copy_band(
                     x[n], (group * c, c), top * stride[0] - before[0], rows, before[1], padded,
                     width,
                 )  # fmt: skip
-                for i in range(kernel[0]):
+                for ij in range(count_i * count_j):
+                    from_x = ij // count_j * step_i + ij % count_j * step_j
                     for tap in range(0, all_taps, taps):
                         for filters in range(0, f, panel):
-                            at = ((group * kernel[0] + i) * all_taps + tap) * f + filters
+                            at = ((group * count_i * count_j + ij) * all_taps + tap) * f + filters
                             from_grad = (n * out_h + top) * out_w * all_f + group * f + filters
                             multiply_block(
                                 taps, vectors, lanes,
                                 padded, (1, stride[0] * width * c, stride[1] * c),
                                 flat_grad, (out_w * all_f, all_f), (count, out_w),
                                 own, f, own, f,
-                                (i * width * c + tap, from_grad, at, at),
+                                (from_x + tap, from_grad, at, at),
                             )  # fmt: skip
                 rows_summed += count * out_w
                 if rows_summed >= LONGEST_SUM:
@@ -312,38 +318,52 @@ def _conv2d_weight_grad(taps: int, vectors: int, lanes: int) -> Callable[..., An
 
 
 def _window(
-    kernel: Pair, stride: Pair, padding: Padding, out: Pair, pixel_bytes: int, groups: int
-) -> tuple[Pair, Pair, Pair, int, int]:
-    """Return the kernel's size, its stride, the padding before, the rows of a band, the groups.
+    x: Array, kernel: Pair, stride: Pair, padding: Padding, dilation: Pair, groups: int
+) -> tuple[Any, Any, int]:
+    """Return what the kernels take as `window`: where they copy, what they sum, and the groups.
 
-    A band is what is computed at a time: its input fits `_BAND_BYTES`.
+    The first is the rows and columns that the kernel reaches over, its stride, the padding before,
+    and the rows of a band, which is what is computed at a time: its input fits `_BAND_BYTES`. The
+    second is what is summed for an output: the counts of two loops, each with the numbers from one
+    to the next in the copied band, and a run of adjacent numbers.
     """
-    row_bytes = ((out[1] - 1) * stride[1] + kernel[1]) * pixel_bytes
-    rows = _BAND_BYTES // max(row_bytes, 1)
-    band = min(out[0], max(1, (rows - kernel[0]) // stride[0] + 1))
-    return kernel, stride, (padding[0][0], padding[1][0]), band, groups
+    c, out = x.shape[3] // groups, output_size(x.shape[1:3], kernel, stride, padding, dilation)
+    reach = ((kernel[0] - 1) * dilation[0] + 1, (kernel[1] - 1) * dilation[1] + 1)
+    width = (out[1] - 1) * stride[1] + reach[1]
+    fitting = _BAND_BYTES // max(width * c * x.itemsize, 1)
+    band = min(out[0], max(1, (fitting - reach[0]) // stride[0] + 1))
+    down, across = (kernel[0], dilation[0] * width * c), (kernel[1], dilation[1] * c)
+    sums = ((1, 0), down, kernel[1] * c) if 1 in (kernel[1], dilation[1]) else (down, across, c)
+    return (reach, stride, (padding[0][0], padding[1][0]), band), sums, groups
 
 
 def conv2d(
-    x: Array, w: Array, b: Array | None, stride: Pair, padding: Padding, out: Pair, groups: int = 1
+    x: Array,
+    w: Array,
+    b: Array | None,
+    stride: Pair = (1, 1),
+    padding: Padding = NO_PADDING,
+    dilation: Pair = (1, 1),
+    groups: int = 1,
 ) -> Array:
     """Return the convolution of x (N, H, W, C) with w (F, C/G, KH, KW), as (N, OH, OW, F)."""
-    all_f, c, kh, kw = w.shape
-    f = all_f // groups
+    all_f, c, *kernel = w.shape
+    f, kernel = all_f // groups, (kernel[0], kernel[1])
+    out = output_size(x.shape[1:3], kernel, stride, padding, dilation)
     vectors, lanes = block_columns(f, x.dtype)
     # (F, C/G, KH, KW) -> (G, F/G, C/G, KH, KW) -> (G, KH, KW, C/G, F/G), and zeros to whole blocks
-    parts = w.reshape(groups, f, c, kh, kw).transpose(0, 3, 4, 2, 1)
+    parts = w.reshape(groups, f, c, *kernel).transpose(0, 3, 4, 2, 1)
     matrix = _padded_columns(parts.reshape(-1, f), vectors * lanes)
     bias = np.zeros((groups, matrix.shape[1]), dtype=x.dtype)
     if b is not None:
         bias[:, :f] = b.reshape(groups, f)
     y = memory.empty((x.shape[0], *out, bias.size), x.dtype)
-    window = _window((kh, kw), stride, padding, out, c * x.itemsize, groups)
     if y.size:
         threads.run(
-            _conv2d(block_rows(out[1]), vectors, lanes), len(x), x, (matrix.ravel(), bias.ravel()),
-            y.reshape(len(x) * out[0], -1), window,
-            grain=_grain(y[:1].size * kh * kw * c),
+            _conv2d(block_rows(out[1], vectors), vectors, lanes), len(x), x,
+            (matrix.ravel(), bias.ravel()), y.reshape(len(x) * out[0], -1),
+            _window(x, kernel, stride, padding, dilation, groups),
+            grain=_grain(y[:1].size * c * kernel[0] * kernel[1]),
         )  # fmt: skip
     if y.shape[3] == all_f:
         return y
@@ -352,7 +372,13 @@ def conv2d(
 
 
 def conv2d_weight_grad(
-    grad: Array, x: Array, kernel: Pair, stride: Pair, padding: Padding, groups: int = 1
+    grad: Array,
+    x: Array,
+    kernel: Pair,
+    stride: Pair = (1, 1),
+    padding: Padding = NO_PADDING,
+    dilation: Pair = (1, 1),
+    groups: int = 1,
 ) -> Array:
     """Return the gradient for w of `conv2d`, given that for its result (N, OH, OW, F)."""
     (kh, kw), c = kernel, x.shape[3] // groups
@@ -360,15 +386,16 @@ def conv2d_weight_grad(
     f = all_f // groups
     vectors, lanes = block_columns(f, x.dtype)
     grad = _padded_columns(grad.reshape(-1, f), vectors * lanes).reshape(n, oh, ow, -1)
-    taps = block_rows(kw * c)
-    all_taps = -(-kw * c // taps) * taps
-    dw = np.empty((threads.NUM_THREADS, 2, kh * all_taps * grad.shape[3]), dtype=grad.dtype)
-    window = _window(kernel, stride, padding, (oh, ow), c * x.itemsize, groups)
+    window = _window(x, kernel, stride, padding, dilation, groups)
+    run = window[1][2]
+    taps, runs = block_rows(run, vectors), kh * kw * c // run
+    all_taps = -(-run // taps) * taps
+    dw = np.empty((threads.NUM_THREADS, 2, runs * all_taps * grad.shape[3]), dtype=grad.dtype)
     parts = threads.run(
         _conv2d_weight_grad(taps, vectors, lanes), n, x, grad, dw, window,
         grain=_grain(oh * ow * c * all_f * kh * kw),
     )  # fmt: skip
-    total = dw[:parts, 0].sum(axis=0).reshape(groups, kh, all_taps, -1)[:, :, : kw * c, :f]
-    # (G, KH, KW*C/G, F/G) -> (G, KH, KW, C/G, F/G) -> (G, F/G, C/G, KH, KW) -> (F, C/G, KH, KW)
+    total = dw[:parts, 0].sum(axis=0).reshape(groups, runs, all_taps, -1)[:, :, :run, :f]
+    # (G, I*J, run, F/G) -> (G, KH, KW, C/G, F/G) -> (G, F/G, C/G, KH, KW) -> (F, C/G, KH, KW)
     total = total.reshape(groups, kh, kw, c, f).transpose(0, 4, 3, 1, 2)
     return np.ascontiguousarray(total).reshape(all_f, c, kh, kw)

@@ -40,23 +40,34 @@ def _registers() -> tuple[int, int]:
 
 
 _REGISTER_BYTES, _REGISTER_COUNT = _registers()
-_MOST_ROWS = 12  # with two vectors each they fill 24 of 32 registers
+
+
+def most_rows(vectors: int) -> int:
+    """Return the most rows of a block with so many vectors in each that fit the registers."""
+    if _REGISTER_COUNT == 32:
+        return 12
+    return 8 if vectors == 1 else 6
+
+
+def even_rows(vectors: int) -> int:
+    """Return the rows of a block for a multiple of eight rows."""
+    return 8 if most_rows(vectors) >= 8 else 4
 
 
 @functools.cache
-def block_rows(count: int) -> int:
+def block_rows(count: int, vectors: int) -> int:
     """Return the rows of a block for `count` rows: large blocks, with few rows left over.
 
     Examples
     --------
-    >>> block_rows(32), block_rows(28), block_rows(9), block_rows(0)
-    (8, 7, 9, 1)
+    >>> [block_rows(count, 2) for count in (4, 10, 20, 0)]
+    [4, 5, 5, 1]
     """
 
     def cost(rows: int) -> int:  # of all blocks, each with an overhead of about one row
         return -(-count // rows) * (rows + 1)
 
-    return min(range(1, 1 + max(1, min(count, _MOST_ROWS))), key=cost)
+    return min(range(1, 1 + max(1, min(count, most_rows(vectors)))), key=cost)
 
 
 def register_lanes(itemsize: int) -> int:
@@ -69,13 +80,12 @@ def block_columns(count: int, dtype: Any) -> tuple[int, int]:
     """Return the columns of a block for `count` columns: (vectors, lanes of each).
 
     Vectors are as long as the registers, shorter for a few columns. A second one saves half of
-    the loads, if there are registers for it.
+    the loads of A.
     """
     lanes = register_lanes(np.dtype(dtype).itemsize)
     while lanes > 2 and lanes // 2 >= count:
         lanes //= 2
-    two = _REGISTER_COUNT == 32 and -(-count // lanes) % 2 == 0
-    return 2 if two else 1, lanes
+    return 2 if -(-count // lanes) % 2 == 0 else 1, lanes
 
 
 def matrix_block(columns: int, dtype: Any) -> tuple[int, int, int]:

@@ -29,7 +29,14 @@ from .. import memory, threads
 from ..compiler import compile_kernel
 from . import gemm
 from .gemm import copy_band
-from .vectors import TRANSFORMS, block_columns, block_rows, multiply_block, transform_tile
+from .vectors import (
+    TRANSFORMS,
+    block_columns,
+    block_rows,
+    even_rows,
+    multiply_block,
+    transform_tile,
+)
 
 # Polynomials of inputs and kernels are multiplied by their values at these points, and at
 # infinity. 0, 1, -1, 2 and -2 are customary; with these, whose powers stay closer to 1, the error
@@ -68,7 +75,6 @@ _INPUT, _KERNEL, _OUTPUT, _OUTPUT_GRAD, _KERNEL_GRAD = range(5)
 
 DTYPES = (np.float32,)  # to which it is applied; it is right for float64 too
 _LANES = block_columns(1 << 20, np.float32)[1]
-_CHANNELS = 8  # rows of a block of the kernels' gradient
 _FEWEST_CHANNELS = 16
 # Tiles that are processed at a time: enough rows for a matrix product, few enough for the cache.
 _TILES = 32
@@ -271,17 +277,17 @@ def conv2d(x: Array, w: Array, b: Array | None, padding: Padding, out: Pair) -> 
     plain = np.ascontiguousarray(w.transpose(2, 3, 1, 0)).ravel()  # (F, C, 3, 3) -> (3, 3, C, F)
     typical = math.sqrt(float(np.dot(plain, plain)) / plain.size)
     if not max(plain.max(), -plain.min()) <= _EVEN_WEIGHT * typical < math.inf:
-        return gemm.conv2d(x, w, b, (1, 1), padding, out)
+        return gemm.conv2d(x, w, b, padding=padding)
     u = memory.empty((_PLANES * c * f,), x.dtype)
     threads.run(_kernels_transform(lanes, _KERNEL), c, plain, u, (3, 6, c, f), grain=c // 4)
     y, even = memory.empty((n, *out, f), x.dtype), np.empty(n, dtype=bool)
     bias = np.zeros(f, dtype=x.dtype) if b is None else b
     samples, tiles = _sizes(x, out)
     sizes = (samples, tiles, (padding[0][0], padding[1][0]))
-    kernel = _conv2d(block_rows(tiles), vectors, lanes)
+    kernel = _conv2d(block_rows(tiles, vectors), vectors, lanes)
     threads.run(kernel, n, x, _bits(x), (u, bias), y, even, sizes, grain=samples)
     if not even.all():
-        y[~even] = gemm.conv2d(x[~even], w, b, (1, 1), padding, out)
+        y[~even] = gemm.conv2d(x[~even], w, b, padding=padding)
     return y
 
 
@@ -293,7 +299,7 @@ def conv2d_weight_grad(grad: Array, x: Array, padding: Padding) -> Array:
     samples, tiles = _sizes(x, (out[0], out[1]))
     sizes = (samples, tiles, (padding[0][0], padding[1][0]))
     parts = threads.run(
-        _conv2d_weight_grad(_CHANNELS, vectors, lanes), n, x, _bits(x), grad, _bits(grad),
+        _conv2d_weight_grad(even_rows(vectors), vectors, lanes), n, x, _bits(x), grad, _bits(grad),
         du, even, sizes, grain=samples,
     )  # fmt: skip
     total, dw = du[0] if parts == 1 else du[:parts].sum(axis=0), np.empty(9 * c * f, dtype=x.dtype)
@@ -302,5 +308,5 @@ def conv2d_weight_grad(grad: Array, x: Array, padding: Padding) -> Array:
     # (3, 3, C, F) -> (F, C, 3, 3)
     dw = np.ascontiguousarray(dw.reshape(3, 3, c, f).transpose(3, 2, 0, 1))
     if not even.all():
-        dw += gemm.conv2d_weight_grad(grad[~even], x[~even], (3, 3), (1, 1), padding)
+        dw += gemm.conv2d_weight_grad(grad[~even], x[~even], (3, 3), padding=padding)
     return dw
