@@ -1,19 +1,21 @@
-"""Peak resident memory of training steps of an 8-million-parameter network, nn and PyTorch.
+"""Peak resident memory of training steps, nn and PyTorch.
 
     python benchmarks/memory.py --python-torch TORCH_PYTHON
+    python benchmarks/memory.py --networks lstm charlm transformer --python-torch TORCH_PYTHON
     python benchmarks/memory.py --frameworks nn torch --batch 64 --json memory.json
     python benchmarks/memory.py --flat  # resident memory over 200 fits and 10,000 predicts
 
-Four blocks of Conv-BN-ReLU-Pool with 32, 64, 128 and 256 filters on 3x128x128, then Dense 480 and
-Dense 38, trained by Adam on one batch. Each framework has its own process. `before` is what the
-process holds with the framework loaded and no network; `steps` is what training adds to it.
+The network `large`, which is the default, has 8 million parameters: four blocks of
+Conv-BN-ReLU-Pool with 32, 64, 128 and 256 filters on 3x128x128, then Dense 480 and Dense 38. Each
+network is trained on one batch, and has a process of its own in each framework. `before` is what
+the process holds with the framework loaded and no network; `steps` is what training adds to it.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from networks import make_nn, prepare, random_data
+from networks import NETWORKS, make_nn, prepare, random_data
 from workers import VARIANTS, describe, print_machine, print_table, run_worker, serve, write_json
 
 
@@ -59,6 +61,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--python-torch", default=sys.executable, help="interpreter with PyTorch")
     parser.add_argument("--frameworks", nargs="+", choices=VARIANTS, default=VARIANTS)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=["large"])
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--json", metavar="FILE")
@@ -71,30 +74,38 @@ def main():
     if options.flat:
         flat()
         return
+    results = {network: measure(network, options) for network in options.networks}
+    machine = describe(results[options.networks[0]])
+    print_machine(machine)
+    print(f"Peak resident memory, MB, {options.steps} steps of batch {options.batch}")
+    print_table(
+        ["network", "framework", "parameters", "before", "steps", "peak"],
+        [
+            [
+                network,
+                variant,
+                f"{r['parameters']:,}",
+                *(f"{mb:.0f}" for mb in (r["before"], r["peak"] - r["before"], r["peak"])),
+            ]
+            for network in results
+            for variant, r in results[network].items()
+        ],
+    )
+    write_json(options.json, {"machine": machine, "megabytes": results})
+
+
+def measure(network, options):
+    """Return the result of each framework for a network."""
     results = {}
     for variant in options.frameworks:
         python = options.python_torch if variant.startswith("torch") else sys.executable
-        task = {"variant": variant, "network": "large", "batch": options.batch}
+        task = {"variant": variant, "network": network, "batch": options.batch}
         result = run_worker(__file__, task | {"steps": options.steps}, python)
         if "missing" in result:
             print(f"{variant}: {result['missing']}")
         else:
             results[variant] = result
-    machine = describe(results)
-    print_machine(machine)
-    print(f"Peak resident memory, MB, {options.steps} steps of batch {options.batch}")
-    print_table(
-        ["framework", "parameters", "before", "steps", "peak"],
-        [
-            [
-                variant,
-                f"{r['parameters']:,}",
-                *(f"{mb:.0f}" for mb in (r["before"], r["peak"] - r["before"], r["peak"])),
-            ]
-            for variant, r in results.items()
-        ],
-    )
-    write_json(options.json, {"machine": machine, "megabytes": results})
+    return results
 
 
 if __name__ == "__main__":
