@@ -16,26 +16,32 @@ from .vectors import place_by_index
 
 @compile_kernel
 def _max_pool2d(x, y, index, window, part, lo, hi):
-    """Pool the samples lo..hi: windows of any size, stride and padding."""
+    """Pool the samples lo..hi: windows of any size, stride and padding.
+
+    The cells that won are int32 at first, so that all numbers of a vector have one size.
+    """
     pool, stride, before = window
     _, h, w, c = x.shape
+    best, won = np.empty(c, dtype=x.dtype), np.empty(c, dtype=np.int32)
     for n in range(lo, hi):
         for row in range(y.shape[1]):
             top = row * stride[0] - before[0]
             for column in range(y.shape[2]):
                 left = column * stride[1] - before[1]
-                best, won = y[n, row, column], index[n, row, column]
                 best[:] = -np.inf
                 won[:] = max(0, -top) * pool[1] + max(0, -left)  # the first cell on the image
                 for i in range(max(0, -top), min(pool[0], h - top)):
                     for j in range(max(0, -left), min(pool[1], w - left)):
                         cell = x[n, top + i, left + j]
-                        number = won.dtype.type(i * pool[1] + j)
+                        number = np.int32(i * pool[1] + j)
                         for k in range(c):
                             # Of equal values the first stays; NaN, unequal to itself, wins.
                             wins = (cell[k] > best[k]) | (cell[k] != cell[k])
                             best[k] = cell[k] if wins else best[k]
                             won[k] = number if wins else won[k]
+                for k in range(c):
+                    y[n, row, column, k] = best[k]
+                    index[n, row, column, k] = won[k]
 
 
 @functools.cache
