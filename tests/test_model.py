@@ -712,7 +712,7 @@ def test_progress_lines_and_silence(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
     assert lines[1].startswith("Epoch 2/2: loss ")
-    for figure in ("acc", "val_loss", "val_acc", "lr", "images/s"):
+    for figure in ("acc", "val_loss", "val_acc", "lr", "samples/s"):
         assert figure in lines[1]
 
 

@@ -1,6 +1,6 @@
 """The progress of `fit`: a bar in a terminal or a notebook, lines of text anywhere else.
 
-`ProgressBar` counts images and seconds; three classes display them. Figures that do not fit into a
+`ProgressBar` counts samples and seconds; three classes display them. Figures that do not fit into a
 line of the terminal are left out, the least important first.
 """
 
@@ -21,7 +21,7 @@ _LEAST_BAR = 5  # columns; a shorter bar is left out
 
 
 class ProgressBar(Callback):
-    """Show each epoch: images a second, time left, loss, metrics and learning rate.
+    """Show each epoch: samples a second, time left, loss, metrics and learning rate.
 
     In a terminal, and in a notebook with ipywidgets, it is a bar; in a terminal it is as wide as
     the window, also after a change of its size. Anywhere else, as in a file, it is a line of text
@@ -43,16 +43,16 @@ class ProgressBar(Callback):
         self._close()
         self._start = self._shown = time.perf_counter()
         self._seconds, self._logs = 0.0, Logs()
-        # If a training is resumed within an epoch, some of its images were seen before.
+        # If a training is resumed within an epoch, some of its samples were seen before.
         progress = getattr(getattr(self, "model", None), "progress", None)
-        self._images = self._before = 0 if progress is None else progress.samples
+        self._samples = self._before = 0 if progress is None else progress.samples
         title = f"Epoch {epoch + 1}/{self.params['epochs']}"
         self._display = _display(self.verbose)(title, self.params["samples"])
 
     def on_train_batch_end(self, batch: int, logs: Logs) -> None:
         """Count the batch, and update the display from time to time."""
-        left = self.params["samples"] - self._images  # infinite if it is not known
-        self._images += int(min(self.params["batch_size"], left))
+        left = self.params["samples"] - self._samples  # infinite if it is not known
+        self._samples += int(min(self.params["batch_size"], left))
         now, self._logs = time.perf_counter(), logs
         self._seconds = now - self._start
         if now - self._shown >= self._display.pause:
@@ -67,22 +67,22 @@ class ProgressBar(Callback):
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Show the epoch's metrics on a line that remains on the screen."""
         taken = time.perf_counter() - self._start
-        speed = _speed(self._images - self._before, self._seconds)
+        speed = _speed(self._samples - self._before, self._seconds)
         display, self._display = self._display, None
-        display.end(self._images, format_logs(logs), speed, text.duration(taken))
+        display.end(self._samples, format_logs(logs), speed, text.duration(taken))
 
     def on_train_end(self, logs: Logs) -> None:
         """Close a bar that an interruption left open."""
         self._close()
 
     def _show(self, remark: str = "") -> None:
-        total, images = self.params["samples"], self._images
-        seen = images - self._before
+        total, samples = self.params["samples"], self._samples
+        seen = samples - self._before
         if not remark and seen and math.isfinite(total):
-            remark = f"{text.duration(self._seconds / seen * (total - images))} left"
+            remark = f"{text.duration(self._seconds / seen * (total - samples))} left"
         speed = _speed(seen, self._seconds)
         figures = format_logs({**self._logs, **self._rate()})
-        self._display.show(images, total, figures, speed, remark)
+        self._display.show(samples, total, figures, speed, remark)
 
     def _rate(self) -> Logs:
         """Return the learning rate; nothing for a user's optimizer that has none."""
@@ -106,13 +106,13 @@ def format_logs(logs: Logs) -> dict[str, str]:
     return {k: f"{v:.4f}" if abs(v) >= 1e-3 or v == 0 else f"{v:.3g}" for k, v in logs.items()}
 
 
-def _speed(images: int, seconds: float) -> str:
-    return f"{images / seconds if seconds else 0:,.0f} images/s"
+def _speed(samples: int, seconds: float) -> str:
+    return f"{samples / seconds if seconds else 0:,.0f} samples/s"
 
 
-def _percent(images: int, total: float) -> str:
-    """Return the share that is done; the number of images if the total is not known."""
-    return f"{100 * images / total:.0f}%" if math.isfinite(total) else f"{images:,} images"
+def _percent(samples: int, total: float) -> str:
+    """Return the share that is done; the number of samples if the total is not known."""
+    return f"{100 * samples / total:.0f}%" if math.isfinite(total) else f"{samples:,} samples"
 
 
 # ---------------------------------------------------------------------------- the displays
@@ -154,12 +154,12 @@ class _Lines:
         self.title = title
 
     def show(
-        self, images: int, total: float, figures: dict[str, str], speed: str, remark: str
+        self, samples: int, total: float, figures: dict[str, str], speed: str, remark: str
     ) -> None:
         if remark != "validating":  # the line would stay
-            self._print([_percent(images, total), *_named(figures, " "), speed, remark])
+            self._print([_percent(samples, total), *_named(figures, " "), speed, remark])
 
-    def end(self, images: int, figures: dict[str, str], speed: str, taken: str) -> None:
+    def end(self, samples: int, figures: dict[str, str], speed: str, taken: str) -> None:
         self._print([*_named(figures, " "), speed, taken])
 
     def close(self) -> None:
@@ -185,22 +185,22 @@ class _TerminalBar:
 
         self.title, self.total = title, total
         count = total if math.isfinite(total) else None
-        begin = f"{title}: 0 images" if count is None else f"{title}: 0% 0/{total:,.0f}"
+        begin = f"{title}: 0 samples" if count is None else f"{title}: 0% 0/{total:,.0f}"
         # tqdm draws nothing in a terminal of unknown size, 0 x 0, hence a height.
         self._bar = tqdm(
             total=count, ncols=_line_width(), nrows=24, bar_format="{desc}", desc=begin
         )
 
     def show(
-        self, images: int, total: float, figures: dict[str, str], speed: str, remark: str
+        self, samples: int, total: float, figures: dict[str, str], speed: str, remark: str
     ) -> None:
         from tqdm.utils import disp_len
 
         columns, bar, known = _line_width(), self._bar, math.isfinite(total)
         if columns < bar.ncols:  # tqdm would clear the rest of its last line, which is too long now
             bar.sp = bar.status_printer(bar.fp)
-        line = f"{self.title}: {_percent(images, total)}"
-        count = f"{images:,}/{total:,.0f}" if known else ""
+        line = f"{self.title}: {_percent(samples, total)}"
+        count = f"{samples:,}/{total:,.0f}" if known else ""
         rate = figures.pop("lr", None)  # less important than the time
         parts = [*_named(figures, "="), remark, f"lr={rate}" if rate else "", speed, count]
         parts = [part for part in parts if part]
@@ -209,13 +209,13 @@ class _TerminalBar:
         bar.desc, bar.unit = line, " ".join(parts)  # as they are in tqdm's format
         has_bar = known and disp_len(f"{line} || {bar.unit}") + _LEAST_BAR <= columns
         bar.bar_format = "{desc} |{bar}| {unit}" if has_bar else "{desc} {unit}"
-        bar.ncols, bar.n = columns, images
+        bar.ncols, bar.n = columns, samples
         bar.refresh()
 
-    def end(self, images: int, figures: dict[str, str], speed: str, taken: str) -> None:
+    def end(self, samples: int, figures: dict[str, str], speed: str, taken: str) -> None:
         if math.isfinite(self.total):  # a source may have had fewer than it said
-            self.total = self._bar.total = images
-        self.show(images, self.total, figures, speed, taken)
+            self.total = self._bar.total = samples
+        self.show(samples, self.total, figures, speed, taken)
         self.close()
 
     def close(self) -> None:
@@ -231,18 +231,18 @@ class _NotebookBar:
         from tqdm.notebook import tqdm
 
         count = total if math.isfinite(total) else None
-        self._bar = tqdm(total=count, desc=title, unit=" images")
+        self._bar = tqdm(total=count, desc=title, unit=" samples")
 
     def show(
-        self, images: int, total: float, figures: dict[str, str], speed: str, remark: str
+        self, samples: int, total: float, figures: dict[str, str], speed: str, remark: str
     ) -> None:
-        self._bar.n = images
+        self._bar.n = samples
         self._bar.set_postfix_str(", ".join(_named(figures, "=")), refresh=False)
         self._bar.refresh()
 
-    def end(self, images: int, figures: dict[str, str], speed: str, taken: str) -> None:
-        self._bar.total = images
-        self.show(images, images, figures, speed, taken)
+    def end(self, samples: int, figures: dict[str, str], speed: str, taken: str) -> None:
+        self._bar.total = samples
+        self.show(samples, samples, figures, speed, taken)
         self.close()
 
     def close(self) -> None:

@@ -115,7 +115,7 @@ def run(bar, clock, batches=10, seconds=1.0, figures=FIGURES):
 HALF = "Epoch 3/20: 50%"
 DONE = "Epoch 3/20: 100%"
 FULL_END = "loss=0.2500 acc=0.8750 val_loss=0.5000 val_acc=0.7500"
-REST = "00:05 left lr=0.0100 100 images/s"
+REST = "00:05 left lr=0.0100 100 samples/s"
 
 
 @pytest.mark.parametrize(
@@ -130,8 +130,8 @@ REST = "00:05 left lr=0.0100 100 images/s"
         ),
         (
             130,
-            f"{HALF} |{'█' * 22}{' ' * 22}| loss=0.2500 acc=0.8750 {REST} 500/1,000",
-            f"{DONE} |{'█' * 15}| {FULL_END} 00:12 lr=0.0100 100 images/s 1,000/1,000",
+            f"{HALF} |{'█' * 21}▌{' ' * 21}| loss=0.2500 acc=0.8750 {REST} 500/1,000",
+            f"{DONE} |{'█' * 14}| {FULL_END} 00:12 lr=0.0100 100 samples/s 1,000/1,000",
         ),
     ],
 )
@@ -160,7 +160,7 @@ def test_a_wide_window_shows_all_figures(terminal, clock):
     assert rest == ""
     assert len(line) == 199
     assert re.fullmatch(
-        rf"{DONE} \|█+\| {FULL_END} 00:10 lr=0\.0100 100 images/s 1,000/1,000", line
+        rf"{DONE} \|█+\| {FULL_END} 00:10 lr=0\.0100 100 samples/s 1,000/1,000", line
     )
 
 
@@ -175,7 +175,7 @@ def test_no_width_is_ever_exceeded(terminal, clock, columns):
     bar.on_epoch_end(2, END)
     lines = [piece.rstrip() for piece in window.close().split("\r")]
     assert all(text.width(line) < columns or columns == 1 for line in lines)
-    full = [*f"{FULL_END} 00:10 lr=0.0100".split(), "100 images/s", "1,000/1,000"]
+    full = [*f"{FULL_END} 00:10 lr=0.0100".split(), "100 samples/s", "1,000/1,000"]
     shown = lines[-1].partition("%")[2].rpartition("|")[2].strip()
     assert shown in {" ".join(full[:k]) for k in range(len(full) + 1)}
 
@@ -215,20 +215,20 @@ def test_validation_is_announced(terminal, clock):
     bar.on_test_begin({})
     bar.on_epoch_end(2, END)
     output = window.close()
-    says = f"{DONE} loss=0.2500 acc=0.8750 validating lr=0.0100 100 images/s"
+    says = f"{DONE} loss=0.2500 acc=0.8750 validating lr=0.0100 100 samples/s"
     assert says in [piece.rstrip() for piece in output.split("\r")]
     assert "validating" not in screen(output, 80)[0]
 
 
-def test_an_unknown_number_of_images(terminal, clock):
+def test_an_unknown_number_of_samples(terminal, clock):
     window = terminal(80)
     bar = begin(samples=math.inf)
     run(bar, clock, 4)
     bar.on_epoch_end(2, END)
     output = window.close()
-    says = "Epoch 3/20: 400 images loss=0.2500 acc=0.8750 lr=0.0100 100 images/s"
+    says = "Epoch 3/20: 400 samples loss=0.2500 acc=0.8750 lr=0.0100 100 samples/s"
     assert says in [piece.rstrip() for piece in output.split("\r")]
-    assert screen(output, 80)[0] == f"Epoch 3/20: 400 images {FULL_END}"
+    assert screen(output, 80)[0] == f"Epoch 3/20: 400 samples {FULL_END}"
 
 
 def test_an_interruption_leaves_the_line_and_begins_a_new_one(terminal, clock):
@@ -249,7 +249,7 @@ def test_names_in_any_script_and_with_control_characters(terminal, clock):
     output = window.close()
     says = f"{HALF} loss=0.2500 精度=0.5000 {{bar}}=1.0000 \\x1b[2J\\n=nan 00:05 left"
     assert says in [piece.rstrip() for piece in output.split("\r")]
-    end = f"{DONE} loss=0.2500 精度精度精度=0.5000 a{{0}}=inf 00:05 100 images/s"
+    end = f"{DONE} loss=0.2500 精度精度精度=0.5000 a{{0}}=inf 00:05 100 samples/s"
     assert screen(output, 80)[0] == end
 
 
@@ -258,7 +258,7 @@ def test_a_terminal_without_block_characters(terminal, clock):
     bar = begin()
     run(bar, clock)
     bar.on_epoch_end(2, END)
-    assert screen(window.close(), 130)[0].startswith(f"{DONE} |###############| ")
+    assert screen(window.close(), 130)[0].startswith(f"{DONE} |##############| ")
 
 
 def test_a_terminal_that_does_not_know_its_width(terminal, clock, monkeypatch):
@@ -291,10 +291,10 @@ def test_a_file_gets_lines(clock, capsys):
     bar.on_epoch_end(2, END)
     end = "val_loss 0.5000, val_acc 0.7500, lr 0.0100"
     assert capsys.readouterr() == (
-        "Epoch 3/20: 30%, loss 0.2500, acc 0.8750, lr 0.0100, 25 images/s, 00:28 left\n"
-        "Epoch 3/20: 60%, loss 0.2500, acc 0.8750, lr 0.0100, 25 images/s, 00:16 left\n"
-        "Epoch 3/20: 90%, loss 0.2500, acc 0.8750, lr 0.0100, 25 images/s, 00:04 left\n"
-        f"Epoch 3/20: loss 0.2500, acc 0.8750, {end}, 25 images/s, 00:45\n",
+        "Epoch 3/20: 30%, loss 0.2500, acc 0.8750, lr 0.0100, 25 samples/s, 00:28 left\n"
+        "Epoch 3/20: 60%, loss 0.2500, acc 0.8750, lr 0.0100, 25 samples/s, 00:16 left\n"
+        "Epoch 3/20: 90%, loss 0.2500, acc 0.8750, lr 0.0100, 25 samples/s, 00:04 left\n"
+        f"Epoch 3/20: loss 0.2500, acc 0.8750, {end}, 25 samples/s, 00:45\n",
         "",
     )
 
@@ -307,16 +307,16 @@ def test_an_epoch_that_is_resumed_goes_on_where_it_was(clock, capsys):
     run(bar, clock, batches=4, seconds=3.0, figures={"loss": 0.25})
     bar.on_epoch_end(2, {"loss": 0.25})
     assert capsys.readouterr().out.splitlines() == [
-        "Epoch 3/20: 90%, loss 0.2500, 33 images/s, 00:03 left",
-        "Epoch 3/20: loss 0.2500, 33 images/s, 00:12",
+        "Epoch 3/20: 90%, loss 0.2500, 33 samples/s, 00:03 left",
+        "Epoch 3/20: loss 0.2500, 33 samples/s, 00:12",
     ]
 
 
-def test_a_file_gets_lines_with_an_unknown_number_of_images(clock, capsys):
+def test_a_file_gets_lines_with_an_unknown_number_of_samples(clock, capsys):
     bar = begin(samples=math.inf)
     run(bar, clock, 1, seconds=10.0)
     assert capsys.readouterr().out == (
-        "Epoch 3/20: 100 images, loss 0.2500, acc 0.8750, lr 0.0100, 10 images/s\n"
+        "Epoch 3/20: 100 samples, loss 0.2500, acc 0.8750, lr 0.0100, 10 samples/s\n"
     )
 
 
@@ -345,7 +345,7 @@ def test_2_writes_one_line_an_epoch(clock, capsys, terminal):
     run(bar, clock, 10, seconds=60.0)
     bar.on_test_begin({})
     bar.on_epoch_end(2, FIGURES)
-    said = "Epoch 3/20: loss 0.2500, acc 0.8750, 2 images/s, 10:00\n"
+    said = "Epoch 3/20: loss 0.2500, acc 0.8750, 2 samples/s, 10:00\n"
     assert capsys.readouterr().out == said
     assert window.close() == ""
 
@@ -373,7 +373,7 @@ def test_fit_in_a_pipe(capfd):
         assert out.replace("\n", "").isprintable()
         lines = out.splitlines()
         assert [line[:11] for line in lines] == ["Epoch 1/2: ", "Epoch 2/2: "]
-        for figure in ("loss ", "acc ", "val_loss ", "val_acc ", "lr 0.0100", "images/s"):
+        for figure in ("loss ", "acc ", "val_loss ", "val_acc ", "lr 0.0100", "samples/s"):
             assert figure in lines[1]
 
 
@@ -429,7 +429,7 @@ def test_a_notebook_with_widgets(notebook, clock, capsys, monkeypatch):
     run(bar, clock, 5)
     bar.on_epoch_end(2, END)
     (widget,) = Widget.made
-    assert (widget.desc, widget.unit, widget.closed) == ("Epoch 3/20", " images", True)
+    assert (widget.desc, widget.unit, widget.closed) == ("Epoch 3/20", " samples", True)
     assert widget.shown[4] == (500, "loss=0.2500, acc=0.8750, lr=0.0100")
     assert widget.shown[-1][1].endswith("val_loss=0.5000, val_acc=0.7500, lr=0.0100")
     assert capsys.readouterr() == ("", "")

@@ -448,14 +448,14 @@ def test_the_bar_counts_images_with_and_without_a_known_end(loader, monkeypatch,
     assert "18/18" in bars.split("Epoch 2/2")[-1]
     first = bars.split("Epoch 2/2")[0]
     assert ("/20" in first) == (loader is Loader)
-    assert ("18/18" if loader is Loader else "18 images") in first
+    assert ("18/18" if loader is Loader else "18 samples") in first
 
 
 def test_lines_without_a_terminal(capsys):
     make().fit(SizedOnly(pairs()), epochs=2, verbose=2)
     lines = capsys.readouterr().out.splitlines()
     assert [line[:9] for line in lines] == ["Epoch 1/2", "Epoch 2/2"]
-    assert all("images/s" in line for line in lines)
+    assert all("samples/s" in line for line in lines)
 
 
 # --------------------------------------------------------------------------------- resume

@@ -113,7 +113,7 @@ def test_mnist_train_learns_saves_and_loads(flags, parameters, only_the_sample, 
     assert result.returncode == 0, result.stderr
     assert "sample" in result.stdout
     assert f"{parameters} parameters" in result.stdout
-    assert "images/s" in result.stdout
+    assert "samples/s" in result.stdout
     assert "Most confused classes:" in result.stdout
     assert "Loaded again, it predicts the same: True." in result.stdout
     accuracy = float(re.search(r"Test accuracy: ([\d.]+)%", result.stdout).group(1))
