@@ -17,7 +17,8 @@ from nn.exchange.onnx import wire
 FIXTURES = Path(__file__).parent / "fixtures"
 
 #: The valid files: those of PyTorch's exporters and Keras, and one that nn writes.
-ONNX = ("images_old17", "sequences_old17", "sequences_new21", "pools_new21", "keras_ids", "lists")
+ONNX = ("images_old17", "sequences_old17", "sequences_new21", "pools_new21", "keras_ids", "lists",
+        "attention_old17", "attention_new21", "joined_new21")  # fmt: skip
 KERAS = ("images.keras", "ids.keras", "keras2.h5", "nested.h5")
 
 

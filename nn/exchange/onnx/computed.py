@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ... import kernels
+from ...checks import FileFormatError
 from ...layers.budget import element_budget, take_elements
 from .attention import Part, made
 from .folding import FOLDED
@@ -23,7 +24,9 @@ __all__ = ["attention", "unflattened"]
 
 _MOST_NODES = 400
 _TOLERANCE = 1e-5  # of outputs of about 1, whose masks and factors have 32 bits
-_NUMBERS = 64  # that are computed for each of the matrices, at most
+#: How many numbers are computed, at most, for each of the matrices and to begin with; and what an
+#: attempt takes of those that the whole file may, so that there are not too many.
+_NUMBERS, _LEAST, _ATTEMPT = 64, 1 << 22, 1 << 15
 _PERMS = ((0, 1, 2), (1, 0, 2))  # samples or steps first
 
 #: What computes a node; with the constants' operators.
@@ -65,15 +68,20 @@ def attention(node: Node, w: Weight, b: Weight | None = None) -> Value | None:
     units = sum(link.config["units"] for link in links)
     if steps is None or w.array.ndim != 2 or 3 * w.array.shape[0] != units:
         return None
+    sizes = [(batch, steps, link.config["units"]) for link in links]
     matrices = sum(link.arrays["W"].array.size for link in links)
-    take_elements("ONNX", matrices)
-    rng = np.random.default_rng(0)
-    given = [rng.normal(size=(batch, steps, link.config["units"])) for link in links]
-    with element_budget(_NUMBERS * (matrices + batch * steps * units) + (1 << 20)):
-        starts = {id(s): x.transpose(s.perm) for s, x in zip(sources, given, strict=True)}
-        found, scores = _compute(nodes, starts, batch)
-        heads = max(scores // (batch * steps * steps), 1)
-        match = _matches(found, given, heads)
+    take_elements("ONNX", matrices + _ATTEMPT)
+    try:
+        with element_budget(_NUMBERS * matrices + _LEAST):
+            take_elements("ONNX", batch * steps * units)
+            rng = np.random.default_rng(0)
+            given = [rng.normal(size=size) for size in sizes]
+            turned = {id(s): x.transpose(s.perm) for s, x in zip(sources, given, strict=True)}
+            found, scores = _compute(nodes, turned, batch)
+            heads = max(scores // (batch * steps * steps), 1)
+            match = _matches(found, given, heads)
+    except FileFormatError:
+        raise node.refuse("multiplies by what would take too much to be computed") from None
     if match is None:
         return None
     order, causal, perms = match
@@ -105,7 +113,9 @@ def _history(value: Any) -> tuple[list[Node], list[Value]] | None:
     parents = {id(source.link.parent) for source in sources.values() if source.link}
     if kinds.count("Softmax") != 1 or kinds.count("MatMul") != 2 or len(parents) != 1:
         return None
-    if len(sources) not in (1, 3) or any(node.outputs != 1 for node in nodes.values()):
+    if len(sources) not in (1, 3) or not set(kinds) <= _COMPUTED.keys():
+        return None
+    if any(node.outputs != 1 for node in nodes.values()):
         return None
     in_order = [nodes[index] for index in sorted(nodes)]
     return in_order, sorted(sources.values(), key=lambda v: v.node.index if v.node else 0)
@@ -117,8 +127,6 @@ def _compute(nodes: list[Node], starts: dict[int, np.ndarray], batch: int) -> tu
     scores = 0
     for node in nodes:
         inputs = [_array(given, arrays, starts, batch) for given in node.inputs]
-        if node.op not in _COMPUTED:
-            raise node.refuse("is no operator of attention that nn computes")
         arrays[node.index] = _COMPUTED[node.op](node, *inputs)
         scores = arrays[node.index].size if node.op == "Softmax" else scores
     return arrays[nodes[-1].index], scores
