@@ -89,7 +89,11 @@ def test_features_side_by_side_are_blocks_of_a_dense_net(file):
     model, _ = load(FOLDER / f"{file}.onnx")
     kept = ["Conv2D", *["SkipConcat"] * 3, "ReLU", "GlobalAvgPool2D", "Dense"]
     assert kinds(model.layers) == kept
-    assert [kinds(block.layers) for block in model.layers[1:4]] == [["Conv2D"], ["Conv2D"], ["Tanh"]]
+    assert [kinds(block.layers) for block in model.layers[1:4]] == [
+        ["Conv2D"],
+        ["Conv2D"],
+        ["Tanh"],
+    ]
 
 
 @pytest.mark.parametrize("file", ("attention_old14", "attention_old17", "attention_new18",
