@@ -75,8 +75,8 @@ def _are_several(x: Any, input_shape: tuple[int | None, ...] | None, may_be_batc
         return min(axes) > 0 and len(rows) == 1 and len(input_shape) in axes
     if axes != {len(input_shape)}:
         return False
-    fit = all(fits_shape(tuple(part.shape[1:]), tuple(input_shape[1:])) for part in x)
-    return not may_be_batches or (len(rows) == 1 and not fit)
+    fits = fits_shape(tuple(x[0].shape[1:]), tuple(input_shape[1:]))  # else none of its batches
+    return not may_be_batches or (len(rows) == 1 and not fits)
 
 
 def check_shape(x: Any, input_shape: tuple[int | None, ...] | None) -> None:
