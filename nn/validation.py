@@ -44,17 +44,7 @@ def check_inputs(x: Any, input_shape: tuple[int | None, ...] | None) -> Array:
 def check_one_input(
     x: Any, input_shape: tuple[int | None, ...] | None, may_be_batches: bool = False
 ) -> None:
-    """Raise if x is several inputs: a dictionary, or a list of arrays for all samples each.
-
-    Parameters
-    ----------
-    x
-        What was passed.
-    input_shape
-        The model's; None if the model is not built.
-    may_be_batches
-        Whether a list of inputs of the model's shape is a list of batches.
-    """
+    """Raise if x is several inputs; a list that begins with one of the model may be batches."""
     parts = list(x.values()) if isinstance(x, Mapping) else x
     if isinstance(x, Mapping) or _are_several(x, input_shape, may_be_batches):
         shapes = ", ".join(str(np.shape(part)) for part in parts)
@@ -66,17 +56,14 @@ def check_one_input(
 
 
 def _are_several(x: Any, input_shape: tuple[int | None, ...] | None, may_be_batches: bool) -> bool:
-    """Return whether x is a list of arrays that are no samples, and perhaps no batches."""
     if not isinstance(x, list | tuple) or len(x) < 2 or input_shape is None:
         return False
-    axes = {getattr(part, "ndim", 0) for part in x}
-    rows = {tuple(np.shape(part)[:1]) if hasattr(part, "ndim") else () for part in x}
+    shapes = [tuple(part.shape) if hasattr(part, "ndim") else () for part in x]
+    axes, one_length = {len(shape) for shape in shapes}, len({s[:1] for s in shapes}) == 1
     if len(axes) > 1:  # a table and images
-        return min(axes) > 0 and len(rows) == 1 and len(input_shape) in axes
-    if axes != {len(input_shape)}:
-        return False
-    fits = fits_shape(tuple(x[0].shape[1:]), tuple(input_shape[1:]))  # else none of its batches
-    return not may_be_batches or (len(rows) == 1 and not fits)
+        return min(axes) > 0 and one_length and len(input_shape) in axes
+    fits = fits_shape(shapes[0][1:], tuple(input_shape[1:]))
+    return axes == {len(input_shape)} and (not may_be_batches or (one_length and not fits))
 
 
 def check_shape(x: Any, input_shape: tuple[int | None, ...] | None) -> None:

@@ -1,7 +1,7 @@
 """The recipes of docs/howto/tracking.md run, without a network, and leave what they promise.
 
-Each recipe is the page's own code, run by a process of its own in an empty folder; a test is skipped if
-its package is not installed. All of them:
+Each recipe is the page's own code, run by a process of its own in an empty folder; a test is
+skipped if its package is not installed. All of them:
 
     python -m pip install optuna wandb mlflow tensorboard tensorboardX
 """

@@ -47,12 +47,12 @@ def output(node: Node) -> Value | None:
     if None in parts or transpose.attributes.get("perm") != _HEADS_FIRST:
         return None
     q, k, v = parts
-    if len({(id(p.x), p.heads, p.size) for p in (q, k, v)}) > 1 or v.factor != 1:  # type: ignore[union-attr]
+    assert q is not None and k is not None and v is not None
+    if len({(id(p.x), p.heads, p.size) for p in (q, k, v)}) > 1 or v.factor != 1:
         return None
     # nn divides the scores by sqrt(K) itself
-    q = q._replace(factor=q.factor * k.factor * math.sqrt(q.size))  # type: ignore[union-attr]
-    link = made(node, (q, k, v), causal, node.required(1))  # type: ignore[arg-type]
-    return Value(node, link, (0, 1, 2))
+    q = q._replace(factor=q.factor * k.factor * math.sqrt(q.size))
+    return Value(node, made(node, (q, k, v), causal, node.required(1)), (0, 1, 2))
 
 
 def made(
@@ -75,7 +75,7 @@ def made(
     w_out, b_out
         The matrix (H * K, D) and the bias of the outputs.
     """
-    q, k, _ = parts
+    q = parts[0]
     width = q.heads * q.size
     if w_out.array.shape != (width, q.x.shape[-1]):
         raise node.refuse(f"has a matrix of shape {w_out.array.shape} after attention; nn returns "

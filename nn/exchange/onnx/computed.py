@@ -86,7 +86,7 @@ def attention(node: Node, w: Weight, b: Weight | None = None) -> Value | None:
         return None
     order, causal, perms = match
     parts = _parts(links, heads)
-    link = made(node, tuple(parts[k] for k in order), causal, w, b)  # type: ignore[arg-type]
+    link = made(node, tuple(parts[k] for k in order), causal, w, b)
     if found.ndim == 3:
         return Value(node, link, perms[0])
     return node.part((None, w.array.shape[1]), ("rows of steps", link, perms))
@@ -151,7 +151,8 @@ def _matches(found: np.ndarray, given: list[np.ndarray], heads: int) -> Any:
     if width % heads or any(third.shape[2] != width for third in thirds):
         return None
     for order, causal in itertools.product(itertools.permutations(range(3)), (False, True)):
-        expected = _attention(*(thirds[k] for k in order), heads, causal)
+        q, k, v = (thirds[number] for number in order)
+        expected = _attention(q, k, v, heads, causal)
         shaped = [
             perm
             for perm in _PERMS
