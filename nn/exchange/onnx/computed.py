@@ -46,7 +46,7 @@ def _product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def attention(node: Node, w: Weight, b: Weight | None = None) -> Value | None:
-    """Return the attention whose outputs are multiplied by a matrix here; None if there is none.
+    """Return the attention whose outputs are multiplied by a matrix here; None for other values.
 
     Parameters
     ----------
@@ -55,7 +55,8 @@ def attention(node: Node, w: Weight, b: Weight | None = None) -> Value | None:
     w, b
         Its matrix (H * K, D) and the bias.
     """
-    before = _history(node.inputs[0])
+    x = node.inputs[0]
+    before = _history(x) if isinstance(x, Value) and x.link is None else None
     if before is None:
         return None
     nodes, sources = before
@@ -83,7 +84,7 @@ def attention(node: Node, w: Weight, b: Weight | None = None) -> Value | None:
     except FileFormatError:
         raise node.refuse("multiplies by what would take too much to be computed") from None
     if match is None:
-        return None
+        raise node.refuse("multiplies what is not softmax(q k^T / sqrt(K)) v, as nn computes it")
     order, causal, perms = match
     parts = _parts(links, heads)
     link = made(node, tuple(parts[k] for k in order), causal, w, b)
