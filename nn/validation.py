@@ -33,7 +33,7 @@ def check_inputs(x: Any, input_shape: tuple[int | None, ...] | None) -> Array:
     ValueError
         For another shape.
     """
-    _check_one_input(x, input_shape)
+    check_one_input(x, input_shape)
     x = checks.real_array("Model", "x", x)
     if x.ndim == 1 and input_shape is not None and tuple(input_shape[1:]) == (1,):
         x = x[:, np.newaxis]  # (N,) -> (N, 1)
@@ -41,20 +41,29 @@ def check_inputs(x: Any, input_shape: tuple[int | None, ...] | None) -> Array:
     return x
 
 
-def _check_one_input(x: Any, input_shape: tuple[int | None, ...] | None) -> None:
-    """Raise if x is several inputs: a dictionary, or a list of arrays for all samples each."""
+def check_one_input(
+    x: Any, input_shape: tuple[int | None, ...] | None, may_be_batches: bool = False
+) -> None:
+    """Raise if x is several inputs; a list that begins with one of the model may be batches."""
     parts = list(x.values()) if isinstance(x, Mapping) else x
-    axes = None if input_shape is None else len(input_shape)
-    are_several = isinstance(x, list | tuple) and len(x) > 1 and axes is not None
-    if isinstance(x, Mapping) or (
-        are_several and all(getattr(part, "ndim", None) == axes for part in x)
-    ):
+    if isinstance(x, Mapping) or _are_several(x, input_shape, may_be_batches):
         shapes = ", ".join(str(np.shape(part)) for part in parts)
         raise TypeError(
             f"[Model] 'x' must be one array, got a {type(x).__name__} of {len(x)}, {shapes}: a "
             "model is a sequence of layers with one input; join the columns of tables by "
             "np.concatenate([a, b], axis=1), images of one size along their channels."
         )
+
+
+def _are_several(x: Any, input_shape: tuple[int | None, ...] | None, may_be_batches: bool) -> bool:
+    if not isinstance(x, list | tuple) or len(x) < 2 or input_shape is None:
+        return False
+    shapes = [tuple(part.shape) if hasattr(part, "ndim") else () for part in x]
+    axes, one_length = {len(shape) for shape in shapes}, len({s[:1] for s in shapes}) == 1
+    if len(axes) > 1:  # a table and images
+        return min(axes) > 0 and one_length and len(input_shape) in axes
+    fits = fits_shape(shapes[0][1:], tuple(input_shape[1:]))
+    return axes == {len(input_shape)} and (not may_be_batches or (one_length and not fits))
 
 
 def check_shape(x: Any, input_shape: tuple[int | None, ...] | None) -> None:

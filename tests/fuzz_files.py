@@ -516,6 +516,7 @@ def try_load(kind, path, number, watch):
         kind.load(path, number)
         outcome = "loaded"
     except Exception as error:
+        watch.allowed = None  # a traceback reads the sources
         outcome = judge(error)
     watch.allowed = None
     seconds = time.process_time() - start

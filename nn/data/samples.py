@@ -1,5 +1,6 @@
-"""Data sets of single samples, such as PyTorch's `Dataset`, as batches."""
+"""Data sets of single samples, such as PyTorch's `Dataset` and `IterableDataset`, as batches."""
 
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -10,13 +11,13 @@ from ..validation import fits_shape
 
 
 class SampleBatches:
-    """Batches of a data set that is read by `len` and an index, sample by sample.
+    """Batches of a data set that is read by `len` and an index, or in order, sample by sample.
 
     Parameters
     ----------
     dataset
-        An object with a length, whose items are x, (x, y) or (x, y, sample_weight) of one sample
-        each, as arrays, numbers or PyTorch's tensors.
+        An object with a length, or an iterable, whose items are x, (x, y) or
+        (x, y, sample_weight) of one sample each, as arrays, numbers or PyTorch's tensors.
 
     Examples
     --------
@@ -42,14 +43,23 @@ class SampleBatches:
     def batches(
         self, batch_size: int, shuffle: bool = False, rng: np.random.Generator | None = None
     ) -> Iterator[tuple[np.ndarray, ...]]:
-        """Yield x, (x, y) or (x, y, sample_weight) of all samples, as `Dataset.batches`."""
-        order = np.arange(len(self))
-        if shuffle and rng is not None:
-            order = rng.permutation(len(self))
-        for start in range(0, len(order), batch_size):
-            items = [self.dataset[int(row)] for row in order[start : start + batch_size]]
-            samples = [tuple(i) if isinstance(i, tuple | list) else (i,) for i in items]
+        """Yield x, (x, y) or (x, y, sample_weight) of all samples, as `Dataset.batches`.
+
+        An iterable is read in its own order.
+        """
+        items = (
+            iter(self.dataset)
+            if isinstance(self.dataset, Iterable)
+            else self._by_index(rng if shuffle else None)
+        )
+        while chosen := list(itertools.islice(items, batch_size)):
+            samples = [tuple(i) if isinstance(i, tuple | list) else (i,) for i in chosen]
             yield tuple(_stacked(part) for part in zip(*samples, strict=True))
+
+    def _by_index(self, rng: np.random.Generator | None) -> Iterator[Any]:
+        """Return the items in a random order, or in theirs for None."""
+        order = np.arange(len(self)) if rng is None else rng.permutation(len(self))
+        return (self.dataset[int(row)] for row in order)
 
 
 def _stacked(values: Iterable[Any]) -> np.ndarray:
@@ -66,7 +76,8 @@ def holds_samples(data: Any, input_shape: tuple[int | None, ...] | None) -> bool
     """Return whether the items of a data set are single samples, not batches as Keras' are.
 
     They are if y is a number, x has one axis, or x has the shape that the model takes for a sample;
-    a PyTorch `Dataset` counts as samples if these do not tell.
+    a PyTorch `Dataset` counts as samples if these do not tell. Of iterables, only PyTorch's
+    `IterableDataset` may be single samples; its first item is read to know it.
 
     Parameters
     ----------
@@ -77,9 +88,13 @@ def holds_samples(data: Any, input_shape: tuple[int | None, ...] | None) -> bool
     """
     is_map = hasattr(data, "__len__") and hasattr(data, "__getitem__")
     makes_batches = any(hasattr(data, name) for name in ("batches", "on_epoch_end"))  # as Keras'
-    if not is_map or makes_batches or isinstance(data, Iterable) or len(data) == 0:
+    if isinstance(data, Iterable):
+        first = list(itertools.islice(data, 1)) if _is_of_torch(data, "IterableDataset") else []
+    else:
+        first = [data[0]] if is_map and not makes_batches and len(data) else []
+    if not first:
         return False
-    item = data[0]
+    item = first[0]
     x, *others = item if isinstance(item, tuple | list) and len(item) else (item,)
     if checks.is_sparse(x):
         return False
@@ -89,4 +104,12 @@ def holds_samples(data: Any, input_shape: tuple[int | None, ...] | None) -> bool
     if input_shape is not None:
         wanted = input_shape[1:]
         return fits_shape(shape, wanted) and not fits_shape(shape[1:], wanted)
-    return any(kind.__module__.startswith("torch.utils.data") for kind in type(data).__mro__)
+    return _is_of_torch(data)
+
+
+def _is_of_torch(data: Any, name: str = "") -> bool:
+    """Return whether an object is a data set of PyTorch, or of a class of this name there."""
+    return any(
+        kind.__module__.startswith("torch.utils.data") and name in ("", kind.__name__)
+        for kind in type(data).__mro__
+    )

@@ -69,7 +69,8 @@ def members(file: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     Raises
     ------
     ValueError
-        If a name comes twice or leads out of the archive, or the compression is not NumPy's.
+        If a name comes twice or leads out of the archive, the compression is not NumPy's, or a
+        member is larger than the file.
     """
     found: dict[str, zipfile.ZipInfo] = {}
     if len(file.infolist()) > _MAX_MEMBERS:
@@ -85,6 +86,8 @@ def members(file: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
             raise ValueError(f"'{name}' is compressed by method {info.compress_type}, not NumPy's")
         if info.flag_bits & 1:
             raise ValueError(f"'{name}' is encrypted")
+        if info.compress_size > file.start_dir:  # zipfile asks for as much memory
+            raise ValueError(f"'{name}' has {info.compress_size:,} bytes, more than the file")
         found[name] = info
     return found
 

@@ -238,6 +238,7 @@ class DataAdapter:
     def inputs(self, x: Any) -> Stream | None:
         """Return inputs of `predict` as a `Stream` if they come in batches, else None."""
         model = self.model
+        validation.check_one_input(x, model.input_shape, may_be_batches=True)
         if not yields_batches(x):
             return None
         if isinstance(x, list | tuple) and not (

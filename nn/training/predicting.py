@@ -49,7 +49,8 @@ class Predicting(Averaging):
         x
             Inputs of the model's shape, or a `Dataset`. As in `fit`, images of bytes,
             uint8 (n, C, H, W), are scaled to [0, 1]. Or a source of batches as in `fit`, each of
-            which is x or begins with x; it is read to its end.
+            which is x or begins with x; it is read to its end. A list of arrays that each have the
+            model's shape is a list of batches, not several inputs.
         batch_size
             Samples at a time; the result does not depend on it.
         steps

@@ -82,7 +82,8 @@ class Trainer(Predicting):
             `DataLoader`, a function that returns a generator, each read from its beginning every
             epoch; or a generator, which is read on over the epochs, also by the next `fit`. Each
             batch is checked when it comes, the first before the first step. A data set of single
-            samples with a length and an index, such as PyTorch's, is read in batches.
+            samples with a length and an index, such as PyTorch's, is read in batches, and PyTorch's
+            `IterableDataset` in its order.
         epochs
             Total number of epochs; with `initial_epoch=2` and `epochs=4` two are run.
         batch_size

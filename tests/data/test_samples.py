@@ -208,6 +208,40 @@ def test_data_sets_of_pytorch():
     assert unbuilt.input_shape == (None, 3, 1)
 
 
+class Streamed(type("IterableDataset", (), {"__module__": "torch.utils.data.dataset"})):
+    """What a subclass of PyTorch's `IterableDataset` is: samples, or batches, in their order."""
+
+    def __init__(self, *columns):
+        self.columns = columns
+
+    def __iter__(self):
+        return iter(zip(*self.columns, strict=True))
+
+
+def test_samples_that_come_in_their_order_are_read_in_batches():
+    options = {"epochs": 2, "batch_size": 16, "shuffle": False, "verbose": 0}
+    found, wanted = model(), model()
+    data = Streamed(X, Y)
+    assert found.fit(data, val_data=data, **options) == wanted.fit(X, Y, val_data=(X, Y), **options)
+    assert found.evaluate(data) == pytest.approx(wanted.evaluate(X, Y))
+    np.testing.assert_array_equal(found.predict(data), wanted.predict(X))
+    np.testing.assert_array_equal(found.predict(Streamed(X)), wanted.predict(X))
+    batches = Streamed(np.split(X, 4), np.split(Y, 4))  # which it may make itself
+    assert found.fit(batches, verbose=0)["loss"]
+    assert not nn.data.samples.holds_samples(iter([(X[0], Y[0])]), (None, 3))
+
+
+def test_a_streamed_data_set_of_pytorch():
+    torch = pytest.importorskip("torch", reason="needs PyTorch")
+
+    class Lines(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return ((torch.from_numpy(x), y) for x, y in zip(X, Y, strict=True))
+
+    options = {"batch_size": 16, "shuffle": False, "verbose": 0}
+    assert model().fit(Lines(), **options) == model().fit(X, Y, **options)
+
+
 # ------------------------------------------------------------------------ targets, inputs
 
 
@@ -228,3 +262,15 @@ def test_several_inputs_are_said_to_be_impossible(inputs):
         TypeError, match=r"'x' must be one array, got a \w+ of 2, \(40, 3\).*concat"
     ):
         model().fit(inputs, Y)
+
+
+@pytest.mark.parametrize("inputs", [[X[:, :1], X[:, 1:]], [X[:, None], X], (X[:, :2], X[:, :2])])
+def test_several_inputs_of_predict_are_told_from_batches(inputs):
+    with pytest.raises(TypeError, match=r"'x' must be one array, got a \w+ of 2, \(40.*concat"):
+        model().predict(inputs)
+    found = model()
+    whole = found.predict(X)
+    np.testing.assert_array_equal(found.predict([X[:20], X[20:]]), whole)  # batches
+    np.testing.assert_array_equal(found.predict(list(X)), whole)  # samples
+    with pytest.raises(ValueError, match=r"batch 1: expects inputs of shape \(None, 3\)"):
+        found.predict([X, X[:7, :2]])

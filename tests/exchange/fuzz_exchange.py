@@ -17,8 +17,9 @@ from nn.exchange.onnx import wire
 FIXTURES = Path(__file__).parent / "fixtures"
 
 #: The valid files: those of PyTorch's exporters and Keras, and one that nn writes.
-ONNX = ("images_old17", "sequences_old17", "sequences_new21", "pools_new21", "keras_ids", "lists")
-KERAS = ("images.keras", "ids.keras", "keras2.h5", "nested.h5")
+ONNX = ("images_old17", "sequences_old17", "sequences_new21", "pools_new21", "keras_ids", "lists",
+        "attention_old17", "attention_new21", "joined_new21")  # fmt: skip
+KERAS = ("images.keras", "ids.keras", "blocks.keras", "keras2.h5", "nested.h5", "blocks.h5")
 
 
 def make_valid(folder):

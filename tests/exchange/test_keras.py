@@ -64,6 +64,8 @@ def archive(path, change=None, **members):
         "ids.h5",
         "nested.keras",
         "nested.h5",
+        "blocks.keras",
+        "blocks.h5",
     ],
 )
 def test_model_of_keras_predicts_the_same(file, expected):
@@ -125,10 +127,88 @@ def test_chain_made_by_functions_is_a_stack():
     assert [layer.name for layer in model.layers] == ["hidden", "last"]
 
 
-def test_branches_are_refused_by_name():
-    with pytest.raises(nn.io.FileFormatError, match=r"joins branches.*nn\.Residual") as raised:
-        nn.Model.load(FOLDER / "branches.keras")
-    assert "'sum'" in str(raised.value) or "'input" in str(raised.value)
+def test_paths_that_part_and_meet_are_blocks():
+    model = nn.Model.load(FOLDER / "blocks.keras")
+    found = [(layer.name, type(layer).__name__) for layer in model.layers]
+    assert [f"{name} {kind}" for name, kind in found] == [
+        *("stem Conv2D", "sum Residual", "relu2 ReLU", "joined SkipConcat"),
+        *("turned SkipConcat", "pool MaxPool2D", "flat Flatten", "features Dense"),
+        *("last_sum Residual", "scores Dense"),
+    ]
+    inside = [layer.name for layer in model.get_layer("sum").main]
+    assert inside == ["projection"]
+    names = ["main1", "norm", "relu1", "inner", "main2"]
+    assert [layer.name for layer in model.get_layer("sum").shortcut] == names
+    model = nn.Model.load(FOLDER / "branches.keras")
+    assert [layer.name for layer in model.layers] == ["sum", "last"]
+
+
+def test_weights_come_into_blocks_but_not_from_weights_alone(expected):
+    model = nn.Model.load(FOLDER / "blocks.keras")
+    model.set_weights([0.5 * w for w in model.get_weights()])
+    model.load_weights(FOLDER / "blocks.h5")
+    y = expected["blocks_y"]
+    assert abs(model.predict(first(expected["blocks_x"])) - y).max() < 3e-6 * abs(y).max()
+    with pytest.raises(nn.io.FileFormatError, match="on which path of a block"):
+        model.load_weights(FOLDER / "blocks.weights.h5")
+
+
+def config_of(file, change):
+    """Return the configuration in a file after a change."""
+    with zipfile.ZipFile(FOLDER / file) as archived:
+        config = json.loads(archived.read("config.json"))
+    layers = {entry["name"]: entry for entry in config["config"]["layers"]}
+    change(layers, config["config"])
+    return config
+
+
+def history(name):
+    config = {"shape": [None, 4], "dtype": "float32", "keras_history": [name, 0, 0]}
+    return {"class_name": "__keras_tensor__", "config": config}
+
+
+def tensors(layers, name):
+    """Return the list of the outputs that a layer gets."""
+    return layers[name]["inbound_nodes"][0]["args"][0]
+
+
+@pytest.mark.parametrize(
+    "change, said",
+    (
+        (lambda k, _: k["sum"].update(class_name="Multiply"), r"'sum' \(Multiply\) joins branches"),
+        (lambda k, _: tensors(k, "sum").append(history("hidden")), r"'sum' \(Add\) joins branches"),
+        (lambda k, _: tensors(k, "sum").__setitem__(0, history("sum")), "outputs|no chain"),
+        (lambda k, _: tensors(k, "sum").__setitem__(0, history("other")), "unknown layer 'other'"),
+        (lambda k, _: tensors(k, "sum").pop(), r"'sum' \(Add\)"),
+        (lambda k, c: c.update(output_layers=[["sum", 0, 0], ["last", 0, 0]]), "2 outputs"),
+        (lambda k, _: k["hidden"]["config"].update(units=5), r"'sum' \(Add\) adds .*shapes"),
+        (lambda k, _: k["sum"].update(class_name="Concatenate"), "1_Dense_W"),
+        (lambda k, _: (k["sum"].update(class_name="Concatenate"),
+                       k["sum"]["config"].update(axis=0)), "axis=0"),
+    ),
+)  # fmt: skip
+def test_branches_are_refused_by_name(change, said, tmp_path):
+    with zipfile.ZipFile(FOLDER / "branches.keras") as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    members["config.json"] = json.dumps(config_of("branches.keras", change))
+    with pytest.raises(ValueError, match=said):
+        nn.Model.load(archive(tmp_path / "m.keras", **members))
+
+
+def test_a_layer_on_two_paths_is_refused(tmp_path):
+    """(hidden(x) + x) + hidden(x): a model of nn would have the layer twice."""
+
+    def change(layers, config):
+        again = json.loads(json.dumps(layers["sum"]).replace('"sum"', '"again"'))
+        again["inbound_nodes"][0]["args"] = [[history("sum"), history("hidden")]]
+        layers["last"]["inbound_nodes"][0]["args"] = [history("again")]
+        config["layers"].insert(3, again)
+
+    with zipfile.ZipFile(FOLDER / "branches.keras") as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    members["config.json"] = json.dumps(config_of("branches.keras", change))
+    with pytest.raises(nn.io.FileFormatError, match=r"'hidden' \(Dense\) joins branches"):
+        nn.Model.load(archive(tmp_path / "m.keras", **members))
 
 
 def set_in(index, **values):
@@ -240,9 +320,6 @@ def test_mutations(tmp_path):
 NOT_IN_KERAS = {
     "GaussianSampling": "counterpart",
     "Recompute": None,
-    "Residual": "counterpart",
-    "SkipConcat": "counterpart",
-    "Sequential": "counterpart",  # as there is a Residual in it
     "WeightNorm": "counterpart",
     "MaxPool2D": "padding",
     "Masking": "counterpart",
@@ -341,6 +418,53 @@ def test_images_of_any_size(tmp_path):
     for size in ((2, 2, 7, 9), (2, 2, 8, 4)):
         x = np.random.default_rng(0).random(size, dtype="float32")
         assert abs(again.predict(x) - model.predict(x)).max() < 1e-6
+
+
+def blocks():
+    inner = nn.Residual([nn.Conv2D(4, 1), nn.ReLU()])
+    return nn.Model(
+        [
+            nn.Conv2D(4, 3, input_shape=(2, 6, 5)),
+            nn.Residual([nn.Conv2D(4, 3), nn.BatchNorm2D(), inner, nn.Conv2D(4, 3)],
+                        [nn.Conv2D(4, 1), nn.Conv2D(4, 1)], name="sum"),
+            nn.SkipConcat([nn.Conv2D(4, 3), nn.Dropout(0.5), nn.Conv2D(3, 3)], nn.Conv2D(4, 1)),
+            nn.Flatten(),
+            nn.Residual([nn.Dense(9, activation="tanh"), nn.Dense(210)]),
+            nn.Dense(3),
+        ],
+        seed=0,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("in_keras", (False, pytest.param(True, marks=needs_keras)))
+@pytest.mark.filterwarnings("ignore")
+def test_blocks_go_out_and_come_back(in_keras, tmp_path):
+    """Keras numbers the layers of a class in its own order, which the paths' lengths decide."""
+    model, rng = blocks(), np.random.default_rng(0)
+    model.set_weights([w + rng.uniform(-0.2, 0.2, w.shape) for w in model.get_weights()])
+    x = rng.normal(size=(3, 2, 6, 5)).astype("float32")
+    model.save(tmp_path / "m.keras")
+    expected, scale = model.predict(x), abs(model.predict(x)).max()
+    if in_keras:
+        found = predict_by_keras(tmp_path / "m.keras", x)
+        assert abs(found - expected).max() < 1e-5 * scale
+        return
+    again = nn.Model.load(tmp_path / "m.keras")
+    assert abs(again.predict(x) - expected).max() < 1e-6 * scale
+    assert [layer.name for layer in again.layers][1] == "sum"
+
+
+@pytest.mark.parametrize("name", ("resnet20", "unet_small"))
+@pytest.mark.filterwarnings("ignore")
+def test_networks_of_blocks_go_out_and_come_back(name, tmp_path):
+    model, rng = getattr(nn.zoo, name)(seed=0), np.random.default_rng(0)
+    model.set_weights([w + rng.uniform(-0.05, 0.05, w.shape) for w in model.get_weights()])
+    x = rng.random((2, *(k or 16 for k in model.input_shape[1:])), dtype="float32")
+    model.save(tmp_path / "m.keras")
+    expected, scale = model.predict(x), abs(model.predict(x)).max()
+    assert abs(nn.Model.load(tmp_path / "m.keras").predict(x) - expected).max() < 1e-6 * scale
+    if importlib.util.find_spec("keras"):
+        assert abs(predict_by_keras(tmp_path / "m.keras", x) - expected).max() < 1e-5 * scale
 
 
 @needs_keras

@@ -136,6 +136,19 @@ REFUSED = {
         {},
         {"dims": IMAGES},
     ),
+    "images one above the other": (
+        [op("Relu", ["x"], "r"), op("Concat", ["x", "r"], axis=2)],
+        {},
+        {"dims": IMAGES},
+    ),
+    "images of two sizes side by side": (
+        [
+            op("MaxPool", ["x"], "p", kernel_shape=[1, 2], strides=[1, 2]),
+            op("Concat", ["x", "p"], axis=1),
+        ],
+        {},
+        {"dims": IMAGES},
+    ),
     "a kernel for other channels": (
         [op("Conv", ["x", "w"])],
         {"w": np.ones((3, 5, 1, 1))},
@@ -306,6 +319,14 @@ BOMBS = {
 def test_no_more_memory_is_taken_than_the_file_justifies(case, tmp_path):
     nodes, arrays, dims = BOMBS[case]
     assert "numbers, more than" in reason(write(tmp_path / "m.onnx", nodes, arrays, dims=dims))
+
+
+def test_attention_is_not_computed_for_very_many_samples(tmp_path):
+    message = wire.decode("Model", (FOLDER / "attention_new21.onnx").read_bytes())
+    (dims,) = (k["type"]["tensor_type"]["shape"]["dim"] for k in message["graph"]["input"])
+    dims[0] = {"dim_value": 2**40}
+    (tmp_path / "m.onnx").write_bytes(wire.encode("Model", message))
+    assert "would take too much to be computed" in reason(tmp_path / "m.onnx")
 
 
 def test_sizes_that_are_not_known_are_not_computed_with(tmp_path):

@@ -115,6 +115,7 @@ REFUSED = {
     "average": ([nn.AvgPool2D(2, stride=1, padding="same")], (3, 4, 4), "AvgPool2D .*padding"),
     "average of steps": ([nn.AvgPool1D(2, stride=1, padding="same")], (4, 3), "AvgPool1D .*padd"),
     "transposed norm": ([nn.WeightNorm(nn.Conv2DTranspose(2, 3))], (3, 4, 4), "input channels"),
+    "heads": ([nn.MultiHeadAttention(2, 4)], (5, 6), "num_heads=2 and key_dim=4, .* 6 features"),
     "inside": ([nn.Residual([nn.Sequential([Twice()])])], (3,), "Twice, for which PyTorch"),
 }  # fmt: skip
 

@@ -673,6 +673,27 @@ def test_an_npz_bomb(tmp_path):
     refused(tmp_path / "model.npz", rf"its {size:,} bytes unpack to 40,00\d,\d{{3}}, more than")
 
 
+def with_packed_size(path, size):
+    """Let an archive say that its last member takes so many bytes in the file."""
+    content = bytearray(path.read_bytes())
+    record = content.rindex(b"PK\x01\x02")
+    content[record + 20 : record + 24] = size.to_bytes(4, "little")
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("kind", ("npz", "keras"))
+def test_a_member_larger_than_its_archive(tmp_path, kind):
+    """`zipfile` would ask for as much memory as it says, here 4 GB."""
+    path = tmp_path / f"model.{kind}"
+    if kind == "npz":
+        archive(path, GOOD, zipfile.ZIP_DEFLATED)
+    else:
+        nn.Model([nn.Dense(3, input_shape=(2,))], seed=0).save(path)
+    nn.Model.load(path)
+    with_packed_size(path, 2**32 - 2)
+    refused(path, "has 4,294,967,294 bytes, more than the file")
+
+
 def test_an_npz_whose_members_lie_on_each_other(tmp_path):
     """Two hundred names for the same bytes in the archive."""
     path = tmp_path / "model.npz"

@@ -8,8 +8,9 @@ from pathlib import Path
 from ...checks import FileFormatError
 from ...files import model_file
 from ...files.sparse import size_of
-from ...layers import Layer
+from ...layers import Layer, Residual, SkipConcat
 from ...layers.base import Shape
+from ...layers.stack import flat
 from ...layers.state import LoadReport
 from .. import matching
 from . import files, writing
@@ -52,6 +53,11 @@ def read_weights(
     with Path(path).open("rb") as stream, _naming(path):
         file = files.read(stream, size_of(stream))
         if file.config is None:
+            if file.is_numbered and any(isinstance(k, Residual | SkipConcat) for k in flat(layers)):
+                raise ValueError(
+                    "weights alone do not say on which path of a block they are: load the .keras "
+                    "file of the whole model"
+                )
             permutes = file.permutes  # else the model flattens images as Keras does
             config, _ = writing.to_config(None, layers, shape, layers[0].dtype, permutes)
             file = file._replace(config=config)

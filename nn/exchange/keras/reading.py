@@ -11,22 +11,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ... import checks
+from ... import checks, kernels
 from ...files import model_file
 from ...layers import layer_from_config
 from ...layers.base import Shape
 from ...layers.budget import budget_for, take_elements
+from .branches import MAX_LAYERS, NEEDED, Block, chain_of, dict_in, listed_in, refusal, text
 from .files import KerasFile, snake_case
 
 __all__ = ["Source", "Stack", "refusal", "to_model_file"]
-
-#: Layers of a model at most, those inside others included.
-_MAX_LAYERS = 10_000
-
-
-def refusal(name: str, kind: str, reason: str) -> ValueError:
-    """Return the error for a layer that nn cannot make."""
-    return ValueError(f"the layer '{name}' ({kind}) {reason}")
 
 
 class Source(NamedTuple):
@@ -154,8 +147,8 @@ class Stack:
         self.shape = layer.output_shape or self.shape
         self.entries.append(entry)
         self.arrays.append(arrays or {})
-        if len(self.entries) > _MAX_LAYERS:
-            raise ValueError(f"it has more than {_MAX_LAYERS:,} layers")
+        if len(self.entries) > MAX_LAYERS:
+            raise ValueError(f"it has more than {MAX_LAYERS:,} layers")
 
     def in_order(self, values: np.ndarray, axis: int = 0) -> np.ndarray:
         """Return numbers for each feature in nn's order of the features."""
@@ -243,14 +236,15 @@ def to_model_file(file: KerasFile, layers: "dict[str, Add]") -> model_file.Model
             "it holds weights alone: make the same layers here, and call load_weights() of that "
             "model"
         )
-    config = _dict(file.config, "config")
+    config = dict_in(file.config, "config")
     listed = chain_of(file.config)
     shape = _input_shape(listed, config)
     if len(shape) == 4:
         shape = (None, shape[3], *shape[1:3])  # (N, H, W, C) -> (N, C, H, W)
     stack = Stack(shape, _dtype(config))
     with budget_for(file.arrays):
-        add_layers(stack, listed, file, ("layers",) if file.is_numbered else (), layers)
+        groups = ("layers",) if file.is_numbered else ()
+        add_layers(stack, listed, file, groups, layers, groups_in(file.config, file.is_numbered))
     if stack.order is not None:
         raise ValueError(
             "it ends in flattened images, whose values would be in another order here: (C, H, W), "
@@ -259,7 +253,7 @@ def to_model_file(file: KerasFile, layers: "dict[str, Add]") -> model_file.Model
     architecture = {
         "layers": stack.entries,
         "dtype": stack.dtype,
-        "name": _text(config.get("name")),
+        "name": text(config.get("name")),
         "input_shape": list(shape),
     }
     arrays, sources = {}, {}
@@ -272,37 +266,68 @@ def to_model_file(file: KerasFile, layers: "dict[str, Add]") -> model_file.Model
     return model_file.ModelFile(architecture, arrays, sources=sources)
 
 
+def groups_in(model: dict[str, Any], is_numbered: bool) -> dict[int, str]:
+    """Return the group of the arrays of each layer, by the identity of its configuration."""
+    counts: dict[str, int] = {}
+    found = {}
+    for entry in listed_in(model):
+        kind = text(entry.get("class_name")) or "?"
+        snake = snake_case(kind)
+        number = counts.get(snake, 0)
+        counts[snake] = number + 1
+        own = f"{snake}_{number}" if number else snake
+        name = text(dict_in(entry, "config").get("name")) or kind
+        found[id(entry)] = own if is_numbered else name
+    return found
+
+
 def add_layers(
     stack: Stack,
     listed: list[Any],
     file: KerasFile,
     groups: tuple[str, ...],
     layers: dict[str, Add],
+    own: dict[int, str],
 ) -> None:
-    """Add listed layers of Keras to a stack; `groups` lead to their arrays in the file."""
-    counts: dict[str, int] = {}
-    for entry, following in zip(listed, [*listed[1:], None], strict=True):
-        kind, config = _text(entry.get("class_name")) or "?", _dict(entry, "config")
-        name = _text(config.get("name")) or kind
-        snake = snake_case(kind)
-        number = counts.get(snake, 0)
-        counts[snake] = number + 1
-        own = f"{snake}_{number}" if number else snake
-        source = Source(file, (*groups, own if file.is_numbered else name))
+    """Add listed layers of Keras to a stack.
+
+    Parameters
+    ----------
+    stack
+        What they are added to.
+    listed
+        Their configurations, and blocks.
+    file, groups
+        The file, and what leads to their arrays in it.
+    layers
+        As for `to_model_file`.
+    own
+        The last group of each; see `groups_in`.
+    """
+    for entry, following in zip(listed, [*listed[1:], None], strict=False):  # it may be empty
+        if isinstance(entry, Block):
+            _add_block(stack, entry, lambda inner, path: add_layers(
+                inner, path, file, groups, layers, own
+            ))  # fmt: skip
+            stack.is_permuted = [False, False]
+            continue
+        kind, config = text(entry.get("class_name")) or "?", dict_in(entry, "config")
+        name = text(config.get("name")) or kind
+        source = Source(file, (*groups, own[id(entry)]))
         if kind == "InputLayer":
             continue
         if kind == "Permute" and stack.is_permuted[1]:  # after a Reshape, to which it belongs
             stack.is_permuted = [False, False]
             continue
-        is_before = (following or {}).get("class_name") in ("Flatten", "Reshape")
-        if is_before and stack.is_image and _permutes(entry, [3, 1, 2]):
+        next_kind = following.get("class_name") if isinstance(following, dict) else None
+        if next_kind in ("Flatten", "Reshape") and stack.is_image and _permutes(entry, [3, 1, 2]):
             stack.is_permuted[0] = True
             continue
         stack.is_permuted[1] = kind == "Reshape" and _permutes(following, [2, 3, 1])
         if kind in _MODELS:
-            inner = chain_of(entry)
             below = (*source.groups, "layers") if file.is_numbered else source.groups
-            add_layers(stack, inner, file, below, layers)
+            inside = groups_in(entry, file.is_numbered)
+            add_layers(stack, chain_of(entry), file, below, layers, inside)
             continue
         if kind not in layers:
             raise refusal(name, kind, _advice(entry))
@@ -318,103 +343,70 @@ def add_layers(
         stack.is_permuted[0] = False
 
 
+def _add_block(stack: Stack, block: Block, add: Callable[[Stack, list[Any]], None]) -> None:
+    """Add two paths that meet; `add` adds the layers of one to a stack of its own."""
+    kind, config = text(block.join.get("class_name")) or "?", dict_in(block.join, "config")
+    name = text(config.get("name")) or kind
+    paths = []
+    for path in (block.main, block.shortcut):
+        inner = Stack(stack.shape, stack.dtype)
+        inner.order = stack.order
+        add(inner, path)
+        paths.append(inner)
+    main, shortcut = paths
+    if not main.entries:  # the input itself, side by side with what is made of it
+        main.add("Activation", {"activation": "linear"})
+    if main.order is not shortcut.order:
+        raise refusal(name, kind, "joins features that are in different orders in nn")
+    shapes, axis = (main.shape, shortcut.shape), kernels.class_axis(len(main.shape))
+    if block.kind == "Residual":
+        if shapes[0] != shapes[1]:
+            raise refusal(name, kind, f"adds values of shapes {shapes[0]} and {shapes[1]}")
+    elif config.get("axis", -1) not in (-1, len(main.shape) - 1) or main.order is not None:
+        raise refusal(name, kind, f"joins along axis={config.get('axis')}, not the channels")
+    else:
+        rest = [shape[:axis] + shape[axis + 1 :] for shape in shapes]
+        channels = [int(shape[axis] or 0) for shape in shapes]
+        if rest[0] != rest[1] or 0 in channels:
+            raise refusal(name, kind, f"joins values of shapes {shapes[1]} and {shapes[0]}")
+        main.shape = (*main.shape[:axis], sum(channels), *main.shape[axis + 1 :])
+    arrays: dict[str, np.ndarray] = {}
+    parts = [*zip(main.entries, main.arrays, strict=True),
+             *zip(shortcut.entries, shortcut.arrays, strict=True)]  # fmt: skip
+    for index, (entry, own) in enumerate(parts):
+        prefix = f"{index}_{entry['class']}"
+        arrays |= {f"{prefix}{'/' if k[:1].isdigit() else '_'}{k}": a for k, a in own.items()}
+    inside = {"layers": main.entries, "shortcut": shortcut.entries or None}
+    stack.entries.append({"class": block.kind, "config": {**inside, "name": name}})
+    stack.arrays.append(arrays)
+    stack.sources.append(f"{kind} '{name}'")
+    stack.shape, stack.order = main.shape, main.order
+
+
 def _permutes(entry: Any, dims: list[int]) -> bool:
     """Return whether a layer is a Permute of these axes."""
     is_permute = isinstance(entry, dict) and entry.get("class_name") == "Permute"
-    return is_permute and list(_dict(entry, "config").get("dims") or ()) == dims
+    return is_permute and list(dict_in(entry, "config").get("dims") or ()) == dims
 
 
 _MODELS = ("Sequential", "Functional", "Model")
 
-_NEEDED = {
-    "Lambda": "is a Python function, which nn does not run from a file: write it as a layer, with "
-    "@nn.register, and load the weights by load_weights()",
-    **dict.fromkeys(
-        ("Add", "Average", "Concatenate", "Maximum", "Minimum", "Multiply", "Subtract", "Dot"),
-        "joins branches, and a model of nn is one stack of layers: build it with nn.Residual or "
-        "nn.SkipConcat, and copy the arrays by set_arrays()",
-    ),
-    **dict.fromkeys(
-        ("RandomFlip", "RandomRotation", "RandomZoom", "RandomCrop", "RandomContrast"),
-        "changes images in training alone: remove it in Keras before saving, and pass augment= to "
-        "fit()",
-    ),
-}
-
 
 def _advice(entry: dict[str, Any]) -> str:
     kind = entry["class_name"]
-    if entry.get("registered_name") not in (None, kind) and kind not in _NEEDED:
+    if entry.get("registered_name") not in (None, kind) and kind not in NEEDED:
         return (
             "is a class of its own: write it as a layer of nn with @nn.register, make the same "
             "layers here, and copy the arrays by set_arrays()"
         )
-    return _NEEDED.get(kind, "is a layer that nn does not have")
-
-
-def chain_of(model: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the layers of a model in their order, if each has the one before as its only input."""
-    config = _dict(model, "config")
-    listed = config.get("layers")
-    if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
-        raise ValueError("its configuration has no list of layers")
-    if len(listed) > _MAX_LAYERS:
-        raise ValueError(f"it has more than {_MAX_LAYERS:,} layers")
-    if model.get("class_name") == "Sequential":
-        return listed
-    by_name = {_text(_dict(entry, "config").get("name")) or "": entry for entry in listed}
-    if len(by_name) != len(listed):
-        raise ValueError("two of its layers have the same name")
-    following: dict[str, str] = {}
-    first = []
-    for name, entry in by_name.items():
-        inputs = list(_inputs(entry.get("inbound_nodes"), by_name))
-        if not inputs:
-            first.append(name)
-        elif len(inputs) > 1 or inputs[0] in following:
-            where = name if len(inputs) > 1 else inputs[0]
-            kind = _text(by_name[where].get("class_name")) or "?"
-            raise refusal(where, kind, _NEEDED["Add"])
-        else:
-            following[inputs[0]] = name
-    if len(first) != 1:
-        raise ValueError(f"it has {len(first)} inputs, and a model of nn has one")
-    chain = [first[0]]
-    while chain[-1] in following and len(chain) <= len(listed):
-        chain.append(following[chain[-1]])
-    if len(chain) != len(listed):
-        raise ValueError("its layers are no chain")
-    return [by_name[name] for name in chain]
-
-
-def _inputs(nodes: Any, names: dict[str, Any]) -> list[str]:
-    """Return the names of the layers whose outputs a layer gets.
-
-    Keras 3 has them in 'keras_history', Keras 2 in lists: [[['dense', 0, 0, {}]]].
-    """
-    found: list[str] = []
-    level = [nodes]
-    while level:
-        value = level.pop()
-        if isinstance(value, dict):
-            history = value.get("keras_history")
-            if isinstance(history, list) and history:
-                found.append(str(history[0]))
-            else:
-                level += value.values()
-        elif isinstance(value, list):
-            if len(value) >= 3 and value[0] in names and value[1:3] == [0, 0]:
-                found.append(value[0])
-            else:
-                level += value
-    return found
+    return NEEDED.get(kind, "is a layer that nn does not have")
 
 
 def _input_shape(listed: list[dict[str, Any]], config: dict[str, Any]) -> Shape:
     """Return the shape of the inputs in Keras, with None for the batch."""
     build = config.get("build_input_shape")
     for entry in listed[:1]:
-        own = _dict(entry, "config")
+        own = dict_in(entry, "config")
         found = own.get("batch_shape") or own.get("batch_input_shape")
         if found is None and entry.get("class_name") in _MODELS:
             return _input_shape(chain_of(entry), own)
@@ -429,16 +421,5 @@ def _input_shape(listed: list[dict[str, Any]], config: dict[str, Any]) -> Shape:
 def _dtype(config: dict[str, Any]) -> str:
     found = config.get("dtype", "float32")
     if isinstance(found, dict):
-        found = _dict(found, "config").get("name")
+        found = dict_in(found, "config").get("name")
     return "float64" if found == "float64" else "float32"
-
-
-def _dict(entry: Any, key: str) -> dict[str, Any]:
-    value = entry.get(key) if isinstance(entry, dict) else None
-    if not isinstance(value, dict):
-        raise ValueError(f"its configuration lacks '{key}'")
-    return value
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None

@@ -7,12 +7,12 @@ import numpy as np
 
 from .values import Constant, Link, Node, Value, Weight
 
-__all__ = ["biased", "output", "without_later_steps"]
+__all__ = ["Part", "biased", "made", "output", "without_later_steps"]
 
 _HEADS_FIRST, _STEPS_LAST = [0, 2, 1, 3], [0, 2, 3, 1]
 
 
-class _Part(NamedTuple):
+class Part(NamedTuple):
     """The queries, the keys or the values: (N, H, T, K) of x (N, T, D)."""
 
     x: Link
@@ -47,30 +47,52 @@ def output(node: Node) -> Value | None:
     if None in parts or transpose.attributes.get("perm") != _HEADS_FIRST:
         return None
     q, k, v = parts
-    if len({(id(p.x), p.heads, p.size) for p in (q, k, v)}) > 1 or v.factor != 1:  # type: ignore[union-attr]
+    assert q is not None and k is not None and v is not None
+    if len({(id(p.x), p.heads, p.size) for p in (q, k, v)}) > 1 or v.factor != 1:
         return None
-    return _made(node, (q, k, v), causal)  # type: ignore[arg-type]
+    # nn divides the scores by sqrt(K) itself
+    q = q._replace(factor=q.factor * k.factor * math.sqrt(q.size))
+    return Value(node, made(node, (q, k, v), causal, node.required(1)), (0, 1, 2))
 
 
-def _made(node: Node, parts: tuple[_Part, _Part, _Part], causal: bool) -> Value:
-    q, k, _ = parts
-    w_out, width = node.required(1), q.heads * q.size
+def made(
+    node: Node,
+    parts: tuple[Part, Part, Part],
+    causal: bool,
+    w_out: Weight,
+    b_out: Weight | None = None,
+) -> Link:
+    """Return the link of attention after the input of its parts.
+
+    Parameters
+    ----------
+    node
+        The node that multiplies by `w_out`, for errors.
+    parts
+        The queries, which are multiplied by their factor, the keys and the values.
+    causal
+        Whether no step sees a later one.
+    w_out, b_out
+        The matrix (H * K, D) and the bias of the outputs.
+    """
+    q = parts[0]
+    width = q.heads * q.size
     if w_out.array.shape != (width, q.x.shape[-1]):
         raise node.refuse(f"has a matrix of shape {w_out.array.shape} after attention; nn returns "
                           f"{q.x.shape[-1]} features")  # fmt: skip
-    # nn divides the scores by sqrt(K) itself
-    factors = (q.factor * k.factor * math.sqrt(q.size), 1.0, 1.0)
-    scaled = [(p, np.float32(f) if f != 1 else 1) for p, f in zip(parts, factors, strict=True)]
-    source = "three matrices, joined" if q.w is not k.w else q.w.source
+    factors = [np.float32(q.factor) if q.factor != 1 else 1, 1, 1]
+    scaled = list(zip(parts, factors, strict=True))
+    sources = list(dict.fromkeys(p.w.source for p in parts))
+    source = sources[0] if len(sources) == 1 else "three matrices, joined"
     arrays = {"W": Weight(np.concatenate([p.w.array * f for p, f in scaled], 1), source)}
     arrays["W_out"] = w_out
-    use_bias = any(p.b is not None for p in parts)
+    use_bias = b_out is not None or any(p.b is not None for p in parts)
     if use_bias:
         b = [np.zeros(width, "f4") if p.b is None else p.b * f for p, f in scaled]
         arrays["b"] = Weight(np.concatenate(b), "three biases, joined")
-        arrays["b_out"] = Weight(np.zeros(int(q.x.shape[-1] or 0), "f4"), "nothing")
+        arrays["b_out"] = b_out or Weight(np.zeros(int(q.x.shape[-1] or 0), "f4"), "nothing")
     config = {"num_heads": q.heads, "key_dim": q.size, "causal": causal, "use_bias": use_bias}
-    return Value(node, q.x.then("MultiHeadAttention", config, arrays), (0, 1, 2))
+    return q.x.then("MultiHeadAttention", config, arrays)
 
 
 def _node(value: Any, op: str) -> Node | None:
@@ -79,7 +101,7 @@ def _node(value: Any, op: str) -> Node | None:
     return node if node is not None and node.op == op else None
 
 
-def _part(value: Any, perm: list[int]) -> _Part | None:
+def _part(value: Any, perm: list[int]) -> Part | None:
     """Return the matrix and the bias that make heads of x."""
     value, factor = _unscaled(value)
     transpose = _node(value, "Transpose")
@@ -100,7 +122,7 @@ def _part(value: Any, perm: list[int]) -> _Part | None:
     count, size = int(shape[2] or 0), int(shape[3] or 0)
     if count * size != link.config["units"]:
         return None
-    return _Part(link.parent, link.arrays["W"], None if b is None else b.array, count, size, factor)
+    return Part(link.parent, link.arrays["W"], None if b is None else b.array, count, size, factor)
 
 
 def _unscaled(value: Any) -> tuple[Any, float]:

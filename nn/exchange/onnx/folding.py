@@ -159,6 +159,12 @@ def _reduced(function: Callable[..., Any]) -> Callable[..., np.ndarray]:
     return run
 
 
+def _trilu(node: Node, x: np.ndarray, k: np.ndarray | None = None) -> np.ndarray:
+    _computed(x.size)
+    diagonal = 0 if k is None else int(k.reshape(()))
+    return np.triu(x, diagonal) if node.get("upper", 1) else np.tril(x, diagonal)
+
+
 def _where(node: Node, condition: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     _computed(math.prod(np.broadcast_shapes(condition.shape, x.shape, y.shape)))
     return np.where(condition, x, y)
@@ -198,6 +204,7 @@ FOLDED: dict[str, Callable[..., np.ndarray]] = {
     "Squeeze": _squeeze,
     "Sub": _elementwise(np.subtract),
     "Transpose": _transpose,
+    "Trilu": _trilu,
     "Unsqueeze": _unsqueeze,
     "Where": _where,
 }

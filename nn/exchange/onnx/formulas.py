@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ... import kernels
-from . import attention, recurrent
+from . import attention, computed, recurrent
 from .normalization import normalized, over_axes
 from .operators import activated, dense
 from .values import Constant, Link, Node, Value, Weight, by_feature, channel_axis, common_link
@@ -362,7 +362,7 @@ def _matmul(node: Node) -> Value:
     if isinstance(a, Value) and isinstance(b, Value):
         sizes = None if None in (a.shape, b.shape) else (*a.shape[:-1], b.shape[-1])  # type: ignore[index]
         return node.part(sizes)
-    found = attention.output(node)
+    found = attention.output(node) or computed.attention(node, node.required(1))
     if found is not None:
         return found
     x, w = node.value(), node.required(1)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ... import kernels
+from . import computed
 from .normalization import NORMALIZATIONS, over_axes
 from .values import (
     IMAGES,
@@ -241,18 +242,23 @@ def pooled(node: Node, axes: tuple[int, ...], is_max: bool, keep: bool) -> Value
 
 
 def _gemm(node: Node) -> Value:
-    x, link = node.link()
     w, b = node.required(1), node.weight(2)
     node.require(transA=0)
     alpha, beta = node.get("alpha", 1.0), node.get("beta", 1.0)
-    if x.perm != (0, 1) or w.array.ndim != 2:
-        raise node.refuse(f"gets values of shape {x.shape}, not (N, D)")
+    if w.array.ndim != 2:
+        raise node.refuse(f"has a matrix of shape {w.array.shape}")
     if node.get("transB", 0):
         w = Weight(w.array.T, f"{w.source}, transposed")
     if alpha != 1:
         w = Weight(w.array * alpha, f"{w.source}, scaled")
     if b is not None and beta != 1:
         b = Weight(b.array * beta, f"{b.source}, scaled")
+    found = computed.attention(node, w, b)
+    if found is not None:
+        return found
+    x, link = node.link()
+    if x.perm != (0, 1):
+        raise node.refuse(f"gets values of shape {x.shape}, not (N, D)")
     return dense(node, x, link, w, b)
 
 

@@ -118,7 +118,8 @@ class _Reader:
         failed: RefusedError | None = None
         for perm in _LAYOUTS.get(len(shape), (tuple(range(len(shape))),)):
             sizes: list[Any] = [shape[perm.index(k)] for k in range(len(shape))]
-            start = Link(None, "ids" if number in _IDS else "input", {}, {}, (None, *sizes[1:]))
+            kind, batch = "ids" if number in _IDS else "input", {"batch": sizes[0]}
+            start = Link(None, kind, batch, {}, (None, *sizes[1:]))
             try:
                 with element_budget(self._budget()):
                     found = self._output(name, Value(None, start, perm))

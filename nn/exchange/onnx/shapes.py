@@ -8,8 +8,8 @@ import numpy as np
 
 from ...layers.base import Shape
 from ...layers.budget import take_elements
-from . import recurrent
-from .values import STEPS, Constant, Link, Node, Value, Weight
+from . import computed, recurrent
+from .values import STEPS, Constant, Link, Node, Value, Weight, channel_axis, common_link
 
 __all__ = ["SHAPES"]
 
@@ -37,6 +37,8 @@ def reshaped(node: Node, x: Value, given: list[int | None]) -> Value:
     role = x.role[0] if isinstance(x.role, tuple) else None
     if role == "states":
         return _joined_states(node, x, given)
+    if role == "rows of steps":
+        return computed.unflattened(node, x, given)
     if x.node is not None and x.node.op == "InstanceNormalization" and x.link is None:
         return _group_norm(node, x.node, given)
     if x.link is None:
@@ -264,7 +266,32 @@ def _concat(node: Node) -> Value:
     axis = node.get("axis", 0)
     shape = node.inputs[0].shape if isinstance(node.inputs[0], Value) else None
     found = recurrent.merged(node, "concat") if shape and axis in (-1, len(shape) - 1) else None
-    return found or node.part()
+    if found is not None:
+        return found
+    if any(not isinstance(x, Value) or x.link is None for x in node.inputs):
+        return node.part()
+    both = node.value()
+    for index in range(1, len(node.inputs)):
+        both = _side_by_side(node, both, node.value(index), axis)
+    return both
+
+
+def _side_by_side(node: Node, a: Value, b: Value, axis: int) -> Value:
+    """Return the channels of two values, one after the other, as a SkipConcat."""
+    assert a.link is not None and b.link is not None
+    ndim = len(a.perm)
+    along = a.perm[node.axes([axis], ndim)[0]]
+    if a.perm != b.perm or a.order is not None or b.order is not None:
+        raise node.refuse(f"joins values of shapes {a.shape} and {b.shape} in different layouts")
+    if along != channel_axis(ndim):
+        raise node.refuse(f"joins values of shape {a.shape} along axis {axis}; nn joins channels")
+    sizes = [[n for k, n in enumerate(link.shape) if k != along] for link in (a.link, b.link)]
+    channels = [link.shape[along] for link in (a.link, b.link)]
+    if sizes[0] != sizes[1] or None in channels:
+        raise node.refuse(f"joins values of shapes {a.shape} and {b.shape}")
+    shape = (*a.link.shape[:along], sum(int(n or 0) for n in channels), *a.link.shape[along + 1 :])
+    link = common_link(a.link, b.link).side_by_side(a.link, b.link, shape)
+    return Value(node, link, a.perm)
 
 
 def _pad(node: Node) -> Value:

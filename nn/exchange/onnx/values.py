@@ -74,7 +74,7 @@ class Link:
     shape
         Of its output, with None for sizes that may change.
     branches
-        For a Residual: the last layers of both paths, which begin after `parent`.
+        For a Residual or a SkipConcat: the last layers of both paths, which begin after `parent`.
     depth, count
         The layers before it in its chain, and all that it takes to make it.
     """
@@ -87,6 +87,7 @@ class Link:
     branches: tuple["Link", ...] = ()
     depth: int = 0
     count: int = 0
+    _pairs: dict[tuple["Link", "Link"], "Link"] = field(default_factory=dict)
 
     def then(
         self, kind: str, config: dict[str, Any], arrays: dict[str, Weight] | None = None
@@ -110,6 +111,20 @@ class Link:
         if main is self:
             return self.then("Rescale", {"scale": 2.0})
         return Link(self, "Residual", {}, {}, main.shape, (main, shortcut))._counted()
+
+    def side_by_side(self, first: "Link", second: "Link", shape: Shape) -> "Link":
+        """Return the link of the SkipConcat that joins two paths which begin after this one.
+
+        The same two paths have the same link, as in a DenseNet, whose layers get the outputs of
+        all before them.
+        """
+        if (first, second) not in self._pairs:
+            main = second  # which has a layer at least
+            if main is self:
+                main = self.then("Activation", {"activation": "linear"})
+            made = Link(self, "SkipConcat", {}, {}, shape, (main, first))
+            self._pairs[first, second] = made._counted()
+        return self._pairs[first, second]
 
     def replaced(self, config: dict[str, Any], arrays: dict[str, Weight]) -> "Link":
         """Return the link of this layer with other arguments or arrays; of the same shape."""
@@ -177,7 +192,7 @@ def _written(link: Link, seen: set[int]) -> tuple[dict[str, Any], dict[str, Weig
         arrays |= {array_name(index, entry["class"], key): w for key, w in own.items()}
     main, shortcut = ([entry for entry, _ in path] for path in paths)
     config = {"layers": main, **({"shortcut": shortcut} if shortcut else {})}
-    return {"class": "Residual", "config": config}, arrays
+    return {"class": link.kind, "config": config}, arrays
 
 
 def array_name(index: int, kind: str, key: str) -> str:

@@ -44,6 +44,13 @@ class Rescale(nn.Module):
     def forward(self, x):
         return x * self.scale + self.offset
 ''',
+    "Positions": '''
+class Positions(nn.Embedding):
+    """Adds the vector of each step's position."""
+
+    def forward(self, x):
+        return x + self.weight[: x.shape[1]]
+''',
     "Residual": '''
 class Residual(nn.Module):
     def __init__(self, main, shortcut):
@@ -52,6 +59,29 @@ class Residual(nn.Module):
 
     def forward(self, x):
         return self.main(x) + self.shortcut(x)
+''',
+    "SelfAttention": '''
+class SelfAttention(nn.MultiheadAttention):
+    def __init__(self, features, heads, causal=False, **options):
+        super().__init__(features, heads, batch_first=True, **options)
+        self.causal = causal
+
+    def forward(self, x):
+        steps = x.shape[1]
+        later = torch.ones(steps, steps, dtype=torch.bool, device=x.device).triu(1)
+        mask = later if self.causal else None
+        return super().forward(x, x, x, attn_mask=mask, need_weights=False)[0]
+''',
+    "Sinusoids": '''
+class Sinusoids(nn.Module):
+    """Adds sines and cosines of each step's position."""
+
+    def forward(self, x):
+        steps, features = x.shape[1:]
+        column = torch.arange(features, device=x.device)
+        frequency = 10000.0 ** (-2 * (column // 2).double() / features)
+        angles = torch.arange(steps, device=x.device)[:, None] * frequency
+        return x + torch.where(column % 2 == 0, angles.sin(), angles.cos()).to(x.dtype)
 ''',
     "SkipConcat": '''
 class SkipConcat(nn.Module):

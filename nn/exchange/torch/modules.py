@@ -85,7 +85,35 @@ def embedding(layer: Any) -> list[Module]:
     return [Module(call("Embedding", *layer.params["W"].shape), weights(layer))]
 
 
+def positions(layer: Any) -> list[Module]:
+    """Return `Positions`."""
+    size, features = layer.params["W"].shape
+    return [Module(f"Positions({size}, {features})", weights(layer), ("Positions",))]
+
+
 # ------------------------------------------------------------------------------- sequences
+
+
+def attention(layer: Any) -> list[Module]:
+    """Return `SelfAttention`, a `MultiheadAttention` of one input."""
+    features, width = layer.built_shape[2], layer.num_heads * layer.key_dim
+    if width != features:
+        raise ValueError(
+            f"num_heads={layer.num_heads} and key_dim={layer.key_dim}, as MultiheadAttention has "
+            f"heads that make up its input's {features} features together"
+        )
+    options = {"causal": layer.causal, "dropout": layer.dropout, "bias": layer.use_bias}
+    defaults = {"causal": False, "dropout": 0.0, "bias": True}
+    words = [f", {key}={value}" for key, value in options.items() if value != defaults[key]]
+    code = f"SelfAttention({features}, {layer.num_heads}{''.join(words)})"
+    arrays = {
+        "in_proj_weight": host_array(layer.params["W"].T),
+        "out_proj.weight": host_array(layer.params["W_out"].T),
+    }
+    if layer.use_bias:
+        arrays["in_proj_bias"] = host_array(layer.params["b"])
+        arrays["out_proj.bias"] = host_array(layer.params["b_out"])
+    return [Module(code, arrays, ("SelfAttention",))]
 
 
 def conv1d(layer: Any) -> list[Module]:
