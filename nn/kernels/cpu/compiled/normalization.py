@@ -170,15 +170,15 @@ def _normalize_rows(x, y, scales, stats, eps, part, lo, hi):
         row, out, total = x[m], y[m], 0.0
         for start in range(0, columns, _BLOCK):
             own = real(0)
-            for value in row[start : start + _BLOCK]:
-                own += value
+            for k in range(start, min(start + _BLOCK, columns)):
+                own += row[k]
             total += own
         mean, total, squares = real(total / columns), 0.0, 0.0
         for start in range(0, columns, _BLOCK):
             own, own_squares = real(0), real(0)
-            for value in row[start : start + _BLOCK]:
-                own += value - mean
-                own_squares += (value - mean) * (value - mean)
+            for k in range(start, min(start + _BLOCK, columns)):
+                own += row[k] - mean
+                own_squares += (row[k] - mean) * (row[k] - mean)
             total += own
             squares += own_squares
         away = total / columns  # what rounding took from the mean
