@@ -5,6 +5,7 @@ the rest as it stands, in this process, with matplotlib drawing into no window.
 """
 
 import dataclasses
+import json
 import re
 
 import numpy as np
@@ -15,7 +16,7 @@ import nn
 from nn.data.sets import cifar as cifar10
 
 FOLDER = ROOT / "notebooks"
-NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.py"))
+NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "make_notebooks")
 README = (FOLDER / "README.md").read_text(encoding="utf-8")
 LINK = re.compile(r"\]\(([^)#\s]+)\)")
 
@@ -127,6 +128,29 @@ def test_jupytext_makes_a_notebook_of_it(name):
     again = jupytext.reads(content, fmt="ipynb")
     assert [cell.source for cell in again.cells] == [text for _, text in ours]
     assert again.metadata["kernelspec"]["name"] == "python3"
+
+
+# ----------------------------------------------------------------------- notebooks with outputs
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_the_notebook_is_in_step_with_its_source(name):
+    path = FOLDER / f"{name}.ipynb"
+    made = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    sources = ["".join(cell["source"]) for cell in made]
+    assert f"/notebooks/{name}.ipynb)" in sources[0] and "colab-badge.svg" in sources[0]
+    assert sources[1].startswith("try:\n    import nn\n")
+    ours = cells_of(name)
+    message = "run python notebooks/make_notebooks.py"
+    assert [cell["cell_type"] for cell in made[2:]] == [kind for kind, _ in ours], message
+    assert sources[2:] == [text for _, text in ours], message
+    outputs = [output for cell in made for output in cell.get("outputs", [])]
+    assert not any(output["output_type"] == "error" for output in outputs)
+    assert path.stat().st_size < 200_000
+    if name != "cifar10_on_a_laptop":
+        assert any("image/png" in output.get("data", {}) for output in outputs)
+        code = [cell for cell in made if cell["cell_type"] == "code"]
+        assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
 
 
 # ---------------------------------------------------------------------------- what they compute
