@@ -32,6 +32,7 @@ RUNS: dict[str, tuple[str, str | None]] = {
         "{data}/sequences/seattle_temperatures.csv.gz --epochs 2 --units 16",
         None,
     ),
+    "film_filters": ("--dense --out film.gif", "film.gif"),
     "lr_range": ("--epochs 2", "lr_range.png"),
     "mnist_train": ("--small --epochs 4 --no-download", "mnist_model.png"),
     "one_neuron_to_deep": ("", "one_neuron_to_deep.png"),
@@ -79,6 +80,13 @@ def text_image(text: str) -> Image.Image:
     return image
 
 
+def last_of(path: Path) -> Image.Image:
+    """Return an image from a file, the last one of an animation."""
+    with Image.open(path) as image:
+        image.seek(getattr(image, "n_frames", 1) - 1)
+        return fitted(image)
+
+
 def fitted(image: Image.Image) -> Image.Image:
     """Return an image scaled to fit into the size, on white."""
     image = image.convert("RGB")
@@ -104,7 +112,7 @@ def main(arguments: list[str] | None = None) -> int:
                 failed += 1
                 continue
             image = RUNS[name][1]
-            drawn = fitted(Image.open(Path(folder) / image)) if image else text_image(printed)
+            drawn = last_of(Path(folder) / image) if image else text_image(printed)
         path = options.out / f"{name}.webp"
         drawn.save(path, quality=70, method=6)
         print(f"{path}: {path.stat().st_size:,} bytes", flush=True)
