@@ -166,10 +166,10 @@ def table(grades):
     """Return the grades as text, with a column for each test."""
     names = [test.name for test in grades[0].tests]
     head = ["submission", "points", *names, "first message"]
-    rows = [
-        [g.name, f"{g.points:g}/{g.most:g}", *("-" if t.message else "+" for t in g.tests), g.message]
-        for g in grades
-    ]  # fmt: skip
+    rows = []
+    for g in grades:
+        marks = ["-" if test.message else "+" for test in g.tests]
+        rows.append([g.name, f"{g.points:g}/{g.most:g}", *marks, g.message])
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head) - 1)]
     lines = []
     for row in [head, *rows]:
