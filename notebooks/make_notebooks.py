@@ -3,9 +3,10 @@
     python notebooks/make_notebooks.py
     python notebooks/make_notebooks.py --only optimizers
 
-It needs the extras `fast`, `plot` and `notebooks`, and takes some minutes on 2 cores. The `.py`
-files are the sources; a test compares the cells of the two. `cifar10_on_a_laptop` is not run, as
-it needs a download and longer training: its `.ipynb` has no outputs.
+It needs the extras `fast`, `images`, `plot` and `notebooks`, for one notebook Keras and PyTorch,
+and takes some minutes on 2 cores. The `.py` files are the sources; a test compares the cells of the
+two. `cifar10_on_a_laptop` is not run, as it needs a download and longer training: its `.ipynb` has
+no outputs.
 """
 
 import argparse

@@ -132,7 +132,7 @@ class Film(Callback):
 
     def _take(self) -> None:
         if self.draw is None:
-            self.images.append(weight_tiles(self.model))
+            self.images.append(weight_tiles(self.model.layers, self.model.input_shape[1:]))
         else:
             self.images.append(image_of(self.draw(self.model)))
 
@@ -157,18 +157,22 @@ class Film(Callback):
         first.save(file, "GIF", save_all=True, append_images=others, duration=durations, loop=0)
 
 
-def weight_tiles(model: Any) -> np.ndarray:
+def weight_tiles(layers: Any, shape: tuple[int | None, ...]) -> np.ndarray:
     """Return the weights of the first layer that has any as images (n, H, W).
+
+    `shape` is that of a sample of the inputs.
 
     Examples
     --------
     >>> import nn
-    >>> weight_tiles(nn.Model([nn.Conv2D(8, 3, input_shape=(2, 9, 9))], seed=0)).shape
+    >>> model = nn.Model([nn.Conv2D(8, 3, input_shape=(2, 9, 9))], seed=0)
+    >>> weight_tiles(model.layers, (2, 9, 9)).shape
     (8, 3, 3)
-    >>> weight_tiles(nn.Model([nn.Flatten(input_shape=(1, 6, 7)), nn.Dense(5)], seed=0)).shape
+    >>> model = nn.Model([nn.Flatten(input_shape=(1, 6, 7)), nn.Dense(5)], seed=0)
+    >>> weight_tiles(model.layers, (1, 6, 7)).shape
     (5, 6, 7)
     """
-    for _, layer in named_layers(model.layers):
+    for _, layer in named_layers(layers):
         if "W" in layer.params and layer.params["W"].ndim in (2, 4):
             w = cuda.to_cpu(layer.params["W"]).astype(np.float32)
             break
@@ -177,9 +181,9 @@ def weight_tiles(model: Any) -> np.ndarray:
         raise checks.error(_OWNER, "draw", rule, None)
     if w.ndim == 4:
         return w[:_MOST].mean(axis=1)  # (F, C, KH, KW) -> (F, KH, KW)
-    shape = model.input_shape[1:]
-    if len(shape) == 3 and math.prod(shape) == len(w):  # the units of a layer after Flatten
-        units = w[:, :_MOST].T.reshape(-1, *shape)  # (C*H*W, U) -> (U, C, H, W)
+    is_known = len(shape) == 3 and None not in shape
+    if is_known and math.prod(n or 0 for n in shape) == len(w):  # units after a Flatten
+        units = w[:, :_MOST].T.reshape(-1, *(n or 0 for n in shape))  # (C*H*W, U) -> (U, C, H, W)
         return units.mean(axis=1)
     return w[np.newaxis]
 

@@ -60,10 +60,14 @@ def test_the_last_image_shows_the_weights(tmp_path):
 
 
 def test_what_is_drawn_by_itself():
-    assert weight_tiles(model_of(nn.Conv2D(6, 5))).shape == (6, 5, 5)
-    assert weight_tiles(model_of()).shape == (2, 8, 8)  # each unit's weights as an image
+    assert weight_tiles(model_of(nn.Conv2D(6, 5)).layers, (1, 8, 8)).shape == (6, 5, 5)
+    assert weight_tiles(model_of().layers, (1, 8, 8)).shape == (
+        2,
+        8,
+        8,
+    )  # each unit's weights as an image
     rows = nn.Model([nn.Dense(3, input_shape=(4,))], seed=0)
-    assert weight_tiles(rows).shape == (1, 4, 3)
+    assert weight_tiles(rows.layers, (4,)).shape == (1, 4, 3)
 
 
 def test_a_function_may_return_arrays(tmp_path):

@@ -78,7 +78,7 @@ def printed_numbers(text, pattern):
 
 def test_the_readme_names_every_notebook():
     assert sorted(re.findall(r"\]\((\w+)\.py\)", README)) == NOTEBOOKS
-    assert len(NOTEBOOKS) == 6
+    assert len(NOTEBOOKS) == 8
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
@@ -178,6 +178,28 @@ def test_forward_and_backward_from_its_own_folder(run, monkeypatch):
     monkeypatch.chdir(FOLDER)
     seen = run("forward_and_backward", STEPS=3, HIDDEN=2)
     assert len(seen["losses"]) == 3 and seen["params"][0].shape == (2, 2)
+
+
+def test_film_a_filter_learning(run, monkeypatch, tmp_path):
+    pytest.importorskip("PIL", reason="needs Pillow (the extra 'images')")
+    monkeypatch.chdir(tmp_path)  # it works in any folder
+    seen = run("film_a_filter_learning", TRAIN=640, EPOCHS=2)
+    assert len(seen["keep"].kept) == 3  # before the first step, and after 10 and 20 of 20
+    np.testing.assert_array_equal(seen["keep"].kept[0], seen["first_weights"])
+    np.testing.assert_allclose(seen["film"].images[-1], seen["keep"].kept[-1])
+    assert (tmp_path / "weights.gif").read_bytes().startswith(b"GIF")
+    assert seen["moved"][0].max() == 0 < seen["moved"][-1].min()
+    assert seen["accuracy"] > 0.5
+
+
+def test_the_same_network_in_three_libraries(run):
+    pytest.importorskip("torch", reason="needs PyTorch")
+    pytest.importorskip("keras", reason="needs Keras")
+    seen = run("nn_keras_and_pytorch", TRAIN=500, EPOCHS=1)
+    assert max(seen["output_differences"].values()) < 1e-5
+    assert max(seen["gradient_differences"].values()) < 1e-5
+    assert max(seen["training_differences"].values()) < 1e-4
+    assert len({round(share, 2) for share in seen["accuracies"].values()}) == 1
 
 
 def test_convolution(run, monkeypatch, capsys):
