@@ -17,7 +17,7 @@ import nn
 from nn.callbacks import LambdaCallback
 
 INCHES, DPI = (4.8, 4.0), 75
-COLOURS = 128  # in an image of the GIF, which is smaller with fewer
+COLOURS = 64  # in an image of the GIF, which is smaller with fewer
 RESOLUTION = 80  # points of the plane along each axis
 SEED = 0
 
@@ -50,10 +50,10 @@ def make_model(classes, seed=SEED):
 
 
 class Film:
-    """Draws the decision boundary after each epoch, into images or a window."""
+    """Draws the decision boundary after epochs, into images or a window."""
 
-    def __init__(self, model, x, y, window=None):
-        self.model, self.x, self.y, self.window = model, x, y, window
+    def __init__(self, model, x, y, window=None, every=1):
+        self.model, self.x, self.y, self.window, self.every = model, x, y, window, every
         figure = nn.plot.decision_boundary(model, x, y, resolution=2)  # raises without matplotlib
         if window is not None:
             figure = window.figure(figsize=INCHES, dpi=DPI, layout="constrained")
@@ -64,6 +64,8 @@ class Film:
         self.images = []
 
     def draw(self, epoch, logs):
+        if (epoch + 1) % self.every:
+            return
         self.ax.clear()
         nn.plot.decision_boundary(self.model, self.x, self.y, resolution=RESOLUTION, ax=self.ax)
         self.ax.set_title(f"epoch {epoch + 1}: loss {logs['loss']:.3f}, accuracy {logs['acc']:.0%}")
@@ -120,7 +122,8 @@ def parse_arguments(arguments):
     parser.add_argument("--arms", type=int, default=3, help="number of spirals, 2 to 8")
     parser.add_argument("--samples", type=int, default=300)
     parser.add_argument("--epochs", type=int, default=60)
-    parser.add_argument("--fps", type=float, default=8, help="epochs shown per second")
+    parser.add_argument("--every", type=int, default=2, help="show every second, third ... epoch")
+    parser.add_argument("--fps", type=float, default=4, help="images shown per second")
     parser.add_argument("--out", type=Path, default="decision_boundary.gif", help="file to write")
     parser.add_argument(
         "--live", action="store_true", help="show a window instead of writing a file"
@@ -129,7 +132,7 @@ def parse_arguments(arguments):
     options = parser.parse_args(arguments)
     if not 2 <= options.arms <= 8:
         parser.error("--arms must be 2 to 8, the number of colours")
-    for name in ("samples", "epochs", "fps"):
+    for name in ("samples", "epochs", "every", "fps"):
         if getattr(options, name) <= 0:
             parser.error(f"--{name} must be positive")
     return options
@@ -144,7 +147,7 @@ def main(arguments=None):
     window = open_window() if options.live else None
     model = make_model(int(y.max()) + 1, options.seed)
     try:
-        film = Film(model, x, y, window)
+        film = Film(model, x, y, window, 1 if options.live else options.every)
     except ImportError as error:
         raise SystemExit(str(error)) from error
     model.fit(

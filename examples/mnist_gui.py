@@ -179,7 +179,8 @@ class Window:
             self._show_hints()
             self._show_maps(np.zeros((28, 28), np.float32))
             return
-        seen = self.recogniser.look(self.sketch.raster())
+        drawn = self.sketch.raster()
+        seen = self.recogniser.look(drawn)
         empty = not seen.any()
         self.result.show(seen, None if empty else self.recogniser.probabilities(seen))
         self._show_maps(seen)
@@ -187,6 +188,9 @@ class Window:
         self.latencies.append(time.perf_counter() - since)
         took = f"Recognised in {self.latencies[-1] * 1000:.0f} ms"
         text = "No digit found" if empty else took
+        doubts = [] if empty else nn.data.doubts_of_digit(drawn)
+        if doubts:
+            text = f"Doubtful: {doubts[0]}"
         self.status.configure(text=text)
 
     def _show_maps(self, seen):

@@ -138,7 +138,7 @@ compat.import_aliases()
 
 globals().update({alias: layers.NAME2LAYER[alias] for alias in compat.LAYERS})
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     *layers.NAME2LAYER,

@@ -140,3 +140,40 @@ def browser(window):
     """Its window, empty at first; what its pages complain of is a failure."""
     with browsers.watched(window) as window:
         yield window
+
+
+@pytest.fixture(scope="session")
+def runtimes(tmp_path_factory):
+    """The folders of Pyodide and of ONNX Runtime Web, each with the reason if it is None."""
+    import built_site
+
+    return built_site.runtimes(tmp_path_factory.mktemp)
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory, runtimes):
+    """The folder of the built documentation."""
+    import built_site
+
+    folder = tmp_path_factory.mktemp("site")
+    built_site.build(folder, runtimes)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def address(site):
+    """Where the documentation is served."""
+    with browsers.served(site) as address:
+        yield address
+
+
+@pytest.fixture
+def needs(runtimes):
+    """The function that skips a test if a runtime cannot be had."""
+
+    def check(name):
+        folder, reason = runtimes[name]
+        if folder is None:
+            pytest.skip(reason)
+
+    return check

@@ -144,6 +144,7 @@ SCHEDULES = {
 SCHEDULES["cosine, warmed up"] = lambda: schedules.cosine(0.1, 50, warmup_steps=5)
 
 SPECIAL_CALLBACKS = {
+    "Film": lambda: callbacks.Film("film.gif"),
     "EarlyStopping": lambda: callbacks.EarlyStopping(patience=1),
     "History": callbacks.History,  # a dict, whose signature Python does not tell
     "LambdaCallback": lambda: callbacks.LambdaCallback(on_epoch_end=lambda epoch: None),

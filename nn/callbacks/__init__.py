@@ -9,7 +9,8 @@ can do the same.
 - `checkpoint`: saves the model while it trains;
 - `progress`: the progress bar, in a terminal, a notebook or a file;
 - `recording`: callbacks that write figures to files;
-- `layer_stats`: figures of each layer, with warnings of dead ReLUs and exploding gradients.
+- `layer_stats`: figures of each layer, with warnings of dead ReLUs and exploding gradients;
+- `film`: an animated GIF of what changes while a model trains.
 
 The methods have Keras' names; a method may leave out the arguments at its end that it does not
 need:
@@ -40,6 +41,7 @@ from .control import (
     TerminateOnNaN,
 )
 from .control import optimizer_steps as optimizer_steps
+from .film import Film
 from .layer_stats import LayerStats
 from .progress import ProgressBar
 from .progress import format_logs as format_logs
@@ -49,6 +51,7 @@ __all__ = [
     "CSVLogger",
     "Callback",
     "EarlyStopping",
+    "Film",
     "History",
     "LambdaCallback",
     "LayerStats",

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import text
 from ..data import load_image, normalize_digit
+from ..data.images.doubts import doubts_of_digit
 from ..data.images.source import SUFFIXES
 from ..layers import fold
 from ..losses import BinaryCrossentropy, CategoricalCrossentropy, Hinge
@@ -41,8 +42,8 @@ def run(options: argparse.Namespace) -> Result:
     """Return the most likely classes of each image."""
     model = Model.load(options.file)
     form = image_form(model)
-    paths = [path for given in options.images for path in image_paths(given)]
-    images = np.stack([read_image(path, form, options.fit) for path in paths])
+    paths, read, failed = read_images(options.images, form, options.fit)
+    images = np.stack(read)
     kind, scores = probabilities(model, model.predict(images))
     if options.fit != "digit" and form == (1, 28, 28) and scores.shape[1] == 10:
         _warn_of_paper(images)
@@ -50,12 +51,47 @@ def run(options: argparse.Namespace) -> Result:
     for path, row in zip(paths, scores, strict=True):
         best = np.argsort(-row, kind="stable")[: options.top]
         classes = [_class(model, int(k), float(row[k]), kind, len(row)) for k in best]
-        found.append({"image": os.fspath(path), "classes": classes})
-    table, data = _table(found, kind), {"score": kind, "images": found}
-    if not fold.decides_each_output(model.layers, model.loss, outputs_of(model.output_shape)):
-        return Result(table, data)
-    remark = "Each output is a decision of its own: the classes of an image are those above 50%."
-    return Result(f"{table}\n{remark}", {**data, "multi_label": True})
+        entry: dict[str, Any] = {"image": os.fspath(path), "classes": classes}
+        if options.fit == "digit":
+            entry["doubts"] = doubts_of_digit(path)
+        found.append(entry)
+    data: dict[str, Any] = {"score": kind, "images": found}
+    lines = [_table(found, kind)]
+    for entry in found:
+        if entry.get("doubts"):
+            lines.append(f"Doubtful: {text.printable(entry['image'])}: {entry['doubts'][0]}.")
+    lines += [f"Not read: {message}" for message in failed.values()]
+    if failed:
+        data["failed"] = [{"image": path, "error": message} for path, message in failed.items()]
+    if fold.decides_each_output(model.layers, model.loss, outputs_of(model.output_shape)):
+        lines.append(
+            "Each output is a decision of its own: the classes of an image are those above 50%."
+        )
+        data["multi_label"] = True
+    return Result("\n".join(lines), data, ok=not failed)
+
+
+def read_images(
+    given: list[str], form: tuple[int, int, int], fit: str
+) -> tuple[list[str], list[np.ndarray], dict[str, str]]:
+    """Return the paths and images that can be read, and the errors of the others by path.
+
+    If none of them can be read, the error of the first one is raised.
+    """
+    paths: list[str] = []
+    images: list[np.ndarray] = []
+    failed: dict[str, str] = {}
+    for path in (path for each in given for path in image_paths(each)):
+        try:
+            images.append(read_image(path, form, fit))
+            paths.append(path)
+        except (OSError, ValueError) as error:
+            if not images and not failed:
+                first = error
+            failed[path] = str(error)
+    if not images:
+        raise first
+    return paths, images, failed
 
 
 def image_paths(given: str) -> list[str]:

@@ -12,6 +12,7 @@ from .dataset import Dataset
 from .download import download_files
 from .images.decode import load_image
 from .images.digits import normalize_digit, normalize_digits
+from .images.doubts import doubts_of_digit
 from .images.folder import load_image_folder
 from .sets.cifar import download_cifar10, download_cifar100, load_cifar10, load_cifar100
 from .sets.emnist import load_emnist
@@ -33,6 +34,7 @@ __all__ = [
     "Dataset",
     "augment",
     "class_weights",
+    "doubts_of_digit",
     "download_cifar10",
     "download_cifar100",
     "download_fashion_mnist",

@@ -4,7 +4,7 @@ A layer's `backward` mirrors its `forward` line for line, and the arithmetic of 
 in `nn.kernels`.
 """
 
-from .. import compat
+from .. import compat, installation
 from .activations import (
     ELU,
     GELU,

@@ -82,7 +82,8 @@ def filters(layer_or_model: Any, n: int = 64, ax: Any = None) -> "Figure":
     Parameters
     ----------
     layer_or_model
-        A built convolution, or a model, whose first convolution is drawn.
+        A built convolution, or a model, whose first convolution is drawn; or an array of kernels,
+        (F, C, KH, KW) or (F, KH, KW).
     n
         Maximum number of images.
     ax
@@ -91,7 +92,7 @@ def filters(layer_or_model: Any, n: int = 64, ax: Any = None) -> "Figure":
     Raises
     ------
     ValueError
-        If there is no convolution, or it is not built.
+        If there is no convolution, it is not built, or an array has another shape.
 
     Examples
     --------
@@ -389,8 +390,16 @@ def _first_convolution(owner: str, model: Any) -> Layer:
 def _kernels_of(owner: str, layer_or_model: Any) -> np.ndarray:
     """Return the kernels (F, C, KH, KW) of a convolution, or of a model's first."""
     layer = layer_or_model
+    if hasattr(layer, "ndim"):
+        w = checks.real_array(owner, "layer_or_model", cuda.to_cpu(layer))
+        w = w[:, np.newaxis] if w.ndim == 3 else w  # (F, KH, KW) -> (F, 1, KH, KW)
+        if w.ndim != 4 or not w.size:
+            rule = "must be kernels (F, C, KH, KW) or (F, KH, KW)"
+            raise checks.error(owner, "layer_or_model", rule, f"an array {layer.shape}")
+        return w
     if not isinstance(layer, Layer):
-        raise checks.error(owner, "layer_or_model", "must be a layer or a model", layer)
+        rule = "must be a layer, a model or an array of kernels"
+        raise checks.error(owner, "layer_or_model", rule, layer)
     if hasattr(layer, "layers"):
         layer = _first_convolution(owner, layer)
     if not explain.is_convolution(layer):

@@ -324,11 +324,54 @@ def test_predict_keeps_probabilities_of_the_model(capsys, tmp_path):
     assert [one["probability"] for one in found] == pytest.approx(scores, abs=1e-6)
 
 
+def test_predict_reads_the_other_files_if_one_is_bad(capsys, tmp_path, brightness):
+    white = image(tmp_path / "w.png", 255)
+    (tmp_path / "bad.png").write_text("no image")
+    given = (tmp_path / "bad.png", white, tmp_path / "gone.png")
+    status, out, err = run(capsys, "predict", brightness, *given)
+    assert (status, err) == (1, "")
+    lines = out.splitlines()
+    assert lines[1].split()[:2] == [str(white), "light"]
+    assert lines[2].startswith("Not read:") and "bad.png" in lines[2]
+    assert lines[3].startswith("Not read:") and "there is no file" in lines[3]
+    status, out, _ = run(capsys, "predict", brightness, *given, "--json")
+    data = json.loads(out)
+    assert [one["image"] for one in data["images"]] == [str(white)]
+    assert [one["image"] for one in data["failed"]] == [str(given[0]), str(given[2])]
+
+
+def test_predict_says_which_photos_are_doubtful(capsys, tmp_path):
+    from PIL import Image
+
+    model = nn.Model([nn.Flatten(input_shape=(1, 28, 28)), nn.Dense(10)], seed=0)
+    model.compile("cce")
+    model.save(tmp_path / "m.npz")
+    paper = {name: Image.new("L", (200, 200), 230) for name in ("empty", "one", "two", "squared")}
+    for name, places in (("one", [90]), ("two", [40, 140]), ("squared", [90])):
+        for left in places:
+            paper[name].paste(30, (left, 40, left + 12, 160))
+    for k in range(10, 200, 25):
+        paper["squared"].paste(150, (k, 0, k + 2, 200))
+        paper["squared"].paste(150, (0, k, 200, k + 2))
+    for name, sheet in paper.items():
+        sheet.save(tmp_path / f"{name}.png")
+    arguments = ("predict", tmp_path / "m.npz", *(tmp_path / f"{n}.png" for n in paper))
+    status, out, _ = run(capsys, *arguments, "--fit", "digit")
+    doubtful = [line for line in out.splitlines() if line.startswith("Doubtful:")]
+    assert status == 0 and len(doubtful) == 3
+    for line, (name, words) in zip(doubtful, (
+        ("empty", "no ink"), ("two", "more than one digit"), ("squared", "squared or ruled paper")
+    ), strict=True):  # fmt: skip
+        assert f"{name}.png" in line and words in line
+    found = as_json(capsys, *arguments, "--fit", "digit")["images"]
+    assert [len(one["doubts"]) for one in found] == [1, 0, 1, 1]
+
+
 def test_predict_refuses(capsys, tmp_path, brightness):
     white = image(tmp_path / "w.png", 255)
     text = tmp_path / "t.png"
     text.write_text("no image")
-    assert "cannot decode" in refused(capsys, "predict", brightness, white, text)
+    assert "cannot decode" in refused(capsys, "predict", brightness, text)
     assert "there is no file" in refused(capsys, "predict", brightness, tmp_path / "no.png")
     save(tmp_path / "flat.npz", [nn.Dense(2, input_shape=(64,))])
     assert "one for inputs of shape (64,)" in refused(

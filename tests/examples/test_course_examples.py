@@ -432,3 +432,11 @@ def test_every_option_is_explained(name, example, own_parts, capsys):
     assert example(name).__doc__.splitlines()[0] in " ".join(printed.split())
     for command in re.findall(r"^    python examples/\w+\.py ?(.*)$", example(name).__doc__, re.M):
         example(name).parse_arguments(command.split())  # the commands of the docstring are good
+
+
+def test_film_filters(lesson, tmp_path):
+    pillow = pytest.importorskip("PIL.Image", reason="needs Pillow (the extra 'images')")
+    printed = lesson("film_filters", "--epochs", 1, "--every", 20, "--dense", "--out", "w.gif")
+    assert "4 images" in printed  # before the first step, and after 20, 40 and 60 of 63
+    with pillow.open("w.gif") as film:
+        assert film.n_frames == 4

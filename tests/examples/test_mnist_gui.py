@@ -433,6 +433,20 @@ def test_a_image_from_a_file_is_shown_and_read(
     assert person.answer == "2" and not person.errors
 
 
+def test_photos_in_doubt_are_said_to_be(open_window, recogniser, tmp_path):
+    person = open_window(recogniser)
+    sheet = Image.new("L", (300, 200), 230)
+    for name, left, status in (
+        ("one.png", 80, "Recognised in"),
+        ("two.png", 200, "Doubtful: it seems to have more than one digit"),
+    ):
+        sheet.paste(30, (left, 40, left + 12, 160))
+        sheet.save(tmp_path / name)
+        person.window.open(tmp_path / name)
+        person.wait(0.2)
+        assert person.status.startswith(status) and person.answer and not person.errors
+
+
 def test_files_that_are_no_images_are_named(open_window, recogniser, tmp_path, monkeypatch):
     person = open_window(recogniser)
     (tmp_path / "note.txt").write_text("two")

@@ -5,6 +5,7 @@ the rest as it stands, in this process, with matplotlib drawing into no window.
 """
 
 import dataclasses
+import json
 import re
 
 import numpy as np
@@ -15,7 +16,7 @@ import nn
 from nn.data.sets import cifar as cifar10
 
 FOLDER = ROOT / "notebooks"
-NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.py"))
+NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "make_notebooks")
 README = (FOLDER / "README.md").read_text(encoding="utf-8")
 LINK = re.compile(r"\]\(([^)#\s]+)\)")
 
@@ -77,7 +78,7 @@ def printed_numbers(text, pattern):
 
 def test_the_readme_names_every_notebook():
     assert sorted(re.findall(r"\]\((\w+)\.py\)", README)) == NOTEBOOKS
-    assert len(NOTEBOOKS) == 6
+    assert len(NOTEBOOKS) == 8
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
@@ -129,6 +130,29 @@ def test_jupytext_makes_a_notebook_of_it(name):
     assert again.metadata["kernelspec"]["name"] == "python3"
 
 
+# ----------------------------------------------------------------------- notebooks with outputs
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_the_notebook_is_in_step_with_its_source(name):
+    path = FOLDER / f"{name}.ipynb"
+    made = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    sources = ["".join(cell["source"]) for cell in made]
+    assert f"/notebooks/{name}.ipynb)" in sources[0] and "colab-badge.svg" in sources[0]
+    assert sources[1].startswith("try:\n    import nn\n")
+    ours = cells_of(name)
+    message = "run python notebooks/make_notebooks.py"
+    assert [cell["cell_type"] for cell in made[2:]] == [kind for kind, _ in ours], message
+    assert sources[2:] == [text for _, text in ours], message
+    outputs = [output for cell in made for output in cell.get("outputs", [])]
+    assert not any(output["output_type"] == "error" for output in outputs)
+    assert path.stat().st_size < 200_000
+    if name != "cifar10_on_a_laptop":
+        assert any("image/png" in output.get("data", {}) for output in outputs)
+        code = [cell for cell in made if cell["cell_type"] == "code"]
+        assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+
+
 # ---------------------------------------------------------------------------- what they compute
 
 
@@ -154,6 +178,28 @@ def test_forward_and_backward_from_its_own_folder(run, monkeypatch):
     monkeypatch.chdir(FOLDER)
     seen = run("forward_and_backward", STEPS=3, HIDDEN=2)
     assert len(seen["losses"]) == 3 and seen["params"][0].shape == (2, 2)
+
+
+def test_film_a_filter_learning(run, monkeypatch, tmp_path):
+    pytest.importorskip("PIL", reason="needs Pillow (the extra 'images')")
+    monkeypatch.chdir(tmp_path)  # it works in any folder
+    seen = run("film_a_filter_learning", TRAIN=640, EPOCHS=2)
+    assert len(seen["keep"].kept) == 3  # before the first step, and after 10 and 20 of 20
+    np.testing.assert_array_equal(seen["keep"].kept[0], seen["first_weights"])
+    np.testing.assert_allclose(seen["film"].images[-1], seen["keep"].kept[-1])
+    assert (tmp_path / "weights.gif").read_bytes().startswith(b"GIF")
+    assert seen["moved"][0].max() == 0 < seen["moved"][-1].min()
+    assert seen["accuracy"] > 0.5
+
+
+def test_the_same_network_in_three_libraries(run):
+    pytest.importorskip("torch", reason="needs PyTorch")
+    pytest.importorskip("keras", reason="needs Keras")
+    seen = run("nn_keras_and_pytorch", TRAIN=500, EPOCHS=1)
+    assert max(seen["output_differences"].values()) < 1e-5
+    assert max(seen["gradient_differences"].values()) < 1e-5
+    assert max(seen["training_differences"].values()) < 1e-4
+    assert len({round(share, 2) for share in seen["accuracies"].values()}) == 1
 
 
 def test_convolution(run, monkeypatch, capsys):

@@ -71,6 +71,19 @@ def test_the_folder_holds_the_page_the_model_and_the_runtime(tmp_path, stand_in)
     assert {p.name for p in tmp_path.iterdir()} == {"runtime", "page"}  # nothing temporary is left
 
 
+def test_the_runtime_may_stay_at_its_address(tmp_path):
+    address = "https://cdn.example.org/onnxruntime-web/dist"
+    nn.exchange.export_web(model_of(GREY), tmp_path / "page", runtime=address)
+    assert not (tmp_path / "page" / "ort").exists()
+    app = (tmp_path / "page" / "app.js").read_text(encoding="utf-8")
+    assert f'from "{address}/ort.wasm.min.mjs"' in app
+    assert f'new URL("{address}/", import.meta.url)' in app
+    assert "./ort/" not in app
+    with pytest.raises(ValueError, match="'runtime' must be an address without quotes"):
+        nn.exchange.export_web(model_of(GREY), tmp_path / "b", runtime='https://x/"; alert(1); "')
+    assert not (tmp_path / "b").exists()
+
+
 def test_an_onnx_file_of_another_library_needs_to_say_its_outputs(tmp_path, stand_in):
     path = tmp_path / "model.onnx"
     model_of(COLOUR, 3).export(path)

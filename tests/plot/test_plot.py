@@ -570,11 +570,22 @@ def test_filters_of_other_convolutions():
     assert len(nn.plot.filters(inside, n=5).axes[0].images) == 5  # the first one, in a block
 
 
+def test_filters_of_an_array(model):
+    w = model.layers[0].params["W"]
+    for given in (w, w[:, 0]):
+        np.testing.assert_array_equal(shown(nn.plot.filters(given).axes[0]), w[:, 0])
+    for wrong in (np.zeros((3, 3)), np.zeros((0, 1, 3, 3))):
+        with pytest.raises(ValueError, match=r"'layer_or_model' must be kernels"):
+            nn.plot.filters(wrong)
+    with pytest.raises(TypeError, match="'layer_or_model'"):
+        nn.plot.filters(np.full((2, 3, 3), "a"))
+
+
 def test_filters_refuse_what_has_none():
     for wrong, rule in (
         (nn.Conv2D(2), "must be built"),
         (nn.Dense(2), "must be a convolution"),
-        ("model", "must be a layer or a model"),
+        ("model", "must be a layer, a model or an array"),
     ):
         with pytest.raises(ValueError, match=rf"^\[plot.filters\] 'layer_or_model' {rule}"):
             nn.plot.filters(wrong)

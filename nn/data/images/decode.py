@@ -5,6 +5,7 @@ one, so that a model gets new images in the form of those that it was trained on
 """
 
 import contextlib
+import functools
 import math
 import os
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 #: The formats that Pillow tries, whatever a file's name is. Not EPS, which runs another program.
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+_HEIF = "HEIF"  # of iPhones, if the package pillow-heif is installed
 _SIXTEEN_BITS = ("PNG", "PPM")  # formats whose 16-bit grey values Pillow may return as 32 bits
 _CHANNELS = {"RGB": 3, "L": 1}
 _FITS = ("crop", "pad", "stretch")
@@ -137,7 +139,10 @@ def decoding_errors(owner: str, source: Any) -> Iterator[None]:
         kind = type(error) if missing else ValueError
         is_path = isinstance(source, str | os.PathLike)
         name = printable(os.fspath(source)) if is_path else type(source).__name__
-        raise kind(f"[{owner}] cannot decode '{name}': {reason(error)}.") from error
+        why = reason(error)
+        if _HEIF not in formats() and _is_heic(source):
+            why = "HEIC files need pillow-heif: python -m pip install pillow-heif"
+        raise kind(f"[{owner}] cannot decode '{name}': {why}.") from error
 
 
 def reason(error: Exception) -> str:
@@ -148,6 +153,29 @@ def reason(error: Exception) -> str:
         return "in none of the known formats"
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return printable(text.splitlines()[0])
+
+
+@functools.cache
+def formats() -> tuple[str, ...]:
+    """Return the formats that are tried, with HEIC if pillow-heif is installed."""
+    try:
+        import pillow_heif  # type: ignore[import-not-found]
+    except ImportError:
+        return _FORMATS
+    pillow_heif.register_heif_opener()
+    return (*_FORMATS, _HEIF)
+
+
+def _is_heic(source: Any) -> bool:
+    """Return whether a file begins as a HEIC or HEIF file does (ISO 23008-12, section 10)."""
+    if not isinstance(source, str | os.PathLike):
+        return False
+    try:
+        with Path(source).open("rb") as file:
+            head = file.read(12)
+    except OSError:
+        return False
+    return head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
 
 
 @contextlib.contextmanager
@@ -166,7 +194,7 @@ def open_image(source: Any) -> Iterator["Image.Image"]:
             raise FileNotFoundError("there is no file")
         if path.stat().st_size == 0:
             raise ValueError("the file is empty")
-    with Image.open(source, formats=_FORMATS) as image:
+    with Image.open(source, formats=formats()) as image:
         _refuse_bomb(image.size)
         yield image
 

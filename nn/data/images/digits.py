@@ -89,13 +89,10 @@ def normalize_digit(image: Any) -> np.ndarray:
     >>> int(rows.min()), int(rows.max()), int(cols.min()), int(cols.max())
     (4, 23, 13, 14)
     """
-    require_pillow(_OWNER)
-    # An image of Pillow's in floats is an array to NumPy; others may have a palette.
-    has_to_be_decoded = is_source(image) and getattr(image, "mode", "") != "F"
-    ink = find_ink(read_grey(image) if has_to_be_decoded else _as_grey(image))
+    ink = ink_of(image)
     if ink is None:
         return np.zeros((SIDE, SIDE), dtype=np.float32)
-    return _centred(_fitted(_cut_out(_without_specks(ink))))
+    return _centred(_fitted(_cut_out(without_specks(ink))))
 
 
 def normalize_digits(images: Iterable[Any]) -> np.ndarray:
@@ -133,6 +130,14 @@ def normalize_digits(images: Iterable[Any]) -> np.ndarray:
         )
     digits = [normalize_digit(image) for image in images]
     return np.array(digits, dtype=np.float32).reshape(len(digits), 1, SIDE, SIDE)
+
+
+def ink_of(image: Any) -> np.ndarray | None:
+    """Return the ink of an image as `find_ink` does, from anything that `normalize_digit` takes."""
+    require_pillow(_OWNER)
+    # An image of Pillow's in floats is an array to NumPy; others may have a palette.
+    has_to_be_decoded = is_source(image) and getattr(image, "mode", "") != "F"
+    return find_ink(read_grey(image) if has_to_be_decoded else _as_grey(image))
 
 
 # ----------------------------------------------------------------------------- 1. grey values
@@ -313,8 +318,28 @@ def _every_nth(mask: np.ndarray) -> np.ndarray:
     return np.column_stack(np.divmod(pixels, mask.shape[1]))
 
 
-def _without_specks(ink: np.ndarray) -> np.ndarray:
-    """Return the ink without the parts that are tiny compared with the largest.
+def without_specks(ink: np.ndarray) -> np.ndarray:
+    """Return the ink without the parts that are tiny compared with the largest."""
+    parts, weights, step = _parts(ink)
+    kept = weights >= _SPECK * weights.max()
+    mask = np.repeat(np.repeat(kept[parts], step, axis=0), step, axis=1)
+    return ink * mask[: ink.shape[0], : ink.shape[1]]
+
+
+def parts_of(ink: np.ndarray) -> tuple[list[tuple[int, int, int, int]], list[float]]:
+    """Return the box (top, bottom, left, right) and the amount of ink of each connected part."""
+    parts, weights, step = _parts(ink)
+    boxes = []
+    for number in range(1, len(weights)):
+        rows, cols = np.nonzero(parts == number)
+        edges = rows.min(), rows.max() + 1, cols.min(), cols.max() + 1
+        top, bottom, left, right = (int(edge) * step for edge in edges)
+        boxes.append((top, bottom, left, right))
+    return boxes, weights[1:].tolist()
+
+
+def _parts(ink: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return the number of each cell's part, the ink of each part (0 is paper), a cell's pixels.
 
     Connected parts are found in coarse cells, each with the ink of a few pixels: small gaps do not
     split a stroke, and there are few cells to search.
@@ -326,10 +351,7 @@ def _without_specks(ink: np.ndarray) -> np.ndarray:
     # (H, W) -> (cells, step, cells, step) -> (cells, cells)
     cells = padded.reshape(tall, step, wide, step).sum(axis=(1, 3))
     parts = _label(cells > 0)
-    weight = np.bincount(parts.ravel(), weights=cells.ravel())
-    kept = weight >= _SPECK * weight.max()
-    mask = np.repeat(np.repeat(kept[parts], step, axis=0), step, axis=1)
-    return ink * mask[: ink.shape[0], : ink.shape[1]]
+    return parts, np.bincount(parts.ravel(), weights=cells.ravel()), step
 
 
 def _label(mask: np.ndarray) -> np.ndarray:

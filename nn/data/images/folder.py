@@ -34,8 +34,8 @@ def load_image_folder(
 
     As in torchvision's ImageFolder, the classes are the sub-folders in the order of their names,
     and a class has all the images in its sub-folder and in folders within it; a file counts as an
-    image by its suffix (.bmp, .gif, .jpeg, .jpg, .pgm, .png, .ppm, .tif, .tiff, .webp). Names
-    that begin with a dot are ignored.
+    image by its suffix (.bmp, .gif, .heic, .heif, .jpeg, .jpg, .pgm, .png, .ppm, .tif, .tiff,
+    .webp). Names that begin with a dot are ignored. HEIC needs the package pillow-heif.
 
     Every image is rotated according to its EXIF data, gets a white background if it is
     transparent, is converted to RGB or grey, and resized with a filter that averages over all

@@ -18,7 +18,7 @@ from .decode import Form, decode, reason, require_pillow
 
 OWNER = "load_image_folder"
 SUFFIXES = (
-    *(".bmp", ".gif", ".jpeg", ".jpg", ".pgm"),
+    *(".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".pgm"),
     *(".png", ".ppm", ".tif", ".tiff", ".webp"),
 )
 _PARTS = re.compile(

@@ -51,7 +51,8 @@ def export_web(
         A new or an empty folder.
     runtime
         The folder with ONNX Runtime Web: the npm package `onnxruntime-web`, or its `dist`. None
-        gets the package by `npm`.
+        gets the package by `npm`. An address, 'https://...', of the files of `dist`: then they are
+        not copied, and the page loads them from there.
     size
         (H, W) for a model that takes images of any size.
     input_range
@@ -110,9 +111,14 @@ def export_web(
         about["digits"] = _draws_digits(about, digits)
         page = Path(temporary) / "page"
         shutil.copytree(_PAGE, page)
-        (page / "ort").mkdir()
-        for file in ort_web.files(runtime, Path(temporary)):
-            shutil.copyfile(file, page / "ort" / file.name)
+        address = ort_web.address_of(runtime)
+        if address is not None:
+            app = (page / "app.js").read_text(encoding="utf-8")
+            (page / "app.js").write_text(app.replace('"./ort/', f'"{address}'), encoding="utf-8")
+        else:
+            (page / "ort").mkdir()
+            for file in ort_web.files(runtime, Path(temporary)):
+                shutil.copyfile(file, page / "ort" / file.name)
         (page / "model.onnx").write_bytes(data)
         text = json.dumps(about, indent=2, ensure_ascii=False)
         (page / "model.json").write_text(text + "\n", encoding="utf-8")

@@ -8,13 +8,22 @@ from pathlib import Path
 
 from ... import checks
 
-__all__ = ["FILES", "PACKAGE", "files", "from_npm"]
+__all__ = ["FILES", "PACKAGE", "address_of", "files", "from_npm"]
 
 #: The npm package, and those of its files that the page loads.
 PACKAGE = "onnxruntime-web@1.30.0"
 FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 
 _OWNER = "export_web"
+
+
+def address_of(runtime: str | os.PathLike | None) -> str | None:
+    """Return the address from which the page loads the runtime; None if its files are copied."""
+    if not isinstance(runtime, str) or not runtime.startswith(("https://", "http://")):
+        return None
+    if any(character in runtime for character in "\"'\\\n") or "${" in runtime:
+        raise checks.error(_OWNER, "runtime", "must be an address without quotes", runtime)
+    return runtime.rstrip("/") + "/"
 
 
 def files(runtime: str | os.PathLike | None, temporary: Path) -> list[Path]:

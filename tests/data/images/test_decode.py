@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from nn.data import load_image, load_image_folder
+from nn.data.images import decode
 
 Image = pytest.importorskip("PIL.Image", reason="needs Pillow, the extra 'images'")
 
@@ -39,3 +40,18 @@ def test_what_is_no_image_is_named(tmp_path):
         load_image(text, size=0)
     with pytest.raises(ValueError, match="'mode' must be one of 'L', 'RGB', got 'CMYK'"):
         load_image(text, mode="CMYK")
+
+
+def test_heic_is_read_with_pillow_heif(tmp_path):
+    heif = pytest.importorskip("pillow_heif", reason="needs pillow-heif")
+    heif.register_heif_opener()
+    Image.new("RGB", (64, 48), (200, 30, 30)).save(tmp_path / "photo.heic", quality=95)
+    image = load_image(tmp_path / "photo.heic", size=8)
+    np.testing.assert_allclose(image.mean(axis=(1, 2)), [200, 30, 30], atol=6)
+
+
+def test_heic_without_pillow_heif_says_what_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(decode, "formats", lambda: decode._FORMATS)
+    (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    with pytest.raises(ValueError, match="HEIC files need pillow-heif: python -m pip install"):
+        load_image(tmp_path / "photo.heic")

@@ -23,7 +23,7 @@ window.settled = () => waiting === 0;
 
 async function load() {
   ort.env.wasm.numThreads = 1;
-  ort.env.wasm.wasmPaths = new URL("ort/", import.meta.url).href;
+  ort.env.wasm.wasmPaths = new URL("./ort/", import.meta.url).href;
   about = await (await fetched("model.json")).json();
   const bytes = new Uint8Array(await (await fetched("model.onnx")).arrayBuffer());
   session = await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] });

@@ -1,0 +1,96 @@
+"""The grading of submissions: examples/grade.py and the three exercises."""
+
+import csv
+import importlib
+import re
+
+import pytest
+from conftest import ROOT
+
+EXERCISES = ROOT / "examples" / "exercises"
+NAMES = sorted(path.stem for path in EXERCISES.glob("*.py"))
+
+
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    return importlib.import_module("grade")
+
+
+def test_each_exercise_has_tests_and_a_solution():
+    assert len(NAMES) == 3
+    for folder in ("tests", "solutions"):
+        assert sorted(path.stem for path in (EXERCISES / folder).glob("*.py")) == NAMES
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_the_solution_passes_and_the_exercise_does_not(name, script, tmp_path, capsys):
+    for kind, folder in (("solution", EXERCISES / "solutions"), ("empty", EXERCISES)):
+        (tmp_path / f"{kind}.py").write_text((folder / f"{name}.py").read_text())
+    assert script.main([str(EXERCISES / "tests" / f"{name}.py"), str(tmp_path)]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    points, most = lines["solution"].split()[1].split("/")
+    assert points == most and " - " not in lines["solution"]
+    assert lines["empty"].split()[1] == f"0/{most}"
+    assert lines["empty"].endswith("not written yet")
+
+
+TESTS = '''
+def test_first(submission):
+    """adds"""
+    assert submission.add(1, 2) == 3, "1 + 2 must be 3"
+
+def test_second(submission):
+    """adds more"""
+    assert submission.add(2, 2) == 4
+
+test_second.points = 2.5
+'''
+SUBMISSIONS = {
+    "right": ("def add(a, b):\n    print('noise')\n    return a + b\n", "3.5/3.5", ""),
+    "half": ("def add(a, b):\n    return 3\n", "1/3.5", "assert 3 == 4|no message|AssertionError"),
+    "wrong": ("def add(a, b):\n    return a - b\n", "0/3.5", r"1 \+ 2 must be 3"),
+    "error": ("def add(a, b):\n    return a.x\n", "0/3.5", r"AttributeError: .*'x' \(line 2\)"),
+    "syntax": ("def add(:\n", "0/3.5", "cannot be imported: SyntaxError"),
+    "exits": ("raise SystemExit(0)\n", "0/3.5", "cannot be imported: SystemExit"),
+    "killed": ("import os\nos._exit(0)\n", "0/3.5", "the process ended with status 0"),
+    "endless": (
+        "def add(a, b):\n    while b == 2 and a == 2: pass\n    return a + b\n",
+        "1/3.5",
+        "took longer than 5 s",
+    ),
+}
+
+
+def test_each_submission_gets_what_it_deserves(script, tmp_path, capsys):
+    folder = tmp_path / "submissions"
+    for name, (code, _, _) in SUBMISSIONS.items():
+        inner = folder / name if name in ("half", "wrong") else folder  # of its own, or not
+        inner.mkdir(parents=True, exist_ok=True)
+        (inner / f"{'work' if inner != folder else name}.py").write_text(code)
+    (tmp_path / "tests.py").write_text(TESTS)
+    options = [str(tmp_path / "tests.py"), str(folder), "--timeout", "5", "--jobs", "2"]
+    assert script.main([*options, "--csv", str(tmp_path / "grades.csv")]) == 0
+    printed = capsys.readouterr().out
+    rows = {line.split()[0]: line for line in printed.splitlines()}
+    assert re.match(r"submission +points +adds +adds more +first message", rows["submission"])
+    for name, (_, points, message) in SUBMISSIONS.items():
+        assert rows[name].split()[1] == points, rows[name]
+        assert re.search(message, rows[name]), rows[name]
+    with (tmp_path / "grades.csv").open(encoding="utf-8") as file:
+        saved = {row["submission"]: row for row in csv.DictReader(file)}
+    assert set(saved) == set(SUBMISSIONS)
+    assert saved["endless"]["adds more"] == "took longer than 5 s"
+    assert saved["endless"]["adds"] == ""
+
+
+def test_what_is_no_exercise_is_refused(script, tmp_path):
+    (tmp_path / "tests.py").write_text("x = 1\n")
+    with pytest.raises(SystemExit, match="no functions called test_"):
+        script.main([str(tmp_path / "tests.py"), str(tmp_path)])
+    (tmp_path / "tests.py").write_text(TESTS)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SystemExit, match="no submissions"):
+        script.main([str(tmp_path / "tests.py"), str(tmp_path / "empty")])
