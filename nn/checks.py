@@ -8,6 +8,7 @@ Each function returns the checked value in the type that the caller stores.
 import difflib
 import importlib
 import inspect
+import itertools
 import math
 import numbers
 import os
@@ -328,6 +329,12 @@ def not_real(owner: str, argument: str, value: Any, dtype: Any) -> TypeError:
         advice = ": give each class a number, with np.unique(y, return_inverse=True)[1]."
     elif dtype.kind in "UST":
         advice = ": pass numbers; nn.data.text.Vocabulary encodes a text as ids."
+    elif any(getattr(kind, "kind", "O") in "mM" for kind in mixed.values()):
+        got += f" from the columns {', '.join(named[:5])}{', ...' * (len(named) > 5)}"
+        advice = (
+            ": make a number of each time, as by (column - column.min()).dt.total_seconds() or "
+            "column.dt.month, and encode texts, with pandas.get_dummies for example."
+        )
     elif mixed:
         got += f" from the columns {', '.join(named[:5])}{', ...' * (len(named) > 5)}"
         advice = (
@@ -339,16 +346,25 @@ def not_real(owner: str, argument: str, value: Any, dtype: Any) -> TypeError:
     return TypeError(f"[{owner}] '{argument}' must hold real numbers, got {got}{advice}")
 
 
-def same_rows(owner: str, x: Any, y: Any) -> None:
-    """Raise ValueError if two tables of pandas hold rows of the same labels in another order."""
-    first: Any = getattr(x, "index", None)  # of a list it is a method
-    second: Any = getattr(y, "index", None)
-    if not (hasattr(first, "equals") and hasattr(second, "equals")) or first.equals(second):
-        return
-    if len(first) == len(second) and set(first) == set(second):
+def same_rows(owner: str, **tables: Any) -> None:
+    """Raise ValueError if two tables of pandas hold rows of the same labels in another order.
+
+    Parameters
+    ----------
+    owner
+        As in `error`.
+    **tables
+        The arguments by their names: tables, columns, and anything else, which has no labels.
+    """
+    indices = {name: getattr(value, "index", None) for name, value in tables.items()}
+    labeled = {k: index for k, index in indices.items() if hasattr(index, "equals")}  # no lists
+    for (x, first), (y, second) in itertools.combinations(labeled.items(), 2):
+        if first.equals(second) or len(first) != len(second) or set(first) != set(second):
+            continue
         raise ValueError(
-            f"[{owner}] 'y' must have its rows in the order of those of 'x', got the same labels "
-            "in another: pass y.loc[x.index], or arrays if they belong together as they are."
+            f"[{owner}] '{y}' must have its rows in the order of those of '{x}', got the same "
+            f"labels in another: pass {y}.loc[{x}.index], or arrays if they belong together as "
+            "they are."
         )
 
 
