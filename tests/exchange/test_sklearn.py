@@ -470,7 +470,7 @@ def test_rows_in_another_order_are_refused(estimator, method):
     before = estimator.model_.get_weights()
     with pytest.raises(ValueError, match="'y' must have its rows in the order of those of 'X'"):
         use(x, y.sample(frac=1, random_state=0))
-    with pytest.raises(ValueError, match="'sample_weight' must have its rows .* of 'X'"):
+    with pytest.raises(ValueError, match=r"'sample_weight' must have its rows .* of 'X'"):
         use(x, y, sample_weight=weight.sample(frac=1, random_state=0))
     assert all(map(np.array_equal, before, estimator.model_.get_weights()))
     use(x, y, sample_weight=weight)
