@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 
 from .. import checks
+from ..layers.shard import slice_of
 from ..validation import fits_shape
+from .batching import BatchPart, Part
 
 
 class SampleBatches:
@@ -40,16 +42,23 @@ class SampleBatches:
         return len(self.dataset)
 
     def batches(
-        self, batch_size: int, shuffle: bool = False, rng: np.random.Generator | None = None
+        self,
+        batch_size: int,
+        shuffle: bool = False,
+        rng: np.random.Generator | None = None,
+        part: Part | None = None,
     ) -> Iterator[tuple[np.ndarray, ...]]:
         """Yield x, (x, y) or (x, y, sample_weight) of all samples, as `Dataset.batches`."""
         order = np.arange(len(self))
         if shuffle and rng is not None:
             order = rng.permutation(len(self))
         for start in range(0, len(order), batch_size):
-            items = [self.dataset[int(row)] for row in order[start : start + batch_size]]
+            rows = order[start : start + batch_size]
+            own = rows if part is None else rows[slice_of(*part, len(rows))]
+            items = [self.dataset[int(row)] for row in own]
             samples = [tuple(i) if isinstance(i, tuple | list) else (i,) for i in items]
-            yield tuple(_stacked(part) for part in zip(*samples, strict=True))
+            batch = tuple(map(_stacked, zip(*samples, strict=True)))
+            yield batch if part is None else BatchPart(batch, len(rows))
 
 
 def _stacked(values: Iterable[Any]) -> np.ndarray:

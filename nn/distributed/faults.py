@@ -1,0 +1,221 @@
+"""What ends a job if one of its processes fails: never a hang, always a message that names it.
+
+Processes wait for each other in every collective. `Watch` waits with a deadline and listens for
+messages of the others meanwhile, on a communicator of its own:
+
+- a process that raises an exception sends it to all others, which raise it as well;
+- a process whose deadline has passed asks who is there. Those that wait answer; the others are
+  named, and the job is aborted;
+- a process whose program ends says so.
+
+A process that is killed is noticed by `mpiexec`, which ends the others.
+"""
+
+import atexit
+import os
+import pickle
+import socket
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+_ERROR, _WHO_IS_THERE, _HERE, _ENDED = range(1, 5)  # tags of the messages
+
+_ANSWER_SECONDS = 2.0  # in which a process that waits answers
+_BUSY_SECONDS = 0.05  # of waiting in a busy loop; then this process sleeps between two looks
+_LOOKS_EVERY = 64  # turns of that loop
+
+
+class PeerError(RuntimeError):
+    """An exception of another process that could not be sent as it is."""
+
+
+class Watch:
+    """Waits for the other processes, and learns what happens to them.
+
+    Parameters
+    ----------
+    mpi
+        The module `mpi4py.MPI`.
+    control
+        A communicator that serves nothing else.
+    timeout
+        Seconds that this process waits for another.
+    """
+
+    def __init__(self, mpi: Any, control: Any, timeout: float) -> None:
+        self.mpi, self.control, self.timeout = mpi, control, timeout
+        self.doing: list[str] = []  # what the blocks of `together` do, the innermost last
+        self._errors: dict[int, tuple[bool, BaseException]] = {}  # of others, and whether their own
+        self._sent: list[Any] = []  # messages on their way
+        self._ended: dict[int, float] = {}  # whose programs have ended, and when it was noticed
+        self._raised: BaseException | None = None  # that all have raised
+        names = control.allgather((socket.gethostname(), os.getpid()))
+        self._names = [f"rank {k} ({host}, process {pid})" for k, (host, pid) in enumerate(names)]
+        _end_with_all(mpi, self)
+
+    # ------------------------------------------------------------------------------ waiting
+
+    def wait(self, requests: list[Any]) -> None:
+        """Wait until requests of MPI are done.
+
+        Raises
+        ------
+        BaseException
+            What another process has raised meanwhile.
+        """
+        if self.mpi.Request.Testall(requests):
+            return
+        start, turn = time.monotonic(), 0
+        while not self.mpi.Request.Testall(requests):
+            turn += 1
+            waited = 0.0
+            if turn % _LOOKS_EVERY == 0:
+                waited = time.monotonic() - start
+                self._read_messages()
+                if self._errors:
+                    self._sent += requests  # which MPI may still use
+                    raise min(self._errors.items())[1][1]
+                for rank, since in self._ended.items():  # what it sent before may be on its way
+                    if time.monotonic() - max(since, start) > _ANSWER_SECONDS:
+                        name = self._names[rank]
+                        self.abort(f"{name} has ended its program, {self._waiting()}.")
+                if waited > self.timeout:
+                    self._give_up()
+            if waited > _BUSY_SECONDS:
+                time.sleep(0.001)
+            else:
+                os.sched_yield() if hasattr(os, "sched_yield") else time.sleep(0)
+
+    def _read_messages(self) -> None:
+        status = self.mpi.Status()
+        while self.control.Iprobe(tag=self.mpi.ANY_TAG, status=status):
+            source, tag = status.Get_source(), status.Get_tag()
+            message = self.control.recv(source=source, tag=tag)
+            if tag == _ERROR:
+                self._errors[source] = (message[0], _unpacked(*message))
+            elif tag == _WHO_IS_THERE:
+                self._send(source, self._place(), _HERE)
+            elif tag == _HERE:
+                self._answers[source] = message
+            else:
+                self._ended[source] = time.monotonic()
+
+    def _send(self, to: int, message: Any, tag: int) -> None:
+        self._sent.append(self.control.isend(message, to, tag))
+
+    def _place(self) -> str:
+        return self.doing[-1] if self.doing else "a call of nn.distributed"
+
+    def _waiting(self) -> str:
+        return f"and {self._names[self.control.rank]} waits for it in {self._place()}"
+
+    @property
+    def _others(self) -> list[int]:
+        return [rank for rank in range(self.control.size) if rank != self.control.rank]
+
+    def _give_up(self) -> None:
+        """Find out who does not answer, and abort the job."""
+        self._answers: dict[int, str] = {}
+        for rank in self._others:
+            self._send(rank, None, _WHO_IS_THERE)
+        end = time.monotonic() + _ANSWER_SECONDS
+        while time.monotonic() < end and len(self._answers) < len(self._others):
+            self._read_messages()
+            time.sleep(0.001)
+        silent = [self._names[rank] for rank in self._others if rank not in self._answers]
+        if silent:
+            have = "have" if len(silent) > 1 else "has"
+            self.abort(
+                f"{', '.join(silent)} {have} not answered for {self.timeout:g} s, "
+                f"{self._waiting()}: it hangs, or does something else for longer than the "
+                "'timeout' of nn.distributed.MPI()."
+            )
+        places = {self.control.rank: self._place(), **self._answers}
+        listed = ", ".join(f"rank {rank} in {place}" for rank, place in sorted(places.items()))
+        self.abort(
+            f"all processes wait for one another for {self.timeout:g} s ({listed}): every process "
+            "must call fit(), evaluate() and find_lr() in the same order, rank 0 too."
+        )
+
+    def abort(self, reason: str) -> None:
+        """Print a line and end all processes of the job."""
+        print(f"[distributed] {reason} The job is aborted.", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        self.control.Abort(1)
+
+    # ------------------------------------------------------------------------------- errors
+
+    def share(self, error: BaseException) -> BaseException:
+        """Return the exception to raise in this process, once every process has one.
+
+        It is this process' own, or that of the first process that has one.
+
+        Parameters
+        ----------
+        error
+            What this process raises, its own or one that `wait` has raised.
+        """
+        if error is self._raised:  # all have raised it, in a block within this one
+            return error
+        is_own = all(error is not other for _, other in self._errors.values())
+        packed = _packed(error)
+        for rank in self._others:
+            self._send(rank, (is_own, packed, repr(error)), _ERROR)
+        end = time.monotonic() + self.timeout
+        while len(self._errors) < len(self._others):
+            self._read_messages()
+            if time.monotonic() > end:
+                self._errors.clear()
+                self._give_up()
+            time.sleep(0.0005)
+        errors, self._errors = self._errors, {}
+        self._sent = [request for request in self._sent if not request.Test()]
+        self._raised = error
+        if not is_own:
+            rank, self._raised = min((k, e) for k, (own, e) in errors.items() if own)
+            self._raised.add_note(f"[distributed] raised by {self._names[rank]}.")
+            self._raised.__nn_peer__ = True  # type: ignore[attr-defined]
+        return self._raised
+
+
+def _packed(error: BaseException) -> bytes | None:
+    """Return an exception as bytes; None for one that cannot be pickled."""
+    try:
+        packed = pickle.dumps(error)
+        pickle.loads(packed)
+    except Exception:
+        return None
+    return packed
+
+
+def _unpacked(is_own: bool, packed: bytes | None, text: str) -> BaseException:
+    """Return an exception of another process."""
+    return PeerError(f"[distributed] {text}") if packed is None else pickle.loads(packed)
+
+
+def _end_with_all(mpi: Any, watch: Watch) -> None:
+    """Let an exception that ends this program end the job, and the others know of a normal end."""
+    before = sys.excepthook
+
+    def end_all(
+        kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+    ) -> None:
+        if getattr(error, "__nn_peer__", False):
+            print(f"[distributed] rank {watch.control.rank} ends as well.", file=sys.stderr)
+            time.sleep(1.0)  # in which the process that raised it prints its traceback
+        else:
+            before(kind, error, traceback)
+        sys.stderr.flush()
+        sys.stdout.flush()
+        watch.control.Abort(1)
+
+    def tell() -> None:
+        if not mpi.Is_finalized():
+            for rank in watch._others:
+                watch._send(rank, None, _ENDED)
+
+    if watch.control.size > 1:
+        sys.excepthook = end_all
+        atexit.register(tell)
