@@ -12,10 +12,13 @@ A process that is killed is noticed by `mpiexec`, which ends the others.
 """
 
 import atexit
+import faulthandler
 import os
 import pickle
+import signal
 import socket
 import sys
+import threading
 import time
 from types import TracebackType
 from typing import Any
@@ -23,6 +26,7 @@ from typing import Any
 _ERROR, _WHO_IS_THERE, _HERE, _ENDED = range(1, 5)  # tags of the messages
 
 _ANSWER_SECONDS = 2.0  # in which a process that waits answers
+_ABORT_SECONDS = 3  # in which the launcher ends a process of an aborted job
 _BUSY_SECONDS = 0.05  # of waiting in a busy loop; then this process sleeps between two looks
 _LOOKS_EVERY = 64  # turns of that loop
 
@@ -49,6 +53,7 @@ class Watch:
         self.doing: list[str] = []  # what the blocks of `together` do, the innermost last
         self._errors: dict[int, tuple[bool, BaseException]] = {}  # of others, and whether their own
         self._sent: list[Any] = []  # messages on their way
+        self._waits_since = 0.0
         self._ended: dict[int, float] = {}  # whose programs have ended, and when it was noticed
         self._raised: BaseException | None = None  # that all have raised
         names = control.allgather((socket.gethostname(), os.getpid()))
@@ -67,14 +72,19 @@ class Watch:
         """
         if self.mpi.Request.Testall(requests):
             return
-        start, turn = time.monotonic(), 0
+        start, turn, is_watched = time.monotonic(), 0, False
+        self._waits_since = start
         while not self.mpi.Request.Testall(requests):
             turn += 1
             waited = 0.0
             if turn % _LOOKS_EVERY == 0:
                 waited = time.monotonic() - start
+                if waited > 1.0 and not is_watched:
+                    is_watched = True
+                    _end_after(self.timeout + _ANSWER_SECONDS + _ABORT_SECONDS)
                 self._read_messages()
                 if self._errors:
+                    faulthandler.cancel_dump_traceback_later()
                     self._sent += requests  # which MPI may still use
                     raise min(self._errors.items())[1][1]
                 for rank, since in self._ended.items():  # what it sent before may be on its way
@@ -82,11 +92,15 @@ class Watch:
                         name = self._names[rank]
                         self.abort(f"{name} has ended its program, {self._waiting()}.")
                 if waited > self.timeout:
-                    self._give_up()
+                    self._ask_who_is_there()
+                    start = time.monotonic()  # all are, and some had something else to do
+                    is_watched = False
             if waited > _BUSY_SECONDS:
                 time.sleep(0.001)
             else:
                 os.sched_yield() if hasattr(os, "sched_yield") else time.sleep(0)
+        if is_watched:
+            faulthandler.cancel_dump_traceback_later()
 
     def _read_messages(self) -> None:
         status = self.mpi.Status()
@@ -96,7 +110,7 @@ class Watch:
             if tag == _ERROR:
                 self._errors[source] = (message[0], _unpacked(*message))
             elif tag == _WHO_IS_THERE:
-                self._send(source, self._place(), _HERE)
+                self._send(source, (self._place(), time.monotonic() - self._waits_since), _HERE)
             elif tag == _HERE:
                 self._answers[source] = message
             else:
@@ -115,9 +129,9 @@ class Watch:
     def _others(self) -> list[int]:
         return [rank for rank in range(self.control.size) if rank != self.control.rank]
 
-    def _give_up(self) -> None:
-        """Find out who does not answer, and abort the job."""
-        self._answers: dict[int, str] = {}
+    def _ask_who_is_there(self) -> None:
+        """Abort the job if a process does not answer, or if all have waited for too long."""
+        self._answers: dict[int, tuple[str, float]] = {}
         for rank in self._others:
             self._send(rank, None, _WHO_IS_THERE)
         end = time.monotonic() + _ANSWER_SECONDS
@@ -132,18 +146,37 @@ class Watch:
                 f"{self._waiting()}: it hangs, or does something else for longer than the "
                 "'timeout' of nn.distributed.MPI()."
             )
-        places = {self.control.rank: self._place(), **self._answers}
-        listed = ", ".join(f"rank {rank} in {place}" for rank, place in sorted(places.items()))
-        self.abort(
-            f"all processes wait for one another for {self.timeout:g} s ({listed}): every process "
-            "must call fit(), evaluate() and find_lr() in the same order, rank 0 too."
-        )
+        if min(waited for _, waited in self._answers.values()) > self.timeout / 2:
+            places = {self.control.rank: self._place()}
+            places |= {rank: place for rank, (place, _) in self._answers.items()}
+            listed = ", ".join(f"rank {rank} in {place}" for rank, place in sorted(places.items()))
+            self.abort(
+                f"all processes wait for one another for {self.timeout:g} s ({listed}): every "
+                "process must call fit(), evaluate() and find_lr() in the same order, rank 0 too."
+            )
 
-    def abort(self, reason: str) -> None:
-        """Print a line and end all processes of the job."""
-        print(f"[distributed] {reason} The job is aborted.", file=sys.stderr, flush=True)
+    def abort(self, reason: str = "") -> None:
+        """Print a line and end all processes of the job.
+
+        A launcher that cannot reach another machine does not end this process: it ends itself.
+        """
+        if reason:
+            print(f"[distributed] {reason} The job is aborted.", file=sys.stderr)
+        sys.stderr.flush()
         sys.stdout.flush()
+        if hasattr(signal, "SIGALRM") and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends this process, and MPICH all others
+            signal.alarm(_ABORT_SECONDS)
         self.control.Abort(1)
+
+    def end(self) -> None:
+        """Tell the others that this program ends; wait a moment for them to end as well."""
+        for rank in self._others:
+            self._send(rank, None, _ENDED)
+        end = time.monotonic() + _ANSWER_SECONDS
+        while len(self._ended) < len(self._others) and time.monotonic() < end:
+            self._read_messages()
+            time.sleep(0.001)
 
     # ------------------------------------------------------------------------------- errors
 
@@ -167,8 +200,8 @@ class Watch:
         while len(self._errors) < len(self._others):
             self._read_messages()
             if time.monotonic() > end:
-                self._errors.clear()
-                self._give_up()
+                self._ask_who_is_there()
+                end = time.monotonic() + self.timeout
             time.sleep(0.0005)
         errors, self._errors = self._errors, {}
         self._sent = [request for request in self._sent if not request.Test()]
@@ -178,6 +211,11 @@ class Watch:
             self._raised.add_note(f"[distributed] raised by {self._names[rank]}.")
             self._raised.__nn_peer__ = True  # type: ignore[attr-defined]
         return self._raised
+
+
+def _end_after(seconds: float) -> None:
+    """End this process after a time, with its traceback, even if MPI itself does not return."""
+    faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__ or 2)
 
 
 def _packed(error: BaseException) -> bytes | None:
@@ -207,14 +245,11 @@ def _end_with_all(mpi: Any, watch: Watch) -> None:
             time.sleep(1.0)  # in which the process that raised it prints its traceback
         else:
             before(kind, error, traceback)
-        sys.stderr.flush()
-        sys.stdout.flush()
-        watch.control.Abort(1)
+        watch.abort()
 
     def tell() -> None:
         if not mpi.Is_finalized():
-            for rank in watch._others:
-                watch._send(rank, None, _ENDED)
+            watch.end()
 
     if watch.control.size > 1:
         sys.excepthook = end_all
