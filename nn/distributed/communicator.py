@@ -62,7 +62,10 @@ class Communicator:
         return header[np.newaxis]
 
     def buffer(self, count: int, like: Array) -> Array:
-        """Return an array (n,) for `add`, of at least `count` numbers, on the device to add on."""
+        """Return an array (n,) for `add`, of at least `count` numbers, on the device to add on.
+
+        It may be the same array each time.
+        """
         return np.zeros(count, like.dtype)
 
     @contextlib.contextmanager

@@ -82,6 +82,7 @@ class MPI(Communicator):
         self.rank, self.size = control.rank, control.size
         self._watch = Watch(self._mpi, control, timeout)
         self._connect()
+        self._buffer = self._received = np.zeros(0)
         self.local_size = self._share_cores(share_cores)
 
     def _connect(self) -> None:
@@ -118,16 +119,27 @@ class MPI(Communicator):
         return pickle.loads(data.data) if self.rank else value
 
     def buffer(self, count: int, like: Array) -> Array:
-        """Return an array (n,) for `add` on the CPU; n is a multiple of the processes."""
-        return np.zeros(-(-count // self.size) * self.size, like.dtype)
+        """Return an array (n,) for `add` on the CPU; n is a multiple of the processes.
+
+        It is the same array each time, until another length or type is asked for.
+        """
+        size = -(-count // self.size) * self.size
+        if self.size == 1:
+            return np.zeros(size, like.dtype)
+        if (size, like.dtype) != (len(self._buffer), self._buffer.dtype):
+            self._buffer, self._received = np.zeros((2, size), like.dtype)
+        self._buffer[count:] = 0  # which are added up as well
+        return self._buffer
 
     def add(self, buffer: Array, header: np.ndarray) -> np.ndarray:
         """Add up the buffers of all processes in place; return their headers."""
         if self.size == 1:
             return super().add(buffer, header)
+        if len(buffer) != len(self._received) or buffer.dtype != self._received.dtype:
+            self._received = np.empty_like(buffer)
         parts = buffer.reshape(self.size, -1)  # (n,) -> (size, n / size)
         headers = np.empty((self.size, *header.shape))
-        received = np.empty_like(parts)
+        received = self._received.reshape(self.size, -1)
         requests = [self._comm.Iallgather(header, headers), self._comm.Ialltoall(parts, received)]
         self._watch.wait(requests)
         _add_in_order(received, out=parts[self.rank])

@@ -34,7 +34,7 @@ def command(processes, script, *arguments):
 
 
 def environment(**more):
-    found = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    found = {**os.environ, "PYTHONPATH": str(ROOT)}
     return {**found, "PYTHONUNBUFFERED": "1", **more}
 
 
