@@ -31,8 +31,16 @@ def layers(name):
         theirs = [tnn.Flatten(), tnn.Linear(128, 16), tnn.Tanh(), tnn.Linear(16, 4)]
         return ours, theirs
     with_norm = name == "batch norm"  # after which a bias is noise, and Adam makes noise large
-    ours = [nn.Conv2D(6, use_bias=not with_norm), *[nn.BatchNorm2D()] * with_norm, nn.ReLU(), nn.MaxPool2D()]
-    theirs = [tnn.Conv2d(2, 6, 3, padding="same", bias=not with_norm), *[tnn.BatchNorm2d(6)] * with_norm]
+    ours = [
+        nn.Conv2D(6, use_bias=not with_norm),
+        *[nn.BatchNorm2D()] * with_norm,
+        nn.ReLU(),
+        nn.MaxPool2D(),
+    ]
+    theirs = [
+        tnn.Conv2d(2, 6, 3, padding="same", bias=not with_norm),
+        *[tnn.BatchNorm2d(6)] * with_norm,
+    ]
     theirs += [tnn.ReLU(), tnn.MaxPool2d(2), tnn.Flatten(), tnn.Linear(96, 4)]
     return [*ours, nn.Flatten(), nn.Dense(4)], theirs
 

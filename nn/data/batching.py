@@ -69,7 +69,7 @@ class BatchPart(tuple):
 def part_of(batch: tuple, item: Any, part: Part | None) -> tuple:
     """Return the rows of a batch that a process trains on, unless the source's item has no others.
 
-    The fingerprint tells whether the sources of all processes give the same batches.
+    The fingerprint is the same if the sources of all processes give the same batches.
     """
     if part is None:
         return batch

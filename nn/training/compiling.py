@@ -78,7 +78,7 @@ class Compiling(Building):
         """Whether this process writes files and lines: rank 0, or the only one."""
         return self._distributed is None or self._distributed.rank == 0
 
-    def _together(self, what: str) -> contextlib.AbstractContextManager[None]:
+    def together(self, what: str) -> contextlib.AbstractContextManager[None]:
         """Raise an exception of one process in all that train together, in a `with` block."""
         team = self._distributed
         return contextlib.nullcontext() if team is None else team.together(what)

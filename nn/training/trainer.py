@@ -195,7 +195,7 @@ class Trainer(Predicting):
             raise TypeError("[Model.fit] 'x' is another name of 'data': pass one of them.")
         self._require_compiled("fit")
         kind = Fit if self.distributed is None else SharedFit
-        with self._together("fit()"):
+        with self.together("fit()"):
             fit = kind(self, epochs, batch_size, initial_epoch, resume, verbose, use_averages)
             fit.read_data(x if data is None else data, y, sample_weight, num_classes)
             fit.read_validation(val_data, validation_data, validation_split)
@@ -250,7 +250,7 @@ class Trainer(Predicting):
         adapter = DataAdapter(self)
         source = adapter.with_class_weight(adapter.data(data, y, sample_weight), class_weight)
         source = limited(source, steps, batch_size, "steps")
-        with self._together("evaluate()"):
+        with self.together("evaluate()"):
             figures = self.evaluate_checked(source, batch_size)
         self.warn_of_range(range_of_source(source))
         doubt = doubt_about_measured(self.loss, source)

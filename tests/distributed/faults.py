@@ -8,11 +8,13 @@ It is started without `-m mpi4py`, so that nn alone ends the job.
 import os
 import signal
 import sys
+import warnings
 
 import numpy as np
 
 import nn
 from nn import callbacks as cb
+from nn.kernels.cpu import threads
 
 
 class At(cb.Callback):
@@ -141,8 +143,25 @@ def interrupted(team):
     assert all(state == states[0] for state in states)
 
 
+def share_cores():
+    """Two processes on one core use a thread each, and rank 0 warns."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    with warnings.catch_warnings(record=True) as given:
+        warnings.simplefilter("always")
+        team = nn.distributed.MPI()
+    assert team.local_size == 2
+    assert threads.NUM_THREADS == 1
+    assert all(library.num_threads == 1 for library in threads._loaded_blas())
+    expected = ["2 processes share 1 core of this machine"] * (team.rank == 0)
+    assert len(given) == len(expected), given
+    assert all(text in str(w.message) for text, w in zip(expected, given, strict=True))
+
+
 def main():
     way = sys.argv[1]
+    if way == "share cores":
+        share_cores()
+        return
     team = nn.distributed.MPI(timeout=float(sys.argv[2]) if len(sys.argv) > 2 else 60.0)
     last = team.size - 1
     if way == "together":

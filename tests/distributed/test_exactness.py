@@ -73,6 +73,18 @@ def test_find_lr_of_several_processes_is_that_of_one():
         assert shared.suggestion == alone.suggestion
 
 
+def test_find_lr_begins_with_the_model_of_rank_0():
+    x, y = exactness.table(40)
+
+    def curve(team):
+        model = nn.Model([nn.Dense(6), nn.Dropout(0.2), nn.Dense(3)])  # drawn in each thread
+        model.compile("cce", "sgd", distributed=team)
+        return nn.find_lr(model, x, y, steps=10, batch_size=8).losses.tolist()
+
+    first, second = in_threads(2, curve)
+    assert first == second
+
+
 def test_processes_without_seeds_begin_with_the_model_of_rank_0():
     x, y = exactness.table(40)
 

@@ -1,5 +1,6 @@
 """A process that fails ends the job, within a deadline, with a message that names it."""
 
+import os
 import time
 
 import kill_ranks
@@ -19,6 +20,12 @@ def test_an_exception_of_one_process_comes_in_all_and_they_can_go_on():
     # Rank 0 alone prints.
     assert ended.stdout.count("[TerminateOnNaN] epoch 1, batch 0") == 1
     assert ended.stdout.count("Interrupted in epoch 1") == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity to set")
+def test_processes_share_the_cores_of_a_machine():
+    ended = launch(2, SCRIPT, "share cores")
+    assert ended.returncode == 0, ended.stdout
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,8 @@ def test_a_process_without_a_gpu_of_its_own_is_an_error():
 
 def test_processes_with_a_gpu_each_give_what_one_process_gives():
     path = os.pathsep.join(map(str, [ROOT, *STAND_INS]))
-    ended = launch(2, ROOT / "tests" / "distributed" / "on_gpus.py", PYTHONPATH=path, STAND_IN_GPUS="2")
+    ended = launch(
+        2, ROOT / "tests" / "distributed" / "on_gpus.py", PYTHONPATH=path, STAND_IN_GPUS="2"
+    )
     assert ended.returncode == 0, ended.stdout
     assert "rank 0 of 2" in ended.stdout and "rank 1 of 2" in ended.stdout

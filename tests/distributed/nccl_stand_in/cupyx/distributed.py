@@ -9,9 +9,7 @@ import numpy as np
 from mpi4py import MPI
 
 
-def init_process_group(
-    n_devices, rank, *, backend="nccl", host=None, port=None, use_mpi=False
-):
+def init_process_group(n_devices, rank, *, backend="nccl", host=None, port=None, use_mpi=False):
     if backend != "nccl" or not use_mpi:
         raise ValueError("the stand-in needs use_mpi=True")
     return NCCLBackend(n_devices, rank)
