@@ -19,7 +19,7 @@ from torch import nn as tnn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import nn  # noqa: E402
+import nn
 
 STEPS, BATCH, TOLERANCE = 30, 12, 1e-12
 

@@ -57,13 +57,12 @@ class SharedBatch(Shard):
         With a mask the mean is over the steps of all processes, and this one may have another share
         of them than of the rows. A process without rows has no gradient.
         """
+        if mask is not None:
+            steps = 0.0 if self.is_idle else float(mask.sum())
+            self._share = steps / float(self.exchange(np.array([steps])).sum())
         if self.is_idle:
             return grad * 0
-        if mask is None:
-            return grad
-        steps = float(mask.sum())
-        self._share = steps / float(self.exchange(np.array([steps])).sum())
-        return grad * (self._share / self.weight)
+        return grad if mask is None else grad * (self._share / self.weight)
 
     def reduce(
         self, pairs: Pairs, loss: tuple[float, float], measured: Sequence[Metric], *outputs: Any

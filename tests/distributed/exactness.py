@@ -168,6 +168,15 @@ CASES = {
         ],
         lambda: (sequences()[0], sequences()[0] % 3),
     ),
+    "labels of steps, fewer rows than ranks": Case(
+        lambda: [
+            nn.Embedding(12, 4, mask_zero=True),
+            nn.BatchNorm(),
+            nn.LSTM(4, return_sequences=True),
+            nn.Dense(3),
+        ],
+        lambda: (sequences(17)[0], sequences(17)[0] % 3),
+    ),
     "attention with dropout": Case(
         lambda: [
             nn.Embedding(12, 4, mask_zero=True),

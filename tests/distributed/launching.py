@@ -79,7 +79,7 @@ class Threads(Communicator):
 
 def in_threads(size, function):
     """Return function(team) of so many threads, in the order of their ranks."""
-    barrier, slots, found = threading.Barrier(size, timeout=60), [None] * size, {}
+    barrier, slots, found = threading.Barrier(size, timeout=20), [None] * size, {}
 
     def run(rank):
         try:
