@@ -8,7 +8,7 @@ A step of P processes on a batch of B rows takes
 
     T(P) = fixed + B / P * row + sum(bytes) + norms * (forward and backward exchange)
 
-`fixed` and `row` are a line through the measured steps of one process, with one thread, on batches
+`fixed` and `row` are a line through the fastest steps of one process, with one thread, on batches
 of B, B/2 and B/4 rows. The sum of the gradients takes, by a ring or in the two phases that nn uses,
 2 (P - 1) / P * bytes / bandwidth + 2 (P - 1) * latency, and by a tree 2 log2(P) * (latency + bytes
 / bandwidth). Each synchronised batch normalisation exchanges a few numbers for each channel twice.
@@ -82,7 +82,7 @@ def measure(name, batch, steps):
             start = time.perf_counter()
             model.train_step(x, y)
             found.append(time.perf_counter() - start)
-        seconds.append(statistics.median(found[2:]))
+        seconds.append(min(found[2:]))
     fixed, row = line(sizes, seconds)
     layers = [layer for _, layer in nn.layers.plan.named_layers(model.layers)]
     norms = [len(k.params["gamma"]) for k in layers if isinstance(k, nn.BatchNorm)]

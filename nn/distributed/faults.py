@@ -12,6 +12,7 @@ A process that is killed is noticed by `mpiexec`, which ends the others.
 """
 
 import atexit
+import contextlib
 import faulthandler
 import os
 import pickle
@@ -29,6 +30,7 @@ _ANSWER_SECONDS = 2.0  # in which a process that waits answers
 _ABORT_SECONDS = 3  # in which the launcher ends a process of an aborted job
 _BUSY_SECONDS = 0.05  # of waiting in a busy loop; then this process sleeps between two looks
 _LOOKS_EVERY = 64  # turns of that loop
+_WATCHED_SECONDS = 1.0  # of waiting, after which a thread of C makes sure that it ends
 
 
 class PeerError(RuntimeError):
@@ -72,35 +74,38 @@ class Watch:
         """
         if self.mpi.Request.Testall(requests):
             return
-        start, turn, is_watched = time.monotonic(), 0, False
+        try:
+            self._wait(requests)
+        finally:
+            faulthandler.cancel_dump_traceback_later()  # of `_look`
+
+    def _wait(self, requests: list[Any]) -> None:
+        start, waited, turn = time.monotonic(), 0.0, 0
         self._waits_since = start
         while not self.mpi.Request.Testall(requests):
             turn += 1
-            waited = 0.0
-            if turn % _LOOKS_EVERY == 0:
-                waited = time.monotonic() - start
-                if waited > 1.0 and not is_watched:
-                    is_watched = True
-                    _end_after(self.timeout + _ANSWER_SECONDS + _ABORT_SECONDS)
-                self._read_messages()
-                if self._errors:
-                    faulthandler.cancel_dump_traceback_later()
-                    self._sent += requests  # which MPI may still use
-                    raise min(self._errors.items())[1][1]
-                for rank, since in self._ended.items():  # what it sent before may be on its way
-                    if time.monotonic() - max(since, start) > _ANSWER_SECONDS:
-                        name = self._names[rank]
-                        self.abort(f"{name} has ended its program, {self._waiting()}.")
+            if waited > _BUSY_SECONDS or turn % _LOOKS_EVERY == 0:
+                before, waited = waited, time.monotonic() - start
+                self._look(before, waited, requests)
                 if waited > self.timeout:
                     self._ask_who_is_there()
-                    start = time.monotonic()  # all are, and some had something else to do
-                    is_watched = False
+                    start, waited = time.monotonic(), 0.0  # some had something else to do
             if waited > _BUSY_SECONDS:
                 time.sleep(0.001)
-            else:
-                os.sched_yield() if hasattr(os, "sched_yield") else time.sleep(0)
-        if is_watched:
-            faulthandler.cancel_dump_traceback_later()
+            elif hasattr(os, "sched_yield"):
+                os.sched_yield()
+
+    def _look(self, before: float, waited: float, requests: list[Any]) -> None:
+        """Read messages; raise what another process has raised, abort if one has ended."""
+        if before <= _WATCHED_SECONDS < waited:
+            _end_after(self.timeout + _ANSWER_SECONDS + _ABORT_SECONDS)
+        self._read_messages()
+        if self._errors:
+            self._sent += requests  # which MPI may still use
+            raise min(self._errors.items())[1][1]
+        for rank, since in self._ended.items():  # what it sent before may be on its way
+            if min(time.monotonic() - since, waited) > _ANSWER_SECONDS:
+                self.abort(f"{self._names[rank]} has ended its program, {self._waiting()}.")
 
     def _read_messages(self) -> None:
         status = self.mpi.Status()
@@ -230,7 +235,10 @@ def _packed(error: BaseException) -> bytes | None:
 
 def _unpacked(is_own: bool, packed: bytes | None, text: str) -> BaseException:
     """Return an exception of another process."""
-    return PeerError(f"[distributed] {text}") if packed is None else pickle.loads(packed)
+    if packed is not None:
+        with contextlib.suppress(Exception):  # its class may be unknown here
+            return pickle.loads(packed)
+    return PeerError(f"[distributed] {text}")
 
 
 def _end_with_all(mpi: Any, watch: Watch) -> None:

@@ -11,7 +11,8 @@ import cifar10_train  # noqa: E402
 
 from nn.data.sets import cifar  # noqa: E402
 
-cifar.CIFAR10 = dataclasses.replace(
-    cifar.CIFAR10, train=dict.fromkeys(cifar.CIFAR10.train, 40), test={"test_batch": 50}
-)
-raise SystemExit(cifar10_train.main(sys.argv[1:]))
+if __name__ == "__main__":
+    cifar.CIFAR10 = dataclasses.replace(
+        cifar.CIFAR10, train=dict.fromkeys(cifar.CIFAR10.train, 40), test={"test_batch": 50}
+    )
+    raise SystemExit(cifar10_train.main(sys.argv[1:]))
