@@ -99,15 +99,17 @@ def run(folder, times, processes, seed, env):
     expected = end_of(calm)
     seconds = (calm / END).stat().st_mtime - (calm / "began-0").stat().st_mtime
     done = 0.0  # share of the training that the file holds
-    while counts["kills"] < times:
+    while counts["kills"] < times or not counts["ended"]:  # the last training runs to its end
         job = start(place, processes, env)
         while not all((place / f"began-{k}").exists() for k in range(processes)):
             assert job.poll() is None, finish(job)
             time.sleep(0.005)
-        time.sleep(choice.uniform(0, seconds * (1 - done)))
+        if counts["kills"] < times:
+            time.sleep(choice.uniform(0, seconds * (1 - done)))
         found = {k: int((place / f"process-{k}").read_text()) for k in range(processes)}
         victim = choice.randrange(processes)
-        if job.poll() is None and is_alive(found[victim]) and not (place / END).exists():
+        is_running = job.poll() is None and is_alive(found[victim]) and not (place / END).exists()
+        if is_running and counts["kills"] < times:
             os.kill(found[victim], signal.SIGKILL)
             since = time.monotonic()
             output = finish(job)
