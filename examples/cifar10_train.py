@@ -8,7 +8,9 @@ Each network has a training recipe, parts of which can be changed by options. A 
 training images is held out for validation, and the weights of the best epoch are saved in `--out`.
 The test images are used once, at the end. After each epoch the state of training is saved in a
 second file, `..._last.hdf5`: with `--resume` and otherwise the same options, training continues
-with the same result as without interruption.
+with the same result as without interruption. Several processes share the work with `--distributed`:
+
+    mpiexec -n 4 python examples/cifar10_train.py --distributed
 """
 
 import argparse
@@ -75,6 +77,9 @@ def parse_arguments(arguments=None):
     parser.add_argument("--out", default="cifar10_model.hdf5", help="file for the best model")
     parser.add_argument("--resume", metavar="FILE", help="continue from a '..._last' file")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--distributed", action="store_true", help="train in the processes that mpiexec starts"
+    )
     recipe = parser.add_argument_group("changes to the recipe")
     recipe.add_argument("--epochs", type=int, help="total number, including resumed epochs")
     recipe.add_argument("--batch-size", type=int)
@@ -101,22 +106,34 @@ def choose_recipe(options):
     return recipe
 
 
-def load_data(options):
+def find_team(options):
+    """Return the processes that train together; None without --distributed."""
+    if not options.distributed:
+        return None
+    return nn.distributed.NCCL() if nn.cuda.USE_CUDA else nn.distributed.MPI()
+
+
+def load_data(options, team=None):
     """Return the training, validation and test images."""
+    if team is not None and team.rank > 0:
+        team.gather("ready")  # once rank 0 has them, which may have to download them
     try:
         train, test = load_cifar10(options.data_dir, download=not options.no_download)
     except (OSError, ValueError) as error:
         raise SystemExit(str(error)) from error
+    if team is not None and team.rank == 0:
+        team.gather("ready")
     train, val = train.split(VALIDATION_SHARE, rng=np.random.default_rng(options.seed))
     return train, val, test
 
 
-def compile_model(model, recipe):
+def compile_model(model, recipe, team=None):
     model.compile(
         loss="categorical_crossentropy",
         optimizer=recipe["optimizer"],
         lr=recipe["lr"],
         weight_decay=recipe["weight_decay"],
+        distributed=team,
         **MOMENTUM.get(recipe["optimizer"], {}),
     )
     return model
@@ -156,12 +173,16 @@ def main(arguments=None):
                 f"--resume needs its file and the file of --out: there is no '{path}'."
             )
 
-    train, val, test = load_data(options)
-    model = compile_model(MODELS[options.model](seed=options.seed), recipe)
-    print(model.summary())
-    print("Recipe:", ", ".join(f"{name} {value}" for name, value in recipe.items()))
-    print(f"{len(train):,} images to train, {len(val):,} to validate, {len(test):,} to test")
+    team = find_team(options)
+    train, val, test = load_data(options, team)
+    model = compile_model(MODELS[options.model](seed=options.seed), recipe, team)
+    if model.is_first_rank:
+        print(model.summary())
+        print("Recipe:", ", ".join(f"{name} {value}" for name, value in recipe.items()))
+        print(f"{len(train):,} images to train, {len(val):,} to validate, {len(test):,} to test")
     history, seconds, images = fit(model, train, val, recipe, best, last, options.resume)
+    if not model.is_first_rank:
+        return 0  # rank 0 reports
     if not history:
         raise SystemExit("Stopped in the first epoch, without a model to test.")
 

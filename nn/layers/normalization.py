@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks, cuda, kernels
+from . import shard as shards
 from .base import Array, ChannelLayer, Layer, Shape
 from .budget import take_elements
 from .config import register
@@ -97,10 +98,14 @@ class BatchNorm(ChannelLayer):
         if training and self._trainable:
             if mask is not None:
                 rows = rows[mask.reshape(-1)]  # those of the steps that are there
-            if len(rows) < 2:
+            count, shard = len(rows), shards.active_shard.get()
+            if shard is not None and shard.syncs_batch_norm:
+                y, mean, var, count = shards.batch_norm(shard, rows, gamma, beta, self.eps)
+            if count < 2:
                 raise self.too_few(x.shape)
-            y, mean, var = kernels.batch_norm(rows, gamma, beta, self.eps)
-            self._update_running(mean, var, len(rows))
+            if shard is None or not shard.syncs_batch_norm:
+                y, mean, var = kernels.batch_norm(rows, gamma, beta, self.eps)
+            self._update_running(mean, var, count)
             self._keep(training, x, True, rows, mean, var, x.shape, mask)
         else:
             mean, var = self.buffers["running_mean"], self.buffers["running_var"]
@@ -138,7 +143,11 @@ class BatchNorm(ChannelLayer):
         if by_batch:
             if mask is not None:
                 grad = grad[mask.reshape(-1)]
-            dx, dgamma, dbeta = kernels.batch_norm_grad(grad, rows, gamma, mean, var, self.eps)
+            shard, of_all = shards.active_shard.get(), (grad, rows, gamma, mean, var, self.eps)
+            if shard is not None and shard.syncs_batch_norm:
+                dx, dgamma, dbeta = shards.batch_norm_grad(shard, *of_all)
+            else:
+                dx, dgamma, dbeta = kernels.batch_norm_grad(*of_all)
         else:
             inv_std = 1 / cuda.get_array_module(var).sqrt(var + self.eps)
             dgamma = kernels.column_sums(grad * ((rows - mean) * inv_std))

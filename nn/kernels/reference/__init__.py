@@ -24,6 +24,7 @@ from .elementwise import (
 )
 from .linear import add_rows, matmul, take_rows
 from .normalization import (
+    batch_moments,
     batch_norm,
     batch_norm_grad,
     batch_norm_inference,
