@@ -51,6 +51,6 @@ def test_a_process_that_fails_ends_the_job_and_is_named(way, timeout, message):
 
 
 def test_killed_at_random_moments_a_training_ends_and_is_resumed_bit_for_bit(tmp_path):
-    """Three kills; `kill_ranks.py --times 20` makes more."""
-    counts = kill_ranks.run(tmp_path, times=3, processes=2, seed=5, env=environment())
-    assert counts["kills"] == 3 and counts["whole"] > 0 and counts["ended"] > 0
+    """Two kills; `kill_ranks.py --times 20` makes more."""
+    counts = kill_ranks.run(tmp_path, times=2, processes=2, seed=5, env=environment())
+    assert counts["kills"] == 2 and counts["whole"] > 0 and counts["ended"] > 0
