@@ -8,6 +8,7 @@ is all of backpropagation: the model calls the one in order and the other in rev
 
 import inspect
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,12 +50,14 @@ class Layer(MaskRules):
         model build at once. None stands for a size that may change from batch to batch, as in
         (3, None, None) for images of any height and width.
     trainable
-        False keeps the parameters as they are during training.
+        False keeps the parameters as they are during training; a list of names of `params`, such
+        as ("b",), trains these alone. (A `BatchNorm` with any of them uses the batch's statistics.)
     lr_factor
         What the optimizer's learning rate is multiplied by for the parameters of this layer,
         and of those inside it, above 0: 0.1 for layers that have learned and are to change
         little. It is the rate of the update that is multiplied (and of `AdamW`'s decay), not the
-        gradient, which Adam would not notice.
+        gradient, which Adam would not notice. A dictionary has factors by the names of parameters:
+        {"b": 64.0} for larger steps of the biases; a container's is for all layers inside.
 
     Attributes
     ----------
@@ -98,8 +101,8 @@ class Layer(MaskRules):
         self,
         name: str | None = None,
         input_shape: tuple[int, ...] | None = None,
-        trainable: bool = True,
-        lr_factor: float = 1.0,
+        trainable: bool | Sequence[str] = True,
+        lr_factor: float | Mapping[str, float] = 1.0,
         **unknown: Any,
     ):
         owner = type(self).__name__
@@ -136,24 +139,51 @@ class Layer(MaskRules):
             cls._own_backward = cls.backward
 
     @property
-    def lr_factor(self) -> float:
-        """What the learning rate is multiplied by for this layer's parameters."""
+    def lr_factor(self) -> Any:
+        """What the learning rate is multiplied by for this layer's parameters, or for each."""
         return self._lr_factor
 
     @lr_factor.setter
-    def lr_factor(self, value: float) -> None:
-        self._lr_factor = checks.positive(type(self).__name__, "lr_factor", value)
+    def lr_factor(self, value: Any) -> None:
+        owner = type(self).__name__
+        self._lr_factor: Any = (
+            {key: checks.positive(owner, f"lr_factor[{key!r}]", f) for key, f in value.items()}
+            if isinstance(value, Mapping)
+            else checks.positive(owner, "lr_factor", value)
+        )
         Layer._structure = object()
 
     @property
-    def trainable(self) -> bool:
-        """Whether training changes the parameters of this layer."""
+    def trainable(self) -> Any:
+        """Whether training changes the parameters of this layer, or the names of those it does."""
         return self._trainable
 
     @trainable.setter
-    def trainable(self, value: bool) -> None:
-        self._trainable = checks.boolean(type(self).__name__, "trainable", value)
+    def trainable(self, value: Any) -> None:
+        is_names = isinstance(value, list | tuple) and all(isinstance(k, str) for k in value)
+        if is_names and value:
+            self._trainable: Any = tuple(value)
+        else:
+            self._trainable = checks.boolean(type(self).__name__, "trainable", value)
         Layer._structure = object()
+
+    def trained_keys(self) -> list[str]:
+        """Return the keys of `params` that training changes.
+
+        Raises
+        ------
+        ValueError
+            If `trainable` or `lr_factor` names a parameter that the layer does not have.
+        """
+        chosen, factors = self.trainable, self.lr_factor
+        own = () if not self.params or self.sublayers() else (chosen, factors)
+        for argument, names in zip(("trainable", "lr_factor"), own, strict=False):
+            for name in names if isinstance(names, tuple | dict) else ():
+                if name not in self.params:
+                    raise checks.unknown(type(self).__name__, argument, name, self.params)
+        if isinstance(chosen, tuple):
+            return [key for key in self.params if key in chosen]
+        return [*self.params] if chosen else []
 
     def build(self, input_shape: Shape) -> None:
         """Create the parameters for inputs of `input_shape` and set `output_shape`.
@@ -301,8 +331,8 @@ class Layer(MaskRules):
             common["name"] = self.name
         if self.input_shape is not None:
             common["input_shape"] = list(self.input_shape)
-        if not self.trainable:
-            common["trainable"] = False
+        if self.trainable is not True:
+            common["trainable"] = [*self.trainable] if self.trainable else False
         if self.lr_factor != 1:
             common["lr_factor"] = self.lr_factor
         return {"class": type(self).__name__, "config": {**arguments, **common}}
