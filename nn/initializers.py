@@ -104,6 +104,11 @@ def lecun_uniform(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarra
     return _uniform(shape, rng, 1 / fan_in_and_out(shape)[0])
 
 
+def pytorch_uniform(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Draw from a uniform of variance 1 / (3 fan_in), PyTorch's default for Linear and Conv2d."""
+    return _uniform(shape, rng, 1 / (3 * fan_in_and_out(shape)[0]))
+
+
 def dirac(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """Return a convolution's kernel that passes each channel on: filter k copies channel k.
 
@@ -133,8 +138,7 @@ def dirac(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
 def partial_dirac(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """Return a kernel whose first C filters pass the C channels on, and the others are drawn.
 
-    The others are drawn from a uniform of variance 1 / (3 fan_in), PyTorch's default for
-    convolutions. With as many filters as channels it is `dirac`.
+    The others are drawn by `pytorch_uniform`. With as many filters as channels it is `dirac`.
 
     Jordan 2024, "94% on CIFAR-10 in 3.29 seconds on a single GPU", arXiv 2404.00498, section 3.3.
 
@@ -149,10 +153,10 @@ def partial_dirac(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarra
     >>> kernel[0].item(), bool(abs(kernel[1:]).max() <= 1)
     (1.0, True)
     """
-    drawn = _uniform(_kernel_shape("partial_dirac", shape), rng, 1 / (3 * fan_in_and_out(shape)[0]))
-    drawn[: shape[1]] = 0
-    _pass_on(drawn)
-    return drawn
+    kernel = pytorch_uniform(_kernel_shape("partial_dirac", shape), rng)
+    kernel[: shape[1]] = 0
+    _pass_on(kernel)
+    return kernel
 
 
 def _kernel_shape(owner: str, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -255,7 +259,7 @@ def _second_moments(x: Any, size: tuple[int, ...]) -> np.ndarray:
 _RULES = (
     *(zeros, ones, he_normal, he_uniform),
     *(glorot_normal, glorot_uniform, lecun_normal, lecun_uniform),
-    *(dirac, partial_dirac),
+    *(pytorch_uniform, dirac, partial_dirac),
 )
 
 #: The initializers by the names that `kernel_initializer=` takes.

@@ -12,6 +12,7 @@ SHAPES = [(300, 200), (64, 32, 5, 5)]
 VARIANCE = {
     "he": lambda fan_in, fan_out: 2 / fan_in,
     "glorot": lambda fan_in, fan_out: 2 / (fan_in + fan_out),
+    "pytorch": lambda fan_in, fan_out: 1 / (3 * fan_in),
     "lecun": lambda fan_in, fan_out: 1 / fan_in,
 }
 

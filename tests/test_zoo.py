@@ -22,6 +22,8 @@ NAMES = [
     "vgg6",
     "resnet20",
     "large_cnn",
+    "airbench94",
+    "resnet9",
 ]
 NO_CLASSIFIERS = ["logistic_regression", "conv_autoencoder", "vae"]  # they take no num_classes
 OF_PIXELS = ["unet_small"]
