@@ -55,7 +55,7 @@ def make_model(train, seed, steps, batch_size, lr=LR, weight_decay=WEIGHT_DECAY)
             layer.lr_factor = BIAS_FACTOR
     # Under a constant gradient Nesterov's steps are 1 + 1 / (1 - momentum) times as long.
     peak = lr * batch_size / 1024 / (1 + 1 / (1 - MOMENTUM))
-    inner = nn.optim.SGD(nn.schedules.triangular(peak, steps), MOMENTUM, nesterov=True)
+    inner = nn.optim.SGD(peak, MOMENTUM, nesterov=True)
     inner.configure(weight_decay=weight_decay)
 
     def alpha(step):
@@ -82,6 +82,7 @@ def train_one(options, seed, out, train, test):
         train,
         epochs=math.ceil(steps / math.ceil(len(train) / batch_size)),
         batch_size=batch_size,
+        lr_schedule=nn.schedules.triangular(model.optimizer.lr, steps),
         augment=AUGMENT,
         callbacks=[
             clock,
