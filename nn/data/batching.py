@@ -57,7 +57,9 @@ def augmented(augment: Augment, x: Any, y: Any, rng: np.random.Generator) -> tup
 
 def of_epoch(augment: Any, epoch: int) -> Any:
     """Return the augmentation of an epoch, of one that differs between them; see `for_epoch`."""
-    return augment.for_epoch(epoch) if hasattr(augment, "for_epoch") else augment
+    if isinstance(augment, type) or not hasattr(augment, "for_epoch"):
+        return augment
+    return augment.for_epoch(epoch)
 
 
 def batch_generator(seed: int, index: int) -> np.random.Generator:

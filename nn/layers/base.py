@@ -16,6 +16,7 @@ import numpy as np
 from .. import checks, compat, kernels, random, regularizers, validation
 from .budget import check_sample
 from .masks import MaskRules
+from .trained import checked_factor, checked_trainable, trained_keys
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 Shape = tuple[int | None, ...]  # with the batch axis, which is None
@@ -23,8 +24,7 @@ Shape = tuple[int | None, ...]  # with the batch axis, which is None
 #: The arguments that every layer takes.
 COMMON = {"name", "input_shape", "trainable", "lr_factor"}
 
-# The shape of what has none; no array's, as its axes are None.
-_NO_ARRAY = (None, None)
+_NO_ARRAY = (None, None)  # the shape of what has none; no array's, as its axes are None
 
 
 def is_ours(thing: Any) -> bool:
@@ -50,14 +50,13 @@ class Layer(MaskRules):
         model build at once. None stands for a size that may change from batch to batch, as in
         (3, None, None) for images of any height and width.
     trainable
-        False keeps the parameters as they are during training; a list of names of `params`, such
-        as ("b",), trains these alone. (A `BatchNorm` with any of them uses the batch's statistics.)
+        False keeps the parameters as they are during training; ("b",) trains the named ones alone.
     lr_factor
         What the optimizer's learning rate is multiplied by for the parameters of this layer,
         and of those inside it, above 0: 0.1 for layers that have learned and are to change
         little. It is the rate of the update that is multiplied (and of `AdamW`'s decay), not the
-        gradient, which Adam would not notice. A dictionary has factors by the names of parameters:
-        {"b": 64.0} for larger steps of the biases; a container's is for all layers inside.
+        gradient, which Adam would not notice. Or a dictionary for parameters of some names, as in
+        {"b": 64.0}; a container's is for all layers inside.
 
     Attributes
     ----------
@@ -140,17 +139,12 @@ class Layer(MaskRules):
 
     @property
     def lr_factor(self) -> Any:
-        """What the learning rate is multiplied by for this layer's parameters, or for each."""
+        """What the learning rate is multiplied by for the parameters, or for each by its name."""
         return self._lr_factor
 
     @lr_factor.setter
     def lr_factor(self, value: Any) -> None:
-        owner = type(self).__name__
-        self._lr_factor: Any = (
-            {key: checks.positive(owner, f"lr_factor[{key!r}]", f) for key, f in value.items()}
-            if isinstance(value, Mapping)
-            else checks.positive(owner, "lr_factor", value)
-        )
+        self._lr_factor: Any = checked_factor(type(self).__name__, value)
         Layer._structure = object()
 
     @property
@@ -160,30 +154,12 @@ class Layer(MaskRules):
 
     @trainable.setter
     def trainable(self, value: Any) -> None:
-        is_names = isinstance(value, list | tuple) and all(isinstance(k, str) for k in value)
-        if is_names and value:
-            self._trainable: Any = tuple(value)
-        else:
-            self._trainable = checks.boolean(type(self).__name__, "trainable", value)
+        self._trainable: Any = checked_trainable(type(self).__name__, value)
         Layer._structure = object()
 
     def trained_keys(self) -> list[str]:
-        """Return the keys of `params` that training changes.
-
-        Raises
-        ------
-        ValueError
-            If `trainable` or `lr_factor` names a parameter that the layer does not have.
-        """
-        chosen, factors = self.trainable, self.lr_factor
-        own = () if not self.params or self.sublayers() else (chosen, factors)
-        for argument, names in zip(("trainable", "lr_factor"), own, strict=False):
-            for name in names if isinstance(names, tuple | dict) else ():
-                if name not in self.params:
-                    raise checks.unknown(type(self).__name__, argument, name, self.params)
-        if isinstance(chosen, tuple):
-            return [key for key in self.params if key in chosen]
-        return [*self.params] if chosen else []
+        """Return the keys of `params` that training changes."""
+        return trained_keys(self)
 
     def build(self, input_shape: Shape) -> None:
         """Create the parameters for inputs of `input_shape` and set `output_shape`.

@@ -323,8 +323,7 @@ def triangular(
 ) -> Schedule:
     """Rise in a straight line to the highest rate, then fall in a straight line: a triangle.
 
-    From `start * lr` to `lr` at the share `peak` of the steps, then to `end * lr` at `total_steps`,
-    and stays there.
+    From `start * lr` to `lr`, then to `end * lr` at `total_steps`, where it stays.
 
     Parameters
     ----------
@@ -372,8 +371,7 @@ def trapezoidal(lr: float, total_steps: int, warmup_steps: int, decay_steps: int
     """Rise in a straight line, stay at the highest rate, then fall to 0 in a straight line.
 
     Also called warmup-stable-decay. The warm-up is that of `cosine`, `lr * (step + 1) /
-    (warmup_steps + 1)`. As the rate is constant in between, a training can be prolonged from any
-    step of this part, and need not fix its length at the beginning.
+    (warmup_steps + 1)`. A training can be prolonged from any step of the constant part.
 
     Parameters
     ----------
