@@ -114,6 +114,13 @@ def augmented(augment: Augment, x: Any, y: Any, rng: np.random.Generator) -> tup
     return augment(x, rng), y
 
 
+def of_epoch(augment: Any, epoch: int) -> Any:
+    """Return the augmentation of an epoch, of one that differs between them; see `for_epoch`."""
+    if isinstance(augment, type) or not hasattr(augment, "for_epoch"):
+        return augment
+    return augment.for_epoch(epoch)
+
+
 def batch_generator(seed: int, index: int) -> np.random.Generator:
     """Return the random generator of one batch, which depends on no thread."""
     return np.random.default_rng([seed, index])

@@ -35,6 +35,7 @@ from .reference import (
     lengths,
     log_softmax,
     normal_noise,
+    orthogonalized,
     prelu,
     prelu_grad,
     sinusoids,

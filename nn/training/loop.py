@@ -13,6 +13,7 @@ from typing import Any
 from .. import callbacks as cb
 from .. import checks, random, validation
 from ..callbacks.progress import print_line
+from ..data.batching import of_epoch
 from ..data.ranges import union
 from ..data.stream import Stream
 from ..files import training_state
@@ -134,16 +135,20 @@ class Fit:
         """Choose how batches are prepared; see `Dataset.batches`."""
         # Else each batch is checked after its augmentation, or with its outputs.
         self._is_checked = augment is None and None not in (self.model.output_shape or ())[1:]
-        self._batches = functools.partial(
+        self._augment = augment
+        self._batches_with = functools.partial(
             self.train.batches,
             self.batch_size,
             shuffle=checks.boolean("Model", "shuffle", shuffle),
-            augment=augment,
             num_threads=num_threads,
             rng=self._rng,
             dtype=self.model.batch_dtype,
             part=self.model.part,
         )
+
+    def _batches(self, epoch: int, **arguments: Any) -> Generator[tuple, None, None]:
+        """Return the batches of an epoch, with its augmentation."""
+        return self._batches_with(augment=of_epoch(self._augment, epoch), **arguments)
 
     def choose_callbacks(
         self,
@@ -270,7 +275,7 @@ class Fit:
         measured = model._fresh_metrics(self.train.y)
         progress.begin_epoch(measured, model.wrapped_optimizer.lr)
         logs = progress.logs()
-        with contextlib.closing(self._remaining()) as batches:  # their threads end with it
+        with contextlib.closing(self._remaining(epoch)) as batches:  # their threads end with it
             for index, batch in enumerate(batches, progress.batches):
                 try:
                     logs = self._train_on_batch(index, batch, logs)
@@ -413,20 +418,20 @@ class Fit:
             return
         if isinstance(self.train, Stream):
             self.train.epoch = self.epochs.start
-            self.train.keep(self._batches())
+            self.train.keep(self._batches(self.epochs.start))
         if isinstance(self.val, Stream):
             settings = {"shuffle": False, "dtype": self.model.batch_dtype, "part": self.model.part}
             self.val.keep(self.val.batches(VAL_BATCH, **settings))
 
-    def _remaining(self) -> Generator[tuple, None, None]:
+    def _remaining(self, epoch: int) -> Generator[tuple, None, None]:
         """Return the epoch's batches without those trained before; a stream is read past them."""
         done = self.progress.batches
         if done == 0:
-            return self._batches()
+            return self._batches(epoch)
         if isinstance(self.train, Stream):
-            return skip_batches(self._batches(), done, self.train.argument)
+            return skip_batches(self._batches(epoch), done, self.train.argument)
         check_length(int(sizes(self.train, self.batch_size)["steps"]), done, "data")
-        return self._batches(skip=done)
+        return self._batches(epoch, skip=done)
 
 
 def _located(error: FloatingPointError, epoch: int, place: str) -> FloatingPointError:

@@ -109,8 +109,8 @@ class Trainer(Predicting):
             gain, not below `lr_min`. 'step' does so every `lr_patience` epochs, 'exponential'
             each epoch. 'cosine' falls to `lr_min` over `epochs` after `warmup_epochs`,
             'warm_restarts' restarts after `lr_patience` epochs and then after twice as
-            many each time, 'one_cycle' rises and falls once. Or any function of the step, or a
-            callback: `ReduceLROnPlateau('val_f1')`, `LearningRateScheduler(f)`.
+            many each time, 'one_cycle' and 'triangular' rise and fall once. Or any function of the
+            step, or a callback: `ReduceLROnPlateau('val_f1')`, `LearningRateScheduler(f)`.
             All but 'plateau' need to know the steps of an epoch: from a source without `len`,
             by `steps_per_epoch`.
         callbacks
