@@ -127,8 +127,15 @@ NO_COUNTERPART = {
     },
     "losses": {"Loss": _BASE},
     "metrics": {"FunctionMetric": "the mean of a user's function", "Metric": _BASE},
-    "optimizers": {"Optimizer": _BASE},
-    "schedules": {},
+    "optimizers": {
+        "Lookahead": "in neither library; tests/optim/test_lookahead.py has its steps",
+        "Muon": "PyTorch iterates in bfloat16; tests/optim/test_muon.py has the singular values",
+        "Optimizer": _BASE,
+    },
+    "schedules": {
+        "trapezoidal": "in neither library; tests/optim/test_schedules.py has its values",
+        "triangular": "in neither library as one; tests/optim/test_schedules.py has its values",
+    },
 }
 
 

@@ -63,6 +63,18 @@ PANELS: tuple[tuple[str, str, schedules.Schedule, list[tuple]], ...] = (
         [("peak at 3/10", (300, 0.1), (700, 0.095)), ("1/25 of it", (0, 0.004), (260, 0.012))],
     ),
     (
+        "triangular",
+        "triangular(0.1, 1000)",
+        schedules.triangular(0.1, STEPS),
+        [("peak at 0.23", (230, 0.1), (640, 0.095)), ("0.07 of it", (990, 0.008), (520, 0.012))],
+    ),
+    (
+        "trapezoidal",
+        "trapezoidal(0.1, 1000,\nwarmup_steps=100, decay_steps=300)",
+        schedules.trapezoidal(0.1, STEPS, warmup_steps=100, decay_steps=300),
+        [("constant", (400, 0.1), (400, 0.07)), ("0 at the end", (990, 0.002), (600, 0.012))],
+    ),
+    (
         "by_epoch",
         "by_epoch(exponential(0.1, 0.7), 100)",
         schedules.by_epoch(schedules.exponential(0.1, 0.7), 100),
@@ -111,10 +123,10 @@ def make_sheet(path: str | Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 6.4), dpi=110, layout="constrained")
+    figure = Figure(figsize=(15, 6.4), dpi=95, layout="constrained")
     FigureCanvasAgg(figure)
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.14)
-    grid = figure.subplots(2, 4, sharey=True)
+    grid = figure.subplots(2, 5, sharey=True)
     for axes, panel in zip(grid.flat, PANELS, strict=True):
         draw(axes, *panel)
     for axes in grid[:, 0]:

@@ -3,18 +3,27 @@
     python examples/cifar10_train.py
     python examples/cifar10_train.py --model resnet20 --data-dir path/to/cifar10
     python examples/cifar10_train.py --model cifar --optimizer adamw --epochs 30 --augment
+    python examples/cifar10_train.py --model airbench --target 94 --seeds 5
 
 Each network has a training recipe, parts of which can be changed by options. A tenth of the
 training images is held out for validation, and the weights of the best epoch are saved in `--out`.
 The test images are used once, at the end. After each epoch the state of training is saved in a
 second file, `..._last.hdf5`: with `--resume` and otherwise the same options, training continues
-with the same result as without interruption.
+with the same result as without interruption. Several processes share the work with `--distributed`:
+
+    mpiexec -n 4 python examples/cifar10_train.py --distributed
+
+`--model airbench` is another recipe, in `airbench.py`: all training images, few epochs with a high
+learning rate, and the weights of the last step. `--target 90` is a shorter training. It prints the
+test accuracy without and with the average over mirrored and shifted copies of each test image, the
+time of each part of the training, and, with `--seeds`, mean and spread over several seeds.
 """
 
 import argparse
 import time
 from pathlib import Path
 
+import airbench
 import numpy as np
 from report import check_place, print_class_accuracies, print_confusions, save_curves
 
@@ -71,12 +80,25 @@ def parse_arguments(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-dir", default="cifar10_dataset", help="folder of CIFAR-10")
     parser.add_argument("--no-download", action="store_true", help="use only existing files")
-    parser.add_argument("--model", choices=RECIPES, default="vgg6")
+    parser.add_argument("--model", choices=[*RECIPES, "airbench"], default="vgg6")
+    parser.add_argument(
+        "--target",
+        type=int,
+        choices=airbench.EPOCHS,
+        default=94,
+        help="accuracy of airbench, in %%",
+    )
+    parser.add_argument("--seeds", type=int, default=1, help="number of trainings of airbench")
     parser.add_argument("--out", default="cifar10_model.hdf5", help="file for the best model")
     parser.add_argument("--resume", metavar="FILE", help="continue from a '..._last' file")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--distributed", action="store_true", help="train in the processes that mpiexec starts"
+    )
     recipe = parser.add_argument_group("changes to the recipe")
-    recipe.add_argument("--epochs", type=int, help="total number, including resumed epochs")
+    recipe.add_argument(
+        "--epochs", type=number, help="total number, including resumed epochs; 9.9 with airbench"
+    )
     recipe.add_argument("--batch-size", type=int)
     recipe.add_argument("--optimizer", choices=["sgd", "rmsprop", "adam", "adamw", "nadam"])
     recipe.add_argument("--lr", type=float, help="maximum learning rate")
@@ -87,7 +109,19 @@ def parse_arguments(arguments=None):
     recipe.add_argument(
         "--augment", action=argparse.BooleanOptionalAction, help="flip and shift the images"
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    is_fast = options.model == "airbench"
+    for name in ("optimizer", "schedule", "augment") if is_fast else ():
+        if getattr(options, name) is not None:
+            parser.error(f"--{name} is fixed in the recipe of airbench")
+    if not is_fast and (options.seeds != 1 or isinstance(options.epochs, float)):
+        parser.error("--seeds, and parts of epochs, need --model airbench")
+    return options
+
+
+def number(text):
+    """Return an argument as an int, or as a float if it is none."""
+    return int(text) if text.isdecimal() else float(text)
 
 
 def choose_recipe(options):
@@ -101,22 +135,34 @@ def choose_recipe(options):
     return recipe
 
 
-def load_data(options):
+def find_team(options):
+    """Return the processes that train together; None without --distributed."""
+    if not options.distributed:
+        return None
+    return nn.distributed.NCCL() if nn.cuda.USE_CUDA else nn.distributed.MPI()
+
+
+def load_data(options, team=None):
     """Return the training, validation and test images."""
+    if team is not None and team.rank > 0:
+        team.gather("ready")  # once rank 0 has them, which may have to download them
     try:
         train, test = load_cifar10(options.data_dir, download=not options.no_download)
     except (OSError, ValueError) as error:
         raise SystemExit(str(error)) from error
+    if team is not None and team.rank == 0:
+        team.gather("ready")
     train, val = train.split(VALIDATION_SHARE, rng=np.random.default_rng(options.seed))
     return train, val, test
 
 
-def compile_model(model, recipe):
+def compile_model(model, recipe, team=None):
     model.compile(
         loss="categorical_crossentropy",
         optimizer=recipe["optimizer"],
         lr=recipe["lr"],
         weight_decay=recipe["weight_decay"],
+        distributed=team,
         **MOMENTUM.get(recipe["optimizer"], {}),
     )
     return model
@@ -146,6 +192,8 @@ def fit(model, train, val, recipe, best, last, resume):
 def main(arguments=None):
     started = time.perf_counter()
     options = parse_arguments(arguments)
+    if options.model == "airbench":
+        return airbench.run(options)
     recipe = choose_recipe(options)
     best = Path(options.out)
     check_place(best)
@@ -156,12 +204,16 @@ def main(arguments=None):
                 f"--resume needs its file and the file of --out: there is no '{path}'."
             )
 
-    train, val, test = load_data(options)
-    model = compile_model(MODELS[options.model](seed=options.seed), recipe)
-    print(model.summary())
-    print("Recipe:", ", ".join(f"{name} {value}" for name, value in recipe.items()))
-    print(f"{len(train):,} images to train, {len(val):,} to validate, {len(test):,} to test")
+    team = find_team(options)
+    train, val, test = load_data(options, team)
+    model = compile_model(MODELS[options.model](seed=options.seed), recipe, team)
+    if model.is_first_rank:
+        print(model.summary())
+        print("Recipe:", ", ".join(f"{name} {value}" for name, value in recipe.items()))
+        print(f"{len(train):,} images to train, {len(val):,} to validate, {len(test):,} to test")
     history, seconds, images = fit(model, train, val, recipe, best, last, options.resume)
+    if not model.is_first_rank:
+        return 0  # rank 0 reports
     if not history:
         raise SystemExit("Stopped in the first epoch, without a model to test.")
 

@@ -29,6 +29,8 @@ RATES = {  # for these networks; other optimizers use their default
     "adamw": 3e-3,
     "lion": 3e-4,
     "nadam": 3e-3,
+    "muon": 0.02,
+    "lookahead": 3e-3,  # around Adam
 }
 GRID = (0.1, 0.3, 1.0, 3.0, 10.0)  # factors of the rate for `--search`
 

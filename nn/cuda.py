@@ -155,3 +155,26 @@ def get_device_name() -> str:
         properties = _cupy.cuda.runtime.getDeviceProperties(_cupy.cuda.Device().id)
         return str(properties["name"].decode())
     return f"CPU ({platform.processor() or platform.machine()})"
+
+
+def count_devices() -> int:
+    """Return how many GPUs CuPy finds.
+
+    Examples
+    --------
+    >>> count_devices() > 0 or not CUDA_AVAILABLE
+    True
+    """
+    return 0 if _cupy is None else int(_cupy.cuda.runtime.getDeviceCount())
+
+
+def use_device(number: int) -> None:
+    """Use a GPU, counted from 0, from now on in this thread.
+
+    Raises
+    ------
+    RuntimeError
+        If there is no GPU.
+    """
+    to_gpu(np.zeros(1))
+    _cupy.cuda.Device(number).use()  # type: ignore[union-attr]

@@ -2,7 +2,7 @@
 
 `train_step` is the flow of a batch: each layer's `forward` in order, the loss, each layer's
 `backward` in reverse, one step of the optimizer. What else a model does is in its base classes:
-`Saving`, `Exporting`, and `Trainer` (fit, evaluate, predict), which is an `Averaging`, a
+`Saving`, `Exporting`, `Showing`, and `Trainer` (fit, evaluate, predict), which is an `Averaging`, a
 `Compiling`, a `Building` and a `Sequential`, each built on the next.
 """
 
@@ -14,16 +14,17 @@ from typing import Any
 
 from . import callbacks as cb
 from . import checks, cuda, optim, random, validation
+from .distributed.step import SharedBatch
 from .exchange.onnx.writing import Exporting
 from .files.saving import Saving
-from .inspect import trace
-from .inspect.summary import model_code, summarize
+from .inspect.showing import Showing
 from .layers import Layer, finite
 from .layers.base import Array
 from .layers.building import PASSES
 from .layers.masks import Mask
 from .layers.observe import observe
 from .layers.plan import Plan
+from .layers.shard import active_shard
 from .layers.stack import backward_params_through, backward_through, forward_through
 from .losses.regression import RegressionLoss
 from .metrics import Metric
@@ -38,7 +39,7 @@ _NOTHING = contextlib.nullcontext()
 _ARGUMENTS = ("layers", "loss", "optimizer", "dtype", "seed", "name")
 
 
-class Model(Saving, Exporting, Trainer):
+class Model(Saving, Exporting, Showing, Trainer):
     """A stack of layers that is trained as one.
 
     Parameters
@@ -209,6 +210,9 @@ class Model(Saving, Exporting, Trainer):
             raise checks.error("Model", "metrics", "must be a list of Metric objects", metrics)
         if self.set_aside is not None:
             self.use_training_weights()
+        shard = active_shard.get()  # which rows these are of a batch that several processes share
+        if shard is None and self._distributed is not None:
+            return self._train_on_rows(x, y, sample_weight, metrics)
         is_checked = self.progress is not None and self.progress.has_checked(x, y)
         x = cuda.to_device(x, self._device) if is_checked else self._inputs(x)
         y = cuda.to_device(y, self._device)
@@ -222,28 +226,52 @@ class Model(Saving, Exporting, Trainer):
         loss_of = self.wrapped_loss.compute if is_checked else self.wrapped_loss.forward
         mask = self.output_mask
         also = () if mask is None else (mask,)
-        loss = loss_of(y_pred, y, sample_weight, *also) + plan.penalty()
-        if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"[Model] the loss is {loss}: {finite.first_not_finite(self, x)}"
-            )
+        own_loss, penalty = loss_of(y_pred, y, sample_weight, *also), plan.penalty()
+        loss = own_loss + penalty
+        if shard is None and not math.isfinite(loss):
+            raise self._loss_error(loss, x)
         grad = self.wrapped_loss.backward()
+        if shard is not None:
+            grad = shard.weigh(grad, mask)
         if own:
             pairs = self._own_gradients(grad)
         else:
             self._backward_params(grad, plan)
             pairs = self._pairs(plan)
+        measured = self._fresh_metrics(y) if metrics is None else metrics
+        count = len(x) if mask is None else int(mask.sum())
+        if shard is not None:
+            pairs, loss = shard.reduce(pairs, (own_loss, penalty), measured, y, y_pred, mask)
+            count = shard.samples
+            if not math.isfinite(loss):
+                raise self._loss_error(loss, x)
         finite.check_gradients(pairs, plan.parameters, look_at_all=_DEBUG)
         waits = self.accumulator.steps > 1 or self.accumulator.batches > 0
-        count = len(x) if mask is None else int(mask.sum())
         summed = self.accumulator.add(pairs, count, plan.names) if waits else pairs
         if summed is not None:  # else it waits for more batches
             self.wrapped_optimizer.step(summed)
-        measured = self._fresh_metrics(y) if metrics is None else metrics
-        logs = {"loss": loss, **measure(measured, y, y_pred, mask)}
+        if shard is None:
+            logs = {"loss": loss, **measure(measured, y, y_pred, mask)}
+        else:
+            logs = {"loss": loss, **{m.name: m.result() for m in measured if m.per_batch}}
         if metrics is None:
             logs |= {metric.name: metric.result() for metric in measured}
         return logs
+
+    def _train_on_rows(self, x: Array, y: Array, weights: Any, metrics: Any) -> dict[str, float]:
+        """Do as `train_step`, with the rows of this process of a batch that all have."""
+        team: Any = self._distributed
+        shard = SharedBatch(team, len(x))
+        own = [None if array is None else array[shard.rows] for array in (x, y, weights)]
+        with team.together("train_step()"), shard.active():
+            return Model.train_step(self, own[0], own[1], own[2], metrics)
+
+    def _loss_error(self, loss: float, x: Array) -> FloatingPointError:
+        """Return the error for a loss that is not finite, which says where it began."""
+        reason, shard = finite.first_not_finite(self, x), active_shard.get()
+        if shard is not None:
+            reason = shard.first_reason(reason)
+        return FloatingPointError(f"[Model] the loss is {loss}: {reason}")
 
     def train_on_batch(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
         """Train on one batch and return its figures: Keras' name of `train_step`."""
@@ -396,43 +424,3 @@ class Model(Saving, Exporting, Trainer):
         finite.check_weights(self.layers)
         if self.optimizer is not None:
             self.wrapped_optimizer.check_state()
-
-    # -------------------------------------------------------------------- looking and moving
-
-    def summary(self) -> str:
-        """Return a table of the layers, their output shapes and parameters, and the memory.
-
-        Layers inside others are indented. The outputs per sample are those of all layers together,
-        which is about what training keeps for each sample of a batch.
-        """
-        return str(summarize(self))
-
-    def __repr__(self) -> str:
-        return model_code(self)
-
-    def _repr_html_(self) -> str:
-        """Return the summary as a table, which notebooks show."""
-        from .inspect import html
-
-        return html.of_summary(summarize(self))
-
-    def trace(self, x: Any, y: Any = None) -> None:
-        """Print what each layer does with one batch: shapes, times, memory and gradients.
-
-        The model stays as it is. `nn.trace.measure` returns the same as numbers.
-
-        Parameters
-        ----------
-        x
-            A batch of inputs, as `fit` takes them.
-        y
-            Its targets. Without them the gradient is that of half the mean square of the outputs.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from nn.layers import Dense
-        >>> Model([Dense(2, input_shape=(3,))], seed=0).trace(np.ones((8, 3)))  # doctest: +ELLIPSIS
-        Layer    Output shape  Forward ms  ...
-        """
-        print(trace.table(trace.measure(self, x, y)))

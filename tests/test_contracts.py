@@ -46,6 +46,7 @@ SPECIAL_LAYERS = {
 
 # What a class or function made from its signature gets for an argument of this name.
 ARGUMENTS = {
+    "decay_steps": 10,
     "depth_multiplier": 2,
     "every": 10,
     "filters": 4,
@@ -66,6 +67,7 @@ ARGUMENTS = {
     "steps_per_epoch": 10,
     "total_steps": 50,
     "units": 4,
+    "warmup_steps": 5,
 }
 
 # The shape of its sample, by the numbers of axes that an input may have.

@@ -22,6 +22,8 @@ NAMES = [
     "vgg6",
     "resnet20",
     "large_cnn",
+    "airbench94",
+    "resnet9",
 ]
 NO_CLASSIFIERS = ["logistic_regression", "conv_autoencoder", "vae"]  # they take no num_classes
 OF_PIXELS = ["unet_small"]
@@ -385,3 +387,61 @@ def test_the_unet_has_the_levels_of_the_paper():
 def test_the_unet_says_what_is_wrong(arguments, message):
     with pytest.raises(ValueError, match=rf"\[unet_small\] {message}"):
         zoo.unet_small(**arguments)
+
+
+# ---------------------------------------------------------------------- fast CIFAR-10 networks
+
+
+def test_airbench94_has_the_layers_of_the_paper():
+    model = zoo.airbench94(seed=0)
+    block = ["Conv2D", "MaxPool2D", "BatchNorm2D", "GELU", "Conv2D", "BatchNorm2D", "GELU"]
+    assert kinds(model) == [
+        *("Rescale", "Conv2D", "GELU"),
+        *(3 * block),
+        *("GlobalMaxPool2D", "Dense", "Rescale"),
+    ]
+    shapes = [layer.output_shape[1:] for layer in model.layers]
+    assert shapes[1] == (24, 31, 31)  # 2 x 2 without padding
+    assert [shapes[k] for k in (9, 16, 23)] == [(64, 15, 15), (256, 7, 7), (256, 3, 3)]
+    norms = [layer for layer in model.layers if type(layer) is nn.BatchNorm2D]
+    assert all([*norm.params] == ["beta"] and norm.momentum == 0.6 for norm in norms)
+    # 24 filters of 12 numbers and a bias, then 3 x 3 kernels, shifts, and the dense layer
+    kernels = 9 * (24 * 64 + 64 * 64 + 64 * 256 + 256 * 256 + 2 * 256 * 256)
+    assert count(model) == 24 * 12 + 24 + kernels + 2 * (64 + 256 + 256) + 256 * 10
+
+
+def test_resnet9_has_the_parameters_of_its_convolutions():
+    """6,573,120, as of the network in PyTorch."""
+    convs = [(3, 64), (64, 128), (128, 128), (128, 128), (128, 256), (256, 512)]
+    convs += [(512, 512), (512, 512)]
+    expected = sum(9 * a * b + 2 * b for a, b in convs) + 512 * 10
+    assert count(zoo.resnet9(seed=0)) == expected == 6_573_120
+
+
+@pytest.mark.parametrize("kind", ["bytes", "floats", "dataset"])
+def test_the_first_filters_of_airbench94_whiten_the_images(kind, rng, tmp_path):
+    images = (rng.random((60, 3, 10, 10)) * 255).astype("uint8")
+    given = {"bytes": images, "floats": images / 255, "dataset": nn.data.Dataset(images)}[kind]
+    model = zoo.airbench94((3, 10, 10), seed=0, images=given, widths=(4, 4, 4))
+    first = model.layers[1]
+    expected = nn.initializers.whitening(images / 255 * 4 - 2)((24, 3, 2, 2), rng)
+    np.testing.assert_allclose(first.params["W"], expected, rtol=1e-4, atol=1e-5)
+    y = nn.Model(model.layers[:2]).predict(images).transpose(0, 2, 3, 1).reshape(-1, 24)[:, :12]
+    np.testing.assert_allclose(y.T @ y / len(y), np.eye(12), atol=0.01)
+    assert first.trainable == ("b",)
+    model.save(tmp_path / "model.npz")
+    loaded = nn.Model.load(tmp_path / "model.npz")
+    assert loaded.layers[1].trainable == ("b",)
+    np.testing.assert_array_equal(loaded.predict(images), model.predict(images))
+
+
+def test_the_convolutions_of_airbench94_begin_as_the_identity():
+    model = zoo.airbench94(seed=0, widths=(24, 24, 4))
+    kernel = model.layers[3].params["W"]
+    assert (kernel[:, :, 1, 1] == np.eye(24)).all() and kernel.sum() == 24
+
+
+def test_images_of_other_channels_are_an_error(rng):
+    for images in (rng.random((5, 1, 32, 32)), rng.random((3, 32, 32)), [1.0]):
+        with pytest.raises(ValueError, match=r"\[airbench94\] 'images' must be images \(N, 3, H"):
+            zoo.airbench94(images=images)

@@ -30,6 +30,9 @@ class Callback:
         'epochs', 'steps' (batches an epoch), 'samples' and 'verbose' of this `fit`.
     adds : tuple of str
         Figures that the callback adds to those of an epoch.
+    first_rank_only : bool
+        Whether only rank 0 calls it if several processes train together (`nn.distributed`), as it
+        should be for one that writes a file or prints. Others must do the same in all processes.
 
     Examples
     --------
@@ -43,6 +46,7 @@ class Callback:
     model: Any
     params: dict[str, Any]
     adds: tuple[str, ...] = ()
+    first_rank_only: bool = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Let the constructor take other libraries' names of its arguments too."""

@@ -56,6 +56,8 @@ class ModelCheckpoint(Callback):
         file of before is whole.
     """
 
+    first_rank_only = True
+
     def __init__(
         self,
         path: str | os.PathLike,

@@ -423,4 +423,5 @@ class TerminateOnNaN(Callback):
         state = optimizer.state_dict()
         if not all(cuda.all_finite(array) for array in state.values()):
             optimizer.load_state_dict({"iterations": np.array(0)})
-        print_line(f"[TerminateOnNaN] {reason} Training ends here; model and history are kept.")
+        if self.model.is_first_rank:
+            print_line(f"[TerminateOnNaN] {reason} Training ends here; model and history are kept.")

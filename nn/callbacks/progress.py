@@ -34,6 +34,8 @@ class ProgressBar(Callback):
         to standard output elsewhere; 2 writes a line an epoch and no more.
     """
 
+    first_rank_only = True
+
     def __init__(self, verbose: int = 1):
         self.verbose = verbose
         self._display: Any = None

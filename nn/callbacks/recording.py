@@ -61,6 +61,8 @@ class CSVLogger(Callback):
     [['epoch', 'lr'], ['0', '0.5'], ['1', '0.5']]
     """
 
+    first_rank_only = True
+
     def __init__(self, path: str | os.PathLike, separator: str = ",", append: bool = False):
         if not isinstance(separator, str) or len(separator) != 1 or separator in '\r\n"':
             raise checks.error("CSVLogger", "separator", "must be one character", separator)
@@ -171,6 +173,8 @@ class TensorBoard(Callback):
         If an epoch cannot be written later, because the disk is full for example. Training goes
         on, and the next epoch starts a new file; TensorBoard reads both.
     """
+
+    first_rank_only = True
 
     def __init__(self, log_dir: str | os.PathLike = "logs", histogram_freq: int = 0):
         checks.require("TensorBoard", "tensorboardX", "tensorboardX", "write its files")

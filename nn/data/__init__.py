@@ -7,6 +7,7 @@ windows. `python -m nn.data` downloads from the command line.
 """
 
 from . import augment, sequences, text
+from .batching import BatchPart
 from .classes import class_weights
 from .dataset import Dataset
 from .download import download_files
@@ -31,6 +32,7 @@ from .sets.npz import load_npz
 from .sets.toy import make_blobs, make_circles, make_moons, make_spirals, make_xor
 
 __all__ = [
+    "BatchPart",
     "Dataset",
     "augment",
     "class_weights",

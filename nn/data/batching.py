@@ -8,21 +8,80 @@ import itertools
 import operator
 import os
 import types
+import zlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
 from .. import checks
+from ..layers.shard import slice_of
 from ..random import new_generator
 from ..validation import is_byte_image
 
 Preprocess = Callable[[np.ndarray], np.ndarray]
 Augment = Callable[..., Any]  # (x, rng) -> x, or (x, y, rng) -> (x, y) if it mixes labels
 
+Part = tuple[int, int]  # the number of a process, from 0, and how many there are
+
 _MAX_THREADS = 8  # the model is slower than so many
+
+
+class BatchPart(tuple):
+    """The rows of a batch that one of several processes trains on: (x, y) or (x, y, weights).
+
+    Parameters
+    ----------
+    arrays
+        Its rows of the arrays.
+    total
+        Rows of the whole batch.
+    fingerprint
+        A number that is the same in all processes if the whole batch is.
+
+    Examples
+    --------
+    >>> batch = BatchPart.of((np.arange(5), None), part=(1, 3))
+    >>> batch, batch.total
+    ((array([1, 2]), None), 5)
+    """
+
+    total: int
+    fingerprint: int
+
+    def __new__(cls, arrays: Iterable[Any], total: int, fingerprint: int = 0) -> "BatchPart":
+        """Keep both numbers as attributes."""
+        batch = super().__new__(cls, arrays)
+        batch.total, batch.fingerprint = total, fingerprint
+        return batch
+
+    @classmethod
+    def of(cls, batch: tuple[Any, ...], part: Part, fingerprint: int = 0) -> "BatchPart":
+        """Return the part of a whole batch."""
+        total = len(batch[0])
+        rows = slice_of(*part, total)
+        own = (array if array is None else array[rows] for array in batch)
+        return cls(own, total, fingerprint)
+
+
+def part_of(batch: tuple, item: Any, part: Part | None) -> tuple:
+    """Return the rows of a batch that a process trains on, unless the source's item has no others.
+
+    The fingerprint is the same if the sources of all processes give the same batches.
+    """
+    if part is None:
+        return batch
+    if isinstance(item, BatchPart):
+        return BatchPart(batch, item.total, item.fingerprint)
+    return BatchPart.of(batch, part, fingerprint(batch[0], batch[1] if len(batch) > 1 else None))
+
+
+def fingerprint(x: np.ndarray, y: Any) -> int:
+    """Return a number that differs, all but certainly, for other targets or another first row."""
+    targets = b"" if y is None else np.ascontiguousarray(y).tobytes()
+    return zlib.crc32(np.ascontiguousarray(x[:1]).tobytes(), zlib.crc32(targets))
 
 
 def prepared(
@@ -53,6 +112,13 @@ def augmented(augment: Augment, x: Any, y: Any, rng: np.random.Generator) -> tup
         x, y = augment(x, y, rng)
         return x, y
     return augment(x, rng), y
+
+
+def of_epoch(augment: Any, epoch: int) -> Any:
+    """Return the augmentation of an epoch, of one that differs between them; see `for_epoch`."""
+    if isinstance(augment, type) or not hasattr(augment, "for_epoch"):
+        return augment
+    return augment.for_epoch(epoch)
 
 
 def batch_generator(seed: int, index: int) -> np.random.Generator:

@@ -14,9 +14,12 @@ from typing import Any
 import numpy as np
 
 from .. import checks
+from ..layers.shard import slice_of
 from ..validation import class_of_rows
 from .batching import (
     Augment,
+    BatchPart,
+    Part,
     Preprocess,
     augmented,
     batch_generator,
@@ -228,6 +231,7 @@ class Dataset:
         augment: Augment | None = None,
         dtype: Any = "float32",
         skip: int = 0,
+        part: Part | None = None,
     ) -> Generator[tuple, None, None]:
         """Return an iterator over all samples once, in batches that threads prepare ahead.
 
@@ -262,6 +266,10 @@ class Dataset:
         skip
             Number of batches to skip at the beginning, which are not prepared. The others are the
             same as without it, so that a training interrupted within an epoch can go on.
+        part
+            (rank, size) of a process among several that train on the same batches, for its rows of
+            each batch, as a `BatchPart`. No others are read, but for `augment`, which draws for the
+            whole batch.
 
         Yields
         ------
@@ -304,6 +312,9 @@ class Dataset:
         def prepare(index: int) -> tuple:
             """Return batch number `index`, which depends on that number alone."""
             rows = order[index * batch_size : (index + 1) * batch_size]
+            total = len(rows)
+            if part is not None and augment is None:
+                rows = rows[slice_of(*part, total)]
             try:
                 x = self.x[rows]  # a copy of these rows, and of no others
                 if file is not None:
@@ -321,7 +332,10 @@ class Dataset:
                     f"[Dataset] batch {index} of {count} could not be prepared: "
                     f"{type(error).__name__}: {error}"
                 ) from error
-            return (x, y, *weight)
+            if part is None:
+                return (x, y, *weight)
+            batch = (x, y, *weight)
+            return BatchPart(batch, total) if augment is None else BatchPart.of(batch, part)
 
         return prepared(prepare, count, threads, first=skip)
 

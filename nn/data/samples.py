@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from .. import checks
+from ..layers.shard import slice_of
 from ..validation import fits_shape
+from .batching import BatchPart, Part
 
 
 class SampleBatches:
@@ -41,25 +43,35 @@ class SampleBatches:
         return len(self.dataset)
 
     def batches(
-        self, batch_size: int, shuffle: bool = False, rng: np.random.Generator | None = None
+        self,
+        batch_size: int,
+        shuffle: bool = False,
+        rng: np.random.Generator | None = None,
+        part: Part | None = None,
     ) -> Iterator[tuple[np.ndarray, ...]]:
         """Yield x, (x, y) or (x, y, sample_weight) of all samples, as `Dataset.batches`.
 
         An iterable is read in its own order.
         """
-        items = (
-            iter(self.dataset)
-            if isinstance(self.dataset, Iterable)
-            else self._by_index(rng if shuffle else None)
-        )
-        while chosen := list(itertools.islice(items, batch_size)):
-            samples = [tuple(i) if isinstance(i, tuple | list) else (i,) for i in chosen]
-            yield tuple(_stacked(part) for part in zip(*samples, strict=True))
+        for items, count in self._items(batch_size, rng if shuffle else None, part):
+            samples = [tuple(i) if isinstance(i, tuple | list) else (i,) for i in items]
+            batch = tuple(map(_stacked, zip(*samples, strict=True)))
+            yield batch if part is None else BatchPart(batch, count)
 
-    def _by_index(self, rng: np.random.Generator | None) -> Iterator[Any]:
-        """Return the items in a random order, or in theirs for None."""
+    def _items(
+        self, batch_size: int, rng: np.random.Generator | None, part: Part | None
+    ) -> Iterator[tuple[list[Any], int]]:
+        """Yield the items of each batch, or of a part of it, and how many the batch has."""
+        if isinstance(self.dataset, Iterable):
+            items = iter(self.dataset)
+            while chosen := list(itertools.islice(items, batch_size)):
+                yield chosen if part is None else chosen[slice_of(*part, len(chosen))], len(chosen)
+            return
         order = np.arange(len(self)) if rng is None else rng.permutation(len(self))
-        return (self.dataset[int(row)] for row in order)
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            own = rows if part is None else rows[slice_of(*part, len(rows))]
+            yield [self.dataset[int(row)] for row in own], len(rows)
 
 
 def _stacked(values: Iterable[Any]) -> np.ndarray:

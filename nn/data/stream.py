@@ -15,6 +15,7 @@ import numpy as np
 from .. import checks, cuda, validation
 from .batching import (
     Augment,
+    Part,
     augmented,
     batch_generator,
     check_dtype,
@@ -24,6 +25,7 @@ from .batching import (
     check_rows,
     check_threads,
     is_endless,
+    part_of,
     to_float,
 )
 from .dataset import Dataset
@@ -33,7 +35,8 @@ from .rows import as_inputs, as_rows
 # Checks a batch (x, y, weights or None) and returns the weights to use.
 Check = Callable[[np.ndarray, Any, Any], Any]
 
-_ARGUMENTS = ("batch_size", "shuffle", "num_threads", "rng", "augment", "dtype")  # of batches()
+# Those of `batches` that a source may take; the last two only if it names them
+_ARGUMENTS = ("batch_size", "shuffle", "num_threads", "rng", "dtype", "augment", "part")
 
 
 def yields_batches(data: Any) -> bool:
@@ -89,8 +92,8 @@ class Stream:
         One of
 
         - an object with a method `batches`, which is called for each epoch with those of
-          `batch_size`, `shuffle`, `num_threads`, `rng`, `augment` and `dtype` that are in its
-          signature (all but `augment` if it has `**arguments`; those that are None keep the
+          `batch_size`, `shuffle`, `num_threads`, `rng`, `dtype`, `augment` and `part` that are in
+          its signature (all but the last two if it has `**arguments`; those that are None keep the
           method's default). Its `len`, if it has one, is its number of samples;
         - an iterable, which is iterated over in each epoch, or an object that is read by `len` and
           an index, such as Keras' `Sequence`. Its `len`, if it has one, is its number of batches;
@@ -184,6 +187,7 @@ class Stream:
         rng: np.random.Generator | None = None,
         augment: Augment | None = None,
         dtype: Any = "float32",
+        part: Part | None = None,
     ) -> Generator[tuple, None, None]:
         """Return an iterator over the batches of the next epoch; the first is read at once.
 
@@ -195,6 +199,10 @@ class Stream:
         rng, augment, dtype
             As in `Dataset.batches`. Augmentation is done here, with a random generator for each
             batch, unless the source's method `batches` takes `augment`.
+        part
+            (rank, size) of a process among several, for its rows of each batch, as a `BatchPart`.
+            The whole batch is read, unless the method `batches` of the source takes `part` and
+            yields a `BatchPart` itself.
 
         Yields
         ------
@@ -221,6 +229,7 @@ class Stream:
             "rng": None if rng is None else check_rng(rng),
             "augment": augment,
             "dtype": dtype,
+            "part": part,
         }
         check_threads("Model", num_threads)
         check_function("augment", augment)
@@ -258,9 +267,10 @@ class Stream:
         with contextlib.closing(self._items(taken)) as items:
             for item in itertools.islice(items, self.steps):  # never one item too many
                 batch = self._prepared(item, count, seed, augment, check_dtype(arguments["dtype"]))
-                self.rows = len(batch[0])
                 if self.y is None and self.with_targets:
                     self.y = batch[1]
+                batch = part_of(batch, item, arguments["part"])
+                self.rows = getattr(batch, "total", len(batch[0]))
                 if count == 0:
                     yield ()
                 count, samples = count + 1, samples + self.rows
@@ -284,8 +294,10 @@ class Stream:
         taken = {}
         for name in _ARGUMENTS:
             named = parameters.get(name)
-            if named is None and not (takes_any and name != "augment"):
+            if named is None and not (takes_any and name not in ("augment", "part")):
                 continue
+            if name == "part" and arguments["augment"] is not None and "augment" not in taken:
+                continue  # it draws for the whole batch
             if arguments[name] is not None or (named is not None and named.default is named.empty):
                 taken[name] = arguments[name]
         return taken

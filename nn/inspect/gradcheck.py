@@ -184,7 +184,8 @@ def compare_gradients(
         forward(batch)
         found = {"x": contract.backward(layer, direction.copy(), batch, label)}
         for path, part in parts:
-            for name, param in part.params.items() if part.trainable else ():
+            for name in part.trained_keys():
+                param = part.params[name]
                 grad = part.grads.get(name)
                 contract.check_gradient(
                     grad, param.shape, param.dtype, label.format("backward()"), f"{path}{name}"

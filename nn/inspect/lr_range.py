@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import checks
 from ..data.stream import Stream
+from ..distributed.following import Follower
 from ..training.data import DataAdapter, Source
 from ..training.lr_finder import LRCurve, range_test
 
@@ -76,20 +77,25 @@ def find_lr(
         rule = "must have an attribute 'lr'"
         raise checks.error("find_lr", "model.optimizer", rule, model.optimizer)
     model = copy.deepcopy(model)
-    adapter = DataAdapter(model)
-    train = adapter.data(data, y)
 
     def step(rate: float, batch: tuple[Any, ...]) -> float:
         x, targets, *weight = batch
         model.wrapped_optimizer.lr = rate
         return model.train_step(x, targets, weight[0] if weight else None, metrics=[])["loss"]
 
-    with contextlib.closing(_cycle_batches(train, adapter, batch_size)) as batches:
-        return range_test(step, batches, lr_min, lr_max, steps)
+    with model.together("find_lr()"):
+        follower = None if model.distributed is None else Follower(model.distributed)
+        if follower is not None:
+            follower.set_model(model)
+            follower.draw_alike(model.generators, model.split_seed)
+        adapter = DataAdapter(model)
+        train = adapter.data(data, y)
+        with contextlib.closing(_cycle_batches(train, adapter, follower, batch_size)) as batches:
+            return range_test(step, batches, lr_min, lr_max, steps)
 
 
 def _cycle_batches(
-    train: Source, adapter: DataAdapter, batch_size: int
+    train: Source, adapter: DataAdapter, follower: Follower | None, batch_size: int
 ) -> Generator[tuple[Any, ...], None, None]:
     """Yield batches, epoch after epoch; of a generator as many as there are."""
     model: Any = adapter.model
@@ -98,6 +104,8 @@ def _cycle_batches(
         train.epoch = 0
         train.keep(train.batches(batch_size, **settings))  # builds the model
     adapter.adapt(train)
+    if follower is not None:
+        follower.copy_state()
     while True:
         with contextlib.closing(train.batches(batch_size, **settings)) as epoch:
             yield from epoch

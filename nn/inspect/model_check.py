@@ -240,7 +240,8 @@ class _Measurement:
         """Return the gradients of the trainable parameters, including those of penalties."""
         found = {}
         for path, part in self.parts:
-            for key, param in part.params.items() if part.trainable else ():
+            for key in part.trained_keys():
+                param = part.params[key]
                 label = _LABEL.format("backward()") + path
                 contract.check_gradient(part.grads.get(key), param.shape, param.dtype, label, key)
                 grad = np.array(part.grads[key])

@@ -135,7 +135,7 @@ def summarize(model: Any) -> ModelSummary:
         text.printable(model.name or "Model"),
         rows,
         sum(row.parameters for row in rows),
-        sum(row.parameters for row in rows if row.trainable),
+        sum(int(layer.params[k].size) for layer in layers for k in layer.trained_keys()),
         sum(int(param.nbytes) for layer in layers for param in layer.params.values()),
         _output_bytes(layers, np.dtype(model.dtype).itemsize),
     )

@@ -35,6 +35,7 @@ from .reference import (
     lengths,
     log_softmax,
     normal_noise,
+    orthogonalized,
     prelu,
     prelu_grad,
     sinusoids,
@@ -51,6 +52,7 @@ attend = dispatched(reference.attend)
 attend_grad = dispatched(reference.attend_grad)
 avg_pool2d = dispatched(reference.avg_pool2d)
 avg_pool2d_grad = dispatched(reference.avg_pool2d_grad)
+batch_moments = dispatched(reference.batch_moments)
 batch_norm = dispatched(reference.batch_norm)
 batch_norm_grad = dispatched(reference.batch_norm_grad)
 batch_norm_inference = dispatched(reference.batch_norm_inference)

@@ -10,6 +10,7 @@ from .base import Array, Layer, Shape
 from .budget import take_elements
 from .config import register
 from .conv1d import HINT
+from .shard import draw
 from .weighted import KernelLayer
 
 
@@ -174,7 +175,7 @@ class MultiHeadAttention(KernelLayer):
             return None
         n, steps, _ = x.shape
         weights = cuda.get_array_module(x).empty((n, self.num_heads, steps, steps), bool)
-        return kernels.dropout_mask(weights, self.dropout, self.rng)
+        return draw(kernels.dropout_mask, weights, self.dropout, self.rng)
 
     def _join_heads(self, y: Array) -> Array:
         """Return the output (N, T, D) for the heads' y (N, T, H, K)."""

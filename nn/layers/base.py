@@ -8,6 +8,7 @@ is all of backpropagation: the model calls the one in order and the other in rev
 
 import inspect
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from .. import checks, compat, kernels, random, regularizers, validation
 from .budget import check_sample
 from .masks import MaskRules
+from .trained import checked_factor, checked_trainable, trained_keys
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 Shape = tuple[int | None, ...]  # with the batch axis, which is None
@@ -22,8 +24,7 @@ Shape = tuple[int | None, ...]  # with the batch axis, which is None
 #: The arguments that every layer takes.
 COMMON = {"name", "input_shape", "trainable", "lr_factor"}
 
-# The shape of what has none; no array's, as its axes are None.
-_NO_ARRAY = (None, None)
+_NO_ARRAY = (None, None)  # the shape of what has none; no array's, as its axes are None
 
 
 def is_ours(thing: Any) -> bool:
@@ -49,12 +50,13 @@ class Layer(MaskRules):
         model build at once. None stands for a size that may change from batch to batch, as in
         (3, None, None) for images of any height and width.
     trainable
-        False keeps the parameters as they are during training.
+        False keeps the parameters as they are during training; ("b",) trains the named ones alone.
     lr_factor
         What the optimizer's learning rate is multiplied by for the parameters of this layer,
         and of those inside it, above 0: 0.1 for layers that have learned and are to change
         little. It is the rate of the update that is multiplied (and of `AdamW`'s decay), not the
-        gradient, which Adam would not notice.
+        gradient, which Adam would not notice. Or a dictionary for parameters of some names, as in
+        {"b": 64.0}; a container's is for all layers inside.
 
     Attributes
     ----------
@@ -98,8 +100,8 @@ class Layer(MaskRules):
         self,
         name: str | None = None,
         input_shape: tuple[int, ...] | None = None,
-        trainable: bool = True,
-        lr_factor: float = 1.0,
+        trainable: bool | Sequence[str] = True,
+        lr_factor: float | Mapping[str, float] = 1.0,
         **unknown: Any,
     ):
         owner = type(self).__name__
@@ -136,24 +138,28 @@ class Layer(MaskRules):
             cls._own_backward = cls.backward
 
     @property
-    def lr_factor(self) -> float:
-        """What the learning rate is multiplied by for this layer's parameters."""
+    def lr_factor(self) -> Any:
+        """What the learning rate is multiplied by for the parameters, or for each by its name."""
         return self._lr_factor
 
     @lr_factor.setter
-    def lr_factor(self, value: float) -> None:
-        self._lr_factor = checks.positive(type(self).__name__, "lr_factor", value)
+    def lr_factor(self, value: Any) -> None:
+        self._lr_factor: Any = checked_factor(type(self).__name__, value)
         Layer._structure = object()
 
     @property
-    def trainable(self) -> bool:
-        """Whether training changes the parameters of this layer."""
+    def trainable(self) -> Any:
+        """Whether training changes the parameters of this layer, or the names of those it does."""
         return self._trainable
 
     @trainable.setter
-    def trainable(self, value: bool) -> None:
-        self._trainable = checks.boolean(type(self).__name__, "trainable", value)
+    def trainable(self, value: Any) -> None:
+        self._trainable: Any = checked_trainable(type(self).__name__, value)
         Layer._structure = object()
+
+    def trained_keys(self) -> list[str]:
+        """Return the keys of `params` that training changes."""
+        return trained_keys(self)
 
     def build(self, input_shape: Shape) -> None:
         """Create the parameters for inputs of `input_shape` and set `output_shape`.
@@ -301,8 +307,8 @@ class Layer(MaskRules):
             common["name"] = self.name
         if self.input_shape is not None:
             common["input_shape"] = list(self.input_shape)
-        if not self.trainable:
-            common["trainable"] = False
+        if self.trainable is not True:
+            common["trainable"] = [*self.trainable] if self.trainable else False
         if self.lr_factor != 1:
             common["lr_factor"] = self.lr_factor
         return {"class": type(self).__name__, "config": {**arguments, **common}}

@@ -137,10 +137,11 @@ class Container(Layer):
     @property
     def trainable(self) -> bool:
         """Whether any layer inside is trained."""
-        return any(layer.trainable for layer in self.layers)
+        return any(bool(layer.trainable) for layer in self.layers)
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
+        value = checks.boolean(type(self).__name__, "trainable", value)
         for layer in self.layers:
             layer.trainable = value
 

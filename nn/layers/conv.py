@@ -113,7 +113,8 @@ class ConvLayer(WeightedLayer):
         if self._trainable:
             w = self.params["W"]
             geometry = self._geometry or self._geometry_for(x.shape)
-            self.grads["W"] = kernels.conv2d_weight_grad(grad, x, w.shape, *geometry)
+            if self._trainable is True or "W" in self._trainable:
+                self.grads["W"] = kernels.conv2d_weight_grad(grad, x, w.shape, *geometry)
             if self.use_bias:
                 self.grads["b"] = kernels.column_sums(kernels.to_rows(grad))
         return grad

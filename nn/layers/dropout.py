@@ -7,6 +7,7 @@ from .. import checks, kernels
 from .activations import ElementwiseLayer
 from .base import Array, Shape
 from .config import register
+from .shard import draw
 
 
 @register
@@ -69,7 +70,9 @@ class Dropout(ElementwiseLayer):
         if self.noise_shape is not None:
             self._check_noise(x.shape)
             x = x[tuple(slice(n) for n in self.noise_shape)]  # in the shape of the noise
-        return kernels.dropout_mask(x, self.rate, self.rng)
+            if self.noise_shape[0] == 1:  # all rows of a batch drop the same
+                return kernels.dropout_mask(x, self.rate, self.rng)
+        return draw(kernels.dropout_mask, x, self.rate, self.rng)
 
     def build(self, input_shape: Shape) -> None:
         """Set the output's shape, the input's."""
@@ -126,7 +129,7 @@ class SpatialDropout2D(Dropout):
         super().__init__(rate, **common)
 
     def _mask(self, x: Array) -> Array:
-        kept = kernels.dropout_mask(x[:, :, 0, 0], self.rate, self.rng)
+        kept = draw(kernels.dropout_mask, x[:, :, 0, 0], self.rate, self.rng)
         return kept.reshape(*kept.shape, 1, 1)  # (N, C) -> (N, C, 1, 1)
 
 
@@ -164,7 +167,7 @@ class GaussianNoise(ElementwiseLayer):
         self._keep(training, x)
         if not training or self.stddev == 0:
             return x
-        return x + self.stddev * kernels.normal_noise(x, self.rng)
+        return x + self.stddev * draw(kernels.normal_noise, x, self.rng)
 
     def backward(self, grad: Array) -> Array:
         """Return the gradient as it is: the noise does not depend on x."""

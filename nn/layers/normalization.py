@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks, cuda, kernels
+from . import shard as shards
 from .base import Array, ChannelLayer, Layer, Shape
 from .budget import take_elements
 from .config import register
@@ -39,6 +40,10 @@ class BatchNorm(ChannelLayer):
         minus this.)
     eps
         Added to the variance, above 0.
+    scale, center
+        Whether there is a gamma, and a beta; without one the layer computes with 1, and with 0.
+        `scale=False` is for a layer after which the scale does not matter, such as a ReLU
+        before another convolution.
     **common
         `name`, `input_shape` and `trainable`, as every layer takes them.
 
@@ -50,7 +55,7 @@ class BatchNorm(ChannelLayer):
     Attributes
     ----------
     params : dict
-        'gamma' and 'beta' of shape (C,).
+        'gamma' and 'beta' of shape (C,), as far as the layer has them.
     buffers : dict
         'running_mean' and 'running_var' of shape (C,).
 
@@ -64,9 +69,18 @@ class BatchNorm(ChannelLayer):
 
     uses_mask = True
 
-    def __init__(self, momentum: float = 0.9, eps: float = 1e-5, **common: Any):
+    def __init__(
+        self,
+        momentum: float = 0.9,
+        eps: float = 1e-5,
+        scale: bool = True,
+        center: bool = True,
+        **common: Any,
+    ):
         super().__init__(**common)
         owner = type(self).__name__
+        self.scale = checks.boolean(owner, "scale", scale)
+        self.center = checks.boolean(owner, "center", center)
         self.momentum = checks.fraction(owner, "momentum", momentum, include_one=True)
         if not 0.5 <= self.momentum < 1:
             checks.warn(
@@ -81,8 +95,10 @@ class BatchNorm(ChannelLayer):
         self._check_shape(input_shape)
         channels = self.channels(input_shape)
         take_elements(type(self).__name__, 4 * channels)
-        self._set_param("gamma", np.ones(channels))
-        self._set_param("beta", np.zeros(channels))
+        if self.scale:
+            self._set_param("gamma", np.ones(channels))
+        if self.center:
+            self._set_param("beta", np.zeros(channels))
         self.buffers["running_mean"] = np.zeros(channels, dtype=self.dtype)
         self.buffers["running_var"] = np.ones(channels, dtype=self.dtype)
         self._built(input_shape, input_shape)
@@ -93,14 +109,18 @@ class BatchNorm(ChannelLayer):
         mask = checks.mask(type(self).__name__, mask, x.shape[:2])
         # (N, C, ...) or (N, T, C) -> (M, C)
         rows = kernels.to_rows(x) if x.ndim != 3 else kernels.last_axis_rows(x)
-        gamma, beta = self.params["gamma"], self.params["beta"]
+        gamma, beta = self.gamma_and_beta()
         if training and self._trainable:
             if mask is not None:
                 rows = rows[mask.reshape(-1)]  # those of the steps that are there
-            if len(rows) < 2:
+            count, shard = len(rows), shards.active_shard.get()
+            if shard is not None and shard.syncs_batch_norm:
+                y, mean, var, count = shards.batch_norm(shard, rows, gamma, beta, self.eps)
+            if count < 2:
                 raise self.too_few(x.shape)
-            y, mean, var = kernels.batch_norm(rows, gamma, beta, self.eps)
-            self._update_running(mean, var, len(rows))
+            if shard is None or not shard.syncs_batch_norm:
+                y, mean, var = kernels.batch_norm(rows, gamma, beta, self.eps)
+            self._update_running(mean, var, count)
             self._keep(training, x, True, rows, mean, var, x.shape, mask)
         else:
             mean, var = self.buffers["running_mean"], self.buffers["running_var"]
@@ -108,6 +128,16 @@ class BatchNorm(ChannelLayer):
             self._keep(training, x, False, rows, mean, var, x.shape, mask)
             mask = None
         return kernels.from_rows(y, x.shape) if x.ndim != 3 else _steps(y, x.shape, mask)
+
+    def gamma_and_beta(self) -> tuple[Array, Array]:
+        """Return the scale and the shift, ones and zeros for what the layer is without."""
+        running = self.buffers["running_var"]
+        xp = cuda.get_array_module(running)
+        gamma, beta = self.params.get("gamma"), self.params.get("beta")
+        return (
+            xp.ones_like(running) if gamma is None else gamma,
+            xp.zeros_like(running) if beta is None else beta,
+        )
 
     def too_few(self, shape: tuple[int, ...]) -> ValueError:
         """Return the error for a training batch with one value for each channel."""
@@ -120,8 +150,9 @@ class BatchNorm(ChannelLayer):
     def scale_and_shift(self) -> tuple[Array, Array]:
         """Return the factor and the offset of each channel in inference: (C,) and (C,)."""
         mean, var = self.buffers["running_mean"], self.buffers["running_var"]
-        scale = self.params["gamma"] / cuda.get_array_module(var).sqrt(var + self.eps)
-        return scale, self.params["beta"] - mean * scale
+        gamma, beta = self.gamma_and_beta()
+        scale = gamma / cuda.get_array_module(var).sqrt(var + self.eps)
+        return scale, beta - mean * scale
 
     def _update_running(self, mean: Array, var: Array, count: int) -> None:
         unbiased = var * (count / max(count - 1, 1))
@@ -134,18 +165,23 @@ class BatchNorm(ChannelLayer):
         """Fill the gradients of gamma and beta; return the input's."""
         by_batch, rows, mean, var, shape, mask = self._recall_for(grad)
         grad = kernels.to_rows(grad) if grad.ndim != 3 else kernels.last_axis_rows(grad)
-        gamma = self.params["gamma"]
+        gamma, _ = self.gamma_and_beta()
         if by_batch:
             if mask is not None:
                 grad = grad[mask.reshape(-1)]
-            dx, dgamma, dbeta = kernels.batch_norm_grad(grad, rows, gamma, mean, var, self.eps)
+            shard, of_all = shards.active_shard.get(), (grad, rows, gamma, mean, var, self.eps)
+            if shard is not None and shard.syncs_batch_norm:
+                dx, dgamma, dbeta = shards.batch_norm_grad(shard, *of_all)
+            else:
+                dx, dgamma, dbeta = kernels.batch_norm_grad(*of_all)
         else:
             inv_std = 1 / cuda.get_array_module(var).sqrt(var + self.eps)
             dgamma = kernels.column_sums(grad * ((rows - mean) * inv_std))
             dbeta = kernels.column_sums(grad)
             dx, mask = grad * (gamma * inv_std), None
         if self._trainable:
-            self.grads["gamma"], self.grads["beta"] = dgamma, dbeta
+            found = {"gamma": dgamma, "beta": dbeta}
+            self.grads.update({key: found[key] for key in self.params})
         return kernels.from_rows(dx, shape) if len(shape) != 3 else _steps(dx, shape, mask)
 
 
@@ -162,7 +198,15 @@ def _steps(rows: Array, shape: tuple[int, ...], mask: Mask) -> Array:
 
 @register
 class BatchNorm2D(BatchNorm):
-    """Batch normalisation of images (N, C, H, W); see `BatchNorm`."""
+    """Batch normalisation of images (N, C, H, W); see `BatchNorm`.
+
+    Examples
+    --------
+    >>> layer = BatchNorm2D(scale=False)
+    >>> layer.build((None, 3, 8, 8))
+    >>> [*layer.params]
+    ['beta']
+    """
 
     input_ndim = (4,)
     input_hint = "images are (N, C, H, W); use BatchNorm1D after Flatten() or Dense()."

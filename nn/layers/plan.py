@@ -1,7 +1,8 @@
 """One walk of the tree of layers, and what training needs of it, kept until the tree changes."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .base import Layer
 
@@ -54,12 +55,12 @@ class Plan:
         self._keys: list[list[str]] = []  # of the parameters of each
         self.parameters: list[Parameter] = []
         self.factors: list[float] = []
-        factors = {"": 1.0}  # of each layer, times those of the layers around it
+        factors: dict[str, list] = {"": []}  # of each layer, and of the layers around it
         places: dict[str, Layer] = {}
         trained: list[str] = []  # paths of the layers with parameters to train
         for name, layer in named_layers(layers):
             places[name] = layer
-            factors[name] = factors[name.rpartition("/")[0]] * layer.lr_factor
+            factors[name] = [*factors[name.rpartition("/")[0]], layer.lr_factor]
             if inside := layer.sublayers():
                 self._inside.append((layer, inside))
             if type(layer).activity_penalty is not Layer.activity_penalty:
@@ -67,9 +68,10 @@ class Plan:
             if layer.trainable:
                 self._trainable.append(layer)
                 self._keys.append([*layer.params])
-                self.parameters += [Parameter(f"{name}_{k}", layer, k) for k in layer.params]
-                self.factors += [factors[name]] * len(layer.params)
-                trained += [name] * bool(layer.params)
+                keys = layer.trained_keys()
+                self.parameters += [Parameter(f"{name}_{k}", layer, k) for k in keys]
+                self.factors += [_product(factors[name], key) for key in keys]
+                trained += [name] * bool(keys)
         self.names = [parameter.name for parameter in self.parameters]
         self._trained: set[int] = set()  # ids of these layers and of those around them
         for path in trained:
@@ -110,6 +112,11 @@ class Plan:
             if layer.regularizers or type(layer).penalty is not Layer.penalty:
                 total += layer.penalty()
         return total
+
+
+def _product(factors: Iterable[Any], key: str) -> float:
+    """Return the product of factors, each a number or those of parameters by their names."""
+    return math.prod(f.get(key, 1.0) if isinstance(f, dict) else f for f in factors)
 
 
 def named_layers(layers: Iterable[Layer], path: str = "") -> Iterator[tuple[str, Layer]]:

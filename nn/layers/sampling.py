@@ -5,6 +5,7 @@ from typing import Any
 from .. import checks, cuda, kernels
 from .base import Array, Layer, Shape
 from .config import register
+from .shard import draw
 
 
 @register
@@ -77,7 +78,7 @@ class GaussianSampling(Layer):
         if not training:
             self._keep(training, mean, x, None)
             return mean.copy()
-        noise = kernels.normal_noise(mean, self.rng)
+        noise = draw(kernels.normal_noise, mean, self.rng)
         self._keep(training, mean, x, noise)
         return kernels.gaussian_sample(mean, log_variance, noise)
 

@@ -25,6 +25,10 @@ class Metric:
         The number of samples since `reset`.
     per_batch : bool
         Whether `result` is quick enough to be called after every batch of an epoch.
+    sums : tuple of str
+        The attributes that are sums over the samples, if the metric is computed from such alone:
+        `nn.distributed` adds up those of several processes. Of other metrics each process sees all
+        samples.
 
     Examples
     --------
@@ -40,6 +44,7 @@ class Metric:
     name: str = "metric"
     threshold: float | None = None
     per_batch: bool = True
+    sums: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         self.reset()

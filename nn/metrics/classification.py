@@ -50,6 +50,7 @@ class Accuracy(DecisionMetric):
     """The share of samples whose class was decided correctly; see `accuracy`."""
 
     name = "acc"
+    sums = ("samples", "right", "decisions")
 
     def reset(self) -> None:
         """Forget all samples."""
@@ -75,6 +76,7 @@ class TopKAccuracy(Metric):
     """
 
     name = "top_k_accuracy"
+    sums = ("samples", "right")
 
     def __init__(self, k: int = 5) -> None:
         super().__init__()
@@ -111,6 +113,8 @@ class TopKAccuracy(Metric):
 
 class CountMetric(DecisionMetric):
     """Base of precision, recall and F1, which are computed from counts of decisions."""
+
+    sums = ("samples", "counts")
 
     def reset(self) -> None:
         """Forget all samples."""

@@ -26,6 +26,7 @@ class MeanSquaredError(DistanceMetric):
     """The mean squared difference over all elements; see `mse`."""
 
     name = "mse"
+    sums = ("samples", "total", "elements")
 
     def reset(self) -> None:
         """Forget all samples."""

@@ -6,7 +6,8 @@ the loop over the parameters, the state arrays ("slots") of each, and the learni
 has what can be done around a rule: clipping, weight decay and averages of the weights.
 
 An `Accumulator` makes one step of the gradients of several batches. `get` returns an optimizer by
-its name, `from_config` restores one from `to_config`.
+its name, `from_config` restores one from `to_config`. `muon.py` has the rule for matrices, and
+`lookahead.py` a rule around another.
 """
 
 from typing import Any
@@ -15,11 +16,17 @@ from .. import checks, compat
 from ..registry import Registry
 from .accumulator import Accumulator
 from .arrays import global_norm
-from .base import SETTINGS, LearningRate, Optimizer, arguments_of
+from .base import LearningRate, Optimizer, arguments_of
+from .hooks import SETTINGS
+from .lookahead import Lookahead
+from .muon import Muon
 from .rules import SGD, Adagrad, Adam, AdamW, Lion, Nadam, Nesterov, RMSprop, SGDMomentum
 from .wrapped import name_parameters, wrap
 
-_RULES = (SGD, SGDMomentum, Nesterov, Adagrad, RMSprop, Adam, AdamW, Lion, Nadam)
+_RULES = (
+    *(SGD, SGDMomentum, Nesterov, Adagrad, RMSprop, Adam, AdamW, Lion, Nadam, Muon),
+    Lookahead,
+)
 
 __all__ = [
     *(rule.__name__ for rule in _RULES),
@@ -98,7 +105,12 @@ def from_config(config: dict[str, Any]) -> Any:
     >>> from_config(SGD(lr=0.1, momentum=0.9).to_config()).momentum
     0.9
     """
-    return _make(NAME2OPTIMIZER.find_class(config), config["config"])
+    cls = NAME2OPTIMIZER.find_class(config)
+    arguments = {
+        name: from_config(value) if isinstance(value, dict) and "class" in value else value
+        for name, value in config["config"].items()  # Lookahead holds an optimizer
+    }
+    return _make(cls, arguments)
 
 
 def _make(cls: type[Optimizer], arguments: dict[str, Any]) -> Optimizer:

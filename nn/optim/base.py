@@ -12,17 +12,9 @@ import numpy as np
 
 from .. import checks, compat, cuda
 from .arrays import Array, Pairs, as_pairs, check_finite, check_pairs, placed, refuse_factors
-from .hooks import Averages, ClipNorm, ClipValue, Decay, Hook
+from .hooks import SETTINGS, Averages, ClipNorm, ClipValue, Decay, Hook
 
 LearningRate = float | Callable[[int], float]
-
-# The arguments of `Optimizer.configure`, and how each is checked.
-SETTINGS: dict[str, Callable[[str, str, Any], float]] = {
-    "weight_decay": checks.non_negative,
-    "clip_norm": checks.positive,
-    "clip_value": checks.positive,
-    "ema_decay": checks.fraction,
-}
 
 # The prefix of the averages' names in `state_dict`, and the name of their number of steps.
 _AVERAGE, _AVERAGE_STEPS = "ema", "ema_steps"
@@ -315,6 +307,10 @@ class Optimizer:
         """Return the gradient with the weight decay added; `grad` itself is not changed."""
         return grad + self.weight_decay * param
 
+    def slots_for(self, param: Array) -> tuple[str, ...]:
+        """Return the `slot_names` that a parameter of this shape needs; here all of them."""
+        return self.slot_names
+
     def _hooks(self) -> list[Hook]:
         """Return the hooks of the present settings: clipping, decay, averages, in this order."""
         hooks: list[Hook] = []
@@ -354,7 +350,7 @@ class Optimizer:
         if self._slots is None:
             self._slots = {}
         slots = self._slots.setdefault(name, {})
-        for slot in self.slot_names:
+        for slot in self.slots_for(param):
             if slot in slots:
                 slots[slot] = placed(type(self).__name__, slots[slot], name, param)
             else:
@@ -426,8 +422,9 @@ class Optimizer:
             else:
                 slots.setdefault(name, {})[slot] = array
         for name, found in slots.items():
-            if len(found) != len(self.slot_names):
-                rule = f"must hold all of {self.slot_names} for {name!r}"
+            needed = self.slots_for(next(iter(found.values())))
+            if len(found) != len(needed):
+                rule = f"must hold all of {needed} for {name!r}"
                 raise checks.error(owner, "state", rule, sorted(found))
         self.iterations = int(state["iterations"])
         self._averages, self._slots, self._prepared = averages, slots, (None, [], [])

@@ -7,9 +7,18 @@ makes the hooks that its settings ask for at each step, so that a setting that i
 
 import math
 from collections.abc import Callable
+from typing import Any
 
-from .. import cuda
+from .. import checks, cuda
 from .arrays import Array, Pairs, global_norm, placed
+
+#: The arguments of `Optimizer.configure`, and how each is checked.
+SETTINGS: dict[str, Callable[[str, str, Any], float]] = {
+    "weight_decay": checks.non_negative,
+    "clip_norm": checks.positive,
+    "clip_value": checks.positive,
+    "ema_decay": checks.fraction,
+}
 
 
 class Hook:

@@ -108,6 +108,7 @@ class ScheduleArguments:
                 lr, self.patience * steps, lr_min=self.lr_min
             ),
             "one_cycle": lambda: schedules.one_cycle(lr, epochs * steps),
+            "triangular": lambda: schedules.triangular(lr, epochs * steps),
         }
         if callable(name):
             return lambda: checked_schedule(name)

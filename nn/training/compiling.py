@@ -1,5 +1,6 @@
 """The choice of loss, optimizer and metrics: `compile`, as a method of `Model`."""
 
+import contextlib
 import copy
 import difflib
 import functools
@@ -8,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .. import checks, compat, cuda, losses, metrics, optim
+from ..distributed.communicator import Communicator
 from ..layers import Sigmoid
 from ..layers.building import Building
 from ..layers.containers import output_activation
@@ -21,6 +23,7 @@ class Compiling(Building):
     accumulator: optim.Accumulator
     _token: object
     _given_optimizer: Any
+    _distributed: Communicator | None = None
 
     def _move(self, device: str) -> Any:
         self.accumulator.sums = [cuda.to_device(total, device) for total in self.accumulator.sums]
@@ -51,6 +54,35 @@ class Compiling(Building):
         self._optimizer = optimizer
         self.wrapped_optimizer: Any = None if optimizer is None else optim.wrap(optimizer)
 
+    @property
+    def distributed(self) -> Communicator | None:
+        """The processes that train this model together; None if it is this one alone."""
+        return self._distributed
+
+    @distributed.setter
+    def distributed(self, team: Communicator | None) -> None:
+        if not isinstance(team, Communicator | None):
+            raise checks.error(
+                "Model", "distributed", "must be an nn.distributed.MPI() or None", team
+            )
+        self._distributed = None if team is None or team.size == 1 else team
+
+    @property
+    def part(self) -> tuple[int, int] | None:
+        """The number of this process among those that train together, and how many there are."""
+        team = self._distributed
+        return None if team is None else (team.rank, team.size)
+
+    @property
+    def is_first_rank(self) -> bool:
+        """Whether this process writes files and lines: rank 0, or the only one."""
+        return self._distributed is None or self._distributed.rank == 0
+
+    def together(self, what: str) -> contextlib.AbstractContextManager[None]:
+        """Raise an exception of one process in all that train together, in a `with` block."""
+        team = self._distributed
+        return contextlib.nullcontext() if team is None else team.together(what)
+
     @functools.partial(compat.accepts_other_names, owner="Model.compile")
     def compile(
         self,
@@ -63,6 +95,7 @@ class Compiling(Building):
         clip_value: float | None = None,
         ema_decay: float | None = None,
         gradient_accumulation_steps: int = 1,
+        distributed: Communicator | None = None,
         **optimizer_arguments: Any,
     ) -> None:
         """Choose the loss, the optimizer and the metrics.
@@ -90,6 +123,9 @@ class Compiling(Building):
             of an epoch uses the batches that are left. Schedules count steps of the optimizer,
             callbacks count batches. A loop written by hand with `optimizer.step` makes a step for
             each batch.
+        distributed
+            The processes that train the model together, `nn.distributed.MPI()`. Each computes its
+            rows of every batch; None, or one process, for this one alone.
         **optimizer_arguments
             `momentum`, `beta1`, `eps` ... of the optimizer. None leaves its own value.
 
@@ -122,6 +158,7 @@ class Compiling(Building):
             ema_decay=ema_decay,
             **optimizer_arguments,
         )
+        self.distributed = distributed
         self.loss, self.metrics, self.accumulator = chosen_loss, chosen_metrics, accumulator
         self._connect_loss()
 

@@ -13,6 +13,7 @@ from typing import Any
 from .. import callbacks as cb
 from .. import checks, random, validation
 from ..callbacks.progress import print_line
+from ..data.batching import of_epoch
 from ..data.ranges import union
 from ..data.stream import Stream
 from ..files import training_state
@@ -27,7 +28,7 @@ from .data import (
 )
 from .progress import Progress
 from .signals import Interrupts
-from .steps import check_epochs, close, limited, sizes
+from .steps import check_epochs, check_length, close, limited, sizes, skip_batches
 from .warnings import chance_callback, doubts
 
 
@@ -86,13 +87,17 @@ class Fit:
         self._display = arguments.display_callback(verbose)
         first = checks.non_negative_int("Model", "initial_epoch", initial_epoch)
         self.path = None if resume is None else checks.path("Model", "resume", resume)
-        self.saved = None if resume is None else training_state.read_training(resume)
+        self.saved = self._read_saved(resume)
         if self.saved is not None:
             given, first = first, (self.saved.training or {})["epoch"]
             if given not in (0, first):
                 rule = f"must be left out with 'resume', whose training has reached epoch {first}"
                 raise checks.error("Model", "initial_epoch", rule, given)
         self.epochs = range(first, self.params["epochs"])
+
+    def _read_saved(self, resume: str | os.PathLike | None) -> ModelFile | None:
+        """Return what a file holds of a training; None without a file."""
+        return None if resume is None else training_state.read_training(resume)
 
     # --------------------------------------------------------------------- the arguments
 
@@ -130,15 +135,20 @@ class Fit:
         """Choose how batches are prepared; see `Dataset.batches`."""
         # Else each batch is checked after its augmentation, or with its outputs.
         self._is_checked = augment is None and None not in (self.model.output_shape or ())[1:]
-        self._batches = functools.partial(
+        self._augment = augment
+        self._batches_with = functools.partial(
             self.train.batches,
             self.batch_size,
             shuffle=checks.boolean("Model", "shuffle", shuffle),
-            augment=augment,
             num_threads=num_threads,
             rng=self._rng,
             dtype=self.model.batch_dtype,
+            part=self.model.part,
         )
+
+    def _batches(self, epoch: int, **arguments: Any) -> Generator[tuple, None, None]:
+        """Return the batches of an epoch, with its augmentation."""
+        return self._batches_with(augment=of_epoch(self._augment, epoch), **arguments)
 
     def choose_callbacks(
         self,
@@ -159,9 +169,14 @@ class Fit:
         ]
         arguments.check_rates(chosen)
         schedule.warn_of_unused(early_stopping, patience)
+        chosen = self._called_here(chosen)
         # Checkpoints come last, as they save the states of the others.
         chosen.sort(key=lambda callback: isinstance(callback, cb.ModelCheckpoint))
         self.callbacks = cb.CallbackList(chosen, self.model, self.params)
+
+    def _called_here(self, chosen: list[cb.Callback]) -> list[cb.Callback]:
+        """Return the callbacks that this process calls."""
+        return chosen
 
     # --------------------------------------------------------------------- the training
 
@@ -184,11 +199,19 @@ class Fit:
             model.use_training_weights()
             if progress.batches == 0:  # else gradients may wait for the epoch's next batch
                 model.accumulator.clear()
+            self._agree()
             known = (model.layers, model.loss, model.output_shape)
             for doubt in doubts(*known, self.train, self.val, model._may_lack_classes):
                 checks.warn(doubt)
             if self._run_epochs():
                 sources.pop_all()  # a generator stays open: the next fit may read on
+
+    def _agree(self) -> None:
+        """Begin as the other processes do, if several train together: see `SharedFit`."""
+
+    def _interrupts(self) -> Interrupts:
+        """Return what defers signals while the epochs run."""
+        return Interrupts()
 
     def _run_epochs(self) -> bool:
         """Run the epochs; return whether all were run.
@@ -199,7 +222,7 @@ class Fit:
         """
         model, epoch = self.model, self.epochs.start
         is_whole, interrupted, model.stop_training = True, False, False
-        with Interrupts() as self.interrupts:
+        with self._interrupts() as self.interrupts:
             self._check_figures()
             self.callbacks.call("on_train_begin", {})
             self.callbacks.find_hooks()
@@ -223,7 +246,7 @@ class Fit:
                 watchers[0].terminate(str(error).removeprefix("[Model] "))
             finally:
                 self.callbacks.call("on_train_end", {})
-                if interrupted or self.interrupts.received:
+                if (interrupted or self.interrupts.received) and model.is_first_rank:
                     print_line(self._interruption(epoch))
         return False
 
@@ -253,7 +276,7 @@ class Fit:
         measured = model._fresh_metrics(self.train.y)
         progress.begin_epoch(measured, model.wrapped_optimizer.lr)
         logs = progress.logs()
-        with contextlib.closing(self._remaining()) as batches:  # their threads end with it
+        with contextlib.closing(self._remaining(epoch)) as batches:  # their threads end with it
             for index, batch in enumerate(batches, progress.batches):
                 try:
                     logs = self._train_on_batch(index, batch, logs)
@@ -262,7 +285,7 @@ class Fit:
                 except Exception as error:
                     error.add_note(f"[Model] raised in epoch {epoch + 1}, batch {index}.")
                     raise
-                if self.interrupts.received:
+                if self.interrupts.agreed:
                     self.interrupts.check()
                 if model.stop_training:
                     break
@@ -396,40 +419,20 @@ class Fit:
             return
         if isinstance(self.train, Stream):
             self.train.epoch = self.epochs.start
-            self.train.keep(self._batches())
+            self.train.keep(self._batches(self.epochs.start))
         if isinstance(self.val, Stream):
-            self.val.keep(self.val.batches(VAL_BATCH, shuffle=False, dtype=self.model.batch_dtype))
+            settings = {"shuffle": False, "dtype": self.model.batch_dtype, "part": self.model.part}
+            self.val.keep(self.val.batches(VAL_BATCH, **settings))
 
-    def _remaining(self) -> Generator[tuple, None, None]:
+    def _remaining(self, epoch: int) -> Generator[tuple, None, None]:
         """Return the epoch's batches without those trained before; a stream is read past them."""
         done = self.progress.batches
         if done == 0:
-            return self._batches()
+            return self._batches(epoch)
         if isinstance(self.train, Stream):
-            return _skip_batches(self._batches(), done, self.train.argument)
-        _check_length(int(sizes(self.train, self.batch_size)["steps"]), done, "data")
-        return self._batches(skip=done)
-
-
-def _skip_batches(
-    batches: Generator[tuple, None, None], done: int, argument: str
-) -> Generator[tuple, None, None]:
-    """Yield the batches after the first `done` ones, which must be there."""
-    count = 0
-    with contextlib.closing(batches):
-        for count, batch in enumerate(batches, 1):
-            if count > done:
-                yield batch
-    _check_length(count, done, argument)
-
-
-def _check_length(count: int, done: int, argument: str) -> None:
-    """Raise if an epoch has fewer batches than were trained of it before."""
-    if count < done:
-        raise RuntimeError(
-            f"[Model] '{argument}' ended after {count} batches of an epoch of which {done} were "
-            "trained before: 'resume' needs the source with which the training began."
-        )
+            return skip_batches(self._batches(epoch), done, self.train.argument)
+        check_length(int(sizes(self.train, self.batch_size)["steps"]), done, "data")
+        return self._batches(epoch, skip=done)
 
 
 def _located(error: FloatingPointError, epoch: int, place: str) -> FloatingPointError:

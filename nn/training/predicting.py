@@ -12,6 +12,7 @@ from ..data.ranges import Range, doubt_about_range, range_of
 from ..layers import finite, fold
 from ..layers.masks import Mask
 from .averaging import Averaging
+from .copies import Copies
 from .data import DataAdapter, check_same_names, joined_outputs
 from .steps import limited
 
@@ -39,7 +40,15 @@ class Predicting(Averaging):
             checks.warn(doubt)
 
     @functools.partial(compat.accepts_other_names, owner="Model.predict", ignored=["verbose"])
-    def predict(self, x: Any, batch_size: int = 256, *, steps: int | None = None) -> Array:
+    def predict(
+        self,
+        x: Any,
+        batch_size: int = 256,
+        *,
+        steps: int | None = None,
+        augment: str | None = None,
+        shifts: int = 0,
+    ) -> Array:
         """Return the output for every row of x, on the device of x.
 
         Nothing is printed; `verbose` is accepted, as in Keras, and ignored.
@@ -55,6 +64,13 @@ class Predicting(Averaging):
             Samples at a time; the result does not depend on it.
         steps
             Batches to read; None for all. A source that never ends needs it.
+        augment
+            'flip' returns the mean of the outputs for each image and for its mirror image: for
+            images whose left and right do not matter. The outputs must be (N, K).
+        shifts
+            Return the mean with the outputs for the image shifted by so many pixels up and to the
+            left, and down and to the right, mirrored at the edge; the image itself counts as much
+            as both. With 'flip' each of the three is also mirrored, which takes six times as long.
 
         Raises
         ------
@@ -62,19 +78,37 @@ class Predicting(Averaging):
             For inputs that do not fit.
         FloatingPointError
             If the output is NaN or infinite; the message names the layer.
+
+        Notes
+        -----
+        `augment` and `shifts` are test-time augmentation, or multi-crop evaluation: Krizhevsky,
+        Sutskever and Hinton 2012, "ImageNet classification with deep convolutional neural
+        networks", section 4.1, average over crops; the copies and weights here are those of Jordan
+        2024, arXiv 2404.00498, section 3.5. The mean is that of the model's outputs, of logits if
+        it ends in logits.
+
+        Examples
+        --------
+        >>> import nn
+        >>> model = nn.zoo.small_cnn(seed=0)
+        >>> images = np.random.default_rng(0).random((4, 1, 28, 28), dtype="float32")
+        >>> both = (model.predict(images) + model.predict(images[:, :, :, ::-1])) / 2
+        >>> np.allclose(model.predict(images, augment="flip"), both, atol=1e-6)
+        True
         """
         batch_size = checks.positive_int("Model", "batch_size", batch_size)
         if steps is not None:
             steps = checks.positive_int("Model", "steps", steps)
         if not self.layers:
             raise ValueError("[Model] has no layers: call add() before predict().")
+        copies = Copies(augment, shifts, self.input_shape, self.output_shape)
         is_array = type(x) is np.ndarray and x.dtype.kind in "fiub"  # others may be batches
         stream = None if is_array else DataAdapter(self).inputs(x)
         if stream is not None:
             source = limited(stream, steps, batch_size, "steps")
             batches = source.batches(batch_size, shuffle=False, dtype=self.batch_dtype)
             with contextlib.closing(batches):
-                outputs = [cuda.to_cpu(self._predict(x)) for (x,) in batches]
+                outputs = [cuda.to_cpu(copies.mean(self._predict, x)) for (x,) in batches]
             self.warn_of_range(source.input_range)
             return joined_outputs(outputs)
         x = Dataset(x) if checks.is_sparse(x) else x  # whose rows become dense batch by batch
@@ -90,7 +124,7 @@ class Predicting(Averaging):
         self.warn_of_range(found)
         back = cuda.to_cpu if cuda.get_array_module(x) is np else cuda.to_gpu
         starts = range(0, max(len(x), 1), batch_size)[:steps]
-        outputs = [back(self._predict(x[k : k + batch_size])) for k in starts]
+        outputs = [back(copies.mean(self._predict, x[k : k + batch_size])) for k in starts]
         return cuda.get_array_module(outputs[0]).concatenate(outputs)
 
     def _predict(self, x: Array) -> Array:
@@ -112,7 +146,15 @@ class Predicting(Averaging):
     @functools.partial(
         compat.accepts_other_names, owner="Model.predict_classes", ignored=["verbose"]
     )
-    def predict_classes(self, x: Any, batch_size: int = 256, *, names: bool = False) -> Array:
+    def predict_classes(
+        self,
+        x: Any,
+        batch_size: int = 256,
+        *,
+        names: bool = False,
+        augment: str | None = None,
+        shifts: int = 0,
+    ) -> Array:
         """Return the likeliest class for every row of x, as integers (n,).
 
         Outputs (N, T, classes) give the class of each step, (N, T), and images (N, classes, H, W)
@@ -143,7 +185,7 @@ class Predicting(Averaging):
             )
         if names and isinstance(x, Dataset):
             x = x.x  # names are right even if the data number their classes otherwise
-        outputs = self.predict(x, batch_size)
+        outputs = self.predict(x, batch_size, augment=augment, shifts=shifts)
         count = outputs.shape[kernels.class_axis(outputs.ndim)]
         is_multi_label = fold.decides_each_output(self.layers, self.loss, count)
         classes = fold.decide(outputs, self.threshold, is_multi_label)
@@ -153,7 +195,9 @@ class Predicting(Averaging):
         return fold.named(cuda.to_cpu(classes), known, is_multi_label)
 
     @functools.partial(compat.accepts_other_names, owner="Model.predict_proba", ignored=["verbose"])
-    def predict_proba(self, x: Any, batch_size: int = 256) -> Array:
+    def predict_proba(
+        self, x: Any, batch_size: int = 256, *, augment: str | None = None, shifts: int = 0
+    ) -> Array:
         """Return the probability of each class for every row of x, (n, classes), as float64.
 
         A single output gives two columns, of class 0 and of class 1. If each of several outputs is
@@ -191,7 +235,7 @@ class Predicting(Averaging):
                 "Softmax or Sigmoid, or compile it with 'cce' or 'bce', whose logits become "
                 f"probabilities; got the loss {type(self.loss).__name__}."
             )
-        outputs = self.predict(x, batch_size).astype(np.float64)
+        outputs = self.predict(x, batch_size, augment=augment, shifts=shifts).astype(np.float64)
         found = fold.probabilities(outputs, activation)
         axis = kernels.class_axis(found.ndim)
         if found.shape[axis] == 1:

@@ -41,6 +41,8 @@ class Progress:
         That file, for messages.
     batch
         The inputs and targets of the present batch, if they were checked when `fit` began.
+    left_out
+        Names of classes whose states may be left out: they change nothing in the training.
     """
 
     callbacks: list[cb.Callback]
@@ -55,6 +57,7 @@ class Progress:
     callback_states: list[tuple[cb.Callback, dict[str, Any]]] = field(default_factory=list)
     path: str = ""
     batch: tuple[Array, Array] | None = None
+    left_out: tuple[str, ...] = ("LayerStats", "ModelCheckpoint")
 
     # --------------------------------------------------------------------------- an epoch
 
@@ -148,7 +151,7 @@ class Progress:
             if type(callback).__name__ == name and id(callback) not in taken:
                 self.callback_states.append((callback, state))
                 return
-        if name not in ("LayerStats", "ModelCheckpoint"):  # these change nothing in the training
+        if name not in self.left_out:
             checks.warn(
                 f"[Model] '{self.path}' was saved with the callback {name}, which is not among "
                 "those of this fit(): training goes on without it."

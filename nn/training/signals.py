@@ -22,10 +22,17 @@ class Interrupts:
     never reaches its next `check`. Only Python's default handlers are replaced, in the main
     thread: nothing changes for a program with handlers of its own, or in another thread.
 
+    Parameters
+    ----------
+    is_shared
+        Whether several processes obey signals together: then `check` obeys those in `agreed` alone.
+
     Attributes
     ----------
     received : list of int
         The signals received within the block.
+    agreed : list of int
+        Those to obey: the same list unless it `is_shared`.
 
     Examples
     --------
@@ -40,8 +47,9 @@ class Interrupts:
     and this is the end
     """
 
-    def __init__(self) -> None:
+    def __init__(self, is_shared: bool = False) -> None:
         self.received: list[int] = []
+        self.agreed: list[int] = [] if is_shared else self.received
         self._replaced: dict[int, Any] = {}
 
     def __enter__(self) -> "Interrupts":
@@ -53,7 +61,8 @@ class Interrupts:
                 if handler is default:
                     self._replaced[number] = signal.signal(number, self._note)
                 elif isinstance(outer, Interrupts):
-                    self.received = outer.received  # a training within another ends with it
+                    # A training within another ends with it
+                    self.received, self.agreed = outer.received, outer.agreed
         return self
 
     def __exit__(
@@ -73,11 +82,15 @@ class Interrupts:
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received.append(number)
         if len(self.received) > 1:
-            self.check()
+            _obey(self.received)
 
     def check(self) -> None:
-        """Raise the exception for the signals received, if any."""
-        if signal.SIGTERM in self.received:
-            raise SystemExit(_TERMINATED)
-        if self.received:
-            raise KeyboardInterrupt
+        """Raise the exception for the signals received, or agreed on, if any."""
+        _obey(self.agreed)
+
+
+def _obey(signals: list[int]) -> None:
+    if signal.SIGTERM in signals:
+        raise SystemExit(_TERMINATED)
+    if signals:
+        raise KeyboardInterrupt

@@ -1,6 +1,8 @@
 """Epochs and validations of a number of steps, and how many steps data have."""
 
+import contextlib
 import math
+from collections.abc import Generator
 from typing import Any
 
 from .. import checks
@@ -69,3 +71,24 @@ def close(*data: Source | None) -> None:
     for source in data:
         if isinstance(source, Stream):
             source.close()
+
+
+def skip_batches(
+    batches: Generator[tuple, None, None], done: int, argument: str
+) -> Generator[tuple, None, None]:
+    """Yield the batches after the first `done` ones, which must be there."""
+    count = 0
+    with contextlib.closing(batches):
+        for count, batch in enumerate(batches, 1):
+            if count > done:
+                yield batch
+    check_length(count, done, argument)
+
+
+def check_length(count: int, done: int, argument: str) -> None:
+    """Raise if an epoch has fewer batches than were trained of it before."""
+    if count < done:
+        raise RuntimeError(
+            f"[Model] '{argument}' ended after {count} batches of an epoch of which {done} were "
+            "trained before: 'resume' needs the source with which the training began."
+        )

@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import callbacks as cb
 from .. import checks, compat, cuda, losses, validation
+from ..distributed.step import add_rows, add_sums
 from ..layers import finite, fold
 from ..layers.containers import output_activation
 from ..layers.masks import Mask
@@ -20,6 +21,7 @@ from .data import DataAdapter, range_of_source
 from .loop import Fit
 from .predicting import Predicting
 from .progress import measure
+from .shared import SharedFit
 from .steps import limited
 from .warnings import CLASSIFICATION, doubt_about_measured
 
@@ -108,8 +110,8 @@ class Trainer(Predicting):
             gain, not below `lr_min`. 'step' does so every `lr_patience` epochs, 'exponential'
             each epoch. 'cosine' falls to `lr_min` over `epochs` after `warmup_epochs`,
             'warm_restarts' restarts after `lr_patience` epochs and then after twice as
-            many each time, 'one_cycle' rises and falls once. Or any function of the step, or a
-            callback: `ReduceLROnPlateau('val_f1')`, `LearningRateScheduler(f)`.
+            many each time, 'one_cycle' and 'triangular' rise and fall once. Or any function of the
+            step, or a callback: `ReduceLROnPlateau('val_f1')`, `LearningRateScheduler(f)`.
             All but 'plateau' need to know the steps of an epoch: from a source without `len`,
             by `steps_per_epoch`.
         callbacks
@@ -194,17 +196,19 @@ class Trainer(Predicting):
         if x is not None and data is not None:
             raise TypeError("[Model.fit] 'x' is another name of 'data': pass one of them.")
         self._require_compiled("fit")
-        fit = Fit(self, epochs, batch_size, initial_epoch, resume, verbose, use_averages)
-        fit.read_data(x if data is None else data, y, sample_weight, num_classes)
-        fit.read_validation(val_data, validation_data, validation_split)
-        fit.weigh_classes(class_weight)
-        fit.limit_steps(steps_per_epoch, validation_steps)
-        fit.prepare_batches(shuffle, augment, num_threads)
-        schedule = ScheduleArguments(
-            lr_schedule, lr_patience, lr_factor, lr_min, min_delta, warmup_epochs
-        )
-        fit.choose_callbacks(callbacks, schedule, early_stopping, patience)
-        fit.run()
+        kind = Fit if self.distributed is None else SharedFit
+        with self.together("fit()"):
+            fit = kind(self, epochs, batch_size, initial_epoch, resume, verbose, use_averages)
+            fit.read_data(x if data is None else data, y, sample_weight, num_classes)
+            fit.read_validation(val_data, validation_data, validation_split)
+            fit.weigh_classes(class_weight)
+            fit.limit_steps(steps_per_epoch, validation_steps)
+            fit.prepare_batches(shuffle, augment, num_threads)
+            schedule = ScheduleArguments(
+                lr_schedule, lr_patience, lr_factor, lr_min, min_delta, warmup_epochs
+            )
+            fit.choose_callbacks(callbacks, schedule, early_stopping, patience)
+            fit.run()
         return self.history
 
     @functools.partial(compat.accepts_other_names, owner="Model.evaluate", ignored=["verbose"])
@@ -248,7 +252,8 @@ class Trainer(Predicting):
         adapter = DataAdapter(self)
         source = adapter.with_class_weight(adapter.data(data, y, sample_weight), class_weight)
         source = limited(source, steps, batch_size, "steps")
-        figures = self.evaluate_checked(source, batch_size)
+        with self.together("evaluate()"):
+            figures = self.evaluate_checked(source, batch_size)
         self.warn_of_range(range_of_source(source))
         doubt = doubt_about_measured(self.loss, source)
         if doubt is not None:
@@ -262,21 +267,28 @@ class Trainer(Predicting):
 
         `fit` calls it after each epoch; with `allow_nan` a loss may be NaN.
         """
-        total, samples = 0.0, 0
-        batches = data.batches(batch_size, shuffle=False, dtype=self.batch_dtype)
+        total, samples, team = 0.0, 0.0, self.distributed
+        settings = {"shuffle": False, "dtype": self.batch_dtype, "part": self.part}
+        batches = data.batches(batch_size, **settings)
         with contextlib.closing(batches):
             measured = self._fresh_metrics(data.y)
-            for x, targets, *weight in batches:
+            for batch in batches:
+                x, targets, *weight = batch
                 x, targets = (cuda.to_device(array, self.device) for array in (x, targets))
                 weights = cuda.to_device(weight[0], self.device) if weight else None
                 y_pred, mask, loss = self._evaluate_batch(x, targets, weights)
                 if not (math.isfinite(loss) or allow_nan):
                     reason = finite.first_not_finite(self, x)
                     raise FloatingPointError(f"[Model] the loss of the data is {loss}: {reason}")
+                if team is None:
+                    measure(measured, targets, y_pred, mask)
+                elif not add_rows(team, batch.total, measured, targets, y_pred, mask):
+                    continue  # it has no rows of this batch
                 count = len(x) if mask is None else int(mask.sum())
                 total += loss * count
                 samples += count
-                measure(measured, targets, y_pred, mask)
+        if team is not None:
+            total, samples = add_sums(team, measured, (total, samples))
         figures = {metric.name: metric.result() for metric in measured}
         return {"loss": total / samples + self._plan().penalty(of_activity=False), **figures}
 

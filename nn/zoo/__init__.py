@@ -13,6 +13,7 @@ or `'mse'`. The parameter counts in the docstrings are for the default arguments
 """
 
 from .autoencoders import conv_autoencoder, vae
+from .fast import airbench94, resnet9
 from .images import (
     cifar_cnn,
     fully_connected_net,
@@ -31,6 +32,7 @@ from .sequences import small_transformer, temporal_cnn
 from .texts import char_lstm, text_classifier
 
 __all__ = [
+    "airbench94",
     "char_lstm",
     "cifar_cnn",
     "conv_autoencoder",
@@ -40,6 +42,7 @@ __all__ = [
     "logistic_regression",
     "mlp",
     "mnist_cnn",
+    "resnet9",
     "resnet20",
     "small_cnn",
     "small_transformer",

@@ -13,6 +13,7 @@ import pytest
 import nn
 from nn.data import Dataset, augment
 from nn.data.augment import (
+    AlternatingFlip,
     Augmentation,
     Compose,
     Cutout,
@@ -32,6 +33,7 @@ from nn.data.augment import (
 EVERY = [
     RandomFlip(),
     RandomFlip("horizontal_and_vertical", p=0.7),
+    AlternatingFlip(),
     RandomCrop(8, padding=2),
     RandomCrop((5, 6), padding=(0, 1), padding_mode="reflect"),
     RandomCrop(8, padding=3, fill=0.5),
@@ -46,6 +48,9 @@ EVERY = [
     Compose([RandomFlip(), RandomCrop(8, padding=1), RandomBrightness(0.1)]),
 ]
 every = pytest.mark.parametrize("change", EVERY, ids=repr)
+every_random = pytest.mark.parametrize(
+    "change", [change for change in EVERY if not isinstance(change, AlternatingFlip)], ids=repr
+)
 
 
 def new_rng(seed=1):
@@ -93,7 +98,7 @@ def test_does_not_depend_on_strides(change, images):
         np.testing.assert_allclose(change(x, new_rng()), expected, atol=1e-6)
 
 
-@every
+@every_random
 def test_a_seed_repeats_it_and_every_call_draws_anew(change, images):
     rng = new_rng()
     first, second = change(images, rng), change(images, rng)
@@ -101,7 +106,7 @@ def test_a_seed_repeats_it_and_every_call_draws_anew(change, images):
     assert not np.array_equal(first, second)
 
 
-@every
+@every_random
 def test_each_image_has_a_draw_of_its_own(change, images):
     x = images[:1].repeat(20, axis=0)
     got = change(x, new_rng())
@@ -806,3 +811,85 @@ def test_the_range_of_values_is_an_argument_and_is_checked(make, value_range):
     with pytest.raises(RuntimeError, match=r"batch 0 .*value_range"):
         list(Dataset(low + (high - low) * x).batches(3, augment=steps))
     make(0.5)(x + np.float32(1e-6), new_rng())  # rounding
+
+
+# ----------------------------------------------------------------- what differs between epochs
+
+
+def seen(model, x, y, augment, **settings):
+    """Return the first pixel's column of each image, as 'fit' saw them, by epoch and label."""
+    found = []
+
+    def spy(images, rng):
+        found.append(images.copy())
+        return images
+
+    model.fit(x, y, augment=Compose([augment, spy]), num_threads=0, verbose=0, **settings)
+    return found
+
+
+def test_alternating_flip_shows_both_forms_in_every_two_epochs(rng):
+    x = rng.random((40, 1, 3, 4), dtype=np.float32)
+    flip = AlternatingFlip()
+    forms = [flip.for_epoch(epoch)(x, rng) for epoch in range(4)]
+    flipped = [np.array([(a != b).any() for a, b in zip(form, x, strict=True)]) for form in forms]
+    assert 8 < flipped[0].sum() < 32
+    np.testing.assert_array_equal(flipped[1], ~flipped[0])
+    np.testing.assert_array_equal(forms[2], forms[0])
+    np.testing.assert_array_equal(forms[3], forms[1])
+    for form, index in zip(forms, flipped, strict=True):
+        np.testing.assert_array_equal(form[index], x[index, :, :, ::-1])
+
+
+def test_alternating_flip_depends_on_the_image_alone(rng):
+    x = rng.random((20, 3, 4, 4), dtype=np.float32)
+    order = rng.permutation(20)
+    whole = AlternatingFlip()(x, rng)
+    np.testing.assert_array_equal(AlternatingFlip()(x[order], rng), whole[order])
+    last = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)  # other strides
+    np.testing.assert_array_equal(AlternatingFlip()(last, rng), whole)
+
+
+def test_fit_calls_for_epoch_also_inside_a_composition_and_when_it_resumes(rng, tmp_path):
+    x, y = rng.random((12, 1, 4, 4), dtype=np.float32), np.arange(12) % 3
+    settings = {"epochs": 4, "batch_size": 12, "shuffle": False}
+
+    def network():
+        model = nn.zoo.mlp((), input_shape=(1, 4, 4), num_classes=3, seed=0)
+        model.compile("cce", "sgd")
+        return model
+
+    forms = seen(network(), x, y, AlternatingFlip(), **settings)
+    assert len(forms) == 4
+    for epoch, form in enumerate(forms):
+        np.testing.assert_array_equal(form, AlternatingFlip(epoch)(x, rng))
+    half = network()
+    seen(half, x, y, AlternatingFlip(), **{**settings, "epochs": 3})
+    half.save(tmp_path / "half.npz")
+    rest = seen(network(), x, y, AlternatingFlip(), resume=tmp_path / "half.npz", **settings)
+    assert len(rest) == 1
+    np.testing.assert_array_equal(rest[0], forms[3])
+
+
+def test_a_source_of_batches_is_augmented_by_the_epoch_too(rng):
+    x, y = rng.random((8, 1, 4, 4), dtype=np.float32), np.arange(8) % 2
+    model = nn.zoo.mlp((), input_shape=(1, 4, 4), num_classes=2, seed=0)
+    model.compile("cce", "sgd")
+    forms = []
+
+    def spy(images, rng):
+        forms.append(images.copy())
+        return images
+
+    model.fit([(x, y)], epochs=3, augment=Compose([AlternatingFlip(), spy]), verbose=0)
+    for epoch, form in enumerate(forms):
+        np.testing.assert_array_equal(form, AlternatingFlip(epoch)(x, rng))
+    assert len(forms) == 3
+
+
+def test_most_augmentations_are_the_same_in_all_epochs():
+    flip = RandomFlip()
+    assert flip.for_epoch(3) is flip
+    assert Compose([flip, np.negative]).for_epoch(1).transforms == [flip, np.negative]
+    with pytest.raises(ValueError, match=r"\[AlternatingFlip\] 'epoch' .* got -1"):
+        AlternatingFlip(-1)

@@ -5,6 +5,7 @@ runs in this one, where the loader can be told of smaller files.
 """
 
 import dataclasses
+import functools
 import importlib
 import os
 import re
@@ -171,6 +172,21 @@ def test_fashion_train_differs_from_mnist_train_by_the_folder_alone(tmp_path):
     assert nn.Model.load(tmp_path / "fashion_model.hdf5").output_shape == (None, 10)
 
 
+def test_mnist_train_fast_averages_weights_and_shifted_copies(only_the_sample, tmp_path):
+    data = ("--data-dir", only_the_sample, "--no-download")
+    result = run("--fast", "--epochs", 2, "--batch-size", 32, *data, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "140,458 parameters" in result.stdout
+    accuracies = r"Test accuracy: ([\d.]+)%, with shifted copies ([\d.]+)%"
+    plain, averaged = re.search(accuracies, result.stdout).groups()
+    assert min(float(plain), float(averaged)) > 80
+    assert re.search(r"images\. data [\d.]+ s \(\d+%\), forward", result.stdout)
+    assert "Loaded again, it predicts the same: True." in result.stdout
+    _, test, _ = nn.data.load_mnist_or_sample(only_the_sample, download=False, sample_path=SAMPLE)
+    model = nn.Model.load(tmp_path / "mnist_model.hdf5")
+    assert f"{np.mean(model.predict_classes(test) == test.y):.2%}" == f"{plain}%"  # the averages
+
+
 @pytest.mark.parametrize("name", ["cifar10_train", "fashion_train"])
 def test_a_wrong_folder_is_one_clear_line(name, tmp_path):
     result = run("--no-download", "--data-dir", tmp_path / "nowhere", cwd=tmp_path, example=name)
@@ -329,6 +345,100 @@ def test_options_of_cifar10_train_replace_parts_of_a_recipe(example):
     assert chosen("--optimizer", "adam")["lr"] is None
     assert chosen("--optimizer", "adam", "--lr", "0.5")["lr"] == 0.5
     assert chosen("--optimizer", "sgd")["lr"] == script.RECIPES["vgg6"]["lr"]
+
+
+# ------------------------------------------------------------------------ the fast recipe
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    """Makes the network of the recipe small, so that a test takes seconds."""
+    small = functools.partial(nn.zoo.airbench94, widths=(4, 8, 8))
+    monkeypatch.setattr(nn.zoo, "airbench94", small)
+
+
+AIRBENCH = ("--model", "airbench", "--batch-size", 100, "--epochs", 5)  # two steps an epoch
+
+
+def test_airbench_prints_both_accuracies_and_the_time_of_each_part(
+    train_cifar10, small_cifar10, tmp_path
+):
+    printed = train_cifar10("--model", "airbench", "--batch-size", 40, "--epochs", 1.1)
+    assert "1,971,640 parameters, 1,971,352 of them trainable" in printed
+    assert "200 images to train, 50 to test" in printed
+    assert "Seed 0: 5 steps of 40 images, 1.1 epochs" in printed
+    _, test = nn.data.load_cifar10(small_cifar10)
+    model = nn.Model.load(tmp_path / "model.npz")
+    plain = np.mean(model.predict_classes(test) == test.y)
+    copies = np.mean(model.predict_classes(test, augment="flip", shifts=1) == test.y)
+    assert f"Test accuracy: {plain:.2%}, with mirrored and shifted copies {copies:.2%}" in printed
+    pattern = r"Training: \d+ s, [\d,]+ images/s\. data [\d.]+ s \(\d+%\), forward .*, backward .*"
+    assert re.search(pattern + r", optimizer .*, evaluation [\d.]+ s", printed)
+    assert "Accuracy of each class:" in printed
+    assert model.optimizer.iterations == 5
+
+
+def test_airbench_ends_the_same_where_it_was_interrupted(
+    train_cifar10, interrupt, narrow, tmp_path
+):
+    """After the epochs in which the first layer's bias is trained, and within an epoch."""
+    train_cifar10(*AIRBENCH)
+    interrupt(9)
+    with pytest.raises(SystemExit, match=r"^Stopped before the last step"):
+        train_cifar10(*AIRBENCH, out="parts.npz")
+    interrupt(100)
+    printed = train_cifar10(*AIRBENCH, "--resume", tmp_path / "parts_last.npz", out="parts.npz")
+    assert printed.count("Epoch 4/5") == 1 and "Epoch 5/5" in printed  # of the interrupted one
+    whole, parts = (nn.Model.load(tmp_path / f"{name}.npz") for name in ("model", "parts"))
+    for key, array in whole.get_arrays().items():
+        np.testing.assert_array_equal(parts.get_arrays()[key], array)
+    assert parts.history == whole.history
+
+
+def test_airbench_prints_the_mean_and_spread_of_several_seeds(train_cifar10, narrow, tmp_path):
+    options = ("--model", "airbench", "--batch-size", 100, "--epochs", 1, "--lr", 1.0)
+    printed = train_cifar10(*options, "--seeds", 2)
+    found = re.findall(r"Test accuracy: ([\d.]+)%, with mirrored and shifted copies", printed)
+    mean, std = np.mean([*map(float, found)]), np.std([*map(float, found)], ddof=1)
+    assert len(found) == 2
+    assert f"Test accuracy of 2 seeds: {mean:.2f}% +- {std:.2f}%" in printed
+    assert "With copies of 2 seeds:" in printed
+    assert (tmp_path / "model_0.npz").exists() and (tmp_path / "model_1.npz").exists()
+
+
+def test_the_recipe_of_airbench_is_the_papers(example, rng):
+    """The hyperparameters that its code computes from the paper's, for batches of 1024."""
+    airbench = example("airbench")
+    train = nn.data.Dataset(rng.random((64, 3, 32, 32), dtype="float32"))
+    steps = airbench.total_steps(9.9, 1024, 50_000)
+    assert steps == 485
+    model = airbench.make_model(train, 0, steps, 1024)
+    optimizer = model.optimizer
+    assert optimizer.lr == pytest.approx(11.5 / (1 + 1 / 0.15))  # 1.5, of the mean of the losses
+    assert optimizer.lr * optimizer.weight_decay == pytest.approx(0.0153 / (1 + 1 / 0.15))
+    optimizer.iterations = steps - 1
+    assert optimizer.alpha == pytest.approx(1 - 0.95**5)
+    factors = dict(zip(model._plan().names, model._plan().factors, strict=True))
+    assert {name for name, factor in factors.items() if factor != 1} == {
+        name for name in factors if "BatchNorm2D_beta" in name
+    }
+    assert set(factors.values()) == {1.0, 64.0}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--model", "airbench", "--optimizer", "adam"],
+        ["--model", "airbench", "--no-augment"],
+        ["--seeds", "2"],
+        ["--epochs", "2.5"],
+        ["--model", "airbench", "--target", "95"],
+    ],
+)
+def test_options_that_would_have_no_effect_are_errors(example, options, capsys):
+    with pytest.raises(SystemExit):
+        example("cifar10_train").parse_arguments(options)
+    assert "error:" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,7 @@ CASES |= {
     "adam later": lambda d: (d(5, 4), d(5, 4), d(5, 4), d(5, 4) ** 2, 0.1, 0.9, 0.999, 0.1, 1000),
     "add": lambda d: (d(5, 3, 2, 4), d(5, 3, 2, 4)),
     "add matrices": lambda d: (d(5, 4), d(5, 4)),
+    "batch_moments": lambda d: (3 + 2 * d(700, 3),),
     "batch_norm": lambda d: (3 + 2 * d(700, 3), d(3), d(3), 1e-3),
     "batch_norm_grad": lambda d: (d(700, 3), d(700, 3), d(3), d(3), abs(d(3)), 1e-3),
     "batch_norm_inference": lambda d: (d(24, 3), d(3), d(3), d(3), abs(d(3)), 1e-3),

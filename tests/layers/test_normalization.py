@@ -485,3 +485,56 @@ def test_batch_norm_leaves_padded_steps_out(rng):
 def test_a_momentum_in_the_sense_of_pytorch_is_doubted(momentum):
     with pytest.warns(UserWarning, match=r"'momentum' should be .*PyTorch's momentum=0.1 is 0.9"):
         nn.BatchNorm2D(momentum)
+
+
+# ---------------------------------------------------------------- batch norm without a parameter
+
+
+def test_batch_norm_without_a_scale_has_the_values_of_pytorch():
+    """`BatchNorm2d` of PyTorch 2.13 with weight 1, computed once."""
+    x = np.array([[1.0, 2.0], [3.0, 6.0], [8.0, 1.0]]).reshape(3, 2, 1, 1)
+    layer = built(nn.BatchNorm2D(scale=False), (2, 1, 1))
+    layer.params["beta"][...] = [0.5, -1.0]
+    y = layer.forward(x, training=True)
+    expected = [[-0.51904874, -1.46290955], [0.16031709, 0.38872866], [1.85873166, -1.92581911]]
+    np.testing.assert_allclose(y.reshape(3, 2), expected, atol=1e-8)
+    dx = layer.backward(np.array([[1.0, -1.0], [2.0, 0.5], [-0.5, 3.0]]).reshape(3, 2, 1, 1))
+    expected = [[-0.21774514, -0.96439466], [0.30484375, 0.19287824], [-0.08709861, 0.77151642]]
+    np.testing.assert_allclose(dx.reshape(3, 2), expected, atol=1e-8)
+    assert layer.grads.keys() == layer.params.keys() == {"beta"}
+    np.testing.assert_array_equal(layer.grads["beta"], [2.5, 2.5])
+
+
+WITHOUT = [(False, True), (True, False), (False, False)]
+
+
+@pytest.mark.parametrize(("scale", "center"), WITHOUT)
+@pytest.mark.parametrize("frozen", [False, True])
+def test_gradients_of_batch_norm_without_a_parameter(scale, center, frozen, rng):
+    layer = nn.BatchNorm2D(scale=scale, center=center, trainable=not frozen)
+    worst = check_gradients(layer, rng.normal(size=(3, 2, 2, 3)), training=True)
+    assert max(worst.values()) < 1e-5
+    own = {name for name, there in (("gamma", scale), ("beta", center)) if there}
+    assert worst.keys() == {"x"} | (set() if frozen else own)
+
+
+@pytest.mark.parametrize(("scale", "center"), WITHOUT)
+def test_batch_norm_without_a_parameter_in_a_model(scale, center, rng, tmp_path):
+    """It trains, folds into the convolution before it, and is in a file as it was."""
+    norm = nn.BatchNorm2D(scale=scale, center=center)
+    model = nn.Model([nn.Conv2D(4, input_shape=(2, 5, 5)), norm, nn.ReLU(), nn.GlobalAvgPool2D()])
+    model.compile("mse", "sgd", lr=0.1)
+    x, y = rng.random((20, 2, 5, 5), dtype="float32"), rng.random((20, 4), dtype="float32")
+    model.fit(x, y, epochs=2, batch_size=5, verbose=0)
+    np.testing.assert_allclose(model.predict(x), model.forward(x), rtol=1e-4, atol=1e-5)
+    assert model.count_params() == 4 * 2 * 9 + 4 + 4 * scale + 4 * center
+    model.save(tmp_path / "model.hdf5")
+    again = nn.Model.load(tmp_path / "model.hdf5")
+    assert (again.layers[1].scale, again.layers[1].center) == (scale, center)
+    np.testing.assert_array_equal(again.predict(x), model.predict(x))
+
+
+def test_scale_and_center_are_true_or_false():
+    for name in ("scale", "center"):
+        with pytest.raises(ValueError, match=rf"\[BatchNorm2D\] '{name}' .* got 'no'"):
+            nn.BatchNorm2D(**{name: "no"})

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from nn.optim import schedules
@@ -102,6 +103,35 @@ def test_one_cycle_equals_pytorch_step_by_step(total_steps):
             scheduler.step()
 
 
+def test_triangular_rises_then_falls_in_straight_lines():
+    lr = schedules.triangular(0.5, total_steps=20, start=0.2, end=0.1, peak=0.25)
+    rates = [lr(step) for step in range(25)]
+    assert rates[:6] == pytest.approx([0.1, 0.18, 0.26, 0.34, 0.42, 0.5])
+    assert rates[5:21] == pytest.approx(list(np.linspace(0.5, 0.05, 16)))
+    assert rates[20:] == [0.05] * 5
+
+
+def test_triangular_has_the_rates_of_numpys_interpolation():
+    """The recipe's own form: `np.interp` through the start, the peak and the end."""
+    lr = schedules.triangular(1.5, 476)
+    peak = int(0.23 * 476)
+    expected = np.interp(range(477), [0, peak, 476], [0.3, 1.5, 0.105])
+    assert [lr(step) for step in range(477)] == pytest.approx(expected.tolist(), rel=1e-12)
+
+
+def test_triangular_may_begin_at_its_peak():
+    lr = schedules.triangular(1.0, 4, peak=0.0, end=0.0)
+    assert [lr(step) for step in range(6)] == [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
+
+
+def test_trapezoidal_rises_stays_and_falls():
+    lr = schedules.trapezoidal(0.8, 12, warmup_steps=3, decay_steps=4)
+    expected = [0.2, 0.4, 0.6, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.6, 0.4, 0.2, 0.0, 0.0]
+    assert [lr(step) for step in range(14)] == pytest.approx(expected)
+    flat = schedules.trapezoidal(0.8, 5, 0, 0)
+    assert [flat(step) for step in range(6)] == [0.8] * 5 + [0.0]
+
+
 def test_by_epoch_keeps_the_rate_for_so_many_steps():
     lr = schedules.by_epoch(schedules.multi_step(1.0, [1, 3], factor=0.5), steps_per_epoch=2)
     assert [lr(step) for step in range(8)] == [1, 1, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25]
@@ -151,6 +181,17 @@ def test_a_schedule_is_a_pure_function():
         (lambda: schedules.warm_restarts(0.1, 5, 2, 0.3), r"\[warm_restarts\] 'lr_min'"),
         (lambda: schedules.one_cycle(0, 5), r"\[one_cycle\] 'max_lr'"),
         (lambda: schedules.one_cycle(0.1, True), r"\[one_cycle\] 'total_steps'"),
+        (lambda: schedules.triangular(0, 5), r"\[triangular\] 'lr'"),
+        (lambda: schedules.triangular(0.1, 0), r"\[triangular\] 'total_steps'"),
+        (lambda: schedules.triangular(0.1, 5, start=2), r"\[triangular\] 'start' .* got 2"),
+        (lambda: schedules.triangular(0.1, 5, end=-1), r"\[triangular\] 'end' .* got -1"),
+        (lambda: schedules.triangular(0.1, 5, peak=1), r"\[triangular\] 'peak' .* got 1"),
+        (lambda: schedules.trapezoidal(0, 5, 1, 1), r"\[trapezoidal\] 'lr'"),
+        (lambda: schedules.trapezoidal(1, 5, -1, 1), r"\[trapezoidal\] 'warmup_steps' .* -1"),
+        (
+            lambda: schedules.trapezoidal(1, 5, 3, 3),
+            r"\[trapezoidal\] 'decay_steps' .* 2, .* got 3",
+        ),
         (lambda: schedules.by_epoch(0.1, 5), r"\[by_epoch\] 'schedule' must be a function"),
         (lambda: schedules.by_epoch(abs, 0), r"\[by_epoch\] 'steps_per_epoch' must be a positive"),
     ],

@@ -105,7 +105,15 @@ CASES = {
     },
     **{
         f"lr_schedule {name}": (perceptron, {"lr_schedule": name, "lr_patience": 1, "lr_min": 1e-4})
-        for name in ("step", "exponential", "cosine", "warm_restarts", "one_cycle", "plateau")
+        for name in (
+            "step",
+            "exponential",
+            "cosine",
+            "warm_restarts",
+            "one_cycle",
+            "plateau",
+            "triangular",
+        )
     },
     **{
         f"layer {name}": (lambda make=make, shape=shape: perceptron([make()], shape), {})

@@ -6,8 +6,8 @@ and a random generator; every image of the batch is changed by its own random nu
 `Model.fit(augment=...)` and `Dataset.batches(augment=...)` call it on the threads that prepare the
 batches. Any function with these arguments can be used as well.
 
-`base` has the base class, `Compose` and `expand`; `geometry` moves pixels; `pixels` changes their
-values.
+`base` has the base class, `Compose` and `expand`; `flips` mirrors images; `geometry` moves pixels;
+`pixels` changes their values.
 
 >>> import numpy as np
 >>> from nn.data import Dataset, augment
@@ -20,17 +20,17 @@ values.
 """
 
 from .base import Augmentation, Compose, expand
+from .flips import AlternatingFlip, RandomFlip, RandomRotate90
 from .geometry import (
     ElasticDistortion,
     RandomAffine,
     RandomCrop,
-    RandomFlip,
-    RandomRotate90,
     RandomRotation,
 )
 from .pixels import Cutout, Mixup, RandomBrightness, RandomContrast, RandomSaturation
 
 __all__ = [
+    "AlternatingFlip",
     "Augmentation",
     "Compose",
     "Cutout",

@@ -11,7 +11,7 @@ import numpy as np
 from ... import checks, random
 from ...kernels import memory
 from ...validation import is_byte_image
-from ..batching import Augment, augmented
+from ..batching import Augment, augmented, of_epoch
 from ..dataset import Dataset
 
 _ROWS_AT_ONCE = 256  # samples that `expand` augments at a time
@@ -38,6 +38,13 @@ class Augmentation:
     """
 
     mixes_labels = False
+
+    def for_epoch(self, epoch: int) -> "Augmentation":
+        """Return the augmentation of an epoch, counted from 0; most are the same in all.
+
+        `Model.fit` calls it at the beginning of each epoch, and passes its batches to the result.
+        """
+        return self
 
     def __call__(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return the batch with every image changed at random.
@@ -111,6 +118,10 @@ class Compose(Augmentation):
     def mixes_labels(self) -> bool:  # type: ignore[override]
         """Whether one of them mixes labels, so that all are called with them."""
         return any(getattr(transform, "mixes_labels", False) for transform in self.transforms)
+
+    def for_epoch(self, epoch: int) -> "Compose":
+        """Return the composition of the augmentations of an epoch."""
+        return Compose(of_epoch(transform, epoch) for transform in self.transforms)
 
     def __call__(self, x: Any, *y_and_rng: Any) -> Any:
         """Return x after all of them; if labels are mixed, called as `(x, y, rng)`, x and y."""

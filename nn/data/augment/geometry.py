@@ -1,9 +1,9 @@
-"""Augmentations that move pixels: flips, crops, rotations, affine maps and elastic distortions.
+"""Augmentations that move pixels: crops, rotations, affine maps and elastic distortions.
 
-Flips, crops and rotations by 90 degrees copy pixels. The others compute, for each pixel of the new
-image, the position in the old one that it comes from; a position is between pixels, and its value
-is interpolated from the four around it. All images of a batch are processed at once: the positions
-are two arrays (N, H, W), rows and columns, from which `sample_bilinear` interpolates.
+A crop copies pixels. The others compute, for each pixel of the new image, the position in the old
+one that it comes from; a position is between pixels, and its value is interpolated from the four
+around it. All images of a batch are processed at once: the positions are two arrays (N, H, W), rows
+and columns, from which `sample_bilinear` interpolates.
 
 Rows are counted downward and columns to the right, from 0; angles are in degrees, and positive
 ones rotate counter-clockwise, as in `numpy.rot90`.
@@ -16,42 +16,9 @@ import numpy as np
 
 from ... import checks
 from ...kernels import memory
-from .base import Augmentation, as_fill, as_range, copied
+from .base import Augmentation, as_fill, as_range
 
-_MODES = {"horizontal": (3,), "vertical": (2,), "horizontal_and_vertical": (3, 2)}
 _PADDING_MODES = ("constant", "edge", "reflect", "symmetric")
-
-
-class RandomFlip(Augmentation):
-    """Flip images left to right, top to bottom, or both.
-
-    Parameters
-    ----------
-    mode
-        'horizontal', 'vertical', or 'horizontal_and_vertical', which draws for each of the two.
-    p
-        Probability of a flip, in [0, 1].
-
-    Examples
-    --------
-    >>> RandomFlip(p=1.0)(np.array([[[[1.0, 2.0, 3.0]]]]), np.random.default_rng(0))
-    array([[[[3., 2., 1.]]]])
-    """
-
-    def __init__(self, mode: str = "horizontal", p: float = 0.5) -> None:
-        if mode not in _MODES:
-            raise checks.unknown("RandomFlip", "mode", mode, _MODES)
-        self.mode = mode
-        self.p = checks.fraction("RandomFlip", "p", p, include_one=True)
-
-    def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the images, some of them flipped."""
-        out = copied(x)
-        for axis in _MODES[self.mode]:
-            flipped = np.flip(out, axis)  # a view
-            for index in np.flatnonzero(rng.random(len(x)) < self.p):
-                out[index] = flipped[index]
-        return out
 
 
 class RandomCrop(Augmentation):
@@ -118,40 +85,6 @@ class RandomCrop(Augmentation):
         vertical, horizontal = self.padding
         edges = ((0, 0), (0, 0), (vertical, vertical), (horizontal, horizontal))
         return np.pad(x, edges, self.padding_mode)  # type: ignore[call-overload]
-
-
-class RandomRotate90(Augmentation):
-    """Rotate square images by 0, 90, 180 or 270 degrees with equal probability.
-
-    For images without an upright orientation, as from a microscope or a satellite.
-
-    Raises
-    ------
-    ValueError
-        At the call, for images that are not square.
-
-    Examples
-    --------
-    >>> x = np.array([[[[1.0, 2.0], [3.0, 4.0]]]])
-    >>> RandomRotate90()(x, np.random.default_rng(5))  # twice 90 degrees
-    array([[[[4., 3.],
-             [2., 1.]]]])
-    """
-
-    def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the rotated images."""
-        if x.shape[2] != x.shape[3]:
-            raise ValueError(
-                f"[RandomRotate90] expects square images, got {x.shape[2]} x {x.shape[3]}: "
-                "crop them, or use RandomFlip('horizontal_and_vertical')."
-            )
-        turns = rng.integers(0, 4, len(x))
-        out = memory.empty_like(x)
-        for turn in range(4):
-            turned = np.rot90(x, turn, axes=(2, 3))  # a view
-            for index in np.flatnonzero(turns == turn):
-                out[index] = turned[index]
-        return out
 
 
 # ------------------------------------------------------------------------ between the pixels

@@ -214,8 +214,9 @@ def _pool(kind: str) -> Callable[[Any, Shape], list[Entry]]:
 
 def _batch_norm(layer: Any, shape: Shape) -> list[Entry]:
     arrays = layer.params | layer.buffers
-    values = [arrays[key] for key in ("gamma", "beta", "running_mean", "running_var")]
+    values = [arrays[k] for k in ("gamma", "beta", "running_mean", "running_var") if k in arrays]
     config = {"axis": -1, "momentum": layer.momentum, "epsilon": layer.eps}
+    config |= {"scale": layer.scale, "center": layer.center}
     return [entry("BatchNormalization", *values, **config)]
 
 

@@ -278,7 +278,7 @@ def _batch_norm(g: Graph, layer: Any, x: str, shape: Shape) -> str:
     if g.opset < 14 or len(shape) == 3:
         scale, shift = (by_channel(k, len(shape)) for k in layer.scale_and_shift())
         return g.node("Add", g.node("Mul", x, g.array("scale", scale)), g.array("shift", shift))
-    arrays = layer.params | layer.buffers
+    arrays = dict(zip(("gamma", "beta"), layer.gamma_and_beta(), strict=True)) | layer.buffers
     names = ("gamma", "beta", "running_mean", "running_var")
     return g.node(
         "BatchNormalization", x, *(g.array(k, arrays[k]) for k in names), epsilon=layer.eps

@@ -218,7 +218,12 @@ def batch_norm(layer: Any) -> list[Module]:
     if len(shape) not in (2, 3, 4):
         raise ValueError(f"inputs of shape {shape}")
     momentum = round(1 - layer.momentum, 12)
-    arrays = {**_norm_arrays(layer), "num_batches_tracked": np.array(0)}
+    scales = dict(zip(("gamma", "beta"), layer.gamma_and_beta(), strict=True))
+    arrays = {
+        own: host_array((scales | layer.buffers)[key])
+        for own, key in (("weight", "gamma"), ("bias", "beta"), *((k, k) for k in layer.buffers))
+    }
+    arrays["num_batches_tracked"] = np.array(0)
     name = f"BatchNorm{1 if len(shape) < 4 else 2}d"
     code = call(name, len(arrays["weight"]), eps=layer.eps, momentum=momentum)
     return _by_channel(layer, Module(code, arrays))

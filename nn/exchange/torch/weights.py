@@ -206,6 +206,16 @@ def _dense(layer: Dense, group: Group) -> dict[str, Turned]:
     return arrays.done(turned)
 
 
+def _batch_norm(layer: BatchNorm, group: Group) -> dict[str, Turned]:
+    """Return the arrays without those that the layer does not have, which must change nothing."""
+    turned = _plain(_NORM)(layer, group)
+    for key, is_there, neutral in (("gamma", layer.scale, 1), ("beta", layer.center, 0)):
+        if not is_there and key in turned and (turned.pop(key).array != neutral).any():
+            argument = "scale" if key == "gamma" else "center"
+            raise ValueError(f"the layer has {argument}=False, and {key} is not {neutral} here")
+    return turned
+
+
 def _layer_norm(layer: LayerNorm, group: Group) -> dict[str, Turned]:
     """Return scale and shift of images, (C, H, W), as nn has them, (C * H * W,)."""
     turned = _plain(_NORM)(layer, group)
@@ -306,7 +316,8 @@ _TURNS: dict[type[Layer] | tuple[type[Layer], ...], Callable[[Any, Group], dict[
     (Embedding, PositionalEmbedding): _plain(_WEIGHTS),
     LayerNorm: _layer_norm,
     MultiHeadAttention: _attention,
-    (BatchNorm, GroupNorm): _plain(_NORM),
+    (BatchNorm,): _batch_norm,
+    (GroupNorm,): _plain(_NORM),
     PReLU: _prelu,
     Standardize: _plain(_STATISTICS),
     WeightNorm: _weight_norm,

@@ -60,17 +60,20 @@ def _cpu_quota(root: Path = Path("/")) -> float:
     return min(_limit(place) for group in groups for place in (group, *group.parents))
 
 
+def usable_cores() -> set[int]:
+    """Return the numbers of the cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))
+
+
 def _cores() -> int:
     """Return how many cores this process may use.
 
     Of a quota of 2.5 cores 2 are used: a third thread would use up the time early, and all
     threads would be stopped until the next period. What is left serves the threads of the data.
     """
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    return max(1, math.floor(min(cores, _cpu_quota())))
+    return max(1, math.floor(min(len(usable_cores()), _cpu_quota())))
 
 
 def _wanted() -> int:
@@ -91,6 +94,15 @@ _running: list["_Call"] = []  # those that hold BLAS to one thread, see `_releas
 _blas: list["_Blas"] = []  # the BLAS libraries of this process, see `_loaded_blas`
 _modules = [0]  # how many modules had been imported when `_blas` was filled
 _releasing: dict["_Call", threading.Thread] = {}  # calls that may give BLAS its threads back
+
+
+def limit_threads(count: int) -> None:
+    """Use at most so many threads from now on, as several processes share the cores."""
+    global NUM_THREADS
+    NUM_THREADS = min(NUM_THREADS, count)
+    for library in _loaded_blas():
+        if library.num_threads > count:
+            library.set_num_threads(count)
 
 
 class _Call:

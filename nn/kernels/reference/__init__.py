@@ -24,6 +24,7 @@ from .elementwise import (
 )
 from .linear import add_rows, matmul, take_rows
 from .normalization import (
+    batch_moments,
     batch_norm,
     batch_norm_grad,
     batch_norm_inference,
@@ -34,7 +35,7 @@ from .normalization import (
     weight_norm,
     weight_norm_grad,
 )
-from .optim import adam, sgd
+from .optim import adam, orthogonalized, sgd
 from .pooling import avg_pool2d, avg_pool2d_grad, max_pool2d, max_pool2d_grad
 from .recurrent import (
     gru,

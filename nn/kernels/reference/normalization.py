@@ -10,11 +10,16 @@ def batch_norm(x: Array, gamma: Array, beta: Array, eps: float) -> tuple[Array, 
     Returns y, the mean and the variance (Ioffe and Szegedy 2015, arXiv 1502.03167,
     algorithm 1).
     """
+    mean, variance = batch_moments(x)
+    x_hat = (x - mean) / cuda.get_array_module(x).sqrt(variance + eps)
+    return gamma * x_hat + beta, mean, variance
+
+
+def batch_moments(x: Array) -> tuple[Array, Array]:
+    """Return the mean and the biased variance of each column of x (M, C), summed in float64."""
     xp = cuda.get_array_module(x)
     mean = x.mean(axis=0, dtype=xp.float64).astype(x.dtype)
-    variance = xp.square(x - mean).mean(axis=0, dtype=xp.float64).astype(x.dtype)
-    x_hat = (x - mean) / xp.sqrt(variance + eps)
-    return gamma * x_hat + beta, mean, variance
+    return mean, xp.square(x - mean).mean(axis=0, dtype=xp.float64).astype(x.dtype)
 
 
 def batch_norm_grad(

@@ -13,6 +13,7 @@ from .conv import conv2d, conv2d_input_grad, conv2d_weight_grad
 from .elementwise import activate, activate_grad, adam, add, dropout, sgd
 from .gemm import matmul
 from .normalization import (
+    batch_moments,
     batch_norm,
     batch_norm_grad,
     batch_norm_inference,

@@ -117,15 +117,20 @@ def _summed(kernel: Callable[..., Any], rows: int, columns: int, *arguments: Any
     return sums[:parts].sum(axis=0)
 
 
+def batch_moments(x: Array) -> tuple[Array, Array]:
+    """See `reference.batch_moments`."""
+    pivot = x[0].copy()
+    first, second = _summed(_moments, *x.shape, x, pivot) / len(x)
+    mean = (pivot + first).astype(x.dtype)
+    return mean, np.maximum(second - first * first, 0).astype(x.dtype)
+
+
 def batch_norm(x: Array, gamma: Array, beta: Array, eps: float) -> tuple[Array, Array, Array]:
     """See `reference.batch_norm`."""
     count, columns = x.shape
     if count == 0:
         return tuned.batch_norm(x, gamma, beta, eps)
-    pivot = x[0].copy()
-    first, second = _summed(_moments, count, columns, x, pivot) / count
-    mean = (pivot + first).astype(x.dtype)
-    variance = np.maximum(second - first * first, 0).astype(x.dtype)
+    mean, variance = batch_moments(x)
     y = memory.empty_like(x)
     scale = gamma / np.sqrt(variance + eps)
     threads.run(_scale_and_shift, count, x, y, (mean, scale, beta), grain=grain_for(columns))

@@ -1,0 +1,98 @@
+"""What the fast recipes share: a clock for the parts of the training, a last step, two accuracies.
+
+`cifar10_train.py --model airbench` and `mnist_train.py --fast` use it.
+"""
+
+import time
+
+import numpy as np
+
+from nn.callbacks import Callback
+
+PARTS = ("data", "forward", "backward", "optimizer", "evaluation")
+
+
+class Clock(Callback):
+    """Measures the time of the parts of a training, and counts its images.
+
+    'forward' includes the loss and its value, 'backward' the gradient of the loss and the checks
+    of all gradients, 'optimizer' the metrics; 'data' is the time that the model waits for a batch.
+
+    Attributes
+    ----------
+    seconds : dict
+        The time of each of `PARTS`.
+    images : int
+        The images that the model was trained on.
+    """
+
+    def __init__(self):
+        self.seconds = dict.fromkeys(PARTS, 0.0)
+        self.images = 0
+        self._last = time.perf_counter()
+
+    def add(self, part):
+        """Add the time since the last call to a part; None drops it."""
+        now = time.perf_counter()
+        if part is not None:
+            self.seconds[part] += now - self._last
+        self._last = now
+
+    def on_epoch_begin(self, epoch, logs):
+        self.add(None)
+
+    def on_train_batch_begin(self, batch, logs):
+        self.add("data")
+        size, samples = self.params["batch_size"], self.params["samples"]
+        self.images += min(size, samples - batch * size)
+        loss, optimizer = self.model.loss, self.model.optimizer
+        backward, step = loss.backward, optimizer.step
+
+        def timed_backward():
+            self.add("forward")
+            return backward()
+
+        def timed_step(params_and_grads):
+            self.add("backward")
+            step(params_and_grads)
+
+        loss.backward, optimizer.step = timed_backward, timed_step
+
+    def on_train_batch_end(self, batch, logs):
+        del self.model.loss.backward, self.model.optimizer.step  # those of their classes again
+        self.add("optimizer")
+
+    def __str__(self):
+        total = sum(self.seconds.values()) or 1.0
+        parts = (
+            f"{part} {spent:.1f} s ({spent / total:.0%})" for part, spent in self.seconds.items()
+        )
+        return ", ".join(parts)
+
+
+class LastStep(Callback):
+    """Ends the training after a number of steps, which may be within an epoch."""
+
+    def __init__(self, steps):
+        self.steps = steps
+
+    def on_train_batch_end(self, batch, logs):
+        if self.model.optimizer.iterations >= self.steps:
+            self.model.stop_training = True
+
+
+def measured_accuracies(model, test, clock, **copies):
+    """Return the test accuracy without and with copies of the images, as 'predict' takes them."""
+    clock.add(None)
+    found = [
+        float(np.mean(model.predict_classes(test, 500, **arguments) == test.y))
+        for arguments in ({}, copies)
+    ]
+    clock.add("evaluation")
+    return found
+
+
+def print_spread(name, accuracies):
+    """Print mean and standard deviation of the accuracies of several seeds."""
+    spread = f" +- {np.std(accuracies, ddof=1):.2%}" if len(accuracies) > 1 else ""
+    print(f"{name} of {len(accuracies)} seeds: {np.mean(accuracies):.2%}{spread}")
