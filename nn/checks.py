@@ -356,7 +356,7 @@ def same_rows(owner: str, **tables: Any) -> None:
     **tables
         The arguments by their names: tables, columns, and anything else, which has no labels.
     """
-    indices = {name: getattr(value, "index", None) for name, value in tables.items()}
+    indices: dict[str, Any] = {k: getattr(value, "index", None) for k, value in tables.items()}
     labeled = {k: index for k, index in indices.items() if hasattr(index, "equals")}  # no lists
     for (x, first), (y, second) in itertools.combinations(labeled.items(), 2):
         if first.equals(second) or len(first) != len(second) or set(first) != set(second):

@@ -45,8 +45,9 @@ def check_one_input(
     x: Any, input_shape: tuple[int | None, ...] | None, may_be_batches: bool = False
 ) -> None:
     """Raise if x is several inputs; a list that begins with one of the model may be batches."""
-    parts = list(x.values()) if isinstance(x, Mapping) else x
-    if isinstance(x, Mapping) or _are_several(x, input_shape, may_be_batches):
+    is_mapping = isinstance(x, Mapping) and not checks.is_sparse(x)  # as SciPy's dok_matrix is
+    parts = list(x.values()) if is_mapping else x
+    if is_mapping or _are_several(x, input_shape, may_be_batches):
         shapes = ", ".join(str(np.shape(part)) for part in parts)
         raise TypeError(
             f"[Model] 'x' must be one array, got a {type(x).__name__} of {len(x)}, {shapes}: a "

@@ -23,7 +23,7 @@ VALUES = {
     "merge": "sum",
     "negative_slope": 0.125,
     "output_dim": 3,
-    "path": "a.csv",
+    "path": "a.gif",
     "pool_size": 3,
     "rate": 0.25,
     "rho": 0.5,
@@ -45,7 +45,7 @@ REQUIRED = {
     "input_dim": 5,
     "output_dim": 2,
     "stddev": 1.0,
-    "path": "b.csv",
+    "path": "b.gif",
 }
 
 CLASSES = {
