@@ -237,10 +237,7 @@ def check_scaled_once(x: Any, model: Any) -> None:
     model
         The model; its `scaler_of_bytes` is asked only for images of bytes.
     """
-    if not is_byte_image(x):
-        return
-    scaler = model.scaler_of_bytes
-    if scaler is not None:
+    if is_byte_image(x) and (scaler := model.scaler_of_bytes) is not None:
         raise ValueError(
             "[Model] 'x' holds images of bytes (uint8), which are divided by 255, and the model's "
             f"{scaler} takes 0..255 and would scale them again: pass x.astype('float32'), or leave "

@@ -366,3 +366,12 @@ def test_weights_alone_are_not_taken_from_onnx():
     model = nn.Model([nn.Dense(3, input_shape=(4,))])
     with pytest.raises(nn.io.FileFormatError, match=r"of ONNX, which Model\.load reads whole"):
         model.load_weights(FOLDER / "lists.onnx")
+
+
+def test_slopes_that_are_not_along_the_channels_say_the_shapes(tmp_path):
+    """NumPy would say 'operands could not be broadcast together with remapped shapes'."""
+    path = tmp_path / "model.onnx"
+    nodes = [op("PRelu", ["x", "s"])]
+    write(path, nodes, arrays={"s": np.arange(1, 7, dtype="f4")}, dims=(None, 5, 4))
+    with pytest.raises(nn.io.FileFormatError, match=r"array of shape \(6,\) for values of shape"):
+        nn.Model.load(path)
