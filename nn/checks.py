@@ -263,16 +263,30 @@ def array(owner: str, argument: str, value: Any) -> Any:
         rule = "must be dense, one number for each feature"
         got = f"a sparse matrix {type(value).__name__} of shape {value.shape}"
         raise TypeError(f"[{owner}] '{argument}' {rule}, got {got}: pass {argument}.toarray().")
+    refuse_images(owner, argument, value)
     if isinstance(value, np.memmap):
         return value  # np.asarray would make it an ndarray
     try:
-        return cuda.as_array(_numbers_of_table(value))
+        return cuda.as_array(_numbers_of_table(_numbers_of_tensor(value)))
     except ValueError as reason:
         raise ValueError(
             f"[{owner}] '{argument}' must be an array, or lists of equal lengths, got a "
             f"{type(value).__name__}: {reason} Sequences of different lengths are padded first: "
             "nn.data.sequences.pad."
         ) from reason
+
+
+def _numbers_of_tensor(value: Any) -> Any:
+    """Return a tensor of PyTorch as an array, also one with a gradient, on a GPU or of bfloat16.
+
+    A list or tuple of tensors becomes one of arrays; anything else is returned as it is.
+    """
+    if isinstance(value, list | tuple) and value and hasattr(value[0], "detach"):
+        return [_numbers_of_tensor(part) for part in value]
+    if not (hasattr(value, "detach") and hasattr(value, "cpu")):
+        return value
+    value = value.detach().cpu()
+    return (value.float() if "bfloat16" in str(value.dtype) else value).numpy()
 
 
 def _numbers_of_table(value: Any) -> Any:
@@ -344,6 +358,31 @@ def not_real(owner: str, argument: str, value: Any, dtype: Any) -> TypeError:
     elif dtype.kind == "O":
         advice = f": pass {argument}.astype('float32') if all are numbers without gaps."
     return TypeError(f"[{owner}] '{argument}' must hold real numbers, got {got}{advice}")
+
+
+def refuse_images(owner: str, argument: str, value: Any) -> None:
+    """Raise TypeError for images of Pillow's, and for the bytes of image files, alone or in a list.
+
+    Examples
+    --------
+    >>> refuse_images("Model", "x", [b"content of a PNG"])
+    Traceback (most recent call last):
+        ...
+    TypeError: [Model] 'x' must be an array of numbers, got a list of bytes: \
+nn.data.load_image(image, size) makes (C, H, W) of each, of bytes by io.BytesIO(content); \
+np.stack them to (N, C, H, W).
+    """
+    is_list = isinstance(value, list | tuple) and len(value) > 0
+    one = value[0] if is_list else value
+    if not (isinstance(one, bytes | bytearray) or hasattr(one, "getexif")):
+        return
+    kind = type(one).__name__
+    got = f"a {type(value).__name__} of {kind}" if is_list else kind
+    raise TypeError(
+        f"[{owner}] '{argument}' must be an array of numbers, got {got}: nn.data.load_image(image, "
+        "size) makes (C, H, W) of each, of bytes by io.BytesIO(content); np.stack them to "
+        "(N, C, H, W)."
+    )
 
 
 def same_rows(owner: str, **tables: Any) -> None:

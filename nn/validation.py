@@ -228,21 +228,21 @@ def is_byte_image(x: Any) -> bool:
     return x.dtype == np.uint8 and x.ndim == 4
 
 
-def check_scaled_once(x: Any, input_scale: float | None) -> None:
+def check_scaled_once(x: Any, model: Any) -> None:
     """Raise if uint8 images, which are scaled to [0, 1], would be scaled a second time.
 
     Parameters
     ----------
     x
         Inputs with a dtype. They are not read.
-    input_scale
-        The scale of a `Rescale` at the start of the model; None without one.
+    model
+        The model; its `scaler_of_bytes` is asked only for images of bytes.
     """
-    if input_scale is not None and abs(input_scale) <= 0.01 and is_byte_image(x):
+    if is_byte_image(x) and (scaler := model.scaler_of_bytes) is not None:
         raise ValueError(
-            "[Model] 'x' holds images of bytes (uint8), which are scaled to [0, 1] before the "
-            f"first layer, Rescale({input_scale:g}), would do it again: leave that layer out, or "
-            "give x.astype('float32')."
+            "[Model] 'x' holds images of bytes (uint8), which are divided by 255, and the model's "
+            f"{scaler} takes 0..255 and would scale them again: pass x.astype('float32'), or leave "
+            "that layer out."
         )
 
 

@@ -33,8 +33,8 @@ class DataAdapter:
     Parameters
     ----------
     model
-        The model. Its shapes, `dtype`, `input_scale` and `loss` are used; `build` is called with
-        the shape of the first inputs if it is not built yet.
+        The model. Its shapes, `dtype`, `scaler_of_bytes` and `loss` are used; `build` is called
+        with the shape of the first inputs if it is not built yet.
     """
 
     def __init__(self, model: Any) -> None:
@@ -176,7 +176,7 @@ class DataAdapter:
             validation.check_shape(data.x, model.input_shape)
         elif y is not None:
             raise ValueError(f"[Model] 'y' must not be given with a Dataset as '{argument}'.")
-        validation.check_scaled_once(data.x, model.input_scale)
+        validation.check_scaled_once(data.x, model)
         validation.check_finite(data.x, "x", model.dtype)
         validation.check_ids(data.x, model.num_ids)
         if data.y is None:
@@ -216,7 +216,7 @@ class DataAdapter:
     ) -> Array | None:
         """Raise if a batch of a stream does not fit the model; return the weights to use."""
         validation.check_shape(x, self.model.input_shape)
-        validation.check_scaled_once(x, self.model.input_scale)
+        validation.check_scaled_once(x, self.model)
         validation.check_finite(x, "x", self.model.dtype)
         validation.check_ids(x, self.model.num_ids)
         if y is None:

@@ -395,3 +395,12 @@ def test_pixels_as_steps_are_refused_as_what_they_are(tmp_path):
     said = reason(write(tmp_path / "m.onnx", nodes, arrays, IMAGES))
     assert "'matmul'" in said
     assert "two axes were exchanged" in said
+
+
+def test_slopes_that_are_not_along_the_channels_say_the_shapes(tmp_path):
+    """NumPy would say 'operands could not be broadcast together with remapped shapes'."""
+    path = tmp_path / "model.onnx"
+    nodes = [op("PRelu", ["x", "s"])]
+    write(path, nodes, arrays={"s": np.arange(1, 7, dtype="f4")}, dims=(None, 5, 4))
+    with pytest.raises(nn.io.FileFormatError, match=r"array of shape \(6,\) for values of shape"):
+        nn.Model.load(path)
