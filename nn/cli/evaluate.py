@@ -91,7 +91,8 @@ def in_form_of(model: Model, dataset: Dataset) -> Dataset:
     shape = None if model.input_shape is None else model.input_shape[1:]
     flat = math.prod(dataset.x.shape[1:])
     is_flat = shape == (flat,) and dataset.x.ndim > 2
-    images: Any = as_taken(model, dataset.x)
+    x: Any = dataset.x
+    images = as_taken(model, x)
     if images is dataset.x and not is_flat:
         return dataset
     if images is dataset.x:

@@ -123,9 +123,10 @@ def draw(kernel: Callable[..., Array], x: Array, *arguments: Any) -> Array:
 def batch_norm(x: Array, gamma: Array, beta: Array, eps: float) -> tuple[Array, Array, Array, int]:
     """Return `kernels.batch_norm` of rows x (M, C), and how many rows the statistics are of.
 
-    If x has the rows of a shard, mean and variance are those of the rows of all processes. Each sends its number of rows, their
-    means and their sums of squared differences from these, and all combine them in the same order
-    (Chan, Golub and LeVeque 1979), so that they have the same bits everywhere.
+    If x has the rows of a shard, mean and variance are those of the rows of all processes. Each
+    sends its number of rows, their means and their sums of squared differences from these, and all
+    combine them in the same order (Chan, Golub and LeVeque 1979), so that they have the same bits
+    everywhere.
     """
     shard = active_shard.get()
     if shard is None or not shard.syncs_batch_norm:
@@ -160,7 +161,7 @@ def batch_norm_grad(
 ) -> tuple[Array, Array, Array]:
     """Return `kernels.batch_norm_grad` for rows that were normalised by `batch_norm`.
 
-    For a shard, the gradient `grad` is that of the mean over the rows of the shard, and so are the results: a
+    For a shard, the gradient `grad` is that of the mean over its rows, and so are the results: a
     shard's weight makes them parts of those of the whole batch. The kernel subtracts the means of
     the shard's own gradients; what is missing to those of all rows is a line in x for each column.
     """
