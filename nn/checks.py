@@ -8,6 +8,7 @@ Each function returns the checked value in the type that the caller stores.
 import difflib
 import importlib
 import inspect
+import itertools
 import math
 import numbers
 import os
@@ -262,16 +263,30 @@ def array(owner: str, argument: str, value: Any) -> Any:
         rule = "must be dense, one number for each feature"
         got = f"a sparse matrix {type(value).__name__} of shape {value.shape}"
         raise TypeError(f"[{owner}] '{argument}' {rule}, got {got}: pass {argument}.toarray().")
+    refuse_images(owner, argument, value)
     if isinstance(value, np.memmap):
         return value  # np.asarray would make it an ndarray
     try:
-        return cuda.as_array(_numbers_of_table(value))
+        return cuda.as_array(_numbers_of_table(_numbers_of_tensor(value)))
     except ValueError as reason:
         raise ValueError(
             f"[{owner}] '{argument}' must be an array, or lists of equal lengths, got a "
             f"{type(value).__name__}: {reason} Sequences of different lengths are padded first: "
             "nn.data.sequences.pad."
         ) from reason
+
+
+def _numbers_of_tensor(value: Any) -> Any:
+    """Return a tensor of PyTorch as an array, also one with a gradient, on a GPU or of bfloat16.
+
+    A list or tuple of tensors becomes one of arrays; anything else is returned as it is.
+    """
+    if isinstance(value, list | tuple) and value and hasattr(value[0], "detach"):
+        return [_numbers_of_tensor(part) for part in value]
+    if not (hasattr(value, "detach") and hasattr(value, "cpu")):
+        return value
+    value = value.detach().cpu()
+    return (value.float() if "bfloat16" in str(value.dtype) else value).numpy()
 
 
 def _numbers_of_table(value: Any) -> Any:
@@ -328,6 +343,12 @@ def not_real(owner: str, argument: str, value: Any, dtype: Any) -> TypeError:
         advice = ": give each class a number, with np.unique(y, return_inverse=True)[1]."
     elif dtype.kind in "UST":
         advice = ": pass numbers; nn.data.text.Vocabulary encodes a text as ids."
+    elif any(getattr(kind, "kind", "O") in "mM" for kind in mixed.values()):
+        got += f" from the columns {', '.join(named[:5])}{', ...' * (len(named) > 5)}"
+        advice = (
+            ": make a number of each time, as by (column - column.min()).dt.total_seconds() or "
+            "column.dt.month, and encode texts, with pandas.get_dummies for example."
+        )
     elif mixed:
         got += f" from the columns {', '.join(named[:5])}{', ...' * (len(named) > 5)}"
         advice = (
@@ -339,16 +360,50 @@ def not_real(owner: str, argument: str, value: Any, dtype: Any) -> TypeError:
     return TypeError(f"[{owner}] '{argument}' must hold real numbers, got {got}{advice}")
 
 
-def same_rows(owner: str, x: Any, y: Any) -> None:
-    """Raise ValueError if two tables of pandas hold rows of the same labels in another order."""
-    first: Any = getattr(x, "index", None)  # of a list it is a method
-    second: Any = getattr(y, "index", None)
-    if not (hasattr(first, "equals") and hasattr(second, "equals")) or first.equals(second):
+def refuse_images(owner: str, argument: str, value: Any) -> None:
+    """Raise TypeError for images of Pillow's, and for the bytes of image files, alone or in a list.
+
+    Examples
+    --------
+    >>> refuse_images("Model", "x", [b"content of a PNG"])
+    Traceback (most recent call last):
+        ...
+    TypeError: [Model] 'x' must be an array of numbers, got a list of bytes: \
+nn.data.load_image(image, size) makes (C, H, W) of each, of bytes by io.BytesIO(content); \
+np.stack them to (N, C, H, W).
+    """
+    is_list = isinstance(value, list | tuple) and len(value) > 0
+    one = value[0] if is_list else value
+    if not (isinstance(one, bytes | bytearray) or hasattr(one, "getexif")):
         return
-    if len(first) == len(second) and set(first) == set(second):
+    kind = type(one).__name__
+    got = f"a {type(value).__name__} of {kind}" if is_list else kind
+    raise TypeError(
+        f"[{owner}] '{argument}' must be an array of numbers, got {got}: nn.data.load_image(image, "
+        "size) makes (C, H, W) of each, of bytes by io.BytesIO(content); np.stack them to "
+        "(N, C, H, W)."
+    )
+
+
+def same_rows(owner: str, **tables: Any) -> None:
+    """Raise ValueError if two tables of pandas hold rows of the same labels in another order.
+
+    Parameters
+    ----------
+    owner
+        As in `error`.
+    **tables
+        The arguments by their names: tables, columns, and anything else, which has no labels.
+    """
+    indices: dict[str, Any] = {k: getattr(value, "index", None) for k, value in tables.items()}
+    labeled = {k: index for k, index in indices.items() if hasattr(index, "equals")}  # no lists
+    for (x, first), (y, second) in itertools.combinations(labeled.items(), 2):
+        if first.equals(second) or len(first) != len(second) or set(first) != set(second):
+            continue
         raise ValueError(
-            f"[{owner}] 'y' must have its rows in the order of those of 'x', got the same labels "
-            "in another: pass y.loc[x.index], or arrays if they belong together as they are."
+            f"[{owner}] '{y}' must have its rows in the order of those of '{x}', got the same "
+            f"labels in another: pass {y}.loc[{x}.index], or arrays if they belong together as "
+            "they are."
         )
 
 

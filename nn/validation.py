@@ -45,8 +45,9 @@ def check_one_input(
     x: Any, input_shape: tuple[int | None, ...] | None, may_be_batches: bool = False
 ) -> None:
     """Raise if x is several inputs; a list that begins with one of the model may be batches."""
-    parts = list(x.values()) if isinstance(x, Mapping) else x
-    if isinstance(x, Mapping) or _are_several(x, input_shape, may_be_batches):
+    is_mapping = isinstance(x, Mapping) and not checks.is_sparse(x)  # as SciPy's dok_matrix is
+    parts = list(x.values()) if is_mapping else x
+    if is_mapping or _are_several(x, input_shape, may_be_batches):
         shapes = ", ".join(str(np.shape(part)) for part in parts)
         raise TypeError(
             f"[Model] 'x' must be one array, got a {type(x).__name__} of {len(x)}, {shapes}: a "
@@ -227,21 +228,21 @@ def is_byte_image(x: Any) -> bool:
     return x.dtype == np.uint8 and x.ndim == 4
 
 
-def check_scaled_once(x: Any, input_scale: float | None) -> None:
+def check_scaled_once(x: Any, model: Any) -> None:
     """Raise if uint8 images, which are scaled to [0, 1], would be scaled a second time.
 
     Parameters
     ----------
     x
         Inputs with a dtype. They are not read.
-    input_scale
-        The scale of a `Rescale` at the start of the model; None without one.
+    model
+        The model; its `scaler_of_bytes` is asked only for images of bytes.
     """
-    if input_scale is not None and abs(input_scale) <= 0.01 and is_byte_image(x):
+    if is_byte_image(x) and (scaler := model.scaler_of_bytes) is not None:
         raise ValueError(
-            "[Model] 'x' holds images of bytes (uint8), which are scaled to [0, 1] before the "
-            f"first layer, Rescale({input_scale:g}), would do it again: leave that layer out, or "
-            "give x.astype('float32')."
+            "[Model] 'x' holds images of bytes (uint8), which are divided by 255, and the model's "
+            f"{scaler} takes 0..255 and would scale them again: pass x.astype('float32'), or leave "
+            "that layer out."
         )
 
 

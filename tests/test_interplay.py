@@ -130,7 +130,7 @@ def test_bytes_in_a_source_of_batches_are_not_scaled_twice_to_predict():
     layers = [nn.Rescale(1 / 255, input_shape=(1, 2, 2)), nn.Flatten(), nn.Dense(2)]
     scaled = nn.Model(layers, seed=0)
     for source in ([images], (batch for batch in [images])):
-        with pytest.raises(ValueError, match="would do it again"):
+        with pytest.raises(ValueError, match="would scale them again"):
             scaled.predict(source)
     plain = nn.Model([nn.Flatten(input_shape=(1, 2, 2)), nn.Dense(2)], seed=0)
     with pytest.raises(ValueError, match="'models' must all have the same input_scale"):

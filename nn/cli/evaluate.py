@@ -14,7 +14,7 @@ from ..data import (
     load_mnist_sample,
 )
 from ..model import Model
-from .predict import MODES, image_form
+from .predict import MODES, as_taken, image_form
 from .result import Result, add_file, add_number
 
 # Files that identify the folder of a data set, and the function that reads it.
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> Result:
     """Return the loss and metrics of the model on the data set."""
     model = Model.load(options.file)
     kind, dataset = read(Path(options.data), model, options.part)
-    dataset = flatten_for(model, dataset)
+    dataset = in_form_of(model, dataset)
     remarks = []
     if model.loss is not None and model.optimizer is None:
         model.compile(model.loss)
@@ -86,12 +86,17 @@ def read(path: Path, model: Model, part: str) -> tuple[str, Dataset]:
     return f"the images in '{path}'", images
 
 
-def flatten_for(model: Model, dataset: Dataset) -> Dataset:
-    """Flatten the images of a data set, scaled to [0, 1], if the model has inputs (N, D)."""
+def in_form_of(model: Model, dataset: Dataset) -> Dataset:
+    """Return images as a model takes them: (N, D) of floats, or of the range 0..255, if need be."""
     shape = None if model.input_shape is None else model.input_shape[1:]
     flat = math.prod(dataset.x.shape[1:])
-    if shape != (flat,) or dataset.x.ndim == 2:
+    is_flat = shape == (flat,) and dataset.x.ndim > 2
+    x: Any = dataset.x
+    images = as_taken(model, x)
+    if images is dataset.x and not is_flat:
         return dataset
-    images, _ = dataset.arrays()  # scaled here, as bytes that are no images are not
-    rows = images.reshape(len(dataset), flat)  # (N, C, H, W) -> (N, C*H*W)
-    return Dataset(rows, dataset.y, class_names=dataset.class_names)
+    if images is dataset.x:
+        images, _ = dataset.arrays()  # scaled here, as bytes that are no images are not
+    if is_flat:
+        images = images.reshape(len(dataset), flat)  # (N, C, H, W) -> (N, C*H*W)
+    return Dataset(images, dataset.y, class_names=dataset.class_names)

@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> Result:
     form = image_form(model)
     paths, read, failed = read_images(options.images, form, options.fit)
     images = np.stack(read)
-    kind, scores = probabilities(model, model.predict(images))
+    kind, scores = probabilities(model, model.predict(as_taken(model, images)))
     if options.fit != "digit" and form == (1, 28, 28) and scores.shape[1] == 10:
         _warn_of_paper(images)
     found = []
@@ -132,6 +132,18 @@ def read_image(path: str | os.PathLike, form: tuple[int, int, int], fit: str) ->
         return normalize_digit(path)[np.newaxis]  # (28, 28) -> (1, 28, 28)
     channels, height, width = form
     return load_image(path, (height, width), MODES[channels], fit)
+
+
+def as_taken(model: Model, images: np.ndarray) -> np.ndarray:
+    """Return images of bytes, or of floats in [0, 1], in the range that a model takes.
+
+    They stay as they are unless its first layers say that they take 0..255, as those of many models
+    of Keras do; then they become float32 of that range.
+    """
+    if model.scaler_of_bytes is None:
+        return images
+    scale = 1 if images.dtype == np.uint8 else 255
+    return images.astype(np.float32) * np.float32(scale)
 
 
 def _warn_of_paper(images: np.ndarray) -> None:

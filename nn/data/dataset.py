@@ -94,7 +94,7 @@ class Dataset:
         sample_weight: Any = None,
         class_names: Sequence[str] | None = None,
     ) -> None:
-        checks.same_rows("Dataset", x, y)
+        checks.same_rows("Dataset", x=x, y=y, sample_weight=sample_weight)
         self.x = as_inputs(x)
         if len(self.x) == 0:
             raise checks.error("Dataset", "x", "must hold at least one sample", self.x.shape)

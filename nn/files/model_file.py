@@ -214,9 +214,9 @@ def read(path: str | os.PathLike) -> ModelFile:
         except Exception as error:  # a damaged file can make the libraries fail in any way
             _refuse_foreign(path, stream, head)
             reason = str(error) or type(error).__name__
-            raise FileFormatError(
-                f"[io] '{path}' is damaged or truncated, or no model file: {reason}."
-            ) from error
+            is_whole = isinstance(error, safetensors.UnsupportedError)
+            what = "cannot be read" if is_whole else "is damaged or truncated, or no model file"
+            raise FileFormatError(f"[io] '{path}' {what}: {reason}.") from error
         if not datasets.keys() & _STRINGS:
             _refuse_foreign(path, stream, head)
     architecture, training = (_parse(datasets.pop(name, None), path) for name in sorted(_STRINGS))

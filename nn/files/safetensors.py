@@ -19,7 +19,15 @@ import numpy as np
 
 from ..checks import FileFormatError
 
-__all__ = ["BFloat16", "from_bfloat16", "is_head", "read", "to_bfloat16", "write"]
+__all__ = [
+    "BFloat16",
+    "UnsupportedError",
+    "from_bfloat16",
+    "is_head",
+    "read",
+    "to_bfloat16",
+    "write",
+]
 
 _MAX_HEADER = 100_000_000  # bytes, as in the format's own library
 _MAX_STRUCTURE = 1 << 24  # bytes of the header outside its strings: memory for many times as many
@@ -34,6 +42,10 @@ _DTYPES = {
 _NAMES = {np.dtype(code): name for name, code in _DTYPES.items() if name != "BF16"}
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+
+
+class UnsupportedError(ValueError):
+    """A file with numbers of a type that nn does not read, such as those of 8 bits ('F8_E4M3')."""
 
 
 class BFloat16(NamedTuple):
@@ -188,7 +200,7 @@ def _checked(header: dict[str, Any], room: int) -> dict[str, tuple[str, list[int
             raise ValueError(f"'{name}' must have dtype, shape and data_offsets")
         kind, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
         if not isinstance(kind, str) or kind not in _DTYPES:
-            raise ValueError(f"'{name}' is of the type {kind!r:.20}, which nn does not read")
+            raise UnsupportedError(f"'{name}' is of the type {kind!r:.20}, which nn does not read")
         if not _are_counts(shape) or len(shape) > _MAX_AXES:
             raise ValueError(f"'{name}' has a shape that is none")
         if not _are_counts(offsets) or len(offsets) != 2:

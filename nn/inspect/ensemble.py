@@ -82,6 +82,10 @@ class Ensemble:
             if any(value != found[0] for value in found):
                 rule = f"must all have the same {what}"
                 raise checks.error("Ensemble", "models", rule, found)
+        ranges = ["[0, 1]" if m.scaler_of_bytes is None else "0..255" for m in self.models]
+        if len(set(ranges)) > 1:
+            rule = "must all take images of the same range"
+            raise checks.error("Ensemble", "models", rule, ranges)
         self.class_names = self.models[0].class_names
         self._activations = [
             _activation(m) if activation == "auto" else activation for m in self.models

@@ -12,7 +12,7 @@ from ..layers.plan import named_layers
 from ..layers.stack import forward_through
 from ..layers.state import Snapshot
 from ..model import Model
-from ..validation import is_byte_image
+from ..validation import check_scaled_once, is_byte_image
 from . import contract
 from .comparison import explain
 from .model_report import GradientRow, ModelCheck
@@ -171,6 +171,7 @@ class _Measurement:
     def __init__(self, model: Model, x: Any, y: Any, rng: np.random.Generator, step: float):
         self.model, self.loss, self.step = model, model.loss, step
         if is_byte_image(x):
+            check_scaled_once(x, model)
             x = x / 255.0  # as in Model.forward
         dtype = np.float64 if model.num_ids is None else np.int64
         x = checks.real_array("check_model", "x", x).astype(dtype)

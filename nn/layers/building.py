@@ -13,13 +13,8 @@ from .build import build_layers
 from .containers import Sequential, as_layer
 from .embedding import num_ids_of
 from .plan import named_layers
-from .preprocessing import Rescale
-from .reshaping import Reshape
-from .resizing import UpSample2D, ZeroPad2D
+from .scaling import first_rescale, scaler_of_bytes
 from .stack import check_distinct, flat, move_to_device, set_generator
-
-# Layers after which pixels have the scale that they had before.
-_UNCHANGING = (Reshape, UpSample2D, ZeroPad2D)
 
 #: What a subclass of `Model`, or an object, may compute in its own way.
 PASSES = {"forward", "backward", "backward_params", "get_params_and_grads"}
@@ -212,7 +207,7 @@ class Building(Sequential):
 
     def _check_inputs(self, x: Any) -> Any:
         """Return inputs of the right shape after checking their type; build the model for them."""
-        validation.check_scaled_once(x, self.input_scale)
+        validation.check_scaled_once(x, self)
         validation.check_ids(x, self.num_ids)
         if not self.built:
             self.build((None, *x.shape[1:]))
@@ -244,9 +239,17 @@ class Building(Sequential):
     @property
     def input_scale(self) -> float | None:
         """The factor of a `Rescale` at the model's beginning, or after a `Flatten`; else None."""
-        changing = (layer for layer in flat(self.layers) if not isinstance(layer, _UNCHANGING))
-        first = next(changing, None)
-        return first.scale if isinstance(first, Rescale) else None
+        return first_rescale(self.layers)
+
+    @property
+    def scaler_of_bytes(self) -> str | None:
+        """The layer at the beginning that takes inputs 0..255, not [0, 1], in words; else None.
+
+        It is a `Rescale(1 / 255)`, or a `Standardize` or `BatchNorm` with the statistics of such
+        numbers. Images of bytes (uint8), which are divided by 255, are an error in such a model:
+        pass x.astype('float32').
+        """
+        return scaler_of_bytes(self.layers)
 
     @property
     def num_ids(self) -> int | None:

@@ -113,13 +113,9 @@ class BatchNorm(ChannelLayer):
         if training and self._trainable:
             if mask is not None:
                 rows = rows[mask.reshape(-1)]  # those of the steps that are there
-            count, shard = len(rows), shards.active_shard.get()
-            if shard is not None and shard.syncs_batch_norm:
-                y, mean, var, count = shards.batch_norm(shard, rows, gamma, beta, self.eps)
+            y, mean, var, count = shards.batch_norm(rows, gamma, beta, self.eps)
             if count < 2:
                 raise self.too_few(x.shape)
-            if shard is None or not shard.syncs_batch_norm:
-                y, mean, var = kernels.batch_norm(rows, gamma, beta, self.eps)
             self._update_running(mean, var, count)
             self._keep(training, x, True, rows, mean, var, x.shape, mask)
         else:
@@ -169,11 +165,7 @@ class BatchNorm(ChannelLayer):
         if by_batch:
             if mask is not None:
                 grad = grad[mask.reshape(-1)]
-            shard, of_all = shards.active_shard.get(), (grad, rows, gamma, mean, var, self.eps)
-            if shard is not None and shard.syncs_batch_norm:
-                dx, dgamma, dbeta = shards.batch_norm_grad(shard, *of_all)
-            else:
-                dx, dgamma, dbeta = kernels.batch_norm_grad(*of_all)
+            dx, dgamma, dbeta = shards.batch_norm_grad(grad, rows, gamma, mean, var, self.eps)
         else:
             inv_std = 1 / cuda.get_array_module(var).sqrt(var + self.eps)
             dgamma = kernels.column_sums(grad * ((rows - mean) * inv_std))

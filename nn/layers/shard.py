@@ -120,15 +120,19 @@ def draw(kernel: Callable[..., Array], x: Array, *arguments: Any) -> Array:
     return kernel(whole, *arguments)[shard.rows]
 
 
-def batch_norm(
-    shard: Shard, x: Array, gamma: Array, beta: Array, eps: float
-) -> tuple[Array, Array, Array, int]:
-    """Return `kernels.batch_norm` of the rows x (M, C) of a shard, and the rows of all shards.
+def batch_norm(x: Array, gamma: Array, beta: Array, eps: float) -> tuple[Array, Array, Array, int]:
+    """Return `kernels.batch_norm` of rows x (M, C), and how many rows the statistics are of.
 
-    Mean and variance are those of the rows of all processes. Each sends its number of rows, their
-    means and their sums of squared differences from these, and all combine them in the same order
-    (Chan, Golub and LeVeque 1979), so that they have the same bits everywhere.
+    If x has the rows of a shard, mean and variance are those of the rows of all processes. Each
+    sends its number of rows, their means and their sums of squared differences from these, and all
+    combine them in the same order (Chan, Golub and LeVeque 1979), so that they have the same bits
+    everywhere.
     """
+    shard = active_shard.get()
+    if shard is None or not shard.syncs_batch_norm:
+        if len(x) < 2:
+            return x, gamma, gamma, len(x)  # too few, which the layer reports
+        return (*kernels.batch_norm(x, gamma, beta, eps), len(x))
     xp, columns = cuda.get_array_module(x), x.shape[1]
     own = np.zeros(1 + 2 * columns)
     if len(x) and not shard.is_idle:
@@ -141,7 +145,7 @@ def batch_norm(
             mean = mean + shift * (number / count)
             squares = squares + its_squares + shift**2 * (number * (count - number) / count)
     if count < 2:
-        return x, gamma, gamma, count  # too few, which the layer reports
+        return x, gamma, gamma, count
     mean, variance = (xp.asarray(values, dtype=x.dtype) for values in (mean, squares / count))
     return kernels.batch_norm_inference(x, gamma, beta, mean, variance, eps), mean, variance, count
 
@@ -153,14 +157,17 @@ def _split_moments(values: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
 
 
 def batch_norm_grad(
-    shard: Shard, grad: Array, x: Array, gamma: Array, mean: Array, variance: Array, eps: float
+    grad: Array, x: Array, gamma: Array, mean: Array, variance: Array, eps: float
 ) -> tuple[Array, Array, Array]:
-    """Return `kernels.batch_norm_grad` for the rows of a shard, normalised by `batch_norm`.
+    """Return `kernels.batch_norm_grad` for rows that were normalised by `batch_norm`.
 
-    The gradient `grad` is that of the mean over the rows of the shard, and so are the results: a
+    For a shard, the gradient `grad` is that of the mean over its rows, and so are the results: a
     shard's weight makes them parts of those of the whole batch. The kernel subtracts the means of
     the shard's own gradients; what is missing to those of all rows is a line in x for each column.
     """
+    shard = active_shard.get()
+    if shard is None or not shard.syncs_batch_norm:
+        return kernels.batch_norm_grad(grad, x, gamma, mean, variance, eps)
     xp, columns = cuda.get_array_module(x), x.shape[1]
     dgamma = dbeta = xp.zeros(columns, x.dtype)
     dx, own = grad, np.zeros(2 * columns + 1)

@@ -46,6 +46,15 @@ def forward_through(
 def step_through(layers: Sequence[Layer], x: Array, state: Any) -> tuple[Array, list[Any]]:
     """Return the output of layers for the next step alone, and the state of each after it."""
     after = []
+    first = layers[0] if layers else None
+    shape = None if first is None or not first.built else first.built_shape
+    if shape is not None and len(shape) > 1 and x.ndim == len(shape) - 1 and x.ndim <= 2:
+        one = "(N, 1)" if len(shape) == 2 else f"(N, 1, {shape[2]})"
+        name = type(first).__name__
+        raise ValueError(
+            f"[{name}] step() expects one step 'x' of shape {one}, got {x.shape}: for step t of x, "
+            "pass x[:, t : t + 1], not x[:, t]."
+        )
     for layer, before in zip(layers, state or [None] * len(layers), strict=True):
         x, own = layer.step(x, before)
         after.append(own)

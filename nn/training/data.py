@@ -33,8 +33,8 @@ class DataAdapter:
     Parameters
     ----------
     model
-        The model. Its shapes, `dtype`, `input_scale` and `loss` are used; `build` is called with
-        the shape of the first inputs if it is not built yet.
+        The model. Its shapes, `dtype`, `scaler_of_bytes` and `loss` are used; `build` is called
+        with the shape of the first inputs if it is not built yet.
     """
 
     def __init__(self, model: Any) -> None:
@@ -56,6 +56,7 @@ class DataAdapter:
             Whether they are to train on. If their class names are not the model's, the model
             gets theirs then; other data are refused.
         """
+        checks.same_rows("Model", x=data, y=y, sample_weight=sample_weight)
         source = self._source(data, y, "data", is_training)
         return self._with_sample_weight(source, sample_weight)
 
@@ -96,6 +97,7 @@ class DataAdapter:
 
     def _validation(self, val: Any, argument: str) -> Source:
         if isinstance(val, tuple | list) and len(val) in (2, 3) and not are_pairs(val):
+            checks.same_rows("Model", **dict(zip(("x", "y", "sample_weight"), val, strict=False)))
             data = self._source(val[0], val[1], argument)
             return self._with_sample_weight(data, val[2] if len(val) == 3 else None)
         if isinstance(val, Dataset) or yields_batches(val):
@@ -128,7 +130,6 @@ class DataAdapter:
 
     def _named(self, data: Any, y: Any, is_training: bool) -> tuple[Any, Any]:
         """Return samples whose labels are texts as a `Dataset` and None, others as they are."""
-        checks.same_rows("Model", data, y)
         if text_labels(y) is None:
             return data, y
         if isinstance(self.model.loss, RegressionLoss):
@@ -175,7 +176,7 @@ class DataAdapter:
             validation.check_shape(data.x, model.input_shape)
         elif y is not None:
             raise ValueError(f"[Model] 'y' must not be given with a Dataset as '{argument}'.")
-        validation.check_scaled_once(data.x, model.input_scale)
+        validation.check_scaled_once(data.x, model)
         validation.check_finite(data.x, "x", model.dtype)
         validation.check_ids(data.x, model.num_ids)
         if data.y is None:
@@ -215,7 +216,7 @@ class DataAdapter:
     ) -> Array | None:
         """Raise if a batch of a stream does not fit the model; return the weights to use."""
         validation.check_shape(x, self.model.input_shape)
-        validation.check_scaled_once(x, self.model.input_scale)
+        validation.check_scaled_once(x, self.model)
         validation.check_finite(x, "x", self.model.dtype)
         validation.check_ids(x, self.model.num_ids)
         if y is None:

@@ -200,7 +200,8 @@ class Fit:
             if progress.batches == 0:  # else gradients may wait for the epoch's next batch
                 model.accumulator.clear()
             self._agree()
-            for doubt in doubts(model.layers, model.loss, model.output_shape, self.train, self.val):
+            known = (model.layers, model.loss, model.output_shape)
+            for doubt in doubts(*known, self.train, self.val, model._may_lack_classes):
                 checks.warn(doubt)
             if self._run_epochs():
                 sources.pop_all()  # a generator stays open: the next fit may read on

@@ -32,6 +32,7 @@ class Trainer(Predicting):
     """The methods of `Model` for training and evaluation."""
 
     history: cb.History
+    _may_lack_classes = False  # whether training data without samples of a class are no doubt
 
     @functools.partial(compat.accepts_other_names, owner="Model.fit")
     def fit(

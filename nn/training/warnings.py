@@ -55,6 +55,7 @@ def doubts(
     output_shape: tuple[int | None, ...] | None,
     train: Source,
     val: Source | None = None,
+    may_lack_classes: bool = False,
 ) -> list[str]:
     """Return warnings about a model, its loss and its training data; an empty list if all is well.
 
@@ -65,6 +66,8 @@ def doubts(
     train, val
         The data. Only those of a `Dataset` can be looked at before training; of the validation
         data it is the scale of the targets.
+    may_lack_classes
+        Whether classes without samples are no doubt.
     """
     chain = flat(layers)
     last, first = chain[-1], type(chain[0]).__name__
@@ -76,7 +79,7 @@ def doubts(
         if isinstance(loss, CLASSIFICATION) and getattr(chain[0], "input_dim", None) != classes:
             are_labels = 1 < data.y.ndim < len(output_shape or ())  # of steps or pixels
             y = data.y.reshape(-1) if are_labels else data.y  # (N, ...) -> (N * ...,)
-            found.append(doubt_about_classes(y, classes))
+            found.append(None if may_lack_classes else doubt_about_classes(y, classes))
         elif isinstance(loss, REGRESSION):
             found.append(doubt_about_range(kind, data.y) or doubt_about_measured(loss, data))
         found.append(doubt_about_scale(data.x, first))

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -213,6 +214,64 @@ def test_predict(capsys, tmp_path, brightness):
     (best,) = found["classes"]
     assert (best["class"], best["name"]) == (0, "light")
     assert best["probability"] == pytest.approx(1 / (1 + np.exp(-8) + np.exp(-16)), abs=1e-6)
+
+
+FOR_BYTES = {
+    "rescale": lambda: [nn.Rescale(1 / 255)],
+    "standardize": lambda: [nn.Standardize(120.0, 60.0)],
+    "flat": lambda: [nn.Flatten(), nn.Standardize(120.0, 60.0), nn.Reshape((1, 8, 8))],
+}
+
+
+def save_for_bytes(path, first):
+    """Save a model that takes 0..255: its first logit is above 0 for light images."""
+    stack = [*first(), nn.Flatten(), nn.Dense(2)]
+    model = nn.Model(stack, seed=0)
+    model.build((None, 1, 8, 8))
+    model.layers[-1].params["W"][:] = np.array([[0.05, 0.0]] * 64)
+    model.layers[-1].params["b"][:] = [-1.0, 0.0]
+    model.class_names = ["light", "dark"]
+    model.compile("cce")
+    model.save(path)
+    return model
+
+
+@pytest.mark.parametrize("first", FOR_BYTES.values(), ids=FOR_BYTES)
+def test_images_come_as_0_to_255_to_a_model_that_takes_these(capsys, tmp_path, first):
+    """Many models of Keras begin so; a digit is converted to floats in [0, 1] before."""
+    model = save_for_bytes(tmp_path / "m.npz", first)
+    found = as_json(capsys, "predict", tmp_path / "m.npz", image(tmp_path / "w.png", 200))
+    best = found["images"][0]["classes"][0]
+    wanted = model.predict_proba(np.full((1, 1, 8, 8), 200, "float32"))[0]
+    assert (best["name"], best["probability"]) == ("light", pytest.approx(wanted[0], rel=1e-5))
+    for grey in (0, 200):
+        image(tmp_path / "set" / ("light" if grey else "dark") / "0.png", grey)
+    data = as_json(capsys, "evaluate", tmp_path / "m.npz", "--data", tmp_path / "set")
+    wanted = model.evaluate(np.full((2, 1, 8, 8), 1) * np.float32([[[[0]]], [[[200]]]]), [1, 0])
+    assert data["figures"]["loss"] == pytest.approx(wanted["loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_digit_comes_as_0_to_255_too(capsys, tmp_path, flat):
+    """Also the rows of numbers that MNIST is given as to a model of vectors."""
+    shape = (784,) if flat else (1, 28, 28)
+    stack = [nn.Rescale(1 / 255, input_shape=shape), nn.Flatten(), nn.Dense(10)]
+    model = nn.Model(stack, seed=0)
+    model.compile("cce")
+    model.save(tmp_path / "m.npz")
+    folder = mnist(tmp_path / "digits")
+    data = as_json(capsys, "evaluate", tmp_path / "m.npz", "--data", folder)
+    x, y = np.full((6, *shape), 255, "float32"), np.arange(6) % 2
+    assert data["figures"]["loss"] == pytest.approx(model.evaluate(x, y)["loss"], rel=1e-5)
+    if flat:
+        return
+    page = image(tmp_path / "page.png", 255, (60, 60))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        digit = nn.data.normalize_digit(page)[None, None]
+    row = as_json(capsys, "predict", tmp_path / "m.npz", page, "--fit", "digit", "--top", 1)
+    found = row["images"][0]["classes"][0]["probability"]
+    assert found == pytest.approx(model.predict_proba(digit * 255).max(), rel=1e-5)
 
 
 def test_predict_a_folder_and_a_pattern(capsys, tmp_path, brightness):

@@ -50,7 +50,10 @@ def test_targets_that_are_columns():
         assert model().fit(X, column, verbose=0) == wanted
 
 
-@pytest.mark.parametrize("where", ["fit", "evaluate", "validation", "Dataset"])
+WEIGHTED = ["weighted fit", "weighted evaluate", "weighted validation", "weighted Dataset"]
+
+
+@pytest.mark.parametrize("where", ["fit", "evaluate", "validation", "Dataset", *WEIGHTED])
 def test_rows_in_another_order_are_refused(where):
     pandas = pytest.importorskip("pandas", reason="needs pandas (the extra 'test')")
     table = pandas.DataFrame({"a": np.arange(8.0), "b": np.ones(8), "y": np.arange(8) % 2})
@@ -63,8 +66,15 @@ def test_rows_in_another_order_are_refused(where):
         "evaluate": lambda y: model.evaluate(x, y),
         "validation": lambda y: model.fit(x, table["y"], val_data=(x, y), verbose=0),
         "Dataset": lambda y: nn.data.Dataset(x, y),
+        "weighted fit": lambda w: model.fit(x, table["y"], sample_weight=w, verbose=0),
+        "weighted evaluate": lambda w: model.evaluate(x, table["y"], sample_weight=w),
+        "weighted validation": lambda w: model.fit(
+            x, table["y"], val_data=(x, table["y"], w), verbose=0
+        ),
+        "weighted Dataset": lambda w: nn.data.Dataset(x, table["y"], w),
     }
-    with pytest.raises(ValueError, match=r"'y' must have its rows in the order of those of 'x'"):
+    refused = "sample_weight" if where in WEIGHTED else "y"
+    with pytest.raises(ValueError, match=f"'{refused}' must have its rows .* of those of 'x'"):
         calls[where](shuffled)
     calls[where](y)
     calls[where](shuffled.loc[x.index])
@@ -80,6 +90,9 @@ def test_gaps_and_texts_in_a_table_are_named():
         model().fit(table, Y)
     table = pandas.DataFrame({"a": X[:, 0], "b": Y > 0, "town": pandas.Categorical(NAMES[Y])})
     with pytest.raises(TypeError, match=r"from the columns 'town' \(category\): .*get_dummies"):
+        model().fit(table, Y)
+    table["town"] = pandas.Timestamp("2026-01-01")
+    with pytest.raises(TypeError, match=r"'town' \(datetime64.*\): make a number of each time"):
         model().fit(table, Y)
 
 

@@ -211,6 +211,50 @@ def test_a_layer_on_two_paths_is_refused(tmp_path):
         nn.Model.load(archive(tmp_path / "m.keras", **members))
 
 
+def changed(file, change, tmp_path):
+    """Return a copy of an archive with its configuration changed."""
+    with zipfile.ZipFile(FOLDER / file) as archived:
+        members = {name: archived.read(name) for name in archived.namelist()}
+    members["config.json"] = json.dumps(config_of(file, change))
+    return archive(tmp_path / "m.keras", **members)
+
+
+@pytest.mark.parametrize("file, name", (("chain.keras", "last"), ("branches.keras", "hidden")))
+@pytest.mark.parametrize("times, said", ((2, "twice"), (3, "3 times")))
+def test_a_layer_that_is_called_again_is_refused_by_name(file, name, times, said, tmp_path):
+    def change(layers, config):
+        nodes = layers[name]["inbound_nodes"]
+        again = json.loads(json.dumps(nodes).replace('"keras_history": ["input', '"x": ["input'))
+        again[0]["args"] = [history("last")]  # its own output, or that of one after it
+        nodes += again * (times - 1)
+
+    with pytest.raises(nn.io.FileFormatError, match=f"the layer '{name}' is used {said}"):
+        nn.Model.load(changed(file, change, tmp_path))
+
+
+def test_attention_is_refused_as_such(tmp_path):
+    def change(layers, config):
+        layers["sum"].update(class_name="MultiHeadAttention")
+        tensors(layers, "sum").__setitem__(slice(None), [history("hidden"), history("hidden")])
+
+    with pytest.raises(nn.io.FileFormatError, match=r"'sum' \(Multi.*is attention, which nn does"):
+        nn.Model.load(changed("branches.keras", change, tmp_path))
+
+
+def test_the_second_layer_of_bidirectional_may_have_its_own_name(tmp_path, expected):
+    """In the older layout: 'bidirectional/lstm_1', as a `backward_layer` of the user's has it."""
+    shutil.copy(FOLDER / "ids.h5", tmp_path / "ids.h5")
+    with h5py.File(tmp_path / "ids.h5", "r+") as file:
+        found = []
+        file["model_weights"].visit(found.append)
+        renamed = [p for p in found if p.rpartition("/")[2].startswith("backward_")]
+        assert len(renamed) == 2
+        for place in renamed:
+            file["model_weights"].move(place, place.replace("backward_", "my_"))
+    model = nn.Model.load(tmp_path / "ids.h5")
+    assert abs(model.predict(expected["ids_x"]) - expected["ids_y"]).max() < 1e-6
+
+
 def set_in(index, **values):
     return lambda layers, config: layers[index]["config"].update(values)
 
@@ -322,7 +366,6 @@ NOT_IN_KERAS = {
     "Recompute": None,
     "WeightNorm": "counterpart",
     "MaxPool2D": "padding",
-    "Masking": "counterpart",
     "MultiHeadAttention": "counterpart",
     "PositionalEmbedding": "counterpart",
     "SinusoidalPositions": "counterpart",
@@ -474,6 +517,29 @@ def test_network_in_keras(tmp_path):
     x = np.random.default_rng(0).random((3, 2, 7, 8), dtype="float32")
     model.save(tmp_path / "net.keras")
     assert abs(predict_by_keras(tmp_path / "net.keras", x) - model.predict(x)).max() < 1e-5
+
+
+@needs_keras
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("pools", (False, True))
+def test_padded_steps_in_keras(pools, tmp_path):
+    """A mask goes through recurrent layers and pooling as there, and comes back from both files."""
+    import keras
+
+    more = [nn.GRU(3, return_sequences=True), nn.GlobalAvgPool1D()] if pools else [nn.GRU(3)]
+    first_layers = [nn.Masking(-1.0, input_shape=(6, 3)), nn.LSTM(4, return_sequences=True)]
+    model = nn.Model([*first_layers, *more], seed=0)
+    x = np.random.default_rng(0).normal(size=(3, 6, 3)).astype("float32")
+    x[0, 4:] = x[1, 1:] = x[2, 2:4] = -1
+    model.save(tmp_path / "m.keras")
+    expected = model.predict(x)
+    there = keras.models.load_model(tmp_path / "m.keras")
+    assert abs(np.asarray(there.predict(x, verbose=0)) - expected).max() < 1e-6
+    there.save(tmp_path / "m.h5")
+    for name in ("m.keras", "m.h5"):
+        again = nn.Model.load(tmp_path / name)
+        assert again.layers[0].value == -1
+        assert abs(again.predict(x) - expected).max() < 1e-6
 
 
 def test_no_other_format_under_the_suffix(tmp_path):

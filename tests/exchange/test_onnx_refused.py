@@ -366,3 +366,41 @@ def test_weights_alone_are_not_taken_from_onnx():
     model = nn.Model([nn.Dense(3, input_shape=(4,))])
     with pytest.raises(nn.io.FileFormatError, match=r"of ONNX, which Model\.load reads whole"):
         model.load_weights(FOLDER / "lists.onnx")
+
+
+@pytest.mark.parametrize(
+    "kind, axes, said",
+    (
+        ("ConvTranspose", 1, "1 spatial dimension, .*it has 2"),
+        ("ConvTranspose", 3, "3 spatial dimensions, .*it has 2"),
+        ("Conv", 3, "3 spatial dimensions, .*it has 1 and 2"),
+    ),
+)
+def test_kernels_of_other_dimensions_are_called_so(kind, axes, said, tmp_path):
+    w = np.ones((2, 2, *[2] * axes))
+    dims = (None, 2, *[4] * axes)
+    path = write(tmp_path / "m.onnx", [op(kind, ["x", "w"])], {"w": w}, dims)
+    with pytest.raises(nn.io.FileFormatError, match=said):
+        nn.Model.load(path)
+
+
+def test_pixels_as_steps_are_refused_as_what_they_are(tmp_path):
+    """(N, C, H, W) to (N, H*W, C), as in front of a vision transformer."""
+    nodes = [
+        op("Reshape", ["x", "shape"], "a"),
+        op("Transpose", ["a"], "b", perm=[0, 2, 1]),
+        op("MatMul", ["b", "w"]),
+    ]
+    arrays = {"shape": np.array([0, 2, -1]), "w": np.ones((2, 3))}
+    said = reason(write(tmp_path / "m.onnx", nodes, arrays, IMAGES))
+    assert "'matmul'" in said
+    assert "two axes were exchanged" in said
+
+
+def test_slopes_that_are_not_along_the_channels_say_the_shapes(tmp_path):
+    """NumPy would say 'operands could not be broadcast together with remapped shapes'."""
+    path = tmp_path / "model.onnx"
+    nodes = [op("PRelu", ["x", "s"])]
+    write(path, nodes, arrays={"s": np.arange(1, 7, dtype="f4")}, dims=(None, 5, 4))
+    with pytest.raises(nn.io.FileFormatError, match=r"array of shape \(6,\) for values of shape"):
+        nn.Model.load(path)

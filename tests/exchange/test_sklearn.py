@@ -459,6 +459,66 @@ def test_a_compiled_model_is_refused():
             nn.NNClassifier(network).fit(*flowers())
 
 
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("method", ("fit", "partial_fit", "score"))
+def test_rows_in_another_order_are_refused(estimator, method):
+    pandas = pytest.importorskip("pandas", reason="needs pandas (the extra 'test')")
+    x = pandas.DataFrame(np.random.default_rng(0).normal(size=(20, 2)))
+    y, weight = pandas.Series(np.arange(20) % 2), pandas.Series(np.ones(20))
+    estimator = clone(estimator).fit(x, y)
+    use = getattr(estimator, method)
+    before = estimator.model_.get_weights()
+    with pytest.raises(ValueError, match="'y' must have its rows in the order of those of 'X'"):
+        use(x, y.sample(frac=1, random_state=0))
+    with pytest.raises(ValueError, match=r"'sample_weight' must have its rows .* of 'X'"):
+        use(x, y, sample_weight=weight.sample(frac=1, random_state=0))
+    assert all(map(np.array_equal, before, estimator.model_.get_weights()))
+    use(x, y, sample_weight=weight)
+    use(x, y.sample(frac=1, random_state=0).to_numpy())
+
+
+def test_columns_that_are_no_numbers_are_named():
+    pandas = pytest.importorskip("pandas", reason="needs pandas (the extra 'test')")
+    y = np.arange(4) % 2
+    table = pandas.DataFrame({"age": [1.0, 2.0, 3.0, 4.0], "digits": ["1", "2", "3", "4"]})
+    classifier = nn.NNClassifier(epochs=1).fit(table, y)
+    for column in (["x", "y", "x", "y"], pandas.Categorical(["x", "y", "x", "y"])):
+        wrong = table.assign(town=column)
+        with pytest.raises(TypeError, match=r"'X' .* from the columns 'town' \(.*get_dummies"):
+            nn.NNClassifier().fit(wrong, y)
+        with pytest.raises(TypeError, match="from the columns 'age'"):
+            classifier.predict(table.assign(age=column))
+    for times in (pandas.date_range("2026-01-01", periods=4), pandas.to_timedelta(range(4))):
+        for wrong in (table.assign(when=times), pandas.DataFrame({"when": times})):
+            with pytest.raises(TypeError, match=r"'when' \((date|time).*a number of each time"):
+                nn.NNRegressor().fit(wrong, y)
+
+
+@pytest.mark.parametrize("missing", (None, float("nan")))
+def test_missing_labels_are_named(missing):
+    x, y = flowers()
+    y = y.astype(object)
+    y[3] = missing
+    said = f"'y' must have a label in each row.*got {missing} in row 3"
+    for fit in (nn.NNClassifier().fit, nn.NNClassifier().partial_fit):
+        with pytest.raises(ValueError, match=said):
+            fit(x, y)
+    with pytest.raises(ValueError, match="'classes' must have a label in each row"):
+        nn.NNClassifier().partial_fit(x, flowers()[1], classes=["setosa", missing])
+    y[3] = 0
+    with pytest.raises(ValueError, match=r"texts alone, or no texts, got \['setosa', 0\]"):
+        nn.NNClassifier().fit(x, y)
+
+
+def test_a_part_of_the_data_may_lack_classes():
+    """Without the warning of `Model.fit` about classes that no sample has."""
+    x, y = flowers()
+    classifier = nn.NNClassifier()
+    for _ in range(2):
+        classifier.partial_fit(x[:60], y[:60], classes=np.unique(y))
+    assert classifier.classes_.tolist() == np.unique(y).tolist()
+
+
 def test_nn_needs_no_scikit_learn():
     code = """
 import sys

@@ -129,6 +129,14 @@ def test_what_is_refused_leaves_no_folder(make, arguments, message, tmp_path, st
     assert [p.name for p in tmp_path.iterdir()] == ["runtime"]
 
 
+def test_a_model_that_takes_0_to_255_gets_it(tmp_path, stand_in):
+    layers = [nn.Rescale(1 / 255, input_shape=COLOUR), nn.GlobalAvgPool2D(), nn.Dense(3)]
+    model = nn.Model(layers, loss="cce", seed=0)
+    assert nn.exchange.export_web(model, tmp_path / "a", runtime=stand_in)["range"] == [0.0, 255.0]
+    model.input_range = (0.0, 1.0)  # trained on these, whatever the layer says
+    assert nn.exchange.export_web(model, tmp_path / "b", runtime=stand_in)["range"] == [0.0, 1.0]
+
+
 def test_values_beyond_0_and_1_have_to_be_confirmed(tmp_path, stand_in):
     model = model_of(COLOUR)
     model.input_range = (-1.0, 1.0)

@@ -274,3 +274,14 @@ def test_a_header_that_is_too_large_is_not_written(tmp_path, monkeypatch):
     with pytest.raises(FileFormatError, match="header of at most 100 bytes"):
         trained().save(tmp_path / "x.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+def test_numbers_that_nn_does_not_read_are_no_damage(tmp_path):
+    header = b'{"w": {"dtype": "F8_E4M3", "shape": [2], "data_offsets": [0, 2]}}'
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + b"ab")
+    with pytest.raises(
+        nn.io.FileFormatError, match="'w' is of the type 'F8_E4M3', which nn"
+    ) as got:
+        nn.Model.load(path)
+    assert "damaged" not in str(got.value)

@@ -20,6 +20,8 @@ ZOO = {
     "cifar_cnn": lambda: zoo.cifar_cnn((3, 8, 8), 3, seed=1),
     "vgg6": lambda: zoo.vgg6((3, 8, 8), 3, seed=1),
     "resnet20": lambda: zoo.resnet20((3, 6, 6), 3, seed=1),
+    "resnet9": lambda: zoo.resnet9((3, 8, 8), 3, seed=1),
+    "airbench94": lambda: zoo.airbench94((3, 9, 9), 3, seed=3, widths=(6, 5, 5)),
     "large_cnn": lambda: zoo.large_cnn((1, 16, 16), 3, seed=1),
     "conv_autoencoder": lambda: zoo.conv_autoencoder((1, 8, 8), (3, 2), seed=1),
     "unet_small": lambda: zoo.unet_small((2, 4, 4), 3, 3, 1, seed=1),

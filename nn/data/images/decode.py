@@ -129,7 +129,8 @@ def decoding_errors(owner: str, source: Any) -> Iterator[None]:
     """Raise any error in decoding as one that names the function and the file."""
     if not is_source(source):
         rule = "must be a path, a file opened in binary mode or an image of Pillow's"
-        raise TypeError(f"[{owner}] 'path' {rule}, got {type(source).__name__}.")
+        hint = ": pass io.BytesIO(content)." if isinstance(source, bytes | bytearray) else "."
+        raise TypeError(f"[{owner}] 'path' {rule}, got {type(source).__name__}{hint}")
     try:
         yield
     except MemoryError:

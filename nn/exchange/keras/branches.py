@@ -37,6 +37,12 @@ NEEDED = {
         "the arrays by set_arrays()",
     ),
     **dict.fromkeys(
+        ("AdditiveAttention", "Attention", "GroupedQueryAttention", "MultiHeadAttention"),
+        "is attention, which nn does not read from files of Keras: build the layers here, with "
+        "nn.MultiHeadAttention for attention of a sequence to itself, and copy the arrays by "
+        "set_arrays()",
+    ),
+    **dict.fromkeys(
         ("RandomFlip", "RandomRotation", "RandomZoom", "RandomCrop", "RandomContrast"),
         "changes images in training alone: remove it in Keras before saving, and pass augment= to "
         "fit()",
@@ -119,6 +125,14 @@ def chain_of(model: Config) -> list[Any]:
     by_name = {text(dict_in(entry, "config").get("name")) or "": entry for entry in listed}
     if len(by_name) != len(listed):
         raise ValueError("two of its layers have the same name")
+    for name, entry in by_name.items():
+        nodes = entry.get("inbound_nodes")
+        if isinstance(nodes, list) and len(nodes) > 1:
+            times = "twice" if len(nodes) == 2 else f"{len(nodes)} times"
+            raise ValueError(
+                f"the layer '{name}' is used {times}, and a model of nn has each layer once: build "
+                "the layers here, one for each use, and copy the arrays by set_arrays()"
+            )
     inputs = {k: _inputs(entry.get("inbound_nodes"), by_name) for k, entry in by_name.items()}
     first = [name for name, given in inputs.items() if not given]
     if len(first) != 1:
@@ -165,7 +179,7 @@ def _step(name: str, entry: Config, before: list[_Step]) -> _Step:
         return _Step(entry, *((before[0], before[0].depth + 1) if before else (None, 0)))
     kind = text(entry.get("class_name")) or "?"
     if kind not in _JOINS or len(before) != 2 or before[0] is before[1]:
-        raise refusal(name, kind, NEEDED["Add"])
+        raise refusal(name, kind, NEEDED.get(kind, NEEDED["Add"]))
     a, b = before
     while a is not b:
         if a.depth >= b.depth:

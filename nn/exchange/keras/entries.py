@@ -363,6 +363,7 @@ _WRITERS: dict[type, Callable[[Any, Shape], list[Entry]]] = {
     layers.LSTM: _recurrent,
     layers.LayerNorm: _layer_norm,
     layers.LeakyReLU: _plain("LeakyReLU", negative_slope="negative_slope"),
+    layers.Masking: _plain("Masking", mask_value="value"),
     layers.MaxPool1D: _pool("MaxPooling1D"),
     layers.MaxPool2D: _pool("MaxPooling2D"),
     layers.PReLU: _prelu,

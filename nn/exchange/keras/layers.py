@@ -341,6 +341,10 @@ def _embedding(stack: Stack, config: Config, source: Source) -> None:
     stack.add("Embedding", {**arguments, **_common(config)}, {"W": w})
 
 
+def _masking(stack: Stack, config: Config, source: Source) -> None:
+    stack.add("Masking", {"value": float(config["mask_value"]), **_common(config)})
+
+
 _CELLS = {"SimpleRNN": 1, "LSTM": 4, "GRU": 3}
 
 
@@ -427,6 +431,7 @@ LAYERS: dict[str, Callable[[Stack, Config, Source], None]] = {
     "LSTM": _recurrent("LSTM"),
     "LayerNormalization": _layer_norm,
     "LeakyReLU": _leaky_relu,
+    "Masking": _masking,
     "MaxPooling1D": _pool("MaxPool1D"),
     "MaxPooling2D": _pool("MaxPool2D"),
     "Normalization": _normalization,

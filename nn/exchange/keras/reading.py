@@ -78,14 +78,20 @@ class Source(NamedTuple):
         }
 
     def _named(self, part: str) -> dict[str, np.ndarray]:
-        """Return the arrays below the groups, in whatever groups between."""
-        side = {"forward_layer": "forward_", "backward_layer": "backward_"}.get(part.split("/")[0])
+        """Return the arrays below the groups, in whatever groups between.
+
+        Of the two layers in a Bidirectional, the first one's name begins with 'forward_'; that of
+        the other one may be its own.
+        """
+        is_first = {"forward_layer": True, "backward_layer": False}.get(part.split("/")[0])
         found = {}
         for path, array in self.file.arrays.items():
             first, *groups, name = path.split("/")
             if first != self.groups[0] or not set(self.groups[1:]) <= {first, *groups}:
                 continue
-            if side is None or any(group.startswith(side) for group in groups):
+            below = [group for group in groups if group not in self.groups]
+            is_ahead = any(group.startswith("forward_") for group in below)
+            if is_first is None or is_ahead == is_first:
                 found[name.split(":")[0]] = array
         return found
 

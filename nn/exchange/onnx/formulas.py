@@ -14,7 +14,17 @@ from ... import kernels
 from . import attention, computed, recurrent
 from .normalization import normalized, over_axes
 from .operators import activated, dense
-from .values import Constant, Link, Node, Value, Weight, by_feature, channel_axis, common_link
+from .values import (
+    STEPS,
+    Constant,
+    Link,
+    Node,
+    Value,
+    Weight,
+    by_feature,
+    channel_axis,
+    common_link,
+)
 
 __all__ = ["FORMULAS"]
 
@@ -373,6 +383,11 @@ def _matmul(node: Node) -> Value:
         arrays = {"W": Weight(w.array.T[:, :, None, None], f"{w.source}, turned")}
         config = {"filters": w.array.shape[1], "kernel_size": 1, "use_bias": False}
         return x.after(node, x.link.then("Conv2D", config, arrays))
+    if x.perm == STEPS:
+        raise node.refuse(
+            f"gets values of shape {x.shape}, whose two axes were exchanged before, and nn has no "
+            "layer that exchanges them"
+        )
     if x.perm[-1:] != (len(x.perm) - 1,) or len(x.perm) > 3:
         raise node.refuse(f"gets values of shape {x.shape} whose features are not the last axis")
     return dense(node, x, x.link, w, None)

@@ -59,7 +59,14 @@ def over_axes(node: Node, x: Value, weight: Weight, axes: tuple[int, ...]) -> We
     if array.ndim > ndim:
         raise node.refuse(f"has an array of shape {array.shape} for values of shape {shape}")
     take_elements("ONNX", math.prod(sizes))
-    full = np.broadcast_to(array.reshape((1,) * (ndim - array.ndim) + array.shape), sizes)
+    wide = array.reshape((1,) * (ndim - array.ndim) + array.shape)
+    if any(n not in (1, size) for n, size in zip(wide.shape, sizes, strict=True)):
+        raise node.refuse(
+            f"has an array of shape {array.shape} for values of shape {shape}, where nn has one "
+            f"number for each of the places {sizes}, as along the channels: images are "
+            "(N, C, H, W), sequences (N, T, C)"
+        )
+    full = np.broadcast_to(wide, sizes)
     full = full.transpose(np.argsort(x.perm))  # to nn's axes
     return by_feature(x, Weight(full.reshape(-1), weight.source))
 

@@ -75,11 +75,20 @@ def _kernel(node: Node) -> tuple[Weight, dict[str, Weight]]:
     return w, {"W": w, **({} if b is None else {"b": b})}
 
 
+def _require_images(node: Node, window: tuple[int, ...]) -> None:
+    """Raise unless a kernel has height and width."""
+    if len(window) != 2:
+        kinds = "1 and 2" if node.op == "Conv" else "2"
+        axes = f"{len(window)} spatial dimension{'s' * (len(window) != 1)}"
+        raise node.refuse(f"has a kernel of {axes}, for which nn has no layer: it has {kinds}")
+
+
 def _conv(node: Node) -> Value:
     w, arrays = _kernel(node)
     window, groups = w.array.shape[2:], node.get("group", 1)
     if len(window) == 1:
         return _conv1d(node, w, arrays, groups)
+    _require_images(node, window)
     x, link = node.link(IMAGES, what="(N, C, H, W)")
     strides, dilations, pads = _geometry(node, window)
     padding = _padding(pads, link.shape[2:], window, strides, dilations)
@@ -141,8 +150,9 @@ def _conv1d(node: Node, w: Weight, arrays: dict[str, Weight], groups: int) -> Va
 
 
 def _conv_transpose(node: Node) -> Value:
-    x, link = node.link(IMAGES, what="(N, C, H, W)")
     w, arrays = _kernel(node)
+    _require_images(node, w.array.shape[2:])
+    x, link = node.link(IMAGES, what="(N, C, H, W)")
     node.require(group=1)
     if "output_shape" in node.attributes:
         raise node.refuse("has an output_shape; nn computes it from the padding")

@@ -20,6 +20,7 @@ from ...files import fields, model_file
 from ...files.sparse import size_of
 from ...layers.base import Shape
 from ...layers.budget import element_budget
+from ..ties import warn_of_ties
 from . import wire
 from .folding import FOLDED, fold
 from .formulas import FORMULAS
@@ -42,6 +43,9 @@ _FLOATS, _IDS, _FLOAT64 = (1, 10, 11, 16), (6, 7), 11
 
 #: Layouts of an input that are tried: axis k of it is axis perm[k] of the layers' input.
 _LAYOUTS = {3: ((0, 1, 2), (0, 2, 1), (1, 0, 2)), 4: ((0, 1, 2, 3), (0, 2, 3, 1))}
+#: Arrays that training does not change by gradients.
+_MEASURED = ("mean", "std", "running_mean", "running_var")
+
 _LETTERS = {3: "NTD", 4: "NCHW"}
 
 
@@ -255,11 +259,17 @@ class _Reader:
         }
         fields.check(architecture, (fields.FIELDS["architecture"],), "architecture")
         arrays, sources = {}, {}
+        shared: dict[str, list[tuple[str, np.ndarray]]] = {}
         for index, (entry, own) in enumerate(layers):
             for key, weight in own.items():
                 name = array_name(index, entry["class"], key)
                 arrays[name] = np.ascontiguousarray(weight.array)
                 sources[name] = weight.source
+                if key not in _MEASURED:
+                    origin = weight.source.removesuffix(", turned")
+                    origin = origin.removesuffix(", transposed")
+                    shared.setdefault(origin, []).append((name, arrays[name]))
+        warn_of_ties(self.path, shared.values())
         return model_file.ModelFile(architecture, arrays, sources=sources)
 
     def _said(self) -> dict[str, Any]:

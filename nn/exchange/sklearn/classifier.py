@@ -1,5 +1,6 @@
 """`NNClassifier`: a network that finds classes, for scikit-learn."""
 
+import math
 from typing import Any, Self
 
 import numpy as np
@@ -175,6 +176,7 @@ class NNClassifier(ClassifierMixin, Estimator):
             If `early_stopping`, `lr_schedule` or `class_weight='balanced'` is set, or for a label
             that is not one of `classes`.
         """
+        _require_labels("classes", classes)
         self._check_partial(*["class_weight"] * isinstance(self.class_weight, str))
         return self._train(X, y, sample_weight, classes, is_partial=True)
 
@@ -194,6 +196,15 @@ class NNClassifier(ClassifierMixin, Estimator):
         """
         X = self._inputs(X)
         return self.model_.predict_proba(X)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy on samples; see `fit` for the arguments."""
+        self._check_tables(X, y, sample_weight)
+        return super().score(X, y, sample_weight)
+
+    def _check_tables(self, X: Any, y: Any, sample_weight: Any) -> None:
+        super()._check_tables(X, y, sample_weight)
+        _require_labels("y", y)
 
     def _targets(self, y: np.ndarray, classes: Any, is_first: bool) -> np.ndarray:
         """Return the numbers of the labels in `classes_`, or the indicators of several labels."""
@@ -252,3 +263,21 @@ class NNClassifier(ClassifierMixin, Estimator):
     def _default_loss(self, outputs: tuple[int | None, ...]) -> str:
         is_decided = self._is_multi_label or outputs == (1,)
         return "binary_crossentropy" if is_decided else "categorical_crossentropy"
+
+
+def _require_labels(argument: str, labels: Any) -> None:
+    """Raise if one of several labels is None or missing, or is a text and another is none."""
+    # NumPy alone makes texts of all labels of a list
+    found = np.asarray(labels, object if isinstance(labels, list | tuple) else None)
+    if found.dtype != object or found.ndim == 0:  # those of numbers are left to scikit-learn
+        return
+    rows = found.ravel().tolist()
+    for row, label in enumerate(rows):
+        is_missing = label is None or type(label).__name__ in ("NAType", "NaTType")
+        if is_missing or (isinstance(label, float) and math.isnan(label)):
+            rule = "must have a label in each row: give it one, or leave the row out"
+            raise ValueError(f"[NNClassifier] '{argument}' {rule}, got {label!r} in row {row}.")
+    others = [label for label in rows if isinstance(label, str) != isinstance(rows[0], str)]
+    if others:
+        rule = "must hold texts alone, or no texts"
+        raise checks.error("NNClassifier", argument, rule, [rows[0], others[0]])

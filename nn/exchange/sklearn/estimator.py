@@ -73,6 +73,7 @@ class Estimator(BaseEstimator):
     ) -> Self:
         """Check the data, make the network unless one is trained on, and train it."""
         is_first = not ((is_partial or self.warm_start) and hasattr(self, "model_"))
+        self._check_tables(X, y, sample_weight)
         X, y = validate_data(
             self,
             X,
@@ -92,6 +93,7 @@ class Estimator(BaseEstimator):
         X = _numbers(X)
         network = self._new_network(X) if is_first else self.model_
         self._check_writeable(network)
+        network._may_lack_classes = True  # as a part of the data does: labels are numbered here
         options = self._fit_arguments() | ({"epochs": 1} if is_partial else {})
         network.fit(X, targets, sample_weight=weights, **options)
         self.model_, self.history_ = network, dict(network.history)
@@ -108,6 +110,11 @@ class Estimator(BaseEstimator):
                         f"[{name}] cannot train on weights that are read-only, as those of "
                         "joblib.load(path, mmap_mode='r'): load it without mmap_mode."
                     )
+
+    def _check_tables(self, X: Any, y: Any, sample_weight: Any) -> None:
+        """Raise for what scikit-learn takes without a word, or refuses without the column."""
+        checks.same_rows(type(self).__name__, X=X, y=y, sample_weight=sample_weight)
+        _require_numbers(type(self).__name__, X)
 
     def _targets(self, y: np.ndarray, classes: Any, is_first: bool) -> np.ndarray:
         """Return the targets of a training for `Model.fit`, after setting what they determine."""
@@ -204,9 +211,31 @@ class Estimator(BaseEstimator):
     def _inputs(self, X: Any) -> Any:
         """Return the inputs of a prediction, checked as those of the training were."""
         check_is_fitted(self)
+        _require_numbers(type(self).__name__, X)
         return _numbers(validate_data(self, X, reset=False, **_INPUTS))
 
 
 def _numbers(X: Any) -> Any:
     """Return checked inputs as numbers: scikit-learn 1.6 leaves some tables with texts objects."""
     return X.astype(np.float64) if X.dtype.kind == "O" else X
+
+
+def _require_numbers(owner: str, X: Any) -> None:
+    """Raise if columns of a table of pandas hold texts or times; the error names them."""
+    if not hasattr(X, "loc") or not hasattr(X, "items"):
+        return
+    is_bad = [not _holds_numbers(column) for _, column in X.items()]
+    if any(is_bad):
+        raise checks.not_real(owner, "X", X.loc[:, is_bad], np.dtype(object))
+
+
+def _holds_numbers(column: Any) -> bool:
+    """Return whether a column of pandas can be read as numbers, as texts of digits can."""
+    kind = getattr(column.dtype, "kind", "O")
+    if kind in "biufmMc":  # complex ones are left to scikit-learn
+        return kind not in "mM"
+    try:
+        column.dropna().astype(np.float64)
+    except (TypeError, ValueError):
+        return False
+    return True

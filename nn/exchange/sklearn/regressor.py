@@ -135,6 +135,11 @@ class NNRegressor(RegressorMixin, Estimator):
         outputs = self.model_.predict(X).astype(np.float64)
         return outputs[:, 0] if self.n_outputs_ == 1 else outputs
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the coefficient of determination on samples; see `fit` for the arguments."""
+        self._check_tables(X, y, sample_weight)
+        return super().score(X, y, sample_weight)
+
     def _targets(self, y: np.ndarray, classes: Any, is_first: bool) -> np.ndarray:
         columns = y.reshape(len(y), -1).astype(np.float64)  # (N,) -> (N, 1)
         if is_first:

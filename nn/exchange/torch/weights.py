@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ... import checks
+from ...checks import FileFormatError
 from ...layers import (
     GRU,
     LSTM,
@@ -33,9 +34,11 @@ from ...layers import (
     Standardize,
     WeightNorm,
 )
+from ...layers.plan import named_layers
 from ...layers.state import LoadReport
 from ..matching import Group, Turned
 from ..matching import match as match_groups
+from ..ties import same_memory, warn_of_ties
 
 __all__ = ["as_arrays", "groups_of", "match", "turn"]
 
@@ -44,6 +47,11 @@ _STATISTICS = {"mean": "mean", "std": "std"}
 
 #: 'weight_ih_l0_reverse': the array, the number of the layer and the direction.
 _RECURRENT = re.compile(r"(weight_ih|weight_hh|bias_ih|bias_hh)_l(\d+)(_reverse)?")
+
+_TIED = (
+    "Weights that are tied in PyTorch are written once by safetensors' save_model: if there are "
+    "any, use torch.save(network.state_dict(), path)."
+)
 
 #: Endings of names whose arrays belong to the layer whose name is before them.
 _ENDINGS = {
@@ -66,7 +74,16 @@ def as_arrays(source: Any) -> dict[str, np.ndarray]:
     if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
         rule = "must be a state_dict of PyTorch, {name: tensor}, or the name of a file"
         raise checks.error("from_torch", "source", rule, source)
-    return {name: _as_array(name, value) for name, value in state.items()}
+    made: dict[Any, np.ndarray] = {}  # tensors that share their numbers become one array
+    found: dict[str, np.ndarray] = {}
+    for name, value in state.items():
+        key: Any = name
+        if hasattr(value, "data_ptr"):
+            key = value.data_ptr(), tuple(value.shape), tuple(value.stride())
+        if key not in made or not made[key].size:
+            made[key] = _as_array(name, value)
+        found[name] = made[key]
+    return found
 
 
 def _as_array(name: str, value: Any) -> np.ndarray:
@@ -108,7 +125,19 @@ def match(
     groups = groups_of(arrays)
     has_statistics = any(group.arrays.keys() == _STATISTICS.keys() for group in groups)
     apart = () if has_statistics else (Standardize,)
-    return match_groups(where, groups, layers, turn, apart, strict, ordered)
+    try:
+        found = match_groups(where, groups, layers, turn, apart, strict, ordered)
+    except FileFormatError as error:
+        wanted = sum(1 for _, x in named_layers(layers) if x.params and not isinstance(x, apart))
+        if ordered or (len(groups) >= wanted and "nothing for" not in str(error)):
+            raise
+        raise FileFormatError(f"{error} {_TIED}") from error
+    shared: dict[Any, list[tuple[str, np.ndarray]]] = {}
+    for name, array in arrays.items():
+        if array.dtype.kind == "f":
+            shared.setdefault(same_memory(array), []).append((name, array))
+    warn_of_ties(where, shared.values())
+    return found
 
 
 def groups_of(arrays: dict[str, np.ndarray]) -> list[Group]:

@@ -57,7 +57,8 @@ def export_web(
         (H, W) for a model that takes images of any size.
     input_range
         The values of black and white in the model's inputs. None is (0, 1), if the model was
-        trained on values in this range or does not say.
+        trained on values in this range or does not say; or (0, 255), if the first layers of a
+        `Model` from another library take these, such as `Rescale(1 / 255)`.
     activation
         What the page applies to the outputs: 'softmax', 'sigmoid', or 'none' if they are
         probabilities. None reads it from the model.
@@ -107,6 +108,8 @@ def export_web(
         raise FileExistsError(f"[{_OWNER}] 'folder' must be new or empty, got '{folder}'.")
     with tempfile.TemporaryDirectory() as temporary:
         data = _onnx_of(model, Path(temporary))
+        if input_range is None and _takes_bytes(model):
+            input_range = (0.0, 255.0)
         about = _about(_message(data, model), size, input_range, activation, class_names)
         about["digits"] = _draws_digits(about, digits)
         page = Path(temporary) / "page"
@@ -148,6 +151,12 @@ def _onnx_of(model: Any, temporary: Path) -> bytes:
     path = temporary / "model.onnx"
     model.export(path, softmax=model.loss is not None)
     return path.read_bytes()
+
+
+def _takes_bytes(model: Any) -> bool:
+    """Return whether a model that was not trained here has first layers for values of 0..255."""
+    known = getattr(model, "input_range", None)
+    return known is None and getattr(model, "scaler_of_bytes", None) is not None
 
 
 def _message(data: bytes, source: Any) -> dict[str, Any]:
