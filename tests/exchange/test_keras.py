@@ -53,6 +53,17 @@ def archive(path, change=None, **members):
 # ------------------------------------------------------------------------------------ in
 
 
+def test_files_that_keras_2_itself_has_written():
+    """Those of TensorFlow 2.15, by `make_keras2.py`: optimizer's state, masks, two directions."""
+    with np.load(FOLDER / "keras2_15.npz") as arrays:
+        known = dict(arrays)
+    images = nn.Model.load(FOLDER / "keras2_15_images.h5")
+    found = images.predict(known["x"].transpose(0, 3, 1, 2))
+    np.testing.assert_allclose(found, known["y"], rtol=0, atol=1e-6)
+    texts = nn.Model.load(FOLDER / "keras2_15_ids.h5")
+    np.testing.assert_allclose(texts.predict(known["ids"]), known["z"], rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "file",
     [
