@@ -38,7 +38,7 @@ def conv2d(
         return _depthwise(repeat_channels(x, len(w)), w, b, stride, padding, dilation)
     kernel = (w.shape[2], w.shape[3])
     out = output_size(x.shape[2:], kernel, stride, padding, dilation)
-    x, size = channels_last(x), (-(-out[0] // dilation[0]), -(-out[1] // dilation[1]))
+    x, size = channels_last(x), _phase_size(out, dilation)
     if groups > 1 or not winograd.suits(x, len(w), kernel, stride, size):
         return channels_first(gemm.conv2d(x, w, b, stride, padding, dilation, groups))
     if dilation == (1, 1):
@@ -67,13 +67,18 @@ def conv2d_weight_grad(
         return tiles.conv2d_weight_grad(grad, x, w_shape, stride, padding, dilation, groups)
     kernel = (w_shape[2], w_shape[3])
     grad, x = channels_last(grad), channels_last(x)
-    size = (-(-grad.shape[1] // dilation[0]), -(-grad.shape[2] // dilation[1]))
+    size = _phase_size(grad.shape[1:3], dilation)
     if groups > 1 or not winograd.suits(x, w_shape[0], kernel, stride, size):
         return gemm.conv2d_weight_grad(grad, x, kernel, stride, padding, dilation, groups)
     if dilation != (1, 1):
         grad, _ = _phases(grad, dilation, NO_PADDING)
         x, padding = _phases(x, dilation, padding)
     return winograd.conv2d_weight_grad(grad, x, padding)
+
+
+def _phase_size(size: tuple[int, ...], dilation: Pair) -> Pair:
+    """Return the height and width of the largest of the `_phases` of an image of a size."""
+    return -(-size[0] // dilation[0]), -(-size[1] // dilation[1])
 
 
 def _phases(x: Array, dilation: Pair, padding: Padding) -> tuple[Array, Padding]:

@@ -91,13 +91,13 @@ def block_columns(count: int, dtype: Any) -> tuple[int, int]:
 def matrix_block(columns: int, dtype: Any) -> tuple[int, int, int]:
     """Return the block of a matrix product with so many columns: (rows, vectors, lanes of each).
 
-    It is the same for all numbers of rows, so that there is less to compile. Two vectors save half
-    of the loads of A; with 16 registers there is room for four rows of them.
+    It is the same for all numbers of rows, so that there is less to compile. With 16 registers two
+    vectors are faster even if the last one is half empty.
     """
     vectors, lanes = block_columns(columns, dtype)
     if _REGISTER_COUNT == 16 and columns > lanes:
-        return 4, 2, lanes
-    return 8, vectors, lanes
+        vectors = 2
+    return even_rows(vectors), vectors, lanes
 
 
 @intrinsic(prefer_literal=True)
