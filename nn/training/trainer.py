@@ -10,7 +10,6 @@ from typing import Any
 
 from .. import callbacks as cb
 from .. import checks, compat, cuda, losses, validation
-from ..distributed.step import add_rows, add_sums
 from ..layers import finite, fold
 from ..layers.containers import output_activation
 from ..layers.masks import Mask
@@ -21,7 +20,6 @@ from .data import DataAdapter, range_of_source
 from .loop import Fit
 from .predicting import Predicting
 from .progress import measure
-from .shared import SharedFit
 from .steps import limited
 from .warnings import CLASSIFICATION, doubt_about_measured
 
@@ -196,7 +194,11 @@ class Trainer(Predicting):
         if x is not None and data is not None:
             raise TypeError("[Model.fit] 'x' is another name of 'data': pass one of them.")
         self._require_compiled("fit")
-        kind = Fit if self.distributed is None else SharedFit
+        kind: type[Fit] = Fit
+        if self.distributed is not None:
+            from .shared import SharedFit
+
+            kind = SharedFit
         with self.together("fit()"):
             fit = kind(self, epochs, batch_size, initial_epoch, resume, verbose, use_averages)
             fit.read_data(x if data is None else data, y, sample_weight, num_classes)
@@ -268,6 +270,8 @@ class Trainer(Predicting):
         `fit` calls it after each epoch; with `allow_nan` a loss may be NaN.
         """
         total, samples, team = 0.0, 0.0, self.distributed
+        if team is not None:
+            from ..distributed.step import add_rows, add_sums
         settings = {"shuffle": False, "dtype": self.batch_dtype, "part": self.part}
         batches = data.batches(batch_size, **settings)
         with contextlib.closing(batches):
