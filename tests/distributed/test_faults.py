@@ -1,6 +1,7 @@
 """A process that fails ends the job, within a deadline, with a message that names it."""
 
 import os
+import random
 
 import kill_ranks
 import pytest
@@ -50,7 +51,9 @@ def test_a_process_that_fails_ends_the_job_and_is_named(way, timeout, message):
         place = ended.stdout.index(part, place)
 
 
-def test_killed_at_random_moments_a_training_ends_and_is_resumed_bit_for_bit(tmp_path):
-    """Two kills; `kill_ranks.py --times 20` makes more."""
-    counts = kill_ranks.run(tmp_path, times=2, processes=2, seed=5, env=environment())
-    assert counts["kills"] == 2 and counts["whole"] > 0 and counts["ended"] > 0
+@pytest.mark.parametrize("seed, kills", [(5, 2), (random.randrange(10**6), 1)], ids=["5", "new"])
+def test_killed_at_random_moments_a_training_ends_and_is_resumed_bit_for_bit(seed, kills, tmp_path):
+    """Three kills; `kill_ranks.py --kills 20` makes more."""
+    print(f"seed {seed}")
+    took, held = kill_ranks.run(tmp_path, kills, ranks=2, seed=seed, env=environment())
+    assert len(took) == len(held) == kills
