@@ -251,10 +251,10 @@ class Trainer(Predicting):
         """
         self._require_compiled("evaluate")
         batch_size = checks.positive_int("Model", "batch_size", batch_size)
-        adapter = DataAdapter(self)
-        source = adapter.with_class_weight(adapter.data(data, y, sample_weight), class_weight)
-        source = limited(source, steps, batch_size, "steps")
         with self.together("evaluate()"):
+            adapter = DataAdapter(self)
+            source = adapter.with_class_weight(adapter.data(data, y, sample_weight), class_weight)
+            source = limited(source, steps, batch_size, "steps")
             figures = self.evaluate_checked(source, batch_size)
         self.warn_of_range(range_of_source(source))
         doubt = doubt_about_measured(self.loss, source)
