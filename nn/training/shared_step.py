@@ -7,7 +7,10 @@ and the optimizer; `tests/distributed/exactness.py` compares the two.
 import math
 from typing import Any
 
+import numpy as np
+
 from .. import cuda, validation
+from ..data.batching import fingerprint
 from ..layers import finite
 from ..layers.building import PASSES
 from ..layers.shard import active_shard
@@ -32,10 +35,13 @@ class SharedStep:
             return self._train_on_part(shard, x, y, sample_weight, metrics)
         from ..distributed.step import SharedBatch
 
-        shard, batch = SharedBatch(self._distributed, len(x)), (x, y, sample_weight)
-        x, y, sample_weight = (None if array is None else array[shard.rows] for array in batch)
-        with self._distributed.together("train_step()"), shard.active():
-            return self._train_on_part(shard, x, y, sample_weight, metrics)
+        team = self._distributed
+        with team.together("train_step()"):
+            shard = SharedBatch(team, len(x), fingerprint(_on_cpu(x), _on_cpu(y)))
+            batch = (x, y, sample_weight)
+            x, y, sample_weight = (None if array is None else array[shard.rows] for array in batch)
+            with shard.active():
+                return self._train_on_part(shard, x, y, sample_weight, metrics)
 
     def _train_on_part(
         self: Any, shard: Any, x: Array, y: Array, sample_weight: Any, metrics: Any
@@ -75,3 +81,7 @@ class SharedStep:
         if metrics is None:
             logs |= {metric.name: metric.result() for metric in measured}
         return logs
+
+
+def _on_cpu(array: Any) -> np.ndarray:
+    return cuda.to_cpu(array) if hasattr(array, "dtype") else np.asarray(array)

@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import callbacks as cb
 from .. import checks, compat, cuda, losses, validation
+from ..data.stream import Stream
 from ..layers import finite, fold
 from ..layers.containers import output_activation
 from ..layers.masks import Mask
@@ -255,6 +256,12 @@ class Trainer(Predicting):
             adapter = DataAdapter(self)
             source = adapter.with_class_weight(adapter.data(data, y, sample_weight), class_weight)
             source = limited(source, steps, batch_size, "steps")
+            if self.distributed is not None:
+                from ..distributed.agreement import check_evaluation
+                from ..distributed.following import digest
+
+                arrays = digest(self.get_arrays())
+                check_evaluation(self.distributed, source, arrays, batch_size, steps)
             figures = self.evaluate_checked(source, batch_size)
         self.warn_of_range(range_of_source(source))
         doubt = doubt_about_measured(self.loss, source)
@@ -270,10 +277,14 @@ class Trainer(Predicting):
         `fit` calls it after each epoch; with `allow_nan` a loss may be NaN.
         """
         total, samples, team = 0.0, 0.0, self.distributed
-        if team is not None:
-            from ..distributed.step import add_rows, add_sums
         settings = {"shuffle": False, "dtype": self.batch_dtype, "part": self.part}
         batches = data.batches(batch_size, **settings)
+        if team is not None:
+            from ..distributed.agreement import same_batches
+            from ..distributed.step import add_rows, add_sums
+
+            if isinstance(data, Stream):
+                batches = same_batches(team, batches, data.argument)
         with contextlib.closing(batches):
             measured = self._fresh_metrics(data.y)
             for batch in batches:

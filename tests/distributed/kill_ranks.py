@@ -156,15 +156,19 @@ def check_resumed(folder, ranks, expected, env):
         assert np.array_equal(array, ended[name]), f"{name} differs"
 
 
-def run(folder, kills, ranks, seed, env):
-    """Kill so many trainings and resume each; return when the jobs ended, and what files held."""
-    choice, took, held = random.Random(seed), [], []
+def run(folder, kills, ranks, seeds, env):
+    """Kill so many trainings and resume each; return when the jobs ended, and what files held.
+
+    The moments and the processes are drawn by generators of these seeds in turn.
+    """
+    choices, took, held = [random.Random(seed) for seed in seeds], [], []
     calm = folder / "calm"
     calm.mkdir()
     expected, seconds = undisturbed(calm, ranks, env)
     while len(took) < kills:
         place = folder / "killed"
         place.mkdir()
+        choice = choices[len(took) % len(choices)]
         ended_after = kill(place, ranks, choice, seconds, env)
         if ended_after is not None:
             took.append(ended_after)
@@ -187,7 +191,7 @@ def main():
     seed = random.randrange(10**6) if chosen.seed is None else chosen.seed
     print(f"seed {seed}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        took, held = run(Path(folder), chosen.kills, chosen.ranks, seed, environment())
+        took, held = run(Path(folder), chosen.kills, chosen.ranks, [seed], environment())
     print(
         f"{len(took)} of {len(took)} trainings in {chosen.ranks} processes, of which one was "
         f"killed, ended with an error, the slowest after {max(took):.1f} s, and left no process; "

@@ -15,7 +15,7 @@ from PIL import Image
 
 import nn
 
-ROWS, EPOCHS, SAMPLED = 6000, 2, 600
+ROWS, EPOCHS, SAMPLED = 6000, 2, 900
 SHAPE, IMAGES = (1, 16, 16), 1024
 
 

@@ -10,12 +10,13 @@ import pytest
 from launching import environment
 
 import nn
-from nn.distributed import faults, mpi
+from nn.distributed import faults
+from nn.layers import shard
 
 
 @pytest.fixture
 def no_launcher(monkeypatch):
-    for name in mpi._LAUNCHED:
+    for name in shard.LAUNCHED:
         monkeypatch.delenv(name, raising=False)
 
 
