@@ -240,12 +240,7 @@ def is_byte_image(x: Any) -> bool:
 def check_scaled_once(x: Any, model: Any) -> None:
     """Raise if uint8 images, which are scaled to [0, 1], would be scaled a second time.
 
-    Parameters
-    ----------
-    x
-        Inputs with a dtype. They are not read.
-    model
-        The model; its `scaler_of_bytes` is asked only for images of bytes.
+    Inputs `x` are not read; `model.scaler_of_bytes` is asked only for images of bytes.
     """
     if is_byte_image(x) and (scaler := model.scaler_of_bytes) is not None:
         raise ValueError(
@@ -256,13 +251,7 @@ def check_scaled_once(x: Any, model: Any) -> None:
 
 
 def check_byte_targets(x: Any, y: Array) -> None:
-    """Raise if the targets of a regression are images of bytes, which are not scaled as inputs are.
-
-    Parameters
-    ----------
-    x, y
-        Inputs and targets. Inputs are not read.
-    """
+    """Raise if targets y of a regression are images of bytes, not scaled as inputs x (not read)."""
     are_several = y.dtype == np.uint8 and y.size > len(y)
     if are_several and (y.ndim == 4 or is_byte_image(x)) and int(y.max()) > 1:
         raise ValueError(

@@ -11,7 +11,8 @@ process. Without MPI, or with one process, the script trains alone.
 
 `communicator` defines what the processes exchange, `mpi` does it through mpi4py, `nccl` between
 GPUs; `step` is one batch, `agreement` what must be the same in all, `following` what all do as
-rank 0 does, and `faults` ends the job if one of them fails. `nn.layers.shard` is what layers know of it.
+rank 0 does, and `faults` ends the job if one of them fails. `nn.layers.shard` is what layers know
+of it.
 """
 
 from .communicator import Communicator
