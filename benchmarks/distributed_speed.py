@@ -3,13 +3,15 @@
     python benchmarks/distributed_speed.py
     python benchmarks/distributed_speed.py --networks resnet20 --rounds 5 --no-torch
     python benchmarks/distributed_speed.py --reduction
+    python benchmarks/distributed_speed.py --share
 
 Measured are epochs of `fit` on random images, batch 128, data included; with PyTorch its
 DistributedDataParallel (gloo) in two processes, on the same slices. Its batch normalisation takes
 the statistics of each process's own rows, as nn's does in the variant "own rows". Each process is
 bound to a core (`mpiexec -bind-to core`, of MPICH). The variants take turns, and the median of the
 rounds counts. `--reduction` times the sum of 0.5 and 8 million numbers by nn and by `Allreduce` of
-mpi4py.
+mpi4py. `--share` times the sum within a step, from the moment at which the last process has its
+gradients: no more could be saved by summing while the backward pass still runs.
 """
 
 import argparse
@@ -60,6 +62,35 @@ def time_nn(network, steps, epochs, sync_batch_norm=True):
     options = {"batch_size": BATCH, "verbose": 0, "callbacks": [timer]}
     history = model.fit(x, y, epochs=epochs + 1, **options)
     return team.rank, [seconds / steps for seconds in history["seconds"][1:]]
+
+
+def time_share(network, steps, epochs):
+    """Return the median seconds of a step and of its sum of gradients, without the waiting."""
+    from networks import make_nn
+
+    import nn
+
+    team, sums = nn.distributed.MPI(), []
+    add = team.add
+
+    def timed(buffer, header):
+        team.exchange(np.zeros(1))  # until the other has its gradients
+        start = time.perf_counter()
+        headers = add(buffer, header)
+        sums.append(time.perf_counter() - start)
+        return headers
+
+    team.add = timed
+    model = make_nn(network, metrics=["accuracy"])
+    model.distributed = team
+    begins = []
+    note = nn.callbacks.LambdaCallback(
+        on_train_batch_begin=lambda batch, logs: begins.append(time.perf_counter())
+    )
+    x, y = data(network, steps)
+    model.fit(x, y, batch_size=BATCH, epochs=epochs + 1, verbose=0, callbacks=[note])
+    taken = np.diff(begins).reshape(-1)[steps:]
+    return team.rank, [statistics.median(taken), statistics.median(sums[steps:])]
 
 
 def time_torch(network, steps, epochs):
@@ -146,10 +177,23 @@ def run(task, processes, threads):
 def work(task):
     kind = task.pop("kind")
     own_rows = functools.partial(time_nn, sync_batch_norm=False)
-    measures = {"nn": time_nn, "nn-own-rows": own_rows, "torch": time_torch}
+    measures = {"nn": time_nn, "nn-own-rows": own_rows, "torch": time_torch, "share": time_share}
     rank, found = {**measures, "sums": time_reductions}[kind](**task)
     if rank == 0:
         print(json.dumps(found))
+
+
+def print_shares(chosen):
+    """Print for each network which share of a step its sum takes, in each round."""
+    for network in chosen.networks:
+        task = {"kind": "share", "network": network, "steps": chosen.steps}
+        task["epochs"] = chosen.epochs
+        rounds = [run({**task}, PROCESSES, 1) for _ in range(chosen.rounds)]
+        for step, total in rounds:
+            print(
+                f"{network}, a step of {BATCH}: {step * 1e3:.1f} ms, of which the sum takes "
+                f"{total * 1e3:.2f} ms, {total / step:.2%}"
+            )
 
 
 def print_head():
@@ -167,6 +211,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--no-torch", action="store_true")
     parser.add_argument("--reduction", action="store_true", help="time sums alone")
+    parser.add_argument("--share", action="store_true", help="time the sum within a step")
     parser.add_argument("--task", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.task:
@@ -177,6 +222,9 @@ def main():
         for size, times in run({"kind": "sums"}, PROCESSES, 1).items():
             print(f"{int(size):,} numbers of float32: " + _listed(times, "ms"))
             print(f"    nn takes {times['nn'] / times['Allreduce of mpi4py']:.2f} of its time")
+        return
+    if chosen.share:
+        print_shares(chosen)
         return
     for network in chosen.networks:
         times = {name: [] for name in VARIANTS if not (chosen.no_torch and "PyTorch" in name)}

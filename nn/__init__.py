@@ -8,6 +8,7 @@ A reader begins with `model.Model.train_step` and follows a batch down: `layers`
 arithmetic in `kernels`, then `losses` and `optim`.
 """
 
+import importlib as _importlib
 import os as _os
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
@@ -30,7 +31,6 @@ from . import (
     compat,
     cuda,
     data,
-    distributed,
     exchange,
     initializers,
     kernels,
@@ -122,17 +122,28 @@ from .random import seed
 from .training.lr_finder import LRCurve
 
 if _TYPE_CHECKING:
+    from . import distributed
     from .exchange.sklearn import NNClassifier, NNRegressor
 
 
 def __getattr__(name: str) -> _Any:
-    """Import the estimators on first use: scikit-learn is optional and takes long to import."""
+    """Import on first use what few programs need: other processes, and scikit-learn's estimators.
+
+    scikit-learn is optional, and both take long to import.
+    """
+    if name == "distributed":
+        return _importlib.import_module(".distributed", __name__)
     if name not in ("NNClassifier", "NNRegressor"):
         raise AttributeError(f"module 'nn' has no attribute {name!r}")
     checks.require("nn", "sklearn", "scikit-learn", f"make {name}")
     from .exchange import sklearn
 
     return getattr(sklearn, name)
+
+
+def __dir__() -> list[str]:
+    """Return the names of the package, for tab completion."""
+    return sorted({*globals(), *__all__})
 
 
 compat.import_aliases()

@@ -2,19 +2,18 @@
 
 `train_step` is the flow of a batch: each layer's `forward` in order, the loss, each layer's
 `backward` in reverse, one step of the optimizer. What else a model does is in its base classes:
-`Saving`, `Exporting`, `Showing`, and `Trainer` (fit, evaluate, predict), which is an `Averaging`, a
-`Compiling`, a `Building` and a `Sequential`, each built on the next.
+`Saving`, `Exporting`, `Showing`, `SharedStep` (of several processes), and `Trainer` (fit, evaluate,
+predict), which is an `Averaging`, a `Compiling`, a `Building` and a `Sequential`, each built on the
+next.
 """
 
 import contextlib
 import math
-import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from . import callbacks as cb
 from . import checks, cuda, optim, random, validation
-from .distributed.step import SharedBatch
 from .exchange.onnx.writing import Exporting
 from .files.saving import Saving
 from .inspect.showing import Showing
@@ -29,17 +28,15 @@ from .layers.stack import backward_params_through, backward_through, forward_thr
 from .losses.regression import RegressionLoss
 from .metrics import Metric
 from .training.progress import Progress, measure
+from .training.shared_step import SharedStep
 from .training.trainer import Trainer
-
-# With NN_DEBUG=1 every layer's output and gradient is checked for NaN and infinity.
-_DEBUG = os.environ.get("NN_DEBUG") == "1"
 
 _NOTHING = contextlib.nullcontext()
 
 _ARGUMENTS = ("layers", "loss", "optimizer", "dtype", "seed", "name")
 
 
-class Model(Saving, Exporting, Showing, Trainer):
+class Model(Saving, Exporting, Showing, SharedStep, Trainer):
     """A stack of layers that is trained as one.
 
     Parameters
@@ -210,9 +207,8 @@ class Model(Saving, Exporting, Showing, Trainer):
             raise checks.error("Model", "metrics", "must be a list of Metric objects", metrics)
         if self.set_aside is not None:
             self.use_training_weights()
-        shard = active_shard.get()  # which rows these are of a batch that several processes share
-        if shard is None and self._distributed is not None:
-            return self._train_on_rows(x, y, sample_weight, metrics)
+        if self._distributed is not None or active_shard.get() is not None:
+            return self._train_with_others(x, y, sample_weight, metrics)
         is_checked = self.progress is not None and self.progress.has_checked(x, y)
         x = cuda.to_device(x, self._device) if is_checked else self._inputs(x)
         y = cuda.to_device(y, self._device)
@@ -226,52 +222,28 @@ class Model(Saving, Exporting, Showing, Trainer):
         loss_of = self.wrapped_loss.compute if is_checked else self.wrapped_loss.forward
         mask = self.output_mask
         also = () if mask is None else (mask,)
-        own_loss, penalty = loss_of(y_pred, y, sample_weight, *also), plan.penalty()
-        loss = own_loss + penalty
-        if shard is None and not math.isfinite(loss):
-            raise self._loss_error(loss, x)
+        loss = loss_of(y_pred, y, sample_weight, *also) + plan.penalty()
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"[Model] the loss is {loss}: {finite.first_not_finite(self, x)}"
+            )
         grad = self.wrapped_loss.backward()
-        if shard is not None:
-            grad = shard.weigh(grad, mask)
         if own:
             pairs = self._own_gradients(grad)
         else:
             self._backward_params(grad, plan)
             pairs = self._pairs(plan)
-        measured = self._fresh_metrics(y) if metrics is None else metrics
-        count = len(x) if mask is None else int(mask.sum())
-        if shard is not None:
-            pairs, loss = shard.reduce(pairs, (own_loss, penalty), measured, y, y_pred, mask)
-            count = shard.samples
-            if not math.isfinite(loss):
-                raise self._loss_error(loss, x)
-        finite.check_gradients(pairs, plan.parameters, look_at_all=_DEBUG)
+        finite.check_gradients(pairs, plan.parameters, look_at_all=finite.DEBUG)
         waits = self.accumulator.steps > 1 or self.accumulator.batches > 0
+        count = len(x) if mask is None else int(mask.sum())
         summed = self.accumulator.add(pairs, count, plan.names) if waits else pairs
         if summed is not None:  # else it waits for more batches
             self.wrapped_optimizer.step(summed)
-        if shard is None:
-            logs = {"loss": loss, **measure(measured, y, y_pred, mask)}
-        else:
-            logs = {"loss": loss, **{m.name: m.result() for m in measured if m.per_batch}}
+        measured = self._fresh_metrics(y) if metrics is None else metrics
+        logs = {"loss": loss, **measure(measured, y, y_pred, mask)}
         if metrics is None:
             logs |= {metric.name: metric.result() for metric in measured}
         return logs
-
-    def _train_on_rows(self, x: Array, y: Array, weights: Any, metrics: Any) -> dict[str, float]:
-        """Do as `train_step`, with the rows of this process of a batch that all have."""
-        team: Any = self._distributed
-        shard = SharedBatch(team, len(x))
-        own = [None if array is None else array[shard.rows] for array in (x, y, weights)]
-        with team.together("train_step()"), shard.active():
-            return Model.train_step(self, own[0], own[1], own[2], metrics)
-
-    def _loss_error(self, loss: float, x: Array) -> FloatingPointError:
-        """Return the error for a loss that is not finite, which says where it began."""
-        reason, shard = finite.first_not_finite(self, x), active_shard.get()
-        if shard is not None:
-            reason = shard.first_reason(reason)
-        return FloatingPointError(f"[Model] the loss is {loss}: {reason}")
 
     def train_on_batch(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
         """Train on one batch and return its figures: Keras' name of `train_step`."""
@@ -310,7 +282,7 @@ class Model(Saving, Exporting, Showing, Trainer):
                 f"{self._forward_shape}, got {shape}."
             )
         grad = cuda.to_device(grad, self._device)
-        with self._debugging() if _DEBUG else _NOTHING:
+        with self._debugging() if finite.DEBUG else _NOTHING:
             return backward_through(self.layers, grad)
 
     def _debugging(self) -> contextlib.AbstractContextManager[None]:
@@ -319,7 +291,7 @@ class Model(Saving, Exporting, Showing, Trainer):
         return observe(self, check.output, check.gradient)
 
     def _forward(self, x: Array, training: bool | None) -> Array:
-        with self._debugging() if _DEBUG else _NOTHING:
+        with self._debugging() if finite.DEBUG else _NOTHING:
             y, mask = forward_through(self.layers, x, training)
         if training is not None:  # else nothing was kept for backward
             self._forward_shape, self.output_mask = y.shape, mask
@@ -330,7 +302,7 @@ class Model(Saving, Exporting, Showing, Trainer):
         self._backward_params(grad, self._plan())
 
     def _backward_params(self, grad: Array, plan: Plan) -> None:
-        with self._debugging() if _DEBUG else _NOTHING:
+        with self._debugging() if finite.DEBUG else _NOTHING:
             backward_params_through(self.layers, grad, plan.lowest)
 
     def get_params_and_grads(self) -> list[tuple[Array, Array]]:

@@ -5,7 +5,7 @@ either device.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -162,17 +162,18 @@ def _shape_hint(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> str:
     return "."
 
 
-def check_finite(array: Array, argument: str, dtype: str | None = None) -> None:
+def check_finite(
+    array: Array, argument: str, dtype: str | None = None, among: range | None = None
+) -> None:
     """Raise if an array holds NaN or infinite values; the message names the first row.
 
-    With a `dtype` numbers that are too large for it count as infinite.
+    With a `dtype` numbers that are too large for it count as infinite. Only the rows `among` are
+    read; None for all.
     """
     if array.dtype.kind != "f":
         return
     is_cast = dtype is not None and np.dtype(dtype).itemsize < array.dtype.itemsize
-    step = max(1, _NUMBERS_AT_ONCE // max(math.prod(array.shape[1:]), 1))
-    for start in range(0, len(array), step):
-        rows = array[start : start + step]
+    for start, rows in _chunks(array, among):
         if is_cast:
             with np.errstate(over="ignore"):
                 rows = rows.astype(dtype)
@@ -186,8 +187,18 @@ def check_finite(array: Array, argument: str, dtype: str | None = None) -> None:
             )
 
 
-def check_ids(x: Any, num_ids: int | None) -> None:
+def _chunks(array: Array, among: range | None) -> Iterator[tuple[int, Array]]:
+    """Yield the rows of an array, or those `among` them, a part at a time with its first row."""
+    step = max(1, _NUMBERS_AT_ONCE // max(math.prod(array.shape[1:]), 1))
+    among = range(len(array)) if among is None else among
+    for start in among[::step]:
+        yield start, array[start : min(start + step, among.stop)]
+
+
+def check_ids(x: Any, num_ids: int | None, among: range | None = None) -> None:
     """Raise unless inputs are ids of a vocabulary, integers 0..num_ids-1; None allows all.
+
+    Only the rows `among` are read; None for all.
 
     Examples
     --------
@@ -203,9 +214,7 @@ def check_ids(x: Any, num_ids: int | None) -> None:
             f"[Embedding] 'x' must hold integer ids, got an array of dtype {x.dtype}: "
             "use x.astype(int)."
         )
-    step = max(1, _NUMBERS_AT_ONCE // max(math.prod(x.shape[1:]), 1))
-    for start in range(0, len(x), step):
-        rows = x[start : start + step]
+    for start, rows in _chunks(x, among):
         wrong = (rows < 0) | (rows >= num_ids)
         if wrong.any():
             row = int(wrong.reshape(len(rows), -1).any(axis=1).argmax())
@@ -231,12 +240,7 @@ def is_byte_image(x: Any) -> bool:
 def check_scaled_once(x: Any, model: Any) -> None:
     """Raise if uint8 images, which are scaled to [0, 1], would be scaled a second time.
 
-    Parameters
-    ----------
-    x
-        Inputs with a dtype. They are not read.
-    model
-        The model; its `scaler_of_bytes` is asked only for images of bytes.
+    Inputs `x` are not read; `model.scaler_of_bytes` is asked only for images of bytes.
     """
     if is_byte_image(x) and (scaler := model.scaler_of_bytes) is not None:
         raise ValueError(
@@ -247,13 +251,7 @@ def check_scaled_once(x: Any, model: Any) -> None:
 
 
 def check_byte_targets(x: Any, y: Array) -> None:
-    """Raise if the targets of a regression are images of bytes, which are not scaled as inputs are.
-
-    Parameters
-    ----------
-    x, y
-        Inputs and targets. Inputs are not read.
-    """
+    """Raise if targets y of a regression are images of bytes, not scaled as inputs x (not read)."""
     are_several = y.dtype == np.uint8 and y.size > len(y)
     if are_several and (y.ndim == 4 or is_byte_image(x)) and int(y.max()) > 1:
         raise ValueError(

@@ -79,9 +79,12 @@ def part_of(batch: tuple, item: Any, part: Part | None) -> tuple:
 
 
 def fingerprint(x: np.ndarray, y: Any) -> int:
-    """Return a number that differs, all but certainly, for other targets or another first row."""
-    targets = b"" if y is None else np.ascontiguousarray(y).tobytes()
-    return zlib.crc32(np.ascontiguousarray(x[:1]).tobytes(), zlib.crc32(targets))
+    """Return a number that differs, all but certainly, for other inputs or targets."""
+    found = 0
+    for array in (x, y):
+        if array is not None:
+            found = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, found)
+    return found
 
 
 def prepared(

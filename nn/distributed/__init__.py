@@ -10,8 +10,9 @@ numbers are drawn for the whole batch, so that weights, history and checkpoints 
 process. Without MPI, or with one process, the script trains alone.
 
 `communicator` defines what the processes exchange, `mpi` does it through mpi4py, `nccl` between
-GPUs; `step` is one batch, `following` what all do as rank 0 does, and `faults` ends the job if one
-of them fails. `nn.layers.shard` is what layers know of it.
+GPUs; `step` is one batch, `agreement` what must be the same in all, `following` what all do as
+rank 0 does, and `faults` ends the job if one of them fails. `nn.layers.shard` is what layers know
+of it.
 """
 
 from .communicator import Communicator

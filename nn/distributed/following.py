@@ -41,22 +41,6 @@ class Follower(Callback):
             rng.bit_generator.state = state
         return split_seed
 
-    def check_same(self, what: dict[str, Any]) -> None:
-        """Raise if the processes were called with different data or arguments.
-
-        Parameters
-        ----------
-        what
-            Values by the name of the argument that they come from.
-        """
-        for rank, found in enumerate(everyone := self.team.gather(what)):
-            for name, value in found.items():
-                if value != everyone[0][name]:
-                    raise ValueError(
-                        f"[Model] '{name}' must be the same in all processes, got {value} in rank "
-                        f"{rank} and {everyone[0][name]} in rank 0."
-                    )
-
     def copy_state(self) -> None:
         """Let the model of each process be that of rank 0: weights, optimizer and the rest."""
         state = self.model.training_state()
@@ -97,13 +81,7 @@ class Follower(Callback):
         own = digest(model.get_arrays())
         signals = self.interrupts.received
         everyone = self.team.gather((own, model.stop_training, optimizer.lr, dict(logs), signals))
-        others = [rank for rank, found in enumerate(everyone) if found[0] != everyone[0][0]]
-        if others:
-            raise RuntimeError(
-                f"[Model] epoch {epoch + 1}: the weights of rank {others[0]} are not those of rank "
-                "0. All processes must make the same changes: a train_step() of your own must call "
-                "super().train_step(), and a callback must change the weights of all ranks alike."
-            )
+        _compare([found[0] for found in everyone], f"epoch {epoch + 1}")
         self.interrupts.agreed[:] = sorted({signal for found in everyone for signal in found[-1]})
         _, model.stop_training, lr, figures, _ = everyone[0]
         if optimizer.lr != lr:
@@ -113,6 +91,21 @@ class Follower(Callback):
                 logs[name] = value
                 if name in model.history:
                     model.history[name][-1] = float(value)
+
+    def check_end(self) -> None:
+        """Raise if the processes do not end with the same weights."""
+        _compare(self.team.gather(digest(self.model.get_arrays())), "after the training")
+
+
+def _compare(hashes: list[str], when: str) -> None:
+    """Raise if the weights of a process have another hash than those of rank 0."""
+    others = [rank for rank, found in enumerate(hashes) if found != hashes[0]]
+    if others:
+        raise RuntimeError(
+            f"[Model] {when}: the weights of rank {others[0]} are not those of rank 0. All "
+            "processes must make the same changes: a train_step() of your own must call "
+            "super().train_step(), and a callback must change the weights of all ranks alike."
+        )
 
 
 def share_running_averages(team: Communicator, layers: Any) -> None:

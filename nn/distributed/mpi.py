@@ -1,7 +1,6 @@
 """Processes that MPI starts and connects, through mpi4py: `mpiexec -n 4 python train.py`."""
 
 import contextlib
-import os
 import pickle
 from collections.abc import Iterator
 from typing import Any
@@ -10,11 +9,9 @@ import numpy as np
 
 from .. import checks
 from ..kernels.cpu import threads
+from ..layers.shard import started_processes
 from .communicator import Array, Communicator
 from .faults import Watch
-
-# In which launchers say how many processes they have started.
-_LAUNCHED = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 
 
 class MPI(Communicator):
@@ -207,7 +204,7 @@ def _add_in_order(parts: np.ndarray, out: np.ndarray) -> None:
 
 def _find_mpi() -> Any:
     """Return the module `mpi4py.MPI`; None if it is not installed and no launcher wants it."""
-    launched = max((int(os.environ.get(name, 1)) for name in _LAUNCHED), default=1)
+    launched = started_processes()
     try:
         from mpi4py import MPI as mpi  # noqa: N811
     except (ImportError, RuntimeError) as error:  # not installed, or without an MPI library

@@ -11,17 +11,18 @@ import ast
 import math
 import zipfile
 from pathlib import PureWindowsPath
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, BinaryIO, Literal
 
 import numpy as np
 
 from .sparse import ALLOWANCE as _ALLOWANCE
 from .sparse import MAX_RATIO as _MAX_RATIO
 
-__all__ = ["members", "read", "read_array", "write"]
+__all__ = ["map_array", "members", "read", "read_array", "write"]
 
 _MAX_MEMBERS = 100_000
 _MAX_HEADER = 10_000  # bytes, as in NumPy
+_LOCAL_HEADER = 30  # bytes of a ZIP archive before the name of a member
 _LENGTH_BYTES = {(1, 0): 2, (2, 0): 4}  # in which a header has its length, by version
 
 
@@ -103,22 +104,57 @@ def read_array(
     Under the names in `strings` it must be one string, under others real numbers.
     """
     with file.open(info) as stream:
-        shape, dtype = _read_header(stream, name)
+        shape, dtype, _ = _read_header(stream, name)
         if name in strings and (dtype.kind != "U" or shape != ()):
             raise ValueError(f"'{name}' is not a string, but an array of {dtype}")
-        if name not in strings and (dtype.kind not in "fiub" or dtype.itemsize > 8):
-            raise ValueError(f"'{name}' must hold real numbers, got the dtype {dtype}")
-        size = math.prod(shape) * dtype.itemsize
-        if min(shape, default=0) < 0 or info.file_size != stream.tell() + size:
-            raise ValueError(
-                f"'{name}' must take {size} bytes by its shape {shape}, which it does not"
-            )
+        if name not in strings:
+            _check_numbers(dtype, name)
+        _check_size(info, name, stream.tell(), shape, dtype)
     with file.open(info) as stream:
         return np.lib.format.read_array(stream, allow_pickle=False)
 
 
-def _read_header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype]:
-    """Return shape and dtype from the header of an NPY file.
+def map_array(stream: BinaryIO, info: zipfile.ZipInfo, name: str) -> np.memmap:
+    """Return an array of real numbers that stays in the open file, read-only.
+
+    Its checksum is not compared, for which the file would have to be read.
+    """
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(
+            f"'{name}' is compressed and cannot be memory-mapped: write it by np.savez, or leave "
+            "out 'mmap_mode'"
+        )
+    stream.seek(info.header_offset)
+    local = stream.read(_LOCAL_HEADER)  # of the ZIP format, before the name and an extra field
+    if local[:4] != b"PK\x03\x04":
+        raise ValueError(f"'{name}' is not where the archive says")
+    start = info.header_offset + _LOCAL_HEADER
+    start += int.from_bytes(local[26:28], "little") + int.from_bytes(local[28:30], "little")
+    stream.seek(start)
+    shape, dtype, order = _read_header(stream, name)
+    _check_numbers(dtype, name)
+    _check_size(info, name, stream.tell() - start, shape, dtype)
+    return np.memmap(stream, dtype, "r", stream.tell(), shape, order)
+
+
+def _check_numbers(dtype: np.dtype, name: str) -> None:
+    if dtype.kind not in "fiub" or dtype.itemsize > 8:
+        raise ValueError(f"'{name}' must hold real numbers, got the dtype {dtype}")
+
+
+def _check_size(
+    info: zipfile.ZipInfo, name: str, header: int, shape: tuple[int, ...], dtype: np.dtype
+) -> None:
+    """Raise unless shape and dtype agree with the size of the member, header included."""
+    size = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or info.file_size != header + size:
+        raise ValueError(f"'{name}' must take {size} bytes by its shape {shape}, which it does not")
+
+
+def _read_header(
+    stream: IO[bytes], name: str
+) -> tuple[tuple[int, ...], np.dtype, Literal["C", "F"]]:
+    """Return shape, dtype and order from the header of an NPY file.
 
     NumPy's own function passes a header that is not Python's syntax to `tokenize`, which opens a
     file named '<string>' for its error message.
@@ -130,4 +166,5 @@ def _read_header(stream: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtyp
     if length > _MAX_HEADER:
         raise ValueError(f"'{name}' has a header of {length:,} bytes, more than {_MAX_HEADER:,}")
     header = ast.literal_eval(stream.read(length).decode("latin-1"))
-    return header["shape"], np.lib.format.descr_to_dtype(header["descr"])
+    order: Literal["C", "F"] = "F" if header["fortran_order"] else "C"
+    return header["shape"], np.lib.format.descr_to_dtype(header["descr"]), order

@@ -4,13 +4,15 @@ import contextlib
 import copy
 import math
 from collections.abc import Generator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import checks
 from ..data.stream import Stream
-from ..distributed.following import Follower
 from ..training.data import DataAdapter, Source
 from ..training.lr_finder import LRCurve, range_test
+
+if TYPE_CHECKING:
+    from ..distributed.following import Follower
 
 
 def find_lr(
@@ -84,8 +86,11 @@ def find_lr(
         return model.train_step(x, targets, weight[0] if weight else None, metrics=[])["loss"]
 
     with model.together("find_lr()"):
-        follower = None if model.distributed is None else Follower(model.distributed)
-        if follower is not None:
+        follower = None
+        if model.distributed is not None:
+            from ..distributed.following import Follower
+
+            follower = Follower(model.distributed)
             follower.set_model(model)
             follower.draw_alike(model.generators, model.split_seed)
         adapter = DataAdapter(model)
@@ -95,7 +100,7 @@ def find_lr(
 
 
 def _cycle_batches(
-    train: Source, adapter: DataAdapter, follower: Follower | None, batch_size: int
+    train: Source, adapter: DataAdapter, follower: "Follower | None", batch_size: int
 ) -> Generator[tuple[Any, ...], None, None]:
     """Yield batches, epoch after epoch; of a generator as many as there are."""
     model: Any = adapter.model

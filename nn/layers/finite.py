@@ -1,6 +1,7 @@
 """Where NaN and infinity appear first: in which layer, in its output, its weights or a gradient."""
 
 import math
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,6 +11,9 @@ from .base import Array, Layer
 from .observe import observe
 from .plan import Parameter, named_layers
 from .stack import forward_through
+
+# With NN_DEBUG=1 every layer's output and gradient is checked for NaN and infinity.
+DEBUG = os.environ.get("NN_DEBUG") == "1"
 
 ADVICE = "lower the learning rate, or set clip_norm."
 

@@ -6,6 +6,7 @@ and batch normalisation combines its statistics with those of the other processe
 """
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
@@ -14,6 +15,15 @@ import numpy as np
 
 from .. import cuda, kernels
 from .base import Array
+
+#: In which launchers of MPI say how many processes they have started.
+LAUNCHED = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+
+
+def started_processes() -> int:
+    """Return how many processes a launcher of MPI has started; 1 without one."""
+    sizes = [os.environ.get(name, "") for name in LAUNCHED]
+    return max((int(size) for size in sizes if size.isdigit()), default=1)
 
 
 def rows_of(rank: int, size: int, total: int) -> range:

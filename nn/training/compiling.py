@@ -6,14 +6,16 @@ import difflib
 import functools
 import inspect
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import checks, compat, cuda, losses, metrics, optim
-from ..distributed.communicator import Communicator
 from ..layers import Sigmoid
 from ..layers.building import Building
 from ..layers.containers import output_activation
 from ..metrics import Metric
+
+if TYPE_CHECKING:
+    from ..distributed.communicator import Communicator
 
 
 class Compiling(Building):
@@ -23,7 +25,7 @@ class Compiling(Building):
     accumulator: optim.Accumulator
     _token: object
     _given_optimizer: Any
-    _distributed: Communicator | None = None
+    _distributed: "Communicator | None" = None
 
     def _move(self, device: str) -> Any:
         self.accumulator.sums = [cuda.to_device(total, device) for total in self.accumulator.sums]
@@ -55,16 +57,18 @@ class Compiling(Building):
         self.wrapped_optimizer: Any = None if optimizer is None else optim.wrap(optimizer)
 
     @property
-    def distributed(self) -> Communicator | None:
+    def distributed(self) -> "Communicator | None":
         """The processes that train this model together; None if it is this one alone."""
         return self._distributed
 
     @distributed.setter
-    def distributed(self, team: Communicator | None) -> None:
-        if not isinstance(team, Communicator | None):
-            raise checks.error(
-                "Model", "distributed", "must be an nn.distributed.MPI() or None", team
-            )
+    def distributed(self, team: "Communicator | None") -> None:
+        if team is not None:
+            from ..distributed.communicator import Communicator
+
+            if not isinstance(team, Communicator):
+                rule = "must be an nn.distributed.MPI() or None"
+                raise checks.error("Model", "distributed", rule, team)
         self._distributed = None if team is None or team.size == 1 else team
 
     @property
@@ -95,7 +99,7 @@ class Compiling(Building):
         clip_value: float | None = None,
         ema_decay: float | None = None,
         gradient_accumulation_steps: int = 1,
-        distributed: Communicator | None = None,
+        distributed: "Communicator | None" = None,
         **optimizer_arguments: Any,
     ) -> None:
         """Choose the loss, the optimizer and the metrics.

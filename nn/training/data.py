@@ -13,11 +13,14 @@ import numpy as np
 
 from .. import checks, cuda, kernels, validation
 from ..data import Dataset
+from ..data.batching import Part
 from ..data.classes import can_relabel, class_names_of, relabeled, text_labels
 from ..data.ranges import Range, union
+from ..data.rows import mapped_file
 from ..data.samples import SampleBatches, holds_samples
 from ..data.stream import Stream, are_inputs, are_pairs, yields_batches
 from ..layers.preprocessing import adapt_first
+from ..layers.shard import slice_of
 from ..losses.regression import RegressionLoss
 from ..losses.targets import labels_shape, product_of_weights
 
@@ -177,8 +180,9 @@ class DataAdapter:
         elif y is not None:
             raise ValueError(f"[Model] 'y' must not be given with a Dataset as '{argument}'.")
         validation.check_scaled_once(data.x, model)
-        validation.check_finite(data.x, "x", model.dtype)
-        validation.check_ids(data.x, model.num_ids)
+        among = rows_to_read(data.x, model.part)
+        validation.check_finite(data.x, "x", model.dtype, among)
+        validation.check_ids(data.x, model.num_ids, among)
         if data.y is None:
             raise ValueError(
                 f"[Model] '{argument}' must have targets, got none: pass x and y, or a Dataset "
@@ -189,7 +193,9 @@ class DataAdapter:
         y = self._shaped(data.y)
         if y is not data.y:
             data = Dataset(data.x, y, data.sample_weight, data.class_names)
-        self._check_targets(data.x, data.y)
+        among = rows_to_read(data.y, model.part)
+        own = data.y if among is None else data.y[among.start : among.stop]
+        self._check_targets(data.x, own)
         return data
 
     def _shaped(self, y: Array) -> Array:
@@ -199,9 +205,9 @@ class DataAdapter:
         return y[:, np.newaxis] if is_column and y.ndim == 1 else y  # (N,) -> (N, 1)
 
     def _check_targets(self, x: Any, y: Array) -> None:
-        """Raise if the targets of inputs do not fit the model."""
+        """Raise if the targets of inputs, which are not read, do not fit the model."""
         model = self.model
-        shape = (len(x), *(model.output_shape or ())[1:])
+        shape = (len(y), *(model.output_shape or ())[1:])
         if None not in shape:  # else each batch is checked with its outputs
             model.wrapped_loss.check_targets(y, shape)
         if isinstance(model.loss, RegressionLoss):
@@ -370,6 +376,17 @@ class DataAdapter:
     def remember_range(self, train: Source) -> None:
         """Extend the range of the model's inputs by that of training data."""
         self.model.input_range = union(self.model.input_range, range_of_source(train))
+
+
+def rows_to_read(array: Any, part: Part | None) -> range | None:
+    """Return the rows of a memory-mapped array that one of several processes checks; else None.
+
+    All have the same file, and together they read it once. Arrays in memory are checked by each.
+    """
+    if part is None or mapped_file(array) is None:
+        return None
+    rows = slice_of(*part, len(array))
+    return range(rows.start, rows.stop)
 
 
 def joined_outputs(outputs: Sequence[np.ndarray]) -> np.ndarray:

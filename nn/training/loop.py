@@ -19,6 +19,7 @@ from ..data.stream import Stream
 from ..files import training_state
 from ..files.model_file import ModelFile
 from ..layers.base import is_ours
+from ..layers.shard import started_processes
 from . import arguments
 from .data import (
     VAL_BATCH,
@@ -207,7 +208,13 @@ class Fit:
                 sources.pop_all()  # a generator stays open: the next fit may read on
 
     def _agree(self) -> None:
-        """Begin as the other processes do, if several train together: see `SharedFit`."""
+        """Begin as the other processes do in a `SharedFit`; here warn if there are others."""
+        if (started := started_processes()) > 1:
+            checks.warn(
+                f"[Model] this is one of {started} processes that were started together, and each "
+                "trains a model of its own: pass distributed=nn.distributed.MPI() to compile() to "
+                "train one model in all of them."
+            )
 
     def _interrupts(self) -> Interrupts:
         """Return what defers signals while the epochs run."""

@@ -1,14 +1,22 @@
 """The training loop of several processes: `SharedFit` is `Fit` with what they exchange."""
 
+from collections.abc import Generator
 from typing import Any
 
 from .. import callbacks as cb
 from ..data import Dataset
-from ..data.batching import fingerprint
+from ..distributed.agreement import (
+    check_same,
+    described,
+    described_data,
+    described_layers,
+    same_batches,
+)
 from ..distributed.following import Follower, share_running_averages
 from ..distributed.step import SharedBatch
 from ..files.model_file import ModelFile
 from ..layers.plan import named_layers
+from .arguments import ScheduleArguments
 from .loop import Fit
 from .signals import Interrupts
 
@@ -22,6 +30,17 @@ class SharedFit(Fit):
     def __init__(self, model: Any, *arguments: Any) -> None:
         self.team = model.distributed
         self.follower = Follower(self.team)
+        compiled = model.compiled_config()
+        what = {
+            "dtype": model.dtype,
+            "layers": described_layers(model.layers),
+            "loss": described(compiled["loss"]),
+            "optimizer": described(compiled["optimizer"]),
+            "lr": str(float(model.wrapped_optimizer.lr)),
+            "metrics": described(compiled["metrics"]),
+            "gradient_accumulation_steps": model.accumulator.steps,
+        }
+        check_same(self.team, what)
         model.split_seed = self.follower.draw_alike(model.generators, model.split_seed)
         super().__init__(model, *arguments)
 
@@ -32,13 +51,38 @@ class SharedFit(Fit):
     def limit_steps(self, steps_per_epoch: Any, validation_steps: Any) -> None:
         """Limit the batches; the data must be the same in all processes."""
         super().limit_steps(steps_per_epoch, validation_steps)
-        what = {"epochs": self.epochs, **self.params}
+        what = {"epochs": self.epochs, "use_averages": self.use_averages, **self.params}
         for name, data in (("data", self.train), ("val_data", self.val)):
-            what[name] = type(data).__name__
-            if isinstance(data, Dataset):
-                what[name] = (len(data), data.x.dtype.str, fingerprint(data.x[:1], data.y))
+            what[name] = described_data(data)
         what.pop("verbose")
-        self.follower.check_same(what)
+        check_same(self.team, what)
+
+    def weigh_classes(self, class_weight: Any) -> None:
+        """Weight the samples, by the same weights in all processes."""
+        check_same(self.team, {"class_weight": described(class_weight)})
+        super().weigh_classes(class_weight)
+
+    def prepare_batches(self, shuffle: bool, augment: Any, num_threads: int | None) -> None:
+        """Choose how batches are prepared, alike in all processes."""
+        super().prepare_batches(shuffle, augment, num_threads)
+        check_same(self.team, {"shuffle": shuffle, "augment": described(augment)})
+
+    def choose_callbacks(
+        self,
+        callbacks: Any,
+        schedule: ScheduleArguments,
+        early_stopping: bool,
+        patience: int,
+    ) -> None:
+        """Collect the callbacks; those of nn that change the training must be those of all."""
+        super().choose_callbacks(callbacks, schedule, early_stopping, patience)
+        kinds = (cb.EarlyStopping, cb.LearningRateScheduler, cb.ReduceLROnPlateau)
+        what = {name: described(value) for name, value in vars(schedule).items()}
+        what["lr_schedule"] = what.pop("name")
+        what |= {"early_stopping": early_stopping, "patience": patience}
+        chosen = [c for c in self.callbacks.callbacks if isinstance(c, kinds)]
+        what["callbacks"] = [type(c).__name__ for c in chosen]
+        check_same(self.team, what)
 
     def _called_here(self, chosen: list[cb.Callback]) -> list[cb.Callback]:
         """Return the callbacks that this process calls, and at their end the follower."""
@@ -82,6 +126,18 @@ class SharedFit(Fit):
         logs["loss"] = progress.add(logs["loss"], shard.samples)
         self.callbacks.call("on_train_batch_end", index, logs)
         return logs
+
+    def _remaining(self, epoch: int) -> Generator[tuple, None, None]:
+        """Return the remaining batches of an epoch; those of a source must be the same for all."""
+        batches = super()._remaining(epoch)
+        if isinstance(self.train, Dataset):
+            return batches
+        return same_batches(self.team, batches, self.train.argument)
+
+    def run(self) -> None:
+        """Train, and compare the weights at the end."""
+        super().run()
+        self.follower.check_end()
 
     def _end_epoch(self, epoch: int, logs: dict[str, float]) -> None:
         """Validate with the same running averages, write the history and call the callbacks."""

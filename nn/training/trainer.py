@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import callbacks as cb
 from .. import checks, compat, cuda, losses, validation
-from ..distributed.step import add_rows, add_sums
+from ..data.stream import Stream
 from ..layers import finite, fold
 from ..layers.containers import output_activation
 from ..layers.masks import Mask
@@ -21,7 +21,6 @@ from .data import DataAdapter, range_of_source
 from .loop import Fit
 from .predicting import Predicting
 from .progress import measure
-from .shared import SharedFit
 from .steps import limited
 from .warnings import CLASSIFICATION, doubt_about_measured
 
@@ -196,7 +195,11 @@ class Trainer(Predicting):
         if x is not None and data is not None:
             raise TypeError("[Model.fit] 'x' is another name of 'data': pass one of them.")
         self._require_compiled("fit")
-        kind = Fit if self.distributed is None else SharedFit
+        kind: type[Fit] = Fit
+        if self.distributed is not None:
+            from .shared import SharedFit
+
+            kind = SharedFit
         with self.together("fit()"):
             fit = kind(self, epochs, batch_size, initial_epoch, resume, verbose, use_averages)
             fit.read_data(x if data is None else data, y, sample_weight, num_classes)
@@ -249,10 +252,16 @@ class Trainer(Predicting):
         """
         self._require_compiled("evaluate")
         batch_size = checks.positive_int("Model", "batch_size", batch_size)
-        adapter = DataAdapter(self)
-        source = adapter.with_class_weight(adapter.data(data, y, sample_weight), class_weight)
-        source = limited(source, steps, batch_size, "steps")
         with self.together("evaluate()"):
+            adapter = DataAdapter(self)
+            source = adapter.with_class_weight(adapter.data(data, y, sample_weight), class_weight)
+            source = limited(source, steps, batch_size, "steps")
+            if self.distributed is not None:
+                from ..distributed.agreement import check_evaluation
+                from ..distributed.following import digest
+
+                arrays = digest(self.get_arrays())
+                check_evaluation(self.distributed, source, arrays, batch_size, steps)
             figures = self.evaluate_checked(source, batch_size)
         self.warn_of_range(range_of_source(source))
         doubt = doubt_about_measured(self.loss, source)
@@ -270,6 +279,12 @@ class Trainer(Predicting):
         total, samples, team = 0.0, 0.0, self.distributed
         settings = {"shuffle": False, "dtype": self.batch_dtype, "part": self.part}
         batches = data.batches(batch_size, **settings)
+        if team is not None:
+            from ..distributed.agreement import same_batches
+            from ..distributed.step import add_rows, add_sums
+
+            if isinstance(data, Stream):
+                batches = same_batches(team, batches, data.argument)
         with contextlib.closing(batches):
             measured = self._fresh_metrics(data.y)
             for batch in batches:

@@ -1,10 +1,13 @@
 """A process that fails ends the job, within a deadline, with a message that names it."""
 
 import os
+import random
 
 import kill_ranks
 import pytest
 from launching import ROOT, environment, find_mpiexec, launch
+
+import nn
 
 SCRIPT = ROOT / "tests" / "distributed" / "faults.py"
 
@@ -19,6 +22,20 @@ def test_an_exception_of_one_process_comes_in_all_and_they_can_go_on():
     # Rank 0 alone prints.
     assert ended.stdout.count("[TerminateOnNaN] epoch 1, batch 0") == 1
     assert ended.stdout.count("Interrupted in epoch 1") == 1
+
+
+def test_calls_that_differ_between_processes_are_errors_in_all():
+    ended = launch(2, ROOT / "tests" / "distributed" / "disagree.py")
+    assert ended.returncode == 0, ended.stdout
+    assert ended.stdout.count("calls that differ were refused") == 2
+
+
+def test_processes_that_each_train_a_model_of_their_own_are_warned_of(monkeypatch):
+    monkeypatch.setenv("PMI_SIZE", "2")
+    model = nn.Model([nn.Dense(2)], seed=0)
+    model.compile("cce", "sgd")
+    with pytest.warns(UserWarning, match="one of 2 processes .* pass distributed=nn.distributed.M"):
+        model.fit([[0.0], [1.0]], [0, 1], verbose=0)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity to set")
@@ -51,6 +68,8 @@ def test_a_process_that_fails_ends_the_job_and_is_named(way, timeout, message):
 
 
 def test_killed_at_random_moments_a_training_ends_and_is_resumed_bit_for_bit(tmp_path):
-    """Two kills; `kill_ranks.py --times 20` makes more."""
-    counts = kill_ranks.run(tmp_path, times=2, processes=2, seed=5, env=environment())
-    assert counts["kills"] == 2 and counts["whole"] > 0 and counts["ended"] > 0
+    """Two kills, at a moment of an old seed and of a new one; `kill_ranks.py` makes more."""
+    seeds = [5, random.randrange(10**6)]
+    print(f"seeds {seeds}")
+    took, held = kill_ranks.run(tmp_path, 2, ranks=2, seeds=seeds, env=environment())
+    assert len(took) == len(held) == 2

@@ -1,19 +1,22 @@
 """How MPI is found, and what a single process does without it."""
 
 import pickle
+import subprocess
 import sys
 import types
 
 import numpy as np
 import pytest
+from launching import environment
 
 import nn
-from nn.distributed import faults, mpi
+from nn.distributed import faults
+from nn.layers import shard
 
 
 @pytest.fixture
 def no_launcher(monkeypatch):
-    for name in mpi._LAUNCHED:
+    for name in shard.LAUNCHED:
         monkeypatch.delenv(name, raising=False)
 
 
@@ -71,3 +74,27 @@ def test_an_exception_that_cannot_be_pickled_comes_as_its_text():
 
 def test_a_communicator_is_not_pickled():
     assert pickle.loads(pickle.dumps(nn.distributed.Communicator())) is None
+
+
+TRAINS_ALONE = """
+import sys
+import numpy as np
+import nn
+assert "distributed" in dir(nn) and "distributed" in nn.__all__
+x, y = np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 2
+model = nn.Model([nn.Dense(2)], seed=0)
+model.compile("cce", "sgd")
+model.fit(x, y, validation_split=0.2, verbose=0)
+model.train_step(x, y), model.evaluate(x, y), model.predict(x)
+nn.find_lr(model, x, y, steps=5)
+found = [name for name in sys.modules if name.startswith(("nn.distributed", "mpi4py"))]
+assert not found, found
+assert nn.distributed.MPI is not None and "nn.distributed.mpi" in sys.modules
+"""
+
+
+def test_a_model_that_trains_alone_imports_nothing_of_it():
+    """`import nn` is quicker without it, and `nn.distributed` is there all the same."""
+    command = [sys.executable, "-c", TRAINS_ALONE]
+    ended = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr

@@ -2,9 +2,10 @@
 
 A JSON file next to it, the note, says which images it was written from, and the checksum of its
 pixels. A cache is used only if both agree with the folder and the file, which is read once for it;
-otherwise it is written again.
+otherwise it is written again, by one process at a time.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -13,6 +14,7 @@ import os
 import tempfile
 import warnings
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -46,8 +48,30 @@ def decode_into_cache(
             f"[{OWNER}] cannot write to 'cache_dir', '{cache_dir}' ({error.strerror}): choose "
             "another one."
         ) from error
-    with temporary as name:
-        return _write_cache(source, Path(name), path, key)
+    with temporary as name, _taking_turns(path.parent):
+        found = _read_cache(source, path, key)  # another process may have written it meanwhile
+        return found or _write_cache(source, Path(name), path, key)
+
+
+@contextlib.contextmanager
+def _taking_turns(folder: Path) -> Iterator[None]:
+    """Let the processes of a machine that need a cache in a folder take turns to write it.
+
+    So those of a training in several processes decode the images once. Systems that cannot lock a
+    folder let each decode them, which gives the same file.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _path(source: ImageSource, cache_dir: str | os.PathLike | None) -> Path:

@@ -16,7 +16,7 @@ _NPZ_PAIR = ("x_train", "y_train", "x_test", "y_test")
 
 
 def load_npz(
-    path: str | os.PathLike, max_bytes: int = 1 << 33
+    path: str | os.PathLike, max_bytes: int = 1 << 33, mmap_mode: str | None = None
 ) -> Dataset | tuple[Dataset, Dataset]:
     """Return the data in an NPZ file, as `np.savez` writes it and Keras distributes sets.
 
@@ -31,6 +31,10 @@ def load_npz(
         and 'y_test'. Others in it are not read.
     max_bytes
         The most bytes of all arrays together, unpacked: a small file can unpack to any size.
+    mmap_mode
+        'r' leaves the inputs in the file, of which only the rows of a batch are read, as with
+        `np.load(path, mmap_mode='r')` of an NPY file: for data larger than memory. Targets are
+        read. The file must not be compressed (`np.savez`, not `np.savez_compressed`).
 
     Returns
     -------
@@ -43,6 +47,8 @@ def load_npz(
         If there is no such file.
     nn.io.FileFormatError
         If the file is damaged, holds other names, objects, or more than `max_bytes`.
+    ValueError
+        For another `mmap_mode`.
     TypeError, ValueError
         As in `Dataset`, if the arrays do not form one.
 
@@ -56,10 +62,12 @@ def load_npz(
     Dataset(4 samples of shape (3,) and dtype float64, 2 classes)
     """
     max_bytes = checks.positive_int("load_npz", "max_bytes", max_bytes)
+    if mmap_mode not in (None, "r"):
+        raise checks.error("load_npz", "mmap_mode", "must be 'r' or None", mmap_mode)
     path = Path(checks.path("load_npz", "path", path))
     with path.open("rb") as stream:
         try:
-            arrays = _read_npz(stream, max_bytes)
+            arrays = _read_npz(stream, max_bytes, mmap_mode is not None)
         except MemoryError:
             raise  # the file may be good
         except Exception as error:  # a damaged file can make the library fail in any way
@@ -71,8 +79,16 @@ def load_npz(
     return Dataset(x, y), Dataset(x_test, y_test)
 
 
-def _read_npz(stream: BinaryIO, max_bytes: int) -> dict[str, np.ndarray]:
-    """Return the arrays of known names in an NPZ file, or raise any exception if it is bad."""
+def _read_npz(stream: BinaryIO, max_bytes: int, maps: bool) -> dict[str, np.ndarray]:
+    """Return the arrays of known names in an NPZ file, or raise any exception if it is bad.
+
+    Parameters
+    ----------
+    stream, max_bytes
+        The file, and the most bytes to read of it.
+    maps
+        Whether the inputs stay in the file.
+    """
     size_of(stream)
     with zipfile.ZipFile(stream) as file:
         members = npz.members(file)
@@ -81,10 +97,16 @@ def _read_npz(stream: BinaryIO, max_bytes: int) -> dict[str, np.ndarray]:
             known = "x and y, or x_train, y_train, x_test and y_test"
             got = ", ".join(list(members)[:10]) or "none"
             raise ValueError(f"must hold the arrays {known}, got {got}")
-        total = sum(members[name].file_size for name in names)
+        mapped = [name for name in names if maps and name.startswith("x")]
+        total = sum(members[name].file_size for name in names if name not in mapped)
         if total > max_bytes:
             raise ValueError(
                 f"unpacks to {total:,} bytes, more than the {max_bytes:,} of 'max_bytes': raise "
                 "it for a file that you trust"
             )
-        return {name: npz.read_array(file, members[name], name) for name in names}
+        return {
+            name: npz.map_array(stream, members[name], name)
+            if name in mapped
+            else npz.read_array(file, members[name], name)
+            for name in names
+        }

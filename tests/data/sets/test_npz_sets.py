@@ -169,3 +169,38 @@ def test_npz_whose_arrays_make_no_dataset(tmp_path):
     np.savez(tmp_path / "set.npz", x=np.ones(3), y=np.ones(2))
     with pytest.raises(ValueError, match=r"\[Dataset\] 'y' must have as many rows as x"):
         load_npz(tmp_path / "set.npz")
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_npz_that_stays_in_its_file(order, tmp_path, rng):
+    x, path = np.asarray(rng.random((40, 3, 5)), order=order), tmp_path / "set.npz"
+    np.savez(path, a=np.zeros(7), x=x, y=np.arange(40) % 3)
+    dataset = load_npz(path, mmap_mode="r", max_bytes=1000)  # of which x takes none
+    assert isinstance(dataset.x, np.memmap) and not dataset.x.flags.writeable
+    np.testing.assert_array_equal(dataset.x, x)
+    np.testing.assert_array_equal(dataset.y, np.arange(40) % 3)
+    np.savez(
+        path, **{f"{a}_{b}": x if a == "x" else x[:, 0, 0] for a in "xy" for b in ("train", "test")}
+    )
+    for part in load_npz(path, mmap_mode="r"):
+        assert isinstance(part.x, np.memmap) and np.array_equal(part.x, x)
+
+
+def test_npz_that_cannot_be_mapped(tmp_path):
+    path = tmp_path / "set.npz"
+    np.savez_compressed(path, x=np.zeros((4, 3)))
+    with pytest.raises(FileFormatError, match="'x' is compressed and cannot be memory-mapped"):
+        load_npz(path, mmap_mode="r")
+    with pytest.raises(ValueError, match=r"\[load_npz\] 'mmap_mode' must be 'r' or None, got 'w'"):
+        load_npz(path, mmap_mode="w")
+    np.savez(path, x=np.array(["a", "b"]))
+    with pytest.raises(FileFormatError, match="'x' must hold real numbers"):
+        load_npz(path, mmap_mode="r")
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        header, {"descr": "<f8", "fortran_order": False, "shape": (10**9, 3)}
+    )
+    with zipfile.ZipFile(path, "w") as file:  # not compressed
+        file.writestr("x.npy", header.getvalue() + bytes(1000))
+    with pytest.raises(FileFormatError, match="'x' must take 24000000000 bytes"):
+        load_npz(path, mmap_mode="r")
