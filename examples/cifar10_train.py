@@ -17,6 +17,7 @@ with the same result as without interruption. Several processes share the work w
 learning rate, and the weights of the last step. `--target 90` is a shorter training. It prints the
 test accuracy without and with the average over mirrored and shifted copies of each test image, the
 time of each part of the training, and, with `--seeds`, mean and spread over several seeds.
+`--without lookahead`, or another part, trains without it. `--log` appends the results to a file.
 """
 
 import argparse
@@ -89,7 +90,16 @@ def parse_arguments(arguments=None):
         help="accuracy of airbench, in %%",
     )
     parser.add_argument("--seeds", type=int, default=1, help="number of trainings of airbench")
+    parser.add_argument(
+        "--without",
+        nargs="+",
+        choices=airbench.INGREDIENTS,
+        default=[],
+        metavar="PART",
+        help="train airbench without parts of its recipe: %(choices)s",
+    )
     parser.add_argument("--out", default="cifar10_model.hdf5", help="file for the best model")
+    parser.add_argument("--log", metavar="FILE", help="append the results as a line of JSON")
     parser.add_argument("--resume", metavar="FILE", help="continue from a '..._last' file")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -114,8 +124,10 @@ def parse_arguments(arguments=None):
     for name in ("optimizer", "schedule", "augment") if is_fast else ():
         if getattr(options, name) is not None:
             parser.error(f"--{name} is fixed in the recipe of airbench")
-    if not is_fast and (options.seeds != 1 or isinstance(options.epochs, float)):
-        parser.error("--seeds, and parts of epochs, need --model airbench")
+    if not is_fast and (
+        options.seeds != 1 or options.without or isinstance(options.epochs, float)
+    ):
+        parser.error("--seeds, --without, and parts of epochs, need --model airbench")
     return options
 
 
@@ -193,7 +205,7 @@ def main(arguments=None):
     started = time.perf_counter()
     options = parse_arguments(arguments)
     if options.model == "airbench":
-        return airbench.run(options)
+        return airbench.run(options, started)
     recipe = choose_recipe(options)
     best = Path(options.out)
     check_place(best)

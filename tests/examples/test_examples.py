@@ -412,7 +412,7 @@ def test_the_recipe_of_airbench_is_the_papers(example, rng):
     train = nn.data.Dataset(rng.random((64, 3, 32, 32), dtype="float32"))
     steps = airbench.total_steps(9.9, 1024, 50_000)
     assert steps == 485
-    model = airbench.make_model(train, 0, steps, 1024)
+    model = airbench.compile_model(airbench.make_network(train, 0), steps, 1024)
     optimizer = model.optimizer
     assert optimizer.lr == pytest.approx(11.5 / (1 + 1 / 0.15))  # 1.5, of the mean of the losses
     assert optimizer.lr * optimizer.weight_decay == pytest.approx(0.0153 / (1 + 1 / 0.15))
