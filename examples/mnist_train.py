@@ -68,14 +68,20 @@ def fast_network(seed):
     return nn.Model(layers, seed=seed, name="fast_network")
 
 
-def train_fast(model, train, test, options):
-    """Train by the fast recipe, leave the averages in the model; return history and facts."""
+def compile_fast(model, lr):
+    """Compile a model for the fast recipe, and return it."""
     model.compile(
         loss=nn.losses.CategoricalCrossentropy(label_smoothing=0.1),
-        optimizer=nn.optim.SGD(options.lr, 0.9, nesterov=True),
+        optimizer=nn.optim.SGD(lr, 0.9, nesterov=True),
         weight_decay=FAST["weight_decay"],
         ema_decay=FAST["ema_decay"],
     )
+    return model
+
+
+def train_fast(model, train, test, options):
+    """Train by the fast recipe, leave the averages in the model; return history and facts."""
+    compile_fast(model, options.lr)
     clock, started = fast_training.Clock(), time.perf_counter()
     history = model.fit(
         train,
