@@ -1,4 +1,4 @@
-"""The fast recipes of the examples: nn's `fit` and PyTorch from the same start, on the same batches.
+"""The fast recipes of the examples: nn and PyTorch from the same start, on the same batches.
 
 In float64, so that a difference is a fault and not rounding that grew: loss and all gradients of
 the first batch, then all weights, running statistics and outputs after five epochs, with the whole

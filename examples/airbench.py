@@ -170,9 +170,7 @@ def train_one(options, seed, out, train, test):
         print(model.summary())
     print(f"Seed {seed}: {steps} steps of {batch_size} images, {epochs} epochs")
     clock, started = fast_training.Clock(), time.perf_counter()
-    last = ModelCheckpoint(
-        out.with_stem(f"{out.stem}_last"), save_best_only=False, save_state=True
-    )
+    last = ModelCheckpoint(out.with_stem(f"{out.stem}_last"), save_best_only=False, save_state=True)
     history = model.fit(
         train,
         epochs=math.ceil(steps / math.ceil(len(train) / batch_size)),

@@ -124,9 +124,7 @@ def parse_arguments(arguments=None):
     for name in ("optimizer", "schedule", "augment") if is_fast else ():
         if getattr(options, name) is not None:
             parser.error(f"--{name} is fixed in the recipe of airbench")
-    if not is_fast and (
-        options.seeds != 1 or options.without or isinstance(options.epochs, float)
-    ):
+    if not is_fast and (options.seeds != 1 or options.without or isinstance(options.epochs, float)):
         parser.error("--seeds, --without, and parts of epochs, need --model airbench")
     return options
 
