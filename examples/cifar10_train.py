@@ -25,11 +25,12 @@ import time
 from pathlib import Path
 
 import airbench
+import fast_training
 import numpy as np
 from report import check_place, print_class_accuracies, print_confusions, save_curves
 
 import nn
-from nn.callbacks import Callback, ModelCheckpoint
+from nn.callbacks import ModelCheckpoint
 from nn.data import load_cifar10
 from nn.data.augment import Compose, RandomCrop, RandomFlip
 
@@ -66,15 +67,6 @@ RECIPES = {
 MOMENTUM = {"sgd": {"momentum": 0.9, "nesterov": True}}  # other arguments of an optimizer
 AUGMENT = Compose([RandomFlip(), RandomCrop(32, padding=4)])
 VALIDATION_SHARE = 0.1
-
-
-class Counter(Callback):
-    """Counts the images that a model was trained on."""
-
-    images = 0
-
-    def on_epoch_end(self, epoch, logs):
-        self.images += self.params["samples"]
 
 
 def parse_arguments(arguments=None):
@@ -179,8 +171,8 @@ def compile_model(model, recipe, team=None):
 
 
 def fit(model, train, val, recipe, best, last, resume):
-    """Train the model; return the history, the duration and the number of images."""
-    counter = Counter()
+    """Train the model; return the history, the duration, and the clock with its parts."""
+    clock = fast_training.Clock()
     started = time.perf_counter()
     history = model.fit(
         train,
@@ -190,13 +182,13 @@ def fit(model, train, val, recipe, best, last, resume):
         lr_schedule=None if recipe["schedule"] == "constant" else recipe["schedule"],
         augment=AUGMENT if recipe["augment"] else None,
         callbacks=[
-            counter,
+            clock,
             ModelCheckpoint(best),
             ModelCheckpoint(last, save_best_only=False, save_state=True),
         ],
         resume=resume,
     )
-    return history, time.perf_counter() - started, counter.images
+    return history, time.perf_counter() - started, clock
 
 
 def main(arguments=None):
@@ -221,7 +213,7 @@ def main(arguments=None):
         print(model.summary())
         print("Recipe:", ", ".join(f"{name} {value}" for name, value in recipe.items()))
         print(f"{len(train):,} images to train, {len(val):,} to validate, {len(test):,} to test")
-    history, seconds, images = fit(model, train, val, recipe, best, last, options.resume)
+    history, seconds, clock = fit(model, train, val, recipe, best, last, options.resume)
     if not model.is_first_rank:
         return 0  # rank 0 reports
     if not history:
@@ -231,13 +223,18 @@ def main(arguments=None):
     print(f"Best epoch: {epoch + 1}, validation accuracy {history['val_acc'][epoch]:.2%}")
     model.load_weights(best)
     predicted = model.predict_classes(test)
-    print(f"Test accuracy: {np.mean(predicted == test.y):.2%}")
+    accuracy = float(np.mean(predicted == test.y))
+    print(f"Test accuracy: {accuracy:.2%}")
     print_class_accuracies(test.y, predicted, test.class_names)
     print_confusions(test.y, predicted, test.class_names)
     save_curves(history, best.with_suffix(".png"))
     print(f"Best model: {best}; last epoch, for --resume: {last}")
-    print(f"Training: {seconds:.0f} s, {images / seconds:,.0f} images/s including validation")
+    print(f"Training: {seconds:.0f} s, {clock.images / seconds:,.0f} images/s including validation")
     print(f"Total: {time.perf_counter() - started:.0f} s")
+    facts = {"seed": options.seed, **recipe, "accuracy": accuracy}
+    facts["validation_accuracy"] = history["val_acc"][epoch]
+    facts |= fast_training.facts_of(history, clock, seconds)
+    fast_training.write_log(options.log, facts, started)
     return 0
 
 

@@ -18,7 +18,8 @@ class Clock(Callback):
     """Measures the time of the parts of a training, and counts its images.
 
     'forward' includes the loss and its value, 'backward' the gradient of the loss and the checks
-    of all gradients, 'optimizer' the metrics; 'data' is the time that the model waits for a batch.
+    of all gradients, 'optimizer' the metrics and what other callbacks do; 'data' is the time that
+    the model waits for a batch.
 
     Attributes
     ----------
@@ -50,6 +51,7 @@ class Clock(Callback):
         self.add(None)
 
     def on_epoch_end(self, epoch, logs):
+        self.add("evaluation" if "val_loss" in logs else None)
         self.epochs.append(time.perf_counter() - self._begin)
 
     def on_train_batch_begin(self, batch, logs):

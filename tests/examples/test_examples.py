@@ -7,6 +7,7 @@ runs in this one, where the loader can be told of smaller files.
 import dataclasses
 import functools
 import importlib
+import json
 import os
 import re
 import subprocess
@@ -396,13 +397,21 @@ def test_airbench_ends_the_same_where_it_was_interrupted(
 
 
 def test_airbench_prints_the_mean_and_spread_of_several_seeds(train_cifar10, narrow, tmp_path):
-    options = ("--model", "airbench", "--batch-size", 100, "--epochs", 1, "--lr", 1.0)
-    printed = train_cifar10(*options, "--seeds", 2)
+    options = ("--model", "airbench", "--batch-size", 100, "--epochs", 2.5, "--lr", 1.0)
+    without = ("--without", "crop", "dirac", "--log", tmp_path / "log.jsonl")
+    printed = train_cifar10(*options, *without, "--seeds", 2)
     found = re.findall(r"Test accuracy: ([\d.]+)%, with mirrored and shifted copies", printed)
     mean, std = np.mean([*map(float, found)]), np.std([*map(float, found)], ddof=1)
     assert len(found) == 2
     assert f"Test accuracy of 2 seeds: {mean:.2f}% +- {std:.2f}%" in printed
     assert "With copies of 2 seeds:" in printed
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["seed"] for line in lines] == [0, 1]
+    for line, text in zip(lines, found, strict=True):
+        assert f"{line['accuracy']:.2%}" == f"{text}%"
+        assert [*line["curve"]][:3] == ["loss", "acc", "lr"] and len(line["curve"]["seconds"]) == 3
+        assert line["images"] == 500 and line["without"] == ["crop", "dirac"]
+        assert line["total_seconds"] >= line["seconds"]["training"] >= line["seconds"]["forward"]
     assert (tmp_path / "model_0.npz").exists() and (tmp_path / "model_1.npz").exists()
 
 
@@ -418,11 +427,69 @@ def test_the_recipe_of_airbench_is_the_papers(example, rng):
     assert optimizer.lr * optimizer.weight_decay == pytest.approx(0.0153 / (1 + 1 / 0.15))
     optimizer.iterations = steps - 1
     assert optimizer.alpha == pytest.approx(1 - 0.95**5)
+    alphas = [airbench.slow_alpha(steps)(step) for step in (149, 154)]  # of 49 an epoch
+    assert alphas == [1, pytest.approx(1 - 0.95**5 * (155 / steps) ** 3)]
     factors = dict(zip(model._plan().names, model._plan().factors, strict=True))
     assert {name for name, factor in factors.items() if factor != 1} == {
         name for name in factors if "BatchNorm2D_beta" in name
     }
     assert set(factors.values()) == {1.0, 64.0}
+    # Rate times decay is the same for all parameters: kernels by the optimizer, biases by L2.
+    rates = {"beta": 64 * 11.5, "b": 11.5}
+    decays = {
+        name: 2 * penalty.l2 * rates[name]
+        for layer in model.layers
+        for name, penalty in layer.regularizers.items()
+    }
+    assert decays == {"beta": pytest.approx(0.0153), "b": pytest.approx(0.0153)}
+
+
+def test_each_part_of_the_recipe_can_be_left_out(example, rng):
+    airbench = example("airbench")
+    train = nn.data.Dataset(rng.random((64, 3, 32, 32), dtype="float32"))
+
+    def made(*without):
+        network = airbench.make_network(train, 0, without)
+        return airbench.compile_model(network, 10, 1024, without)
+
+    whole = made()
+    assert made("whitening").layers[1].trainable is True
+    assert whole.layers[3].params["W"][:24, :, 1, 1].sum() == 24
+    assert made("dirac").layers[3].params["W"][:24, :, 1, 1].sum() != 24
+    assert {layer.lr_factor for layer in made("bias_lr").layers} == {1}
+    assert not any(layer.regularizers for layer in made("bias_decay").layers)
+    assert [m.loss.label_smoothing for m in (whole, made("label_smoothing"))] == [0.2, 0]
+    assert type(made("lookahead").optimizer) is nn.optim.SGD
+    kinds = {
+        name: [type(part).__name__ for part in airbench.make_augmentation((name,)).transforms]
+        for name in ("tta", "alternating_flip", "flip", "crop")
+    }
+    assert kinds == {
+        "tta": ["AlternatingFlip", "RandomCrop"],
+        "alternating_flip": ["RandomFlip", "RandomCrop"],
+        "flip": ["RandomCrop"],
+        "crop": ["AlternatingFlip"],
+    }
+    assert airbench.make_augmentation(("flip", "crop")) is None
+    callbacks = [type(c).__name__ for c in airbench.make_callbacks(10, ("whitening", "lookahead"))]
+    assert callbacks == ["LastStep"]
+
+
+def test_the_running_statistics_go_back_to_slow_ones(example):
+    airbench = example("airbench")
+    model = nn.Model([nn.BatchNorm2D(input_shape=(1, 2, 2))], seed=0)
+    model.compile("mse", nn.optim.SGD(0.1))
+    slow = airbench.SlowStatistics(lambda step: 0.25 if step > 5 else 1.0)
+    slow.set_model(model)
+    mean = model.layers[0].buffers["running_mean"]
+    for step, value in ((4, 7.0), (5, 2.0), (6, 9.0), (10, 6.0)):
+        model.optimizer.iterations = step
+        mean[...] = value
+        slow.on_train_batch_end(0, {})
+        assert mean[0] == (value if step < 10 else 2 + 0.25 * (6 - 2))
+    twin = airbench.SlowStatistics(None)
+    twin.load_state_dict(slow.state_dict())
+    assert twin.slow["0_running_mean"] == 3
 
 
 @pytest.mark.parametrize(
@@ -432,6 +499,8 @@ def test_the_recipe_of_airbench_is_the_papers(example, rng):
         ["--model", "airbench", "--no-augment"],
         ["--seeds", "2"],
         ["--epochs", "2.5"],
+        ["--without", "crop"],
+        ["--model", "airbench", "--without", "everything"],
         ["--model", "airbench", "--target", "95"],
     ],
 )
