@@ -9,14 +9,14 @@ PyTorch's velocity gets nn's form here; see `torch_recipes.set_rates`.
 import numpy as np
 import torch
 import torch_recipes
-from torch_recipes import airbench, mnist_train
+from torch_recipes import airbench, airbench_muon, mnist_train
 
 import nn
 from nn.data.batching import of_epoch
 from nn.layers.config import layer_from_config
 
 EPOCHS, BATCH, IMAGES = 5, 32, 96
-COPIES = {"airbench": airbench.COPIES, "mnist": {"shifts": 1}}
+COPIES = {"airbench": airbench.COPIES, "muon": airbench.COPIES, "mnist": {"shifts": 1}}
 
 
 def in_float64(model, seed):
@@ -36,7 +36,7 @@ def images(rng, shape):
 
 
 def airbench_pair(rng):
-    """Return nn's model, its callbacks, PyTorch's recipe and the data."""
+    """Return nn's model, the arguments of `fit`, PyTorch's recipe and the data."""
     data, steps = images(rng, (3, 32, 32)), EPOCHS * IMAGES // BATCH
     first = nn.zoo.airbench94(seed=3, images=data.x, widths=(16, 32, 32))
     model = airbench.compile_model(in_float64(first, 3), steps, BATCH)
@@ -47,6 +47,22 @@ def airbench_pair(rng):
         "lr_schedule": nn.schedules.triangular(model.optimizer.lr, steps),
         "augment": airbench.make_augmentation(),
         "callbacks": airbench.make_callbacks(steps),
+    }
+    return model, recipe, data, arguments
+
+
+def muon_pair(rng):
+    """Return nn's model, the arguments of `fit`, PyTorch's recipe and the data."""
+    data, steps = images(rng, (3, 32, 32)), EPOCHS * IMAGES // BATCH
+    first = in_float64(nn.zoo.airbench94(seed=3, images=data.x, widths=(16, 32, 32)), 3)
+    network = torch_recipes.airbench_network((16, 32, 32)).double()
+    torch_recipes.copy_weights(first, network)
+    model = airbench_muon.compile_model(first, BATCH)
+    recipe = torch_recipes.MuonAirbench(network, steps, BATCH, IMAGES)
+    arguments = {
+        "lr_schedule": nn.schedules.trapezoidal(airbench_muon.LR, steps, 0, steps),
+        "augment": airbench.make_augmentation(),
+        "callbacks": airbench_muon.make_callbacks(steps, BATCH, IMAGES),
     }
     return model, recipe, data, arguments
 
@@ -91,8 +107,8 @@ def first_batch(model, recipe, data):
 
 
 def recipe_cases(rng):
-    """Yield the comparisons of both recipes."""
-    for name, make in (("airbench", airbench_pair), ("mnist", mnist_pair)):
+    """Yield the comparisons of all recipes."""
+    for name, make in (("airbench", airbench_pair), ("muon", muon_pair), ("mnist", mnist_pair)):
         model, recipe, data, arguments = make(rng)
         pairs = first_batch(model, recipe, data)
         yield f"{name}: loss and gradients of the first batch", pairs

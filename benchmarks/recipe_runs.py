@@ -70,10 +70,14 @@ TORCH = "benchmarks/torch_accuracy.py"
 RESNET = f"resnet20 --epochs {RESNET_EPOCHS}"
 RUNS = {
     "airbench94": Run(CIFAR, "--model airbench --target 94"),
+    "muon94": Run(CIFAR, "--model airbench --optimizer muon --target 94"),
+    "muon90": Run(CIFAR, "--model airbench --optimizer muon --target 90"),
     "airbench90": Run(CIFAR, "--model airbench --target 90"),
     "mnist": Run(MNIST, "--fast", data="mnist"),
     "resnet20": Run(CIFAR, f"--model {RESNET}", seeds=(0,)),
     "torch-airbench94": Run(TORCH, "--network airbench --target 94", seeds=(0,)),
+    "torch-muon94": Run(TORCH, "--network airbench --muon --target 94", seeds=(0,)),
+    "torch-muon90": Run(TORCH, "--network airbench --muon --target 90", seeds=(0,)),
     "torch-airbench90": Run(TORCH, "--network airbench --target 90", seeds=(0,)),
     "torch-mnist": Run(TORCH, "--network mnist-fast", data="mnist"),
     "torch-resnet20": Run(TORCH, f"--network {RESNET}", seeds=(0,)),

@@ -23,7 +23,9 @@ MARK = re.compile(
 #: run of nn -> (what it is, accuracy and minutes that it is to reach, PyTorch's run)
 GOALS = {
     "airbench94": ("CIFAR-10, `--target 94`", "93.5% in 25 min", "torch-airbench94"),
+    "muon94": ("the same, `--optimizer muon`", "93.5% in 25 min", "torch-muon94"),
     "airbench90": ("CIFAR-10, `--target 90`", "90% in 8 min", "torch-airbench90"),
+    "muon90": ("the same, `--optimizer muon`", "90% in 8 min", "torch-muon90"),
     "mnist": ("MNIST, `--fast`", "99.5% in 5 min", "torch-mnist"),
     "resnet20": ("CIFAR-10, `--model resnet20`", "60 min", "torch-resnet20"),
 }
@@ -156,6 +158,7 @@ def budget(folder):
     """Return the arithmetic of `airbench94` for an image, and of its trainings."""
     sys.path[:0] = [str(ROOT), str(ROOT / "examples")]
     import airbench
+    import airbench_muon
 
     import nn
 
@@ -173,11 +176,13 @@ def budget(folder):
             rows.append([k, *sizes, f"{flops / 1e6:.1f}", passes, f"{passes * flops / 1e6:.1f}"])
     head = ["layer", "kernel", "output", "MFLOP forward", "passes", "MFLOP in training"]
     text = table(head, [*rows, ["all", "", "", "", "", f"{total / 1e6:.0f}"]]) + "\n"
-    for target, epochs in airbench.EPOCHS.items():
-        steps = airbench.total_steps(epochs, airbench.BATCH_SIZE, 50_000)
+    recipes = (("", airbench), (" --optimizer muon", airbench_muon))
+    for option, recipe, target in [(o, r, k) for o, r in recipes for k in r.EPOCHS]:
+        epochs, batch_size = recipe.EPOCHS[target], recipe.BATCH_SIZE
+        steps = recipe.total_steps(epochs, batch_size, 50_000)
         images = round(epochs * 50_000)
         text += (
-            f"- `--target {target}`: {epochs} epochs, {steps} steps, {images:,} images: "
+            f"- `--target {target}{option}`: {epochs} epochs, {steps} steps, {images:,} images: "
             f"{images * total / 1e15:.2f} PFLOP. At 500 images/s, {total * 500 / 1e9:.0f} GFLOP/s, "
             f"these are {images / 500 / 60:.1f} minutes.\n"
         )
@@ -187,7 +192,13 @@ def budget(folder):
 # ------------------------------------------------------------------------------------- curves
 
 WIDTH, HEIGHT, LEFT, BOTTOM = 720, 320, 56, 44
-COLOURS = {"airbench94": "#0060A8", "airbench90": "#B35900", "resnet20": "#2E7D32"}
+COLOURS = {
+    "airbench94": "#0060A8",
+    "muon94": "#7B1FA2",
+    "airbench90": "#B35900",
+    "muon90": "#C2185B",
+    "resnet20": "#2E7D32",
+}
 GREY = "#7d8590"
 LOW = 0.3  # of the axis of the accuracy
 

@@ -11,6 +11,7 @@ import torch_recipes
 sys.path.append(str(Path(__file__).resolve().parent.parent / "examples"))
 
 import airbench
+import airbench_muon
 import fast_training
 import mnist_train
 
@@ -36,9 +37,10 @@ FAST = {
 def prepare_fast(options, seed, train):
     """Return nn's model of the seed, batch size, steps and epochs of a fast recipe."""
     if options.network == "airbench":
-        batch_size = options.batch_size or airbench.BATCH_SIZE
-        epochs = options.epochs or airbench.EPOCHS[options.target]
-        steps = airbench.total_steps(epochs, batch_size, len(train))
+        recipe = airbench_muon if options.muon else airbench
+        batch_size = options.batch_size or recipe.BATCH_SIZE
+        epochs = options.epochs or recipe.EPOCHS[options.target]
+        steps = recipe.total_steps(epochs, batch_size, len(train))
         return airbench.make_network(train, seed), batch_size, steps, epochs
     batch_size = options.batch_size or mnist_train.FAST["batch_size"]
     epochs = int(options.epochs or mnist_train.FAST["epochs"])
@@ -55,7 +57,10 @@ def run_fast(options, seed, memory):
     network = make()
     torch_recipes.copy_weights(model, network)
     network = network.to(memory_format=memory)
-    recipe = recipe(network, steps, batch_size)
+    if options.muon:
+        recipe = torch_recipes.MuonAirbench(network, steps, batch_size, len(train))
+    else:
+        recipe = recipe(network, steps, batch_size)
     started = time.perf_counter()
     curve, parts, images = torch_recipes.train(
         recipe, train, batch_size, steps, model.generators[1], memory, options.steps

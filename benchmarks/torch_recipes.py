@@ -19,6 +19,7 @@ from torch import nn
 sys.path.append(str(Path(__file__).resolve().parent.parent / "examples"))
 
 import airbench
+import airbench_muon
 import mnist_train
 
 from nn.data.batching import of_epoch
@@ -170,7 +171,25 @@ def set_rates(optimizer, rate, is_inside):
         group["lr"] = new
 
 
-class Airbench:
+class Recipe:
+    """What recipes share: an optimizer with a `rate`, and what comes `after` each step."""
+
+    is_inside = False
+
+    def step(self, step):
+        """Change the weights by their gradients."""
+        set_rates(self.optimizer, self.rate(step), self.is_inside)
+        self.optimizer.step()
+        self.after.step(step)
+
+    def begin_epoch(self, epoch):
+        """Do what comes before an epoch: nothing."""
+
+    def finish(self):
+        """Leave the weights to be tested in the network: they are there."""
+
+
+class Airbench(Recipe):
     """The recipe of `airbench.py` for a number of steps.
 
     Parameters
@@ -208,11 +227,68 @@ class Airbench:
     def begin_epoch(self, epoch):
         self.first.bias.requires_grad = epoch < airbench.BIAS_EPOCHS
 
-    def finish(self):
-        """Leave the weights to be tested in the network; they are there."""
+
+class MuonAirbench(Recipe):
+    """The recipe of `airbench_muon.py`, with the same arguments as `Airbench`."""
+
+    smoothing, augmentation = airbench.LABEL_SMOOTHING, airbench.make_augmentation()
+
+    def __init__(self, network, steps, batch_size, images):
+        self.network, self.first, self.steps = network, network[1], steps
+        self.first.weight.requires_grad = False
+        head, scale = network[-2:]
+        with torch.no_grad():
+            head.weight /= head.weight.std(correction=0)
+        scale.factor = 1 / head.in_features
+        self.bias_steps = airbench.BIAS_EPOCHS * math.ceil(images / batch_size)
+        self.rate = schedules.trapezoidal(airbench_muon.LR, steps, 0, steps)
+        convs = [m for m in network if isinstance(m, nn.Conv2d) and m is not self.first]
+        self.kernels = {conv.weight: torch.zeros_like(conv.weight) for conv in convs}
+        shifts = [m.bias for m in network if isinstance(m, nn.BatchNorm2d)]
+        bias_lr, head_lr = airbench_muon.BIAS_LR, airbench_muon.HEAD_LR
+        parts = ([self.first.bias], bias_lr), (shifts, bias_lr), ([head.weight], head_lr)
+        groups = [
+            {
+                "params": tensors,
+                "factor": lr * batch_size / airbench_muon.LR,
+                "weight_decay": airbench_muon.DECAY / lr,
+            }
+            for tensors, lr in parts
+        ]
+        momentum = airbench_muon.OTHER_MOMENTUM
+        self.optimizer = torch.optim.SGD(groups, lr=1.0, momentum=momentum, nesterov=True)
+        self.factor = groups[0]["factor"]
+
+    def begin_epoch(self, epoch):
+        self.first.bias.requires_grad = epoch < airbench.BIAS_EPOCHS
+
+    @torch.no_grad()
+    def step(self, step):
+        ratio = max(0.0, 1 - step / self.bias_steps) / (1 - step / self.steps)
+        self.optimizer.param_groups[0]["factor"] = self.factor * ratio
+        set_rates(self.optimizer, self.rate(step), False)
+        self.optimizer.step()
+        momentum = airbench_muon.MOMENTUM
+        for kernel, buffer in self.kernels.items():
+            buffer.mul_(momentum).add_(kernel.grad)
+            direction = kernel.grad + momentum * buffer
+            kernel.mul_(len(kernel) ** 0.5 / kernel.norm())
+            change = orthogonalized(direction.flatten(1), airbench_muon.ITERATIONS)
+            kernel.add_(change.view_as(kernel), alpha=-self.rate(step))
 
 
-class FastMnist:
+def orthogonalized(matrix, steps):
+    """Return a matrix whose singular values Newton-Schulz iterations have brought near 1."""
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = matrix / (matrix.norm() + 1e-7)
+    x = x.T if len(matrix) > matrix.shape[1] else x
+    for _ in range(steps):
+        square = x @ x.T
+        x = a * x + (b * square + c * square @ square) @ x
+    return x.T if len(matrix) > matrix.shape[1] else x
+
+
+class FastMnist(Recipe):
     """The recipe of `mnist_train.py --fast`, with the same arguments as `Airbench`."""
 
     smoothing, augmentation = 0.1, mnist_train.FAST_AUGMENT
@@ -228,9 +304,6 @@ class FastMnist:
         self.optimizer = torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True)
         self.after = Averages(network, mnist_train.FAST["ema_decay"])
 
-    def begin_epoch(self, epoch):
-        self.network.train()
-
     def finish(self):
         self.after.use()
 
@@ -243,7 +316,7 @@ def train(
     Parameters
     ----------
     recipe
-        An `Airbench` or a `FastMnist`, whose schedule is for `steps`.
+        A `Recipe` whose schedule is for `steps`.
     data
         A `Dataset` of nn.
     rng
@@ -253,7 +326,7 @@ def train(
     stop
         Steps after which to stop before the end, to measure the speed; None for none.
     """
-    network, optimizer = recipe.network, recipe.optimizer
+    network = recipe.network
     loss_function = nn.CrossEntropyLoss(label_smoothing=recipe.smoothing)
     dtype = next(network.parameters()).dtype
     curve = {"loss": [], "acc": [], "lr": [], "seconds": []}
@@ -282,12 +355,10 @@ def train(
             total, right = total + loss.item() * len(x), right + int((output.argmax(1) == y).sum())
             seen += len(x)
             spend("forward")
-            optimizer.zero_grad()
+            network.zero_grad()
             loss.backward()
             spend("backward")
-            set_rates(optimizer, recipe.rate(step), recipe.is_inside)
-            optimizer.step()
-            recipe.after.step(step)
+            recipe.step(step)
             spend("optimizer")
             step += 1
             if step >= (stop or steps):

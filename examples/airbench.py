@@ -2,7 +2,8 @@
 
 Jordan 2024, "94% on CIFAR-10 in 3.29 seconds on a single GPU", arXiv 2404.00498: its network, its
 hyperparameters, and all 50,000 images for training, without validation. `docs/cifar94.md` explains
-each part; `--without` leaves one out. It differs from the paper's program in that
+each part; `--without` leaves one out, and `airbench_muon.py` is a later version with another
+optimizer. This one differs from the paper's program in that
 
 - it computes in float32, not in half precision;
 - `nn.optim.SGD` has the learning rate inside the velocity, where PyTorch has it outside: the rate
@@ -15,6 +16,7 @@ each part; `--without` leaves one out. It differs from the paper's program in th
 import math
 import time
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import fast_training
 import numpy as np
@@ -48,6 +50,16 @@ INGREDIENTS = (
     *("whitening", "dirac", "bias_lr", "bias_decay", "label_smoothing", "lookahead"),
     *("alternating_flip", "flip", "crop"),
 )
+
+
+class Plan(NamedTuple):
+    """What a recipe says of the training, next to the compiled network."""
+
+    epochs: float
+    batch_size: int
+    steps: int
+    schedule: Any  # of the learning rate
+    callbacks: list
 
 
 class FreezeFirst(Callback):
@@ -157,8 +169,8 @@ def make_augmentation(without=()):
     return Compose(kinds) if kinds else None
 
 
-def train_one(options, seed, out, train, test):
-    """Train with a seed; return the classes of the test images, and the facts of the run."""
+def prepare(options, seed, train):
+    """Return the compiled network of a seed, and what `fit` gets of the recipe."""
     batch_size = options.batch_size or BATCH_SIZE
     epochs = options.epochs or EPOCHS[options.target]
     steps = total_steps(epochs, batch_size, len(train))
@@ -166,22 +178,30 @@ def train_one(options, seed, out, train, test):
     changes = {name: value for name, value in changes.items() if value is not None}
     model = make_network(train, seed, options.without)
     compile_model(model, steps, batch_size, options.without, **changes)
+    schedule = nn.schedules.triangular(model.optimizer.lr, steps)
+    callbacks = make_callbacks(steps, options.without)
+    return model, Plan(epochs, batch_size, steps, schedule, callbacks)
+
+
+def train_one(options, seed, out, data, prepared):
+    """Train with a seed; return the classes of the test images, and the facts of the run."""
+    (train, test), (model, plan) = data, prepared
     if seed == options.seed:
         print(model.summary())
-    print(f"Seed {seed}: {steps} steps of {batch_size} images, {epochs} epochs")
+    print(f"Seed {seed}: {plan.steps} steps of {plan.batch_size} images, {plan.epochs} epochs")
     clock, started = fast_training.Clock(), time.perf_counter()
     last = ModelCheckpoint(out.with_stem(f"{out.stem}_last"), save_best_only=False, save_state=True)
     history = model.fit(
         train,
-        epochs=math.ceil(steps / math.ceil(len(train) / batch_size)),
-        batch_size=batch_size,
-        lr_schedule=nn.schedules.triangular(model.optimizer.lr, steps),
+        epochs=math.ceil(plan.steps / math.ceil(len(train) / plan.batch_size)),
+        batch_size=plan.batch_size,
+        lr_schedule=plan.schedule,
         augment=make_augmentation(options.without),
-        callbacks=[clock, *make_callbacks(steps, options.without), last],
+        callbacks=[clock, *plan.callbacks, last],
         resume=options.resume,
     )
     seconds = time.perf_counter() - started
-    if model.optimizer.iterations < steps:
+    if model.optimizer.iterations < plan.steps:
         raise SystemExit("Stopped before the last step, without a model to test: use --resume.")
     model.save(out)
     classes = fast_training.predicted_classes(model, test, clock, **COPIES)
@@ -189,13 +209,17 @@ def train_one(options, seed, out, train, test):
     print(f"Test accuracy: {plain:.2%}, with mirrored and shifted copies {averaged:.2%}")
     print(f"Training: {seconds:.0f} s, {clock.images / seconds:,.0f} images/s. {clock}")
     save_curves(history, out.with_suffix(".png"))
-    facts = {"seed": seed, "steps": steps, "batch_size": batch_size, "epochs": epochs}
-    facts |= {"without": [*options.without], "accuracy": plain, "accuracy_with_copies": averaged}
+    facts = {"seed": seed, "steps": plan.steps, "batch_size": plan.batch_size}
+    facts |= {"epochs": plan.epochs, "without": [*options.without]}
+    facts |= {"accuracy": plain, "accuracy_with_copies": averaged}
     return classes[1], facts | fast_training.facts_of(history, clock, seconds)
 
 
-def run(options, started):
-    """Train with each seed and print the results; see `cifar10_train.py`."""
+def run(options, started, prepare=prepare):
+    """Train with each seed and print the results; see `cifar10_train.py`.
+
+    `prepare(options, seed, train)` returns network and `Plan` of another recipe.
+    """
     out = Path(options.out)
     check_place(out)
     if options.resume and (options.seeds > 1 or not Path(options.resume).is_file()):
@@ -208,7 +232,8 @@ def run(options, started):
     found = []
     for seed in range(options.seed, options.seed + options.seeds):
         path = out if options.seeds == 1 else out.with_stem(f"{out.stem}_{seed}")
-        predicted, facts = train_one(options, seed, path, train, test)
+        prepared = prepare(options, seed, train)
+        predicted, facts = train_one(options, seed, path, (train, test), prepared)
         fast_training.write_log(options.log, facts, started)
         found.append(facts)
         started = time.perf_counter()  # of the next seed

@@ -17,7 +17,8 @@ with the same result as without interruption. Several processes share the work w
 learning rate, and the weights of the last step. `--target 90` is a shorter training. It prints the
 test accuracy without and with the average over mirrored and shifted copies of each test image, the
 time of each part of the training, and, with `--seeds`, mean and spread over several seeds.
-`--without lookahead`, or another part, trains without it. `--log` appends the results to a file.
+`--without lookahead`, or another part, trains without it; `--optimizer muon` is a later version of
+the recipe, with fewer epochs. `--log` appends the results to a file.
 """
 
 import argparse
@@ -25,6 +26,7 @@ import time
 from pathlib import Path
 
 import airbench
+import airbench_muon
 import fast_training
 import numpy as np
 from report import check_place, print_class_accuracies, print_confusions, save_curves
@@ -102,7 +104,7 @@ def parse_arguments(arguments=None):
         "--epochs", type=number, help="total number, including resumed epochs; 9.9 with airbench"
     )
     recipe.add_argument("--batch-size", type=int)
-    recipe.add_argument("--optimizer", choices=["sgd", "rmsprop", "adam", "adamw", "nadam"])
+    recipe.add_argument("--optimizer", choices=["sgd", "rmsprop", "adam", "adamw", "nadam", "muon"])
     recipe.add_argument("--lr", type=float, help="maximum learning rate")
     recipe.add_argument(
         "--schedule", choices=["constant", "plateau", "exponential", "cosine", "one_cycle"]
@@ -113,9 +115,13 @@ def parse_arguments(arguments=None):
     )
     options = parser.parse_args(arguments)
     is_fast = options.model == "airbench"
-    for name in ("optimizer", "schedule", "augment") if is_fast else ():
+    for name in ("schedule", "augment") if is_fast else ():
         if getattr(options, name) is not None:
             parser.error(f"--{name} is fixed in the recipe of airbench")
+    if is_fast and options.optimizer not in (None, "muon"):
+        parser.error("--optimizer of airbench is muon, or that of its recipe")
+    if is_fast and options.optimizer and (options.without or options.weight_decay is not None):
+        parser.error("--without and --weight-decay are for airbench without --optimizer muon")
     if not is_fast and (options.seeds != 1 or options.without or isinstance(options.epochs, float)):
         parser.error("--seeds, --without, and parts of epochs, need --model airbench")
     return options
@@ -195,7 +201,8 @@ def main(arguments=None):
     started = time.perf_counter()
     options = parse_arguments(arguments)
     if options.model == "airbench":
-        return airbench.run(options, started)
+        recipe = airbench_muon if options.optimizer == "muon" else airbench
+        return airbench.run(options, started, recipe.prepare)
     recipe = choose_recipe(options)
     best = Path(options.out)
     check_place(best)

@@ -379,17 +379,19 @@ def test_airbench_prints_both_accuracies_and_the_time_of_each_part(
     assert model.optimizer.iterations == 5
 
 
+@pytest.mark.parametrize(("options", "steps"), [((), 9), (("--optimizer", "muon"), 4)])
 def test_airbench_ends_the_same_where_it_was_interrupted(
-    train_cifar10, interrupt, narrow, tmp_path
+    options, steps, train_cifar10, interrupt, narrow, tmp_path
 ):
-    """After the epochs in which the first layer's bias is trained, and within an epoch."""
-    train_cifar10(*AIRBENCH)
-    interrupt(9)
+    """After the epochs in which the first layer's bias is trained, or within them."""
+    options = (*AIRBENCH, *options)
+    train_cifar10(*options)
+    interrupt(steps)
     with pytest.raises(SystemExit, match=r"^Stopped before the last step"):
-        train_cifar10(*AIRBENCH, out="parts.npz")
+        train_cifar10(*options, out="parts.npz")
     interrupt(100)
-    printed = train_cifar10(*AIRBENCH, "--resume", tmp_path / "parts_last.npz", out="parts.npz")
-    assert printed.count("Epoch 4/5") == 1 and "Epoch 5/5" in printed  # of the interrupted one
+    printed = train_cifar10(*options, "--resume", tmp_path / "parts_last.npz", out="parts.npz")
+    assert "Epoch 2/5" not in printed and "Epoch 5/5" in printed
     whole, parts = (nn.Model.load(tmp_path / f"{name}.npz") for name in ("model", "parts"))
     for key, array in whole.get_arrays().items():
         np.testing.assert_array_equal(parts.get_arrays()[key], array)
@@ -442,6 +444,31 @@ def test_the_recipe_of_airbench_is_the_papers(example, rng):
         for name, penalty in layer.regularizers.items()
     }
     assert decays == {"beta": pytest.approx(0.0153), "b": pytest.approx(0.0153)}
+
+
+def test_the_recipe_by_muon_is_that_of_its_program(example, rng):
+    """Rates and decay of sums over 2,000 images, as rates of their mean."""
+    muon, airbench = example("airbench_muon"), example("airbench")
+    assert muon.total_steps(8, 2000, 50_000) == 200
+    train = nn.data.Dataset(rng.random((64, 3, 32, 32), dtype="float32"))
+    model = muon.compile_model(airbench.make_network(train, 0), 2000)
+    plan = model._plan()
+    rates = {name: 0.24 * k for name, k in zip(plan.names, plan.factors, strict=True)}
+    assert rates["1_Conv2D_b"] == rates["5_BatchNorm2D_beta"] == pytest.approx(0.053 * 2000)
+    assert rates["25_Dense_W"] == pytest.approx(0.67 * 2000)
+    assert {rate for name, rate in rates.items() if "Conv2D_W" in name} == {0.24}
+    head = model.get_layer(25)
+    assert head.params["W"].std() == pytest.approx(1) and model.layers[-1].scale == 1 / 256
+    assert 2 * head.regularizers["W"].l2 * rates["25_Dense_W"] == pytest.approx(2e-6 * 2000)
+    assert not model.layers[3].regularizers and not model.optimizer.weight_decay
+    first = muon.FirstBias(10.0, 200, 75)
+    first.set_model(model)
+    model.optimizer.iterations = 30
+    first.on_train_batch_begin(0, {})
+    assert model.layers[1].lr_factor == {"b": pytest.approx(10 * (1 - 30 / 75) / (1 - 30 / 200))}
+    kernel = rng.normal(size=(4, 2, 3, 3))
+    muon.KernelMuon(lr=0.0).step([(kernel, np.ones_like(kernel))])
+    assert np.linalg.norm(kernel) == pytest.approx(2)
 
 
 def test_each_part_of_the_recipe_can_be_left_out(example, rng):
@@ -501,6 +528,7 @@ def test_the_running_statistics_go_back_to_slow_ones(example):
         ["--epochs", "2.5"],
         ["--without", "crop"],
         ["--model", "airbench", "--without", "everything"],
+        ["--model", "airbench", "--optimizer", "muon", "--without", "crop"],
         ["--model", "airbench", "--target", "95"],
     ],
 )

@@ -80,7 +80,7 @@ def test_the_tables_have_the_figures_of_the_logs(script, results):
     row = "| CIFAR-10, `--target 90` | nn | 2 | 91.00 ± 1.41 | 92.00 ± 1.41 | 5.0 | 500 | 90% in 8"
     assert row in table
     assert "| PyTorch | 0 | - | - | about 50, from 10 steps | 166 |" in table
-    assert "Not measured yet: `airbench94`, `torch-airbench94`, `mnist`" in table
+    assert "Not measured yet: `airbench94`, `torch-airbench94`, `muon94`" in table
     ablation = tables.ablation(results)
     assert "| nothing | 2 | 91.00 ± 1.41 | 92.00 ± 1.41 | - |" in ablation
     assert "| `crop`: no shifts | 1 | 89.00 | 90.00 | -3.00 |" in ablation
@@ -136,6 +136,6 @@ def test_a_run_is_logged_once_for_each_seed(script, tmp_path, monkeypatch, capsy
 def test_the_recipes_are_those_of_pytorch(script):
     pytest.importorskip("torch", reason="needs PyTorch")
     found = script("torch_agreement").run("recipes")
-    assert len(found) == 6
+    assert len(found) == 9
     for case, (_, largest, where) in found.items():
         assert largest < 1e-11, (case, where)
