@@ -379,6 +379,7 @@ def test_airbench_prints_both_accuracies_and_the_time_of_each_part(
     assert model.optimizer.iterations == 5
 
 
+@pytest.mark.filterwarnings("ignore:.*loaded but not compiled")  # with the example's optimizer
 @pytest.mark.parametrize(("options", "steps"), [((), 9), (("--optimizer", "muon"), 4)])
 def test_airbench_ends_the_same_where_it_was_interrupted(
     options, steps, train_cifar10, interrupt, narrow, tmp_path
@@ -391,7 +392,7 @@ def test_airbench_ends_the_same_where_it_was_interrupted(
         train_cifar10(*options, out="parts.npz")
     interrupt(100)
     printed = train_cifar10(*options, "--resume", tmp_path / "parts_last.npz", out="parts.npz")
-    assert "Epoch 2/5" not in printed and "Epoch 5/5" in printed
+    assert [printed.count(f"Epoch {k}/5:") for k in range(1, 6)] == [1] * 5
     whole, parts = (nn.Model.load(tmp_path / f"{name}.npz") for name in ("model", "parts"))
     for key, array in whole.get_arrays().items():
         np.testing.assert_array_equal(parts.get_arrays()[key], array)
