@@ -225,10 +225,10 @@ def curves(folder):
     step = next(k for k in (1, 2, 5, 10, 20, 50) if longest / k <= 8)
     for minutes in range(0, int(longest) + 1, step):
         parts.append(text(float(at(minutes, LOW)[0]), HEIGHT - 14, str(minutes), "middle"))
-    parts.append(text(WIDTH - 84, HEIGHT - 14, "minutes", "start"))
+    parts.append(text(WIDTH - 72, HEIGHT - 14, "minutes", "start"))
     for name, log in logs:
         curve, colour = log["curve"], COLOURS[name]
-        shown = curve.get("val_acc", curve["acc"])
+        shown = curve.get("val_acc") or curve["acc"]
         points = [
             at(seconds / 60, max(value, LOW))
             for seconds, value in zip(curve["seconds"], shown, strict=False)

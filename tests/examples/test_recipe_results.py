@@ -87,8 +87,10 @@ def test_the_tables_have_the_figures_of_the_logs(script, results):
     assert "`without-whitening`" in ablation and "`without-crop`" not in ablation
     assert "| `airbench90` | 60 | 60 | 60 | 60 | 9 |" in tables.times(results)
     assert tables.runs(results).count("a laptop, load 0.1 before; python 3.11") == 4
+    of_validation = log_of(0, 0.91, curve={"val_acc": [0.5, 0.9], "seconds": [100.0, 200.0]})
+    (results / "resnet20.jsonl").write_text(json.dumps(of_validation))
     drawing = tables.curves(results)
-    assert drawing.count("<polyline") == drawing.count("<circle") == 2
+    assert drawing.count("<polyline") == drawing.count("<circle") == 3
     assert tables.figure(results).startswith("![")
 
 
