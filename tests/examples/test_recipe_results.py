@@ -7,6 +7,8 @@ import sys
 import pytest
 from conftest import ROOT
 
+import nn
+
 BENCHMARKS = ROOT / "benchmarks"
 
 
@@ -132,6 +134,40 @@ def test_a_run_is_logged_once_for_each_seed(script, tmp_path, monkeypatch, capsy
     assert (first["seed"], second["seed"]) == (0, 1)
     assert first["model"] == "small" and first["run"] == "tiny" and first["process_seconds"] >= 0
     assert {"command", "date", "machine", "commit", "load", "versions"} <= {*first}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["airbench", "--epochs", "0.5"],
+        ["airbench", "--muon", "--epochs", "1"],
+        ["airbench", "--steps", "1"],
+        ["mnist-fast", "--epochs", "1", "--contiguous"],
+    ],
+)
+def test_pytorch_trains_by_the_fast_recipes(options, script, rng, monkeypatch, tmp_path, capsys):
+    pytest.importorskip("torch", reason="needs PyTorch")
+    shape = (1, 28, 28) if options[0] == "mnist-fast" else (3, 32, 32)
+    data = [
+        nn.data.Dataset(rng.integers(0, 256, (n, *shape), dtype="uint8"), rng.integers(0, 10, n))
+        for n in (100, 20)
+    ]
+    fast = script("torch_fast")
+    for load in ("load_cifar10", "load_mnist_gz"):
+        monkeypatch.setattr(fast, load, lambda folder: data)
+    log = tmp_path / "log.jsonl"
+    common = ["--seeds", "3", "--batch-size", "20", "--log", str(log)]
+    monkeypatch.setattr(sys, "argv", ["torch_accuracy.py", "--network", *options, *common])
+    script("torch_accuracy").main()
+    facts = json.loads(log.read_text())
+    assert facts["seed"] == 3 and facts["images"] == (20 if "--steps" in options else 100)
+    assert {"training", "forward", "backward"} <= {*facts["seconds"]}
+    if "--steps" in options:
+        assert facts["measured_steps"] == 1 and "accuracy" not in facts
+        assert "(extrapolated)" in capsys.readouterr().out
+    else:
+        printed = f"test accuracy {facts['accuracy']:.2%}, with copies "
+        assert printed + f"{facts['accuracy_with_copies']:.2%}" in capsys.readouterr().out
 
 
 @pytest.mark.slow
