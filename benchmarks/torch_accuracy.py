@@ -7,6 +7,9 @@ number of epochs? Needs torch (a CPU build will do), which nn itself never does.
     python benchmarks/torch_accuracy.py --data-dir mnist_dataset
     python benchmarks/torch_accuracy.py --data-dir mnist_dataset --small --epochs 8
     python benchmarks/torch_accuracy.py --network vgg6 --data-dir cifar10_dataset
+    python benchmarks/torch_accuracy.py --network airbench --target 94 --data-dir cifar10_dataset
+    python benchmarks/torch_accuracy.py --network mnist-fast --data-dir mnist_dataset
+    python benchmarks/torch_accuracy.py --network airbench --steps 20    # the speed alone
 
 MNIST, as in examples/mnist_train.py: Adam, inputs in [0, 1], cross-entropy; 10% of the training
 digits, as many of each class, kept for validation; no gain of validation accuracy in 3 epochs
@@ -19,7 +22,12 @@ validation are those of the example with the same seed, batches and augmentation
 nn's rules (He-normal, the last layer Glorot-uniform), weight decay is for weights alone. Network,
 optimizer and arithmetic are PyTorch's; its SGD keeps the learning rate outside the velocity.
 
-Memory is channels-last, PyTorch's faster layout, unless `--contiguous` is given.
+The fast recipes (`airbench`, `mnist-fast`), as in examples/airbench.py and `mnist_train.py --fast`:
+all training images, initial weights and batches of nn's model of the same seed; see
+`torch_recipes.py`. The learning rate is outside the velocity.
+
+Memory is channels-last, PyTorch's faster layout, unless `--contiguous` is given. With `--steps` the
+training stops after so many, and the time of all is extrapolated: an accuracy is not measured then.
 """
 
 import argparse
@@ -32,12 +40,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch_fast
 from networks import make_torch
 from torch import nn
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "examples"))
 
+import airbench
 import cifar10_train
+import fast_training
 
 from nn.data import load_cifar10, load_mnist_gz
 from nn.optim import schedules
@@ -209,14 +220,17 @@ def make_schedule(recipe, steps):
     return schedules.cosine(recipe["lr"], total, lr_min=1e-6)  # the default of fit
 
 
-def train_cifar(network, train, val, recipe, seed, memory):
-    """Train by an example's recipe, put the best weights back, return epochs and val. accuracy."""
+def train_cifar(network, train, val, recipe, seed, memory, stop=None, curve=None):
+    """Train by an example's recipe, put the best weights back, return epochs and val. accuracy.
+
+    With `stop`, end after so many steps; into `curve` go loss, validation accuracy and time.
+    """
     optimizer, loss_function = make_optimizer(network, recipe), nn.CrossEntropyLoss()
     rate = make_schedule(recipe, steps=-(-len(train) // recipe["batch_size"]))
     augment = cifar10_train.AUGMENT if recipe["augment"] else None
     rng, step = np.random.default_rng([seed, 1]), 0
     x_val, y_val = map(torch.from_numpy, val.arrays())
-    best, best_weights = -1.0, None
+    best, best_weights, began = -1.0, None, time.perf_counter()
     for epoch in range(1, recipe["epochs"] + 1):
         network.train()
         start, total = time.perf_counter(), 0.0
@@ -229,10 +243,17 @@ def train_cifar(network, train, val, recipe, seed, memory):
             loss.backward()
             optimizer.step()
             total, step = total + loss.item() * len(x), step + 1
+            if step == stop:
+                return epoch, float("nan")
         speed = len(train) / (time.perf_counter() - start)
         val_accuracy = accuracy(network, x_val, y_val, memory)
         if val_accuracy > best:
             best, best_weights = val_accuracy, copy.deepcopy(network.state_dict())
+        if curve is not None:
+            seconds = round(time.perf_counter() - began, 1)
+            found = {"loss": total / len(train), "val_acc": val_accuracy, "seconds": seconds}
+            for name, value in found.items():
+                curve.setdefault(name, []).append(float(f"{value:.5g}"))
         print(
             f"  epoch {epoch:2d}  loss {total / len(train):.4f}  val_acc {val_accuracy:.4f}  "
             f"{speed:,.0f} images/s",
@@ -242,7 +263,7 @@ def train_cifar(network, train, val, recipe, seed, memory):
     return recipe["epochs"], best
 
 
-# --------------------------------------------------------------------------------- the script
+# ----------------------------------------------------------------------- networks and accuracy
 
 
 @torch.inference_mode()
@@ -263,23 +284,39 @@ def make_network(name):
     return makers[name]() if name in makers else make_torch(name)
 
 
+# --------------------------------------------------------------------------------- the script
+
+
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--network", choices=["mnist", *cifar10_train.RECIPES], default="mnist")
+    networks = ["mnist", *cifar10_train.RECIPES, *torch_fast.FAST]
+    parser.add_argument("--network", choices=networks, default="mnist")
     parser.add_argument("--small", action="store_true", help="the small network for MNIST")
+    parser.add_argument("--target", type=int, choices=airbench.EPOCHS, default=94)
+    parser.add_argument("--muon", action="store_true", help="airbench by --optimizer muon")
     parser.add_argument("--data-dir", help="folder of MNIST's four .gz files, or of CIFAR-10")
-    parser.add_argument("--epochs", type=int, help="by default 12, or the recipe's")
+    parser.add_argument("--epochs", type=cifar10_train.number, help="else those of the recipe")
+    parser.add_argument("--steps", type=int, help="stop after these and extrapolate the time")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--batch-size", type=int, help="by default 64, or the recipe's")
     parser.add_argument("--lr", type=float, help="by default 1e-3, or the recipe's")
     parser.add_argument("--contiguous", action="store_true", help="PyTorch's default layout")
+    parser.add_argument("--log", metavar="FILE", help="append the results as lines of JSON")
     options = parser.parse_args()
     if options.small and options.network != "mnist":
         parser.error("--small goes with --network mnist")
+    if options.network in torch_fast.FAST and options.lr is not None:
+        parser.error(f"--lr is fixed in the recipe of {options.network}")
+    if options.muon and options.network != "airbench":
+        parser.error("--muon needs --network airbench")
+    if options.network == "mnist" and options.steps:
+        parser.error("--steps needs another network")
+    if options.network != "airbench" and isinstance(options.epochs, float):
+        parser.error("parts of epochs need --network airbench")
     return options
 
 
-def make_trainer(options, memory):
+def make_trainer(options, memory, curve):
     """Return a function (network, seed) -> (epochs run, best validation accuracy), and test data.
 
     The test data are tensors (x, y).
@@ -304,18 +341,23 @@ def make_trainer(options, memory):
     def train(network, seed):
         rng = np.random.default_rng(seed)
         train, val = whole.split(cifar10_train.VALIDATION_SHARE, rng=rng)
-        return train_cifar(network, train, val, recipe, seed, memory)
+        return train_cifar(network, train, val, recipe, seed, memory, options.steps, curve)
 
     return train, tuple(map(torch.from_numpy, test.arrays()))
 
 
 def main():
+    started = time.perf_counter()
     options = parse_arguments()
     memory = torch.contiguous_format if options.contiguous else torch.channels_last
+    if options.network in torch_fast.FAST:
+        torch_fast.main(options, memory, started)
+        return
     name = options.network
     if name == "mnist":
         name = "small" if options.small else "default"
-    train, test_set = make_trainer(options, memory)
+    curve = {}
+    train, test_set = make_trainer(options, memory, curve)
     parameters = sum(p.numel() for p in make_network(name).parameters())
     if parameters != PARAMETERS[name]:
         raise SystemExit(f"The network has {parameters:,} parameters, not {PARAMETERS[name]:,}.")
@@ -332,19 +374,29 @@ def main():
         if options.network != "mnist":
             initialise_as_nn(network)
         network = network.to(memory_format=memory)
+        curve.clear()
         start = time.perf_counter()
         epochs, val_accuracy = train(network, seed)
         seconds = time.perf_counter() - start
+        if options.steps:
+            print(f"seed {seed}: {options.steps} steps in {seconds:.1f} s", flush=True)
+            continue
         results.append(accuracy(network, *test_set, memory))
         print(
             f"seed {seed}: test accuracy {results[-1]:.4f}, best validation accuracy "
             f"{val_accuracy:.4f}, {epochs} epochs, {seconds:.0f} s",
             flush=True,
         )
-    print(
-        f"median test accuracy of {len(results)} seeds: {statistics.median(results):.4f} "
-        f"(lowest {min(results):.4f}, highest {max(results):.4f})"
-    )
+        facts = {"seed": seed, "epochs": epochs, "accuracy": results[-1]}
+        facts |= {"validation_accuracy": val_accuracy, "seconds": {"training": round(seconds, 1)}}
+        facts |= {"layout": "contiguous" if options.contiguous else "channels-last"}
+        fast_training.write_log(options.log, facts | {"curve": dict(curve)}, started)
+        started = time.perf_counter()
+    if results:
+        print(
+            f"median test accuracy of {len(results)} seeds: {statistics.median(results):.4f} "
+            f"(lowest {min(results):.4f}, highest {max(results):.4f})"
+        )
 
 
 if __name__ == "__main__":

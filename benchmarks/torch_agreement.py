@@ -51,6 +51,8 @@ def cases_of(group):
             return (*module.CASES, *agreement_keras.CASES)
     elif group == "schedules":
         import agreement_schedules as module
+    elif group == "recipes":
+        import agreement_recipes as module
     else:
         import agreement_training as module
     return module.CASES
@@ -87,7 +89,7 @@ def print_rows(group, rows):
 
 
 def main():
-    groups = [*COUNTERPARTS, "training"]
+    groups = [*COUNTERPARTS, "training", "recipes"]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="show the cases whose name contains this")
     parser.add_argument("--group", choices=groups, help="compare these alone")

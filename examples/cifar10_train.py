@@ -17,6 +17,8 @@ with the same result as without interruption. Several processes share the work w
 learning rate, and the weights of the last step. `--target 90` is a shorter training. It prints the
 test accuracy without and with the average over mirrored and shifted copies of each test image, the
 time of each part of the training, and, with `--seeds`, mean and spread over several seeds.
+`--without lookahead`, or another part, trains without it; `--optimizer muon` is a later version of
+the recipe, with fewer epochs. `--log` appends the results to a file.
 """
 
 import argparse
@@ -24,11 +26,13 @@ import time
 from pathlib import Path
 
 import airbench
+import airbench_muon
+import fast_training
 import numpy as np
 from report import check_place, print_class_accuracies, print_confusions, save_curves
 
 import nn
-from nn.callbacks import Callback, ModelCheckpoint
+from nn.callbacks import ModelCheckpoint
 from nn.data import load_cifar10
 from nn.data.augment import Compose, RandomCrop, RandomFlip
 
@@ -67,15 +71,6 @@ AUGMENT = Compose([RandomFlip(), RandomCrop(32, padding=4)])
 VALIDATION_SHARE = 0.1
 
 
-class Counter(Callback):
-    """Counts the images that a model was trained on."""
-
-    images = 0
-
-    def on_epoch_end(self, epoch, logs):
-        self.images += self.params["samples"]
-
-
 def parse_arguments(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-dir", default="cifar10_dataset", help="folder of CIFAR-10")
@@ -89,7 +84,16 @@ def parse_arguments(arguments=None):
         help="accuracy of airbench, in %%",
     )
     parser.add_argument("--seeds", type=int, default=1, help="number of trainings of airbench")
+    parser.add_argument(
+        "--without",
+        nargs="+",
+        choices=airbench.INGREDIENTS,
+        default=[],
+        metavar="PART",
+        help="train airbench without parts of its recipe: %(choices)s",
+    )
     parser.add_argument("--out", default="cifar10_model.hdf5", help="file for the best model")
+    parser.add_argument("--log", metavar="FILE", help="append the results as a line of JSON")
     parser.add_argument("--resume", metavar="FILE", help="continue from a '..._last' file")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -100,7 +104,7 @@ def parse_arguments(arguments=None):
         "--epochs", type=number, help="total number, including resumed epochs; 9.9 with airbench"
     )
     recipe.add_argument("--batch-size", type=int)
-    recipe.add_argument("--optimizer", choices=["sgd", "rmsprop", "adam", "adamw", "nadam"])
+    recipe.add_argument("--optimizer", choices=["sgd", "rmsprop", "adam", "adamw", "nadam", "muon"])
     recipe.add_argument("--lr", type=float, help="maximum learning rate")
     recipe.add_argument(
         "--schedule", choices=["constant", "plateau", "exponential", "cosine", "one_cycle"]
@@ -111,11 +115,15 @@ def parse_arguments(arguments=None):
     )
     options = parser.parse_args(arguments)
     is_fast = options.model == "airbench"
-    for name in ("optimizer", "schedule", "augment") if is_fast else ():
+    for name in ("schedule", "augment") if is_fast else ():
         if getattr(options, name) is not None:
             parser.error(f"--{name} is fixed in the recipe of airbench")
-    if not is_fast and (options.seeds != 1 or isinstance(options.epochs, float)):
-        parser.error("--seeds, and parts of epochs, need --model airbench")
+    if is_fast and options.optimizer not in (None, "muon"):
+        parser.error("--optimizer of airbench is muon, or that of its recipe")
+    if is_fast and options.optimizer and (options.without or options.weight_decay is not None):
+        parser.error("--without and --weight-decay are for airbench without --optimizer muon")
+    if not is_fast and (options.seeds != 1 or options.without or isinstance(options.epochs, float)):
+        parser.error("--seeds, --without, and parts of epochs, need --model airbench")
     return options
 
 
@@ -169,8 +177,8 @@ def compile_model(model, recipe, team=None):
 
 
 def fit(model, train, val, recipe, best, last, resume):
-    """Train the model; return the history, the duration and the number of images."""
-    counter = Counter()
+    """Train the model; return the history, the duration, and the clock with its parts."""
+    clock = fast_training.Clock()
     started = time.perf_counter()
     history = model.fit(
         train,
@@ -180,20 +188,21 @@ def fit(model, train, val, recipe, best, last, resume):
         lr_schedule=None if recipe["schedule"] == "constant" else recipe["schedule"],
         augment=AUGMENT if recipe["augment"] else None,
         callbacks=[
-            counter,
+            clock,
             ModelCheckpoint(best),
             ModelCheckpoint(last, save_best_only=False, save_state=True),
         ],
         resume=resume,
     )
-    return history, time.perf_counter() - started, counter.images
+    return history, time.perf_counter() - started, clock
 
 
 def main(arguments=None):
     started = time.perf_counter()
     options = parse_arguments(arguments)
     if options.model == "airbench":
-        return airbench.run(options)
+        recipe = airbench_muon if options.optimizer == "muon" else airbench
+        return airbench.run(options, started, recipe.prepare)
     recipe = choose_recipe(options)
     best = Path(options.out)
     check_place(best)
@@ -211,7 +220,7 @@ def main(arguments=None):
         print(model.summary())
         print("Recipe:", ", ".join(f"{name} {value}" for name, value in recipe.items()))
         print(f"{len(train):,} images to train, {len(val):,} to validate, {len(test):,} to test")
-    history, seconds, images = fit(model, train, val, recipe, best, last, options.resume)
+    history, seconds, clock = fit(model, train, val, recipe, best, last, options.resume)
     if not model.is_first_rank:
         return 0  # rank 0 reports
     if not history:
@@ -221,13 +230,18 @@ def main(arguments=None):
     print(f"Best epoch: {epoch + 1}, validation accuracy {history['val_acc'][epoch]:.2%}")
     model.load_weights(best)
     predicted = model.predict_classes(test)
-    print(f"Test accuracy: {np.mean(predicted == test.y):.2%}")
+    accuracy = float(np.mean(predicted == test.y))
+    print(f"Test accuracy: {accuracy:.2%}")
     print_class_accuracies(test.y, predicted, test.class_names)
     print_confusions(test.y, predicted, test.class_names)
     save_curves(history, best.with_suffix(".png"))
     print(f"Best model: {best}; last epoch, for --resume: {last}")
-    print(f"Training: {seconds:.0f} s, {images / seconds:,.0f} images/s including validation")
+    print(f"Training: {seconds:.0f} s, {clock.images / seconds:,.0f} images/s including validation")
     print(f"Total: {time.perf_counter() - started:.0f} s")
+    facts = {"seed": options.seed, **recipe, "accuracy": accuracy}
+    facts["validation_accuracy"] = history["val_acc"][epoch]
+    facts |= fast_training.facts_of(history, clock, seconds)
+    fast_training.write_log(options.log, facts, started)
     return 0
 
 

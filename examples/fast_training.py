@@ -1,9 +1,11 @@
-"""What the fast recipes share: a clock for the parts of the training, a last step, two accuracies.
+"""What the fast recipes share: a clock for the parts of the training, a last step, logs.
 
 `cifar10_train.py --model airbench` and `mnist_train.py --fast` use it.
 """
 
+import json
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -16,7 +18,8 @@ class Clock(Callback):
     """Measures the time of the parts of a training, and counts its images.
 
     'forward' includes the loss and its value, 'backward' the gradient of the loss and the checks
-    of all gradients, 'optimizer' the metrics; 'data' is the time that the model waits for a batch.
+    of all gradients, 'optimizer' the metrics and what other callbacks do; 'data' is the time that
+    the model waits for a batch.
 
     Attributes
     ----------
@@ -24,12 +27,15 @@ class Clock(Callback):
         The time of each of `PARTS`.
     images : int
         The images that the model was trained on.
+    epochs : list of float
+        The time since the beginning of the training at the end of each epoch.
     """
 
     def __init__(self):
         self.seconds = dict.fromkeys(PARTS, 0.0)
         self.images = 0
-        self._last = time.perf_counter()
+        self.epochs = []
+        self._last = self._begin = time.perf_counter()
 
     def add(self, part):
         """Add the time since the last call to a part; None drops it."""
@@ -38,8 +44,15 @@ class Clock(Callback):
             self.seconds[part] += now - self._last
         self._last = now
 
+    def on_train_begin(self, logs):
+        self._begin = time.perf_counter()
+
     def on_epoch_begin(self, epoch, logs):
         self.add(None)
+
+    def on_epoch_end(self, epoch, logs):
+        self.add("evaluation" if "val_loss" in logs else None)
+        self.epochs.append(time.perf_counter() - self._begin)
 
     def on_train_batch_begin(self, batch, logs):
         self.add("data")
@@ -81,15 +94,33 @@ class LastStep(Callback):
             self.model.stop_training = True
 
 
-def measured_accuracies(model, test, clock, **copies):
-    """Return the test accuracy without and with copies of the images, as 'predict' takes them."""
+def predicted_classes(model, test, clock, **copies):
+    """Return the classes without and with copies of the images, as 'predict' takes them."""
     clock.add(None)
-    found = [
-        float(np.mean(model.predict_classes(test, 500, **arguments) == test.y))
-        for arguments in ({}, copies)
-    ]
+    found = [model.predict_classes(test, 500, **arguments) for arguments in ({}, copies)]
     clock.add("evaluation")
     return found
+
+
+def facts_of(history, clock, seconds):
+    """Return what a log says of a training: the curve of each epoch, and the times in seconds."""
+    curve = {name: [float(f"{value:.5g}") for value in history[name]] for name in history}
+    curve["seconds"] = [round(value, 1) for value in clock.epochs]
+    parts = {part: round(spent, 1) for part, spent in clock.seconds.items()}
+    return {
+        "images": clock.images,
+        "images_per_second": round(clock.images / seconds, 1),
+        "seconds": {"training": round(seconds, 1), **parts},
+        "curve": curve,
+    }
+
+
+def write_log(path, facts, started):
+    """Append a line of JSON with the facts of a run to a file; None for no file."""
+    if path is not None:
+        total = round(time.perf_counter() - started, 1)
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(facts | {"total_seconds": total}) + "\n")
 
 
 def print_spread(name, accuracies):

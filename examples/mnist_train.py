@@ -14,6 +14,7 @@ on all training images, without validation.
 """
 
 import argparse
+import time
 from pathlib import Path
 
 import fast_training
@@ -42,10 +43,13 @@ def parse_arguments(arguments, folder, out):
     parser.add_argument("--lr", type=float, help="learning rate of Adam; with --fast, of SGD")
     parser.add_argument("--out", default=out, help="file for the trained model")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--log", metavar="FILE", help="with --fast, append the results as JSON")
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--small", action="store_true", help="a smaller, faster network")
     kind.add_argument("--fast", action="store_true", help="another recipe: few epochs, averages")
     options = parser.parse_args(arguments)
+    if options.log and not options.fast:
+        parser.error("--log needs --fast")
     defaults = FAST if options.fast else {"epochs": 12, "batch_size": 64, "lr": 1e-3}
     for name in ("epochs", "batch_size", "lr"):
         if getattr(options, name) is None:
@@ -64,15 +68,21 @@ def fast_network(seed):
     return nn.Model(layers, seed=seed, name="fast_network")
 
 
-def train_fast(model, train, test, options):
-    """Train by the fast recipe, leave the averaged weights in the model, return the history."""
+def compile_fast(model, lr):
+    """Compile a model for the fast recipe, and return it."""
     model.compile(
         loss=nn.losses.CategoricalCrossentropy(label_smoothing=0.1),
-        optimizer=nn.optim.SGD(options.lr, 0.9, nesterov=True),
+        optimizer=nn.optim.SGD(lr, 0.9, nesterov=True),
         weight_decay=FAST["weight_decay"],
         ema_decay=FAST["ema_decay"],
     )
-    clock = fast_training.Clock()
+    return model
+
+
+def train_fast(model, train, test, options):
+    """Train by the fast recipe, leave the averages in the model; return history and facts."""
+    compile_fast(model, options.lr)
+    clock, started = fast_training.Clock(), time.perf_counter()
     history = model.fit(
         train,
         epochs=options.epochs,
@@ -81,15 +91,20 @@ def train_fast(model, train, test, options):
         augment=FAST_AUGMENT,
         callbacks=[clock],
     )
+    seconds = time.perf_counter() - started
     model.use_averaged_weights()
-    plain, averaged = fast_training.measured_accuracies(model, test, clock, shifts=1)
+    classes = fast_training.predicted_classes(model, test, clock, shifts=1)
+    plain, averaged = (float(np.mean(found == test.y)) for found in classes)
     print(f"Test accuracy: {plain:.2%}, with shifted copies {averaged:.2%}")
     print(f"{clock.images:,} images. {clock}")
-    return history
+    names = ("seed", "epochs", "batch_size")
+    facts = {name: getattr(options, name) for name in names}
+    facts |= {"accuracy": plain, "accuracy_with_copies": averaged}
+    return history, facts | fast_training.facts_of(history, clock, seconds)
 
 
 def train_plainly(model, train, test, options):
-    """Train with Adam until the validation accuracy stops rising; return the history."""
+    """Train with Adam until the validation accuracy stops rising; return history and facts."""
     model.compile(loss="categorical_crossentropy", optimizer="adam", lr=options.lr)
     history = model.fit(
         train,
@@ -100,10 +115,11 @@ def train_plainly(model, train, test, options):
         lr_schedule="plateau",
     )
     print(f"Test accuracy: {model.evaluate(test)['acc']:.2%}")
-    return history
+    return history, {}
 
 
 def main(arguments=None, load=load_digits, folder=SAMPLE_DIR, out="mnist_model.hdf5"):
+    started = time.perf_counter()
     options = parse_arguments(arguments, folder, out)
     check_place(options.out)
     try:
@@ -115,7 +131,7 @@ def main(arguments=None, load=load_digits, folder=SAMPLE_DIR, out="mnist_model.h
     make_model = nn.zoo.small_cnn if options.small else nn.zoo.mnist_cnn
     model = (fast_network if options.fast else make_model)(seed=options.seed)
     print(model.summary())
-    history = (train_fast if options.fast else train_plainly)(model, train, test, options)
+    history, facts = (train_fast if options.fast else train_plainly)(model, train, test, options)
     print_confusions(test.y, model.predict_classes(test), test.class_names)
 
     model.save(options.out)
@@ -124,6 +140,7 @@ def main(arguments=None, load=load_digits, folder=SAMPLE_DIR, out="mnist_model.h
     print(f"Saved to {options.out}. Loaded again, it predicts the same: {same}.")
     if history:  # empty if interrupted in the first epoch
         save_curves(history, Path(options.out).with_suffix(".png"))
+    fast_training.write_log(options.log, facts, started)
     return 0 if same else 1
 
 

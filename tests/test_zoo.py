@@ -396,7 +396,7 @@ def test_airbench94_has_the_layers_of_the_paper():
     model = zoo.airbench94(seed=0)
     block = ["Conv2D", "MaxPool2D", "BatchNorm2D", "GELU", "Conv2D", "BatchNorm2D", "GELU"]
     assert kinds(model) == [
-        *("Rescale", "Conv2D", "GELU"),
+        *("Standardize", "Conv2D", "GELU"),
         *(3 * block),
         *("GlobalMaxPool2D", "Dense", "Rescale"),
     ]
@@ -424,7 +424,8 @@ def test_the_first_filters_of_airbench94_whiten_the_images(kind, rng, tmp_path):
     given = {"bytes": images, "floats": images / 255, "dataset": nn.data.Dataset(images)}[kind]
     model = zoo.airbench94((3, 10, 10), seed=0, images=given, widths=(4, 4, 4))
     first = model.layers[1]
-    expected = nn.initializers.whitening(images / 255 * 4 - 2)((24, 3, 2, 2), rng)
+    mean, std = (f(images / 255, (0, 2, 3), keepdims=True) for f in (np.mean, np.std))
+    expected = nn.initializers.whitening((images / 255 - mean) / std)((24, 3, 2, 2), rng)
     np.testing.assert_allclose(first.params["W"], expected, rtol=1e-4, atol=1e-5)
     y = nn.Model(model.layers[:2]).predict(images).transpose(0, 2, 3, 1).reshape(-1, 24)[:, :12]
     np.testing.assert_allclose(y.T @ y / len(y), np.eye(12), atol=0.01)
@@ -433,6 +434,14 @@ def test_the_first_filters_of_airbench94_whiten_the_images(kind, rng, tmp_path):
     loaded = nn.Model.load(tmp_path / "model.npz")
     assert loaded.layers[1].trainable == ("b",)
     np.testing.assert_array_equal(loaded.predict(images), model.predict(images))
+
+
+def test_airbench94_takes_images_with_a_channel_that_never_changes(rng):
+    images = rng.random((20, 3, 10, 10))
+    images[:, 1] = 0.5
+    model = zoo.airbench94((3, 10, 10), seed=0, images=images, widths=(4, 4, 4))
+    assert model.layers[0].buffers["std"][1] == 1
+    assert np.isfinite(model.predict(images)).all()
 
 
 def test_the_convolutions_of_airbench94_begin_as_the_identity():

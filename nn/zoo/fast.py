@@ -18,6 +18,7 @@ from ..layers import (
     ReLU,
     Rescale,
     Residual,
+    Standardize,
 )
 from ..model import Model
 from ..validation import is_byte_image
@@ -26,8 +27,8 @@ from .build import Shape, built_model
 # Of the batch norms of `airbench94`; the running averages follow within a few batches.
 _MOMENTUM, _EPS = 0.6, 1e-12
 
-# Brings images from [0, 1] to about mean 0 and variance 1.
-_SCALE, _OFFSET = 4.0, -2.0
+# About those of photographs in [0, 1], for a network without images to measure them on.
+_MEAN, _STD = 0.5, 0.25
 
 
 def airbench94(
@@ -45,8 +46,8 @@ def airbench94(
     The convolutions of a block begin as the identity, as far as the channels go; its batch norms
     have no scale. `examples/cifar10_train.py --model airbench` is the recipe.
 
-    The images are brought to [-2, 2], not by the mean and deviation of each channel as in the
-    paper, and the bias of the first layer begins at 0.
+    The images are first standardized by the mean and deviation of each channel. All biases begin
+    at 0.
 
     Parameters
     ----------
@@ -55,9 +56,10 @@ def airbench94(
     num_classes, seed
         As in `mlp`.
     images
-        Training images (N, C, H, W) for the first filters, bytes or floats in [0, 1], or a
-        `Dataset`; a few thousand are enough. The filters are not trained then, only their bias.
-        Without images they are drawn and trained.
+        Training images (N, C, H, W) for the first filters and for mean and deviation, bytes or
+        floats in [0, 1], or a `Dataset`; a few thousand are enough. The filters are not trained
+        then, only their bias. Without images they are drawn and trained, and 0.5 and 0.25 are
+        mean and deviation.
     widths
         Number of filters in each block; (128, 384, 384) are those of the paper's `airbench95`.
 
@@ -75,18 +77,11 @@ def airbench94(
     """
     channels = checks.sample_shape("airbench94", "input_shape", input_shape)[0]
     filters = 2 * channels * 2 * 2  # the patches' eigenvectors, and their negatives
-    first = (
-        Conv2D(filters, 2, padding="valid")
-        if images is None
-        else Conv2D(
-            filters,
-            2,
-            padding="valid",
-            kernel_initializer=whitening(_rescaled(images, channels)),
-            trainable=("b",),
-        )
-    )
-    stack: list[Layer] = [Rescale(_SCALE, _OFFSET), first, GELU()]
+    if images is None:
+        stack: list[Layer] = [Standardize(_MEAN, _STD), Conv2D(filters, 2, padding="valid")]
+    else:
+        stack = _whitened(_pixels(images, channels), filters)
+    stack.append(GELU())
     for width in widths:
         stack += [_identity_conv(width), MaxPool2D(), _shift_norm(), GELU()]
         stack += [_identity_conv(width), _shift_norm(), GELU()]
@@ -120,15 +115,26 @@ def resnet9(
     return built_model("resnet9", stack, input_shape, seed)
 
 
-def _rescaled(images: Any, channels: int) -> np.ndarray:
-    """Return images as the first convolution of `airbench94` sees them."""
+def _pixels(images: Any, channels: int) -> np.ndarray:
+    """Return images (N, C, H, W) as numbers in [0, 1]."""
     x = getattr(images, "x", images)
     shape: Any = getattr(x, "shape", ())
     if len(shape) != 4 or shape[1] != channels:
         rule = f"must be images (N, {channels}, H, W)"
         raise checks.error("airbench94", "images", rule, shape or type(images).__name__)
     x = np.asarray(x)
-    return (x / 255 if is_byte_image(x) else x) * _SCALE + _OFFSET
+    return x / 255 if is_byte_image(x) else x
+
+
+def _whitened(pixels: np.ndarray, filters: int) -> list[Layer]:
+    """Return the layers that standardize images and whiten their patches, by what they are."""
+    mean = pixels.mean((0, 2, 3), dtype=np.float64)
+    std = pixels.std((0, 2, 3), dtype=np.float64)
+    std[std == 0] = 1.0  # of a channel that is the same everywhere, as in `Standardize.adapt`
+    seen = (pixels - mean[:, np.newaxis, np.newaxis]) / std[:, np.newaxis, np.newaxis]
+    rule = whitening(seen)
+    kernel = Conv2D(filters, 2, padding="valid", kernel_initializer=rule, trainable=("b",))
+    return [Standardize(mean.tolist(), std.tolist()), kernel]
 
 
 def _identity_conv(filters: int) -> Layer:

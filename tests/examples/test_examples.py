@@ -7,6 +7,7 @@ runs in this one, where the loader can be told of smaller files.
 import dataclasses
 import functools
 import importlib
+import json
 import os
 import re
 import subprocess
@@ -378,17 +379,20 @@ def test_airbench_prints_both_accuracies_and_the_time_of_each_part(
     assert model.optimizer.iterations == 5
 
 
+@pytest.mark.filterwarnings("ignore:.*loaded but not compiled")  # with the example's optimizer
+@pytest.mark.parametrize(("options", "steps"), [((), 9), (("--optimizer", "muon"), 4)])
 def test_airbench_ends_the_same_where_it_was_interrupted(
-    train_cifar10, interrupt, narrow, tmp_path
+    options, steps, train_cifar10, interrupt, narrow, tmp_path
 ):
-    """After the epochs in which the first layer's bias is trained, and within an epoch."""
-    train_cifar10(*AIRBENCH)
-    interrupt(9)
+    """After the epochs in which the first layer's bias is trained, or within them."""
+    options = (*AIRBENCH, *options)
+    train_cifar10(*options)
+    interrupt(steps)
     with pytest.raises(SystemExit, match=r"^Stopped before the last step"):
-        train_cifar10(*AIRBENCH, out="parts.npz")
+        train_cifar10(*options, out="parts.npz")
     interrupt(100)
-    printed = train_cifar10(*AIRBENCH, "--resume", tmp_path / "parts_last.npz", out="parts.npz")
-    assert printed.count("Epoch 4/5") == 1 and "Epoch 5/5" in printed  # of the interrupted one
+    printed = train_cifar10(*options, "--resume", tmp_path / "parts_last.npz", out="parts.npz")
+    assert [printed.count(f"Epoch {k}/5:") for k in range(1, 6)] == [1] * 5
     whole, parts = (nn.Model.load(tmp_path / f"{name}.npz") for name in ("model", "parts"))
     for key, array in whole.get_arrays().items():
         np.testing.assert_array_equal(parts.get_arrays()[key], array)
@@ -396,13 +400,21 @@ def test_airbench_ends_the_same_where_it_was_interrupted(
 
 
 def test_airbench_prints_the_mean_and_spread_of_several_seeds(train_cifar10, narrow, tmp_path):
-    options = ("--model", "airbench", "--batch-size", 100, "--epochs", 1, "--lr", 1.0)
-    printed = train_cifar10(*options, "--seeds", 2)
+    options = ("--model", "airbench", "--batch-size", 100, "--epochs", 2.5, "--lr", 1.0)
+    without = ("--without", "crop", "dirac", "--log", tmp_path / "log.jsonl")
+    printed = train_cifar10(*options, *without, "--seeds", 2)
     found = re.findall(r"Test accuracy: ([\d.]+)%, with mirrored and shifted copies", printed)
     mean, std = np.mean([*map(float, found)]), np.std([*map(float, found)], ddof=1)
     assert len(found) == 2
     assert f"Test accuracy of 2 seeds: {mean:.2f}% +- {std:.2f}%" in printed
     assert "With copies of 2 seeds:" in printed
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["seed"] for line in lines] == [0, 1]
+    for line, text in zip(lines, found, strict=True):
+        assert f"{line['accuracy']:.2%}" == f"{text}%"
+        assert [*line["curve"]][:3] == ["loss", "acc", "lr"] and len(line["curve"]["seconds"]) == 3
+        assert line["images"] == 500 and line["without"] == ["crop", "dirac"]
+        assert line["total_seconds"] >= line["seconds"]["training"] >= line["seconds"]["forward"]
     assert (tmp_path / "model_0.npz").exists() and (tmp_path / "model_1.npz").exists()
 
 
@@ -412,17 +424,100 @@ def test_the_recipe_of_airbench_is_the_papers(example, rng):
     train = nn.data.Dataset(rng.random((64, 3, 32, 32), dtype="float32"))
     steps = airbench.total_steps(9.9, 1024, 50_000)
     assert steps == 485
-    model = airbench.make_model(train, 0, steps, 1024)
+    model = airbench.compile_model(airbench.make_network(train, 0), steps, 1024)
     optimizer = model.optimizer
     assert optimizer.lr == pytest.approx(11.5 / (1 + 1 / 0.15))  # 1.5, of the mean of the losses
     assert optimizer.lr * optimizer.weight_decay == pytest.approx(0.0153 / (1 + 1 / 0.15))
     optimizer.iterations = steps - 1
     assert optimizer.alpha == pytest.approx(1 - 0.95**5)
+    alphas = [airbench.slow_alpha(steps)(step) for step in (149, 154)]  # of 49 an epoch
+    assert alphas == [1, pytest.approx(1 - 0.95**5 * (155 / steps) ** 3)]
     factors = dict(zip(model._plan().names, model._plan().factors, strict=True))
     assert {name for name, factor in factors.items() if factor != 1} == {
         name for name in factors if "BatchNorm2D_beta" in name
     }
     assert set(factors.values()) == {1.0, 64.0}
+    # Rate times decay is the same for all parameters: kernels by the optimizer, biases by L2.
+    rates = {"beta": 64 * 11.5, "b": 11.5}
+    decays = {
+        name: 2 * penalty.l2 * rates[name]
+        for layer in model.layers
+        for name, penalty in layer.regularizers.items()
+    }
+    assert decays == {"beta": pytest.approx(0.0153), "b": pytest.approx(0.0153)}
+
+
+def test_the_recipe_by_muon_is_that_of_its_program(example, rng):
+    """Rates and decay of sums over 2,000 images, as rates of their mean."""
+    muon, airbench = example("airbench_muon"), example("airbench")
+    assert muon.total_steps(8, 2000, 50_000) == 200
+    train = nn.data.Dataset(rng.random((64, 3, 32, 32), dtype="float32"))
+    model = muon.compile_model(airbench.make_network(train, 0), 2000)
+    plan = model._plan()
+    rates = {name: 0.24 * k for name, k in zip(plan.names, plan.factors, strict=True)}
+    assert rates["1_Conv2D_b"] == rates["5_BatchNorm2D_beta"] == pytest.approx(0.053 * 2000)
+    assert rates["25_Dense_W"] == pytest.approx(0.67 * 2000)
+    assert {rate for name, rate in rates.items() if "Conv2D_W" in name} == {0.24}
+    head = model.get_layer(25)
+    assert head.params["W"].std() == pytest.approx(1) and model.layers[-1].scale == 1 / 256
+    assert 2 * head.regularizers["W"].l2 * rates["25_Dense_W"] == pytest.approx(2e-6 * 2000)
+    assert not model.layers[3].regularizers and not model.optimizer.weight_decay
+    first = muon.FirstBias(10.0, 200, 75)
+    first.set_model(model)
+    model.optimizer.iterations = 30
+    first.on_train_batch_begin(0, {})
+    assert model.layers[1].lr_factor == {"b": pytest.approx(10 * (1 - 30 / 75) / (1 - 30 / 200))}
+    kernel = rng.normal(size=(4, 2, 3, 3))
+    muon.KernelMuon(lr=0.0).step([(kernel, np.ones_like(kernel))])
+    assert np.linalg.norm(kernel) == pytest.approx(2)
+
+
+def test_each_part_of_the_recipe_can_be_left_out(example, rng):
+    airbench = example("airbench")
+    train = nn.data.Dataset(rng.random((64, 3, 32, 32), dtype="float32"))
+
+    def made(*without):
+        network = airbench.make_network(train, 0, without)
+        return airbench.compile_model(network, 10, 1024, without)
+
+    whole = made()
+    assert made("whitening").layers[1].trainable is True
+    assert whole.layers[3].params["W"][:24, :, 1, 1].sum() == 24
+    assert made("dirac").layers[3].params["W"][:24, :, 1, 1].sum() != 24
+    assert {layer.lr_factor for layer in made("bias_lr").layers} == {1}
+    assert not any(layer.regularizers for layer in made("bias_decay").layers)
+    assert [m.loss.label_smoothing for m in (whole, made("label_smoothing"))] == [0.2, 0]
+    assert type(made("lookahead").optimizer) is nn.optim.SGD
+    kinds = {
+        name: [type(part).__name__ for part in airbench.make_augmentation((name,)).transforms]
+        for name in ("tta", "alternating_flip", "flip", "crop")
+    }
+    assert kinds == {
+        "tta": ["AlternatingFlip", "RandomCrop"],
+        "alternating_flip": ["RandomFlip", "RandomCrop"],
+        "flip": ["RandomCrop"],
+        "crop": ["AlternatingFlip"],
+    }
+    assert airbench.make_augmentation(("flip", "crop")) is None
+    callbacks = [type(c).__name__ for c in airbench.make_callbacks(10, ("whitening", "lookahead"))]
+    assert callbacks == ["LastStep"]
+
+
+def test_the_running_statistics_go_back_to_slow_ones(example):
+    airbench = example("airbench")
+    model = nn.Model([nn.BatchNorm2D(input_shape=(1, 2, 2))], seed=0)
+    model.compile("mse", nn.optim.SGD(0.1))
+    slow = airbench.SlowStatistics(lambda step: 0.25 if step > 5 else 1.0)
+    slow.set_model(model)
+    mean = model.layers[0].buffers["running_mean"]
+    for step, value in ((4, 7.0), (5, 2.0), (6, 9.0), (10, 6.0)):
+        model.optimizer.iterations = step
+        mean[...] = value
+        slow.on_train_batch_end(0, {})
+        assert mean[0] == (value if step < 10 else 2 + 0.25 * (6 - 2))
+    twin = airbench.SlowStatistics(None)
+    twin.load_state_dict(slow.state_dict())
+    assert twin.slow["0_running_mean"] == 3
 
 
 @pytest.mark.parametrize(
@@ -432,6 +527,9 @@ def test_the_recipe_of_airbench_is_the_papers(example, rng):
         ["--model", "airbench", "--no-augment"],
         ["--seeds", "2"],
         ["--epochs", "2.5"],
+        ["--without", "crop"],
+        ["--model", "airbench", "--without", "everything"],
+        ["--model", "airbench", "--optimizer", "muon", "--without", "crop"],
         ["--model", "airbench", "--target", "95"],
     ],
 )
