@@ -14,6 +14,7 @@ import numpy as np
 from .. import checks, cuda, kernels, validation
 from ..data import Dataset
 from ..data.classes import can_relabel, class_names_of, relabeled, text_labels
+from ..data.columns import check_columns, columns_of
 from ..data.ranges import Range, union
 from ..data.samples import SampleBatches, holds_samples
 from ..data.stream import Stream, are_inputs, are_pairs, yields_batches
@@ -40,6 +41,7 @@ class DataAdapter:
     def __init__(self, model: Any) -> None:
         self.model = model
         self._names = validation.fitting_class_names(model.class_names, model.output_shape)
+        self._columns: list[str] | None = model.column_names
 
     # -------------------------------------------------------------- data with their targets
 
@@ -107,6 +109,10 @@ class DataAdapter:
 
     def _source(self, data: Any, y: Any, argument: str, is_training: bool = False) -> Source:
         """Return data as a `Dataset` or a `Stream`, with the labels of the model's class names."""
+        columns = columns_of(data)
+        if is_training and columns is not None and set(columns) != set(self._columns or ()):
+            self._columns = columns
+        check_columns(argument, columns, self._columns)
         is_table = isinstance(data, list | tuple) or not yields_batches(data)
         if y is not None and is_table and not isinstance(data, Dataset):
             data, y = self._named(data, y, is_training)
@@ -239,6 +245,7 @@ class DataAdapter:
     def inputs(self, x: Any) -> Stream | None:
         """Return inputs of `predict` as a `Stream` if they come in batches, else None."""
         model = self.model
+        check_columns("x", columns_of(x), model.column_names)
         validation.check_one_input(x, model.input_shape, may_be_batches=True)
         if not yields_batches(x):
             return None
@@ -351,12 +358,16 @@ class DataAdapter:
         """Let the model keep what it needs of its training data, before the first step.
 
         These are the mean and standard deviation of a `Standardize` at its beginning, unless a
-        training that is resumed has them already, and the names of the classes.
+        training that is resumed has them already, and the names of the columns and the classes.
         """
         source = train.source if isinstance(train, Stream) else train
         if not resumes:
             adapt_first(self.model.layers, source)
         self.remember_range(train)
+        if resumes:  # the file may have names that were not known before
+            check_columns("data", self._columns, self.model.column_names)
+        if self._columns is not None:
+            self.model.column_names = self._columns
         names = None if class_names_of(source) is None else self._names
         if resumes and names is not None and self.model.class_names not in (None, names):
             raise _class_names_error("data", names, self.model.class_names)
