@@ -95,7 +95,14 @@ class DataAdapter:
                 )
             return train.split(fraction, rng=np.random.default_rng(seed))
         val = val_data if validation_data is None else validation_data
-        return train, self._validation(val, names[0])
+        try:
+            return train, self._validation(val, names[0])
+        except (TypeError, ValueError) as error:
+            if f"'{names[0]}'" in str(error):
+                raise
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            reason = str(error).removeprefix("[Model] ")
+            raise kind(f"[Model] '{names[0]}': {reason}") from error
 
     def _validation(self, val: Any, argument: str) -> Source:
         if isinstance(val, tuple | list) and len(val) in (2, 3) and not are_pairs(val):
@@ -158,6 +165,12 @@ class DataAdapter:
         listed = isinstance(data, list | tuple) and not are_pairs(data)  # samples, if y is given
         if not yields_batches(data) or (listed and y is not None):
             return self._dataset(data, y, argument)
+        if listed and isinstance(data, tuple) and len(data) in (2, 3):
+            names = "x, y" if len(data) == 2 else "x, y, sample_weight=weights"
+            raise TypeError(
+                f"[Model] '{argument}' must be the inputs, or batches (x, y), got a tuple of "
+                f"{len(data)}: pass its parts as arguments, ({names})."
+            )
         if y is not None:
             raise ValueError(
                 f"[Model] 'y' must not be given with batches as '{argument}': each batch is a pair "
