@@ -41,6 +41,7 @@ SEARCH = {
     "questions.md": 20,
     "guide/": 20,
     "howto/": 20,
+    "plots.md": 20,
     "schedules.md": 20,
     "reference/": 0.2,
     "changelog.md": 0.05,

@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from lesson import file_to_write
 
 import nn
 from nn.callbacks import LambdaCallback
@@ -89,7 +90,10 @@ class Film:
         first, *others = self.images
         duration = 1000 / fps
         durations = [duration] * len(others) + [2000]  # the last one is shown longer
-        first.save(path, save_all=True, append_images=others, duration=durations, loop=0)
+        try:
+            first.save(path, save_all=True, append_images=others, duration=durations, loop=0)
+        except OSError as error:
+            raise SystemExit(f"The animation cannot be written: {error}") from error
 
 
 def open_window():
@@ -124,7 +128,9 @@ def parse_arguments(arguments):
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--every", type=int, default=2, help="show every second, third ... epoch")
     parser.add_argument("--fps", type=float, default=4, help="images shown per second")
-    parser.add_argument("--out", type=Path, default="decision_boundary.gif", help="file to write")
+    parser.add_argument(
+        "--out", type=file_to_write, default=Path("decision_boundary.gif"), help="file to write"
+    )
     parser.add_argument(
         "--live", action="store_true", help="show a window instead of writing a file"
     )
@@ -135,6 +141,9 @@ def parse_arguments(arguments):
     for name in ("samples", "epochs", "every", "fps"):
         if getattr(options, name) <= 0:
             parser.error(f"--{name} must be positive")
+    if options.out.suffix.lower() != ".gif":
+        parser.error("--out must end in .gif")
+    options.every = min(options.every, options.epochs)  # the last epoch at least is shown
     return options
 
 

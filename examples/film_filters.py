@@ -11,6 +11,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from lesson import file_to_write
+
 import nn
 
 
@@ -31,7 +33,9 @@ def parse_arguments(arguments):
     parser.add_argument("--dense", action="store_true", help="a dense layer, no convolution")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--every", type=int, default=6, help="steps between two images")
-    parser.add_argument("--out", type=Path, default=Path("filters.gif"), help="file to write")
+    parser.add_argument(
+        "--out", type=file_to_write, default=Path("filters.gif"), help="file to write"
+    )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     if options.epochs <= 0 or options.every <= 0:
@@ -48,6 +52,8 @@ def main(arguments=None):
     film = nn.callbacks.Film(options.out, every=options.every, by="step")
     model.fit(train, epochs=options.epochs, batch_size=64, callbacks=[film], verbose=2)
     print(f"Accuracy on the test digits: {model.evaluate(test)['acc']:.1%}")
+    if not film.is_written:  # a warning has said why
+        return 1
     print(f"Film: {options.out}, {len(film.images)} images")
     return 0
 

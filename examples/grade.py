@@ -3,9 +3,10 @@
     python examples/grade.py examples/exercises/tests/dense.py submissions
     python examples/grade.py tests.py submissions --timeout 20 --csv grades.csv
 
-A submission is a `.py` file in the folder, or a folder in it with one. The tests are the functions
-`test_...` of a file; each gets the submission as a module, and is passed if it raises nothing. Its
-points are its attribute `points`, or 1; its name is the first line of its docstring.
+A submission is a `.py` file in the folder, or a folder in it with one; anything else gets a row
+without points that says why. The tests are the functions `test_...` of a file; each gets the
+submission as a module, and is passed if it raises nothing. Its points are its attribute `points`,
+or 1; its name is the first line of its docstring.
 
 A process that takes too long is ended, and keeps the points of the tests before. This is no
 sandbox: submissions are programs, and run with your rights.
@@ -86,7 +87,8 @@ def short(error, submission):
     if isinstance(error, NotImplementedError):
         return "not written yet"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    words = " ".join(lines[:3])
+    count = next((n for n, line in enumerate(lines, 1) if n >= 3 and line[-1] != ":"), len(lines))
+    words = " ".join(lines[:count])
     if isinstance(error, AssertionError):
         return words or "no message"
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(submission)]
@@ -147,19 +149,25 @@ def grade(tests, path, submission, timeout, threads):
 
 
 def submissions_in(folder):
-    """Return the files to grade: those in the folder, and the only one in each folder in it."""
+    """Return the files to grade, in the folder or alone in one in it, and why others are not."""
     if not folder.is_dir():
         raise SystemExit(f"{folder} is not a folder")
-    files = sorted(folder.glob("*.py"))
-    for inner in sorted(path for path in folder.iterdir() if path.is_dir()):
-        inside = sorted(inner.glob("*.py"))
-        if len(inside) == 1:
+    files, refused = [], {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith((".", "__")):
+            continue
+        inside = sorted(path.glob("*.py")) if path.is_dir() else [path]
+        if len(inside) != 1:
+            refused[path.name] = f"not graded: a folder with {len(inside)} .py files, not one"
+        elif inside[0].suffix == ".py":
             files += inside
-        elif inside:
-            print(f"{inner} has {len(inside)} files: put each submission in a folder of its own")
+        elif path.suffix == ".ipynb":
+            refused[path.name] = "not graded: a notebook, to be saved as a .py file"
+        else:
+            refused[path.name] = "not graded: not a .py file"
     if not files:
         raise SystemExit(f"{folder} has no submissions, .py files")
-    return files
+    return files, refused
 
 
 def table(grades):
@@ -211,11 +219,14 @@ def main(arguments=None):
     path = options.tests.resolve()
     tests = path, [(name, points) for name, points, _ in tests_of(path)]
     folder = options.submissions.resolve()
-    files = submissions_in(folder)
+    files, refused = submissions_in(folder)
     threads = max(1, (os.cpu_count() or 1) // options.jobs)
     with ThreadPoolExecutor(options.jobs) as pool:
         ask = partial(grade, tests, folder, timeout=options.timeout, threads=threads)
         grades = list(pool.map(ask, files))
+    for name, reason in refused.items():
+        grades.append(Grade(name, [Test(label, points, reason) for label, points in tests[1]]))
+    grades.sort(key=lambda each: each.name)
     print(table(grades))
     if options.csv:
         save_csv(grades, options.csv)

@@ -342,7 +342,12 @@ def not_real(owner: str, argument: str, value: Any, dtype: Any) -> TypeError:
     if argument == "y" and dtype.kind in "UST":
         advice = ": give each class a number, with np.unique(y, return_inverse=True)[1]."
     elif dtype.kind in "UST":
-        advice = ": pass numbers; nn.data.text.Vocabulary encodes a text as ids."
+        advice = (
+            ": pass numbers, as by np.asarray(x).astype('float32') if the texts are numbers; "
+            "nn.data.text.Vocabulary encodes a text as ids."
+        )
+        if isinstance(value, str | os.PathLike):
+            advice = ": read the file first, with pandas.read_csv or np.loadtxt for example."
     elif any(getattr(kind, "kind", "O") in "mM" for kind in mixed.values()):
         got += f" from the columns {', '.join(named[:5])}{', ...' * (len(named) > 5)}"
         advice = (

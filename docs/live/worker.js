@@ -37,6 +37,7 @@ addEventListener("message", async ({ data }) => {
     const watch = python.pyimport("watch");
     postMessage({ ended: watch.run(data.code) });
   } catch (error) {
-    postMessage({ status: `It could not be started: ${error.message}`, ended: false });
+    const cause = navigator.onLine === false || /fetch/i.test(error.message) ? "It needs the internet once. " : "";
+    postMessage({ status: `It could not be started. ${cause}(${error.message})`, ended: false });
   }
 });

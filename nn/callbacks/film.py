@@ -47,6 +47,13 @@ class Film(Callback):
     fps
         Images shown in a second; the last one stays for two seconds.
 
+    Attributes
+    ----------
+    images : list
+        Those taken so far.
+    is_written : bool
+        Whether the file has been written, which it is when training ends.
+
     Raises
     ------
     ValueError
@@ -104,12 +111,13 @@ class Film(Callback):
         self.by = by
         self.fps = checks.positive(_OWNER, "fps", fps)
         self.images: list[Any] = []
+        self.is_written = False
         self._steps = 0
         checks.require(_OWNER, "PIL", "Pillow", "write an animated GIF")
 
     def on_train_begin(self, logs: Logs) -> None:
         """Take the first image."""
-        self.images, self._steps = [], 0
+        self.images, self._steps, self.is_written = [], 0, False
         self._take()
 
     def on_train_batch_end(self, batch: int, logs: Logs) -> None:
@@ -127,6 +135,7 @@ class Film(Callback):
         """Write the film."""
         try:
             write_atomic(self.path, self._write, _OWNER)
+            self.is_written = True
         except OSError as error:
             checks.warn(f"[{_OWNER}] the film was not written: {error}", RuntimeWarning)
 

@@ -33,6 +33,7 @@ from .batching import (
     to_float,
 )
 from .classes import check_class_names, count_classes, relabeled, stratified, text_labels
+from .columns import columns_of
 from .ranges import Range, range_of
 from .rows import Rows, SparseRows, as_inputs, as_rows, mapped_file, release_pages
 
@@ -66,6 +67,8 @@ class Dataset:
     x, y, sample_weight, class_names
         The arguments, as arrays on the CPU; `class_names` is a tuple. In a part that `split`
         returns of a memory-mapped set, `x` is a `Rows`; of a sparse matrix it is a `SparseRows`.
+    column_names : list of str or None
+        The names of the columns, if `x` is a table.
 
     Raises
     ------
@@ -96,6 +99,7 @@ class Dataset:
     ) -> None:
         checks.same_rows("Dataset", x=x, y=y, sample_weight=sample_weight)
         self.x = as_inputs(x)
+        self.column_names = columns_of(x)
         if len(self.x) == 0:
             raise checks.error("Dataset", "x", "must hold at least one sample", self.x.shape)
         texts = None if y is None else text_labels(y)
@@ -214,12 +218,14 @@ class Dataset:
             x: Any = self.x.matrix[rows]
         else:
             x = self.x[rows] if mapped_file(self.x) is None else Rows(self.x, rows)
-        return Dataset(
+        part = Dataset(
             x,
             None if self.y is None else self.y[rows],
             None if self.sample_weight is None else self.sample_weight[rows],
             self.class_names,
         )
+        part.column_names = self.column_names
+        return part
 
     def batches(
         self,

@@ -68,7 +68,7 @@ def download_files(
     folder = Path(folder)
     missing = {name: md5 for name, md5 in files.items() if not _is_right(folder / name, md5)}
     if missing:
-        _require_network(mirrors, next(iter(missing)), timeout)
+        _require_network(mirrors, folder, [*missing], timeout)
         with temporary_folder(folder) as temporary:
             for name, md5 in missing.items():
                 path = Path(temporary, name)
@@ -105,7 +105,7 @@ def _is_right(path: Path, md5: str) -> bool:
     return path.is_file() and pooch.file_hash(str(path), alg="md5") == md5
 
 
-def _require_network(mirrors: list[str], name: str, timeout: float) -> None:
+def _require_network(mirrors: list[str], folder: Path, names: list[str], timeout: float) -> None:
     """Raise ConnectionError unless a mirror answers a request within `timeout` seconds.
 
     All are asked at once, each in a thread: looking up the address of a host can take longer than
@@ -123,7 +123,7 @@ def _require_network(mirrors: list[str], name: str, timeout: float) -> None:
             answers.put(error)
 
     for mirror in mirrors:
-        threading.Thread(target=ask, args=(mirror + name,), daemon=True).start()
+        threading.Thread(target=ask, args=(mirror + names[0],), daemon=True).start()
     deadline = time.monotonic() + timeout
     reason: Exception | None = None
     with contextlib.suppress(queue.Empty):
@@ -131,9 +131,13 @@ def _require_network(mirrors: list[str], name: str, timeout: float) -> None:
             reason = answers.get(timeout=max(0.0, deadline - time.monotonic()))
             if reason is None:
                 return
+    there = [name for name in names if (folder / name).is_file()]
+    advice = f"If you have the files, put them into '{folder}': {', '.join(names)}."
+    if there:
+        advice = f"These are in '{folder}' with other checksums: {', '.join(there)}."
     raise ConnectionError(
         "[download_files] no mirror answered, check the network connection: tried "
-        f"{' and '.join(mirrors)} with a timeout of {timeout:g} s."
+        f"{' and '.join(mirrors)} with a timeout of {timeout:g} s.\n{advice}"
     ) from reason
 
 

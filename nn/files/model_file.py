@@ -5,8 +5,8 @@ This module knows only files, dictionaries and arrays, no models: `Model.save` p
 files are written by `atomic`.
 
 An HDF5 file holds
-    architecture                  JSON: dtype, name, input_shape, input_range, class_names,
-                                  vocabulary, loss, class (if it has its own forward),
+    architecture                  JSON: dtype, name, input_shape, input_range, column_names,
+                                  class_names, vocabulary, loss, class (if it has its own forward),
                                   {"class", "config"} a layer
     training                      JSON: the arguments of `compile`, history, generators' states
     <index>_<LayerClass>_<name>   each array of each layer: 7_Dense_W, 3_BatchNorm2D_running_var;

@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import checks, cuda
 from ..layers import Layer
+from ..layers.containers import check_subclass
 from ..layers.embedding import num_ids_of
 from ..layers.plan import named_layers
 from ..layers.state import Snapshot
@@ -217,8 +218,12 @@ def _prepared(layer: Layer, x: np.ndarray) -> np.ndarray:
     """Return the batch of a check as float64, or as ids; build the layer for it."""
     owner = "check_gradients"
     if not isinstance(layer, Layer) or hasattr(layer, "as_layer"):
-        rule = "must be a layer (check_model() takes a model)"
+        rule = "must be a layer (nn.gradcheck.check_model() takes a model)"
         raise checks.error(owner, "layer", rule, layer)
+    check_subclass(layer)
+    if isinstance(x, tuple) and all(map(checks.is_integer, x)):
+        rule = f"must be a batch, as by rng.normal(size={x}), not its shape"
+        raise checks.error(owner, "x", rule, x)
     has_ids = num_ids_of([layer]) is not None
     x = checks.real_array(owner, "x", x).astype(np.int64 if has_ids else np.float64)
     if x.size == 0 or x.ndim == 0:

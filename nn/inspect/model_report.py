@@ -1,6 +1,7 @@
 """The result of a gradient check of a whole model, as rows and as a table."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from .. import text
 
@@ -98,6 +99,10 @@ class ModelCheck:
         lines = text.table(cells, right=(3, 4, 5))
         rule = "-" * max(map(text.width, lines))
         return "\n".join([lines[0], rule, *lines[1:], rule, self._conclusion()])
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Show the table in notebooks too."""
+        printer.text(str(self))
 
     def _conclusion(self) -> str:
         """Return the last lines of the table."""

@@ -5,6 +5,7 @@ with its own stack it does with theirs by `named_layers`, which names every laye
 `3_Residual/0_Conv2D`.
 """
 
+import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -75,7 +76,30 @@ def as_layer(entry: Any, owner: str, argument: str = "layers") -> Layer:
         entry = layer_from_config(entry)
     if not isinstance(entry, Layer):
         raise TypeError(f"[{owner}] '{argument}' must hold layer objects, got {entry!r}.")
+    check_subclass(entry)
     return entry
+
+
+def check_subclass(layer: Layer) -> None:
+    """Raise for a layer of a user's class that cannot work, before it fails somewhere inside.
+
+    Raises
+    ------
+    TypeError
+        If its `__init__` has not called that of `Layer`, or its `forward` takes no `training`.
+    """
+    name = type(layer).__name__
+    if "params" not in vars(layer):
+        raise TypeError(
+            f"[{name}] __init__() must call super().__init__(), before it sets attributes of its "
+            "own, which it did not."
+        )
+    if not is_ours(type(layer)) and not checks.takes(layer.forward, 2):
+        names = ", ".join(inspect.signature(layer.forward).parameters)
+        raise TypeError(
+            f"[{name}] forward() must take 'training', got forward({names}): write "
+            "forward(self, x, training=False)."
+        )
 
 
 # --------------------------------------------------------------------------- the containers

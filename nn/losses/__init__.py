@@ -78,7 +78,8 @@ def get(loss: Any) -> Any:
     methods = [getattr(loss, name, None) for name in ("forward", "backward")]
     if isinstance(loss, type) or not all(callable(method) for method in methods):
         rule = "must be a name or an object with forward(y_pred, y_true) and backward()"
-        raise TypeError(f"[nn.losses] 'loss' {rule}, got {loss!r}.")
+        hint = f": write {loss.__name__}()" if isinstance(loss, type) else ""
+        raise TypeError(f"[nn.losses] 'loss' {rule}, got {loss!r}{hint}.")
     return loss
 
 

@@ -15,7 +15,14 @@ def check_shape(owner: str, y_true: Array, shape: tuple[int, ...]) -> None:
     if y_true.shape != shape:
         # (n,) against (n, 1) would broadcast to (n, n) without an error.
         fits = y_true.size == math.prod(shape)
-        hint = f"use y_true.reshape{shape}" if fits else "give the last layer as many outputs"
+        hint = "give the last layer as many outputs as a row of 'y_true' has"
+        if fits:
+            hint = f"use y_true.reshape{shape}"
+        elif y_true.shape == shape[:1] and len(shape) == 2 and y_true.dtype.kind in "iub":
+            hint = (
+                f"for {shape[1]} classes use the loss 'categorical_crossentropy' or one-hot rows, "
+                f"np.eye({shape[1]})[y_true]; for numbers, a last layer with one output"
+            )
         raise ValueError(
             f"[{owner}] expects 'y_true' of the predictions' shape {shape}, got {y_true.shape}: "
             f"{hint}."
@@ -26,11 +33,14 @@ def check_shape(owner: str, y_true: Array, shape: tuple[int, ...]) -> None:
         raise ValueError(f"[{owner}] 'y_true' must be finite, got NaN or infinite values.")
 
 
-def check_range(owner: str, y_true: Array, low: float, high: float) -> None:
-    """Raise if a target is outside low..high; the message names it."""
+def check_range(
+    owner: str, y_true: Array, low: float, high: float, hint: str | None = None
+) -> None:
+    """Raise if a target is outside low..high; the message names it, and ends with the hint."""
     for value, wrong in ((y_true.min(), y_true.min() < low), (y_true.max(), y_true.max() > high)):
         if wrong:
-            raise checks.error(owner, "y_true", f"must be in {low}..{high}", value.item())
+            error = checks.error(owner, "y_true", f"must be in {low}..{high}", value.item())
+            raise error if hint is None else ValueError(f"{str(error)[:-1]}: {hint}.")
 
 
 def check_classes_axis(owner: str, shape: tuple[int, ...]) -> None:
@@ -69,12 +79,17 @@ def check_classes(owner: str, y_true: Array, shape: tuple[int, ...]) -> None:
             f"[{owner}] expects 'y_true' as labels of shape {labels} or rows of shape {shape}, "
             f"got {y_true.shape}: {hint}."
         )
+    if y_true.dtype.kind == "f" and not cuda.all_finite(y_true):
+        raise ValueError(f"[{owner}] 'y_true' must be finite, got NaN or infinite values.")
     if y_true.dtype.kind not in "iu":
         raise ValueError(
             f"[{owner}] 'y_true' must hold integer labels, got dtype {y_true.dtype}: "
             "use y_true.astype(int)."
         )
-    check_range(owner, y_true, 0, shape[axis] - 1)
+    hint = "labels count from 0, and the last layer has an output for each class"
+    if y_true.min() == 1 and y_true.max() == shape[axis]:
+        hint = "labels count from 0, use y_true - 1"
+    check_range(owner, y_true, 0, shape[axis] - 1, hint)
 
 
 def check_distributions(owner: str, rows: Array) -> None:

@@ -87,7 +87,9 @@ def get(optimizer: Any, **arguments: Any) -> Any:
         return _make(NAME2OPTIMIZER.find(optimizer), arguments)
     if isinstance(optimizer, type) or not callable(getattr(optimizer, "step", None)):
         rule = "must be a name or an object with a step() method"
-        raise TypeError(f"[nn.optim] 'optimizer' {rule}, got {optimizer!r}.")
+        is_class = isinstance(optimizer, type)
+        hint = f": write {optimizer.__name__}()" if is_class else ""
+        raise TypeError(f"[nn.optim] 'optimizer' {rule}, got {optimizer!r}{hint}.")
     given, settings = _split(type(optimizer), arguments, hasattr(optimizer, "lr"))
     _change(optimizer, given)
     if settings:

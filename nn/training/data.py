@@ -15,6 +15,7 @@ from .. import checks, cuda, kernels, validation
 from ..data import Dataset
 from ..data.batching import Part
 from ..data.classes import can_relabel, class_names_of, relabeled, text_labels
+from ..data.columns import check_columns, columns_of
 from ..data.ranges import Range, union
 from ..data.rows import mapped_file
 from ..data.samples import SampleBatches, holds_samples
@@ -43,6 +44,7 @@ class DataAdapter:
     def __init__(self, model: Any) -> None:
         self.model = model
         self._names = validation.fitting_class_names(model.class_names, model.output_shape)
+        self._columns: list[str] | None = model.column_names
 
     # -------------------------------------------------------------- data with their targets
 
@@ -96,7 +98,14 @@ class DataAdapter:
                 )
             return train.split(fraction, rng=np.random.default_rng(seed))
         val = val_data if validation_data is None else validation_data
-        return train, self._validation(val, names[0])
+        try:
+            return train, self._validation(val, names[0])
+        except (TypeError, ValueError) as error:
+            if f"'{names[0]}'" in str(error):
+                raise
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            reason = str(error).removeprefix("[Model] ")
+            raise kind(f"[Model] '{names[0]}': {reason}") from error
 
     def _validation(self, val: Any, argument: str) -> Source:
         if isinstance(val, tuple | list) and len(val) in (2, 3) and not are_pairs(val):
@@ -110,6 +119,10 @@ class DataAdapter:
 
     def _source(self, data: Any, y: Any, argument: str, is_training: bool = False) -> Source:
         """Return data as a `Dataset` or a `Stream`, with the labels of the model's class names."""
+        columns = columns_of(data)
+        if is_training and columns is not None and set(columns) != set(self._columns or ()):
+            self._columns = columns
+        check_columns(argument, columns, self._columns)
         is_table = isinstance(data, list | tuple) or not yields_batches(data)
         if y is not None and is_table and not isinstance(data, Dataset):
             data, y = self._named(data, y, is_training)
@@ -155,6 +168,12 @@ class DataAdapter:
         listed = isinstance(data, list | tuple) and not are_pairs(data)  # samples, if y is given
         if not yields_batches(data) or (listed and y is not None):
             return self._dataset(data, y, argument)
+        if listed and isinstance(data, tuple) and len(data) in (2, 3):
+            names = "x, y" if len(data) == 2 else "x, y, sample_weight=weights"
+            raise TypeError(
+                f"[Model] '{argument}' must be the inputs, or batches (x, y), got a tuple of "
+                f"{len(data)}: pass its parts as arguments, ({names})."
+            )
         if y is not None:
             raise ValueError(
                 f"[Model] 'y' must not be given with batches as '{argument}': each batch is a pair "
@@ -245,6 +264,7 @@ class DataAdapter:
     def inputs(self, x: Any) -> Stream | None:
         """Return inputs of `predict` as a `Stream` if they come in batches, else None."""
         model = self.model
+        check_columns("x", columns_of(x), model.column_names)
         validation.check_one_input(x, model.input_shape, may_be_batches=True)
         if not yields_batches(x):
             return None
@@ -357,12 +377,16 @@ class DataAdapter:
         """Let the model keep what it needs of its training data, before the first step.
 
         These are the mean and standard deviation of a `Standardize` at its beginning, unless a
-        training that is resumed has them already, and the names of the classes.
+        training that is resumed has them already, and the names of the columns and the classes.
         """
         source = train.source if isinstance(train, Stream) else train
         if not resumes:
             adapt_first(self.model.layers, source)
         self.remember_range(train)
+        if resumes:  # the file may have names that were not known before
+            check_columns("data", self._columns, self.model.column_names)
+        if self._columns is not None:
+            self.model.column_names = self._columns
         names = None if class_names_of(source) is None else self._names
         if resumes and names is not None and self.model.class_names not in (None, names):
             raise _class_names_error("data", names, self.model.class_names)

@@ -116,6 +116,10 @@ def test_a_film_that_cannot_be_written_is_a_warning(tmp_path):
     film = Film(tmp_path / "nowhere" / "film.gif")
     with pytest.warns(RuntimeWarning, match=r"\[Film\] the film was not written"):
         model_of().fit(X, Y, epochs=1, callbacks=[film], verbose=0)
+    assert not film.is_written
+    film.path = tmp_path / "film.gif"
+    model_of().fit(X, Y, epochs=1, callbacks=[film], verbose=0)
+    assert film.is_written and film.path.exists()
 
 
 @pytest.mark.parametrize(("arguments", "message"), [

@@ -244,7 +244,14 @@ def test_without_a_network_the_answer_is_clear_and_quick(tmp_path, dead_url, sil
     assert time.monotonic() - start < 3
     assert dead_url in str(caught.value)
     assert silent_url in str(caught.value)
+    files = ", ".join(FILES)
+    assert f"If you have the files, put them into '{tmp_path / 'new'}': {files}." in str(
+        caught.value
+    )
     assert not (tmp_path / "new").exists()
+    (tmp_path / BIG).write_bytes(b"compressed anew")
+    with pytest.raises(ConnectionError, match=f"are in '{tmp_path}' with other checksums: {BIG}"):
+        fetch(tmp_path, [dead_url], timeout=0.5)
 
 
 def test_mirrors_that_refuse_at_once_are_not_waited_for(tmp_path, dead_url):
@@ -788,7 +795,9 @@ def test_load_mnist_or_sample_downloads(small_mnist, tmp_path):
 def test_offline_the_sample_is_offered_and_taken(monkeypatch, tmp_path, dead_url):
     unreachable = dataclasses.replace(mnist.MNIST, mirrors=(dead_url,))
     monkeypatch.setattr(mnist, "MNIST", unreachable)
-    with pytest.raises(ConnectionError, match=r"(?s)no mirror answered.*load_mnist_sample\("):
+    with pytest.raises(
+        ConnectionError, match=r"(?s)no mirror .* put them into .*load_mnist_sample\("
+    ):
         data.load_mnist(tmp_path)
     train, _, source = data.load_mnist_or_sample(tmp_path)
     assert len(train) == 4000

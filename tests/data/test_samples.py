@@ -50,6 +50,71 @@ def test_targets_that_are_columns():
         assert model().fit(X, column, verbose=0) == wanted
 
 
+COLUMN_DOORS = ["predict", "classes", "evaluate", "validation", "fit again", "Dataset", "a part"]
+
+
+@pytest.mark.parametrize("where", COLUMN_DOORS)
+@pytest.mark.parametrize("trained_on", ["table", "Dataset", "part", "file", "weights", "resumed"])
+def test_columns_in_another_order_are_refused(where, trained_on, tmp_path):
+    pandas = pytest.importorskip("pandas", reason="needs pandas (the extra 'test')")
+    table = pandas.DataFrame(X, columns=["a", "b", "c"])
+    found = model()
+    if trained_on in ("Dataset", "part"):
+        data = nn.Dataset(table, Y)
+        found.fit(data.split(0.2)[0] if trained_on == "part" else data, verbose=0)
+    else:
+        found.fit(table, Y, verbose=0)
+    found.save(tmp_path / "m.hdf5")
+    if trained_on == "file":
+        found = nn.Model.load(tmp_path / "m.hdf5")
+    elif trained_on == "weights":
+        found = model()
+        found.load_weights(tmp_path / "m.hdf5")
+    elif trained_on == "resumed":
+        found = model()
+        found.fit(X, Y, epochs=2, resume=tmp_path / "m.hdf5", verbose=0)
+    assert found.column_names == ["a", "b", "c"]
+    calls = {
+        "predict": found.predict,
+        "classes": found.predict_classes,
+        "evaluate": lambda x: found.evaluate(x, Y),
+        "validation": lambda x: found.fit(table, Y, val_data=(x, Y), epochs=9, verbose=0),
+        "fit again": lambda x: found.fit(x, Y, epochs=9, verbose=0),
+        "Dataset": lambda x: found.evaluate(nn.Dataset(x, Y)),
+        "a part": lambda x: found.predict(nn.Dataset(x, Y).split(0.2)[1]),
+    }
+    message = r"must have the columns of the training in their order, 'a' at 0, got 'c': pass table"
+    with pytest.raises(ValueError, match=message):
+        calls[where](table[["c", "a", "b"]])
+    calls[where](table[["c", "a", "b"]][found.column_names])
+    calls[where](table[["c", "a", "b"]].to_numpy())  # has no names
+
+
+def test_columns_in_another_order_than_those_of_a_file_are_refused(tmp_path):
+    pandas = pytest.importorskip("pandas", reason="needs pandas (the extra 'test')")
+    table = pandas.DataFrame(X, columns=["a", "b", "c"])
+    found = model()
+    found.fit(table, Y, verbose=0)
+    found.save(tmp_path / "m.hdf5")
+    with pytest.raises(ValueError, match=r"'data' must have the columns of the training"):
+        model().fit(table[["b", "a", "c"]], Y, epochs=2, resume=tmp_path / "m.hdf5", verbose=0)
+
+
+def test_columns_of_other_names_are_refused_but_for_training():
+    pandas = pytest.importorskip("pandas", reason="needs pandas (the extra 'test')")
+    found = model()
+    found.fit(pandas.DataFrame(X, columns=["a", "b", "c"]), Y, verbose=0)
+    other = pandas.DataFrame(X, columns=["a", "d", "c"])
+    with pytest.raises(ValueError, match=r"'b' at 1, got 'd': pass an array, as by to_numpy"):
+        found.predict(other)
+    found.predict(pandas.DataFrame(X))  # columns without names
+    with pytest.raises(ValueError, match=r"expects inputs of shape \(None, 3\)"):
+        found.predict(other[["a", "c"]])
+    found.fit(other, Y, verbose=0)
+    assert found.column_names == ["a", "d", "c"]
+    found.predict(other)
+
+
 WEIGHTED = ["weighted fit", "weighted evaluate", "weighted validation", "weighted Dataset"]
 
 

@@ -70,6 +70,10 @@ SEARCHES = {
     "resume": ("howto/save.html",),
     "nan": ("troubleshooting.html",),
     "slow": ("troubleshooting.html",),
+    "jupyter": ("questions.html",),
+    "homework": ("howto/teaching.html", "howto/exercises.html"),
+    "classroom": ("howto/teaching.html",),
+    "offline": ("questions.html", "howto/teaching.html"),
 }
 
 

@@ -440,3 +440,29 @@ def test_film_filters(lesson, tmp_path):
     assert "4 images" in printed  # before the first step, and after 20, 40 and 60 of 63
     with pillow.open("w.gif") as film:
         assert film.n_frames == 4
+
+
+def test_a_film_that_cannot_be_written_is_not_announced(example, own_parts, tmp_path, capsys):
+    script = example("film_filters")
+    options = ["--epochs", "1", "--every", "60", "--dense", "--out"]
+    with pytest.raises(SystemExit):
+        script.main([*options, str(tmp_path / "none" / "w.gif")])
+    assert "does not exist" in capsys.readouterr().err
+    (tmp_path / "w.gif").mkdir()
+    with pytest.raises(SystemExit):
+        script.main([*options, str(tmp_path / "w.gif")])
+    assert "is a folder" in capsys.readouterr().err
+
+
+def test_a_film_lost_at_the_end_is_not_announced(example, own_parts, tmp_path, capsys, monkeypatch):
+    script, path = example("film_filters"), tmp_path / "w.gif"
+    fit = nn.Model.fit
+
+    def fit_while_the_name_is_taken(*args, **kwargs):
+        path.mkdir()
+        return fit(*args, **kwargs)
+
+    monkeypatch.setattr(nn.Model, "fit", fit_while_the_name_is_taken)
+    with pytest.warns(RuntimeWarning, match="the film was not written"):
+        assert script.main(["--epochs", "1", "--every", "60", "--dense", "--out", str(path)]) == 1
+    assert "Film:" not in capsys.readouterr().out

@@ -4,6 +4,7 @@ import csv
 import importlib
 import re
 
+import numpy as np
 import pytest
 from conftest import ROOT
 
@@ -84,6 +85,60 @@ def test_each_submission_gets_what_it_deserves(script, tmp_path, capsys):
     assert set(saved) == set(SUBMISSIONS)
     assert saved["endless"]["adds more"] == "took longer than 5 s"
     assert saved["endless"]["adds"] == ""
+
+
+OTHERS = {
+    "two": "a folder with 2 .py files",
+    "none": "a folder with 0 .py files",
+    "lesson.ipynb": "a notebook",
+    "answer.txt": r"not a \.py file",
+}
+
+
+def test_what_cannot_be_graded_is_in_the_table(script, tmp_path, capsys):
+    folder = tmp_path / "submissions"
+    for inner in ("two", "none", "__pycache__"):
+        (folder / inner).mkdir(parents=True)
+    for name in ("two/a.py", "two/b.py", "lesson.ipynb", "answer.txt", ".hidden"):
+        (folder / name).write_text("")
+    (folder / "right.py").write_text(SUBMISSIONS["right"][0])
+    (tmp_path / "tests.py").write_text(TESTS)
+    grades = tmp_path / "grades.csv"
+    assert script.main([str(tmp_path / "tests.py"), str(folder), "--csv", str(grades)]) == 0
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()[1:-1]}
+    assert set(rows) == {"right", *OTHERS}
+    for name, reason in OTHERS.items():
+        assert re.search(rf" 0/3\.5 .*not graded: {reason}", rows[name]), rows[name]
+    with grades.open(encoding="utf-8") as file:
+        assert {row["submission"] for row in csv.DictReader(file)} == set(rows)
+
+
+def test_the_message_of_numpy_names_a_value(script, tmp_path):
+    with pytest.raises(AssertionError) as caught:
+        np.testing.assert_allclose(np.zeros((3, 4)), np.ones((3, 4)))
+    message = script.short(caught.value, tmp_path)
+    assert not message.endswith(":") and "12 / 12" in message
+    assert "Max absolute difference" in message or "[0, 0]: 0.0 (ACTUAL)" in message
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "code"), [
+    ("dense", "import nn\nclass MyDense(nn.Dense):\n    pass\n"),
+    ("tanh", "import nn\nclass MyTanh(nn.Tanh):\n    pass\n"),
+])  # fmt: skip
+def test_a_layer_of_nn_is_no_solution(name, code, script, tmp_path, capsys):
+    (tmp_path / "copied.py").write_text(code)
+    assert script.main([str(EXERCISES / "tests" / f"{name}.py"), str(tmp_path)]) == 0
+    row = capsys.readouterr().out.splitlines()[1]
+    assert row.split()[1].startswith("0/"), row
+    assert re.search(r"forward\(\) is that of nn\.layers\.\w+: write your own", row)
+
+
+def test_a_loss_without_its_gradient_is_named(script, tmp_path, capsys):
+    (tmp_path / "alone.py").write_text("def cross_entropy(logits, labels):\n    return 1.0\n")
+    assert script.main([str(EXERCISES / "tests" / "cross_entropy.py"), str(tmp_path)]) == 0
+    row = capsys.readouterr().out.splitlines()[1]
+    assert row.endswith("must return the loss and the gradient, got float")
 
 
 def test_what_is_no_exercise_is_refused(script, tmp_path):

@@ -434,7 +434,7 @@ Z = np.zeros((4, 3))
         ("bce", Z, [0, 1, 2], r"^\[BinaryCrossentropy\] expects"),
         ("bce", Z, Z - 1, r"'y_true' must be in 0\.\.1, got -1"),
         ("bce", Z, Z * np.nan, r"'y_true' must be finite"),
-        ("bce", Z, [0, 1, 1, 0], r"shape \(4, 3\), got \(4,\): give the last layer as many"),
+        ("bce", Z, [0, 1, 1, 0], r"shape \(4, 3\), got \(4,\): for 3 classes use the loss"),
         ("bce", np.zeros(4), np.zeros((4, 1)), r"shape \(4,\), got \(4, 1\): use y_true.reshape"),
         ("mse", np.zeros((4, 1)), np.zeros(4), r"\(4, 1\), got \(4,\): use y_true.reshape\(4, 1\)"),
         ("mae", np.zeros((4, 1)), np.zeros(4), r"\[MeanAbsoluteError\] .* \(4, 1\), got \(4,\)"),

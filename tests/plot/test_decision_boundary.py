@@ -60,6 +60,31 @@ def test_the_film_has_a_image_of_each_epoch(script, data, tmp_path, capsys):
     assert not np.array_equal(images[0], images[2])
 
 
+@pytest.mark.parametrize(("options", "message"), [
+    (["--out", "film.mp4"], "--out must end in .gif"),
+    (["--out", "nowhere/film.gif"], "the folder 'nowhere' does not exist"),
+])  # fmt: skip
+def test_a_film_that_could_not_be_made_is_refused_before(script, options, message, capsys):
+    with pytest.raises(SystemExit):
+        script.main(options)
+    assert message in capsys.readouterr().err
+
+
+def test_one_epoch_is_a_film_too(script, tmp_path):
+    path = tmp_path / "film.gif"
+    assert script.main(["--epochs", "1", "--samples", "30", "--out", str(path)]) == 0
+    with Image.open(path) as film:
+        assert film.n_frames == 1
+
+
+def test_an_animation_that_cannot_be_written_is_one_line(script, tmp_path):
+    film = object.__new__(script.Film)
+    film.images = [Image.new("P", (2, 2))] * 2
+    (tmp_path / "film.gif").mkdir()
+    with pytest.raises(SystemExit, match="The animation cannot be written"):
+        film.save(tmp_path / "film.gif", 4)
+
+
 def test_the_shipped_animation_and_images_are_small():
     images = ROOT / "docs" / "images"
     assert (images / "decision_boundary.gif").stat().st_size < 400_000

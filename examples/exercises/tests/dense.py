@@ -11,8 +11,15 @@ from nn.testing import assert_gradients
 X = np.random.default_rng(0).normal(size=(5, 4))
 
 
+def assert_written(layer, method):
+    """Fail for a method that the class has from a layer of nn."""
+    module = getattr(layer, method).__module__
+    assert module.partition(".")[0] != "nn", f"{method}() is that of {module}: write your own"
+
+
 def test_forward(submission):
     """forward"""
+    assert_written(submission.MyDense, "forward")
     layer = submission.MyDense(3)
     layer.build((None, 4))
     layer.params["b"][:] = [1, 2, 3]
@@ -22,11 +29,13 @@ def test_forward(submission):
 
 def test_backward(submission):
     """backward"""
+    assert_written(submission.MyDense, "backward")
     assert_gradients(submission.MyDense(3), X)
 
 
 def test_training(submission):
     """training"""
+    assert_written(submission.MyDense, "backward")
     train, test = nn.data.load_mnist_sample()
     hidden = submission.MyDense(32)
     layers = [nn.Flatten(input_shape=(1, 28, 28)), hidden, nn.ReLU(), nn.Dense(10)]

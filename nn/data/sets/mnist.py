@@ -235,8 +235,7 @@ def download_mnist(
         return _download(MNIST, path, mirrors, timeout=timeout, progress=progress)
     except ConnectionError as error:
         raise ConnectionError(
-            f"{error}\nTry again later, or use the sample that comes with nn: "
-            "nn.data.load_mnist_sample()."
+            f"{error}\nThe sample of 5,000 digits comes with nn: nn.data.load_mnist_sample()."
         ) from error
 
 

@@ -90,7 +90,7 @@ def load_mnist_or_sample(
     try:
         train, test = load_mnist(path, download)
     except OSError as error:
-        reason = f"no full set: {str(error).splitlines()[0]}"
+        reason = f"no full set: {' '.join(str(error).splitlines()[:2])}"
         train, test = load_mnist_sample(sample_path)
         name = "the sample of MNIST"
     else:
