@@ -17,7 +17,7 @@ def columns_of(data: Any) -> list[str] | None:
     >>> columns_of([[1, 2]]) is None
     True
     """
-    names = getattr(data, "column_names", None)  # of a Dataset
+    names = getattr(data, "feature_names", None)  # of a Dataset
     if names is None and hasattr(data, "shape"):
         names = getattr(data, "columns", None)
     names = [] if names is None else list(names)
@@ -34,7 +34,7 @@ def check_columns(argument: str, names: Sequence[str] | None, wanted: Sequence[s
     names
         What `columns_of` returns for the table; None is not compared.
     wanted
-        The model's `column_names`; None accepts all.
+        The model's `feature_names`; None accepts all.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def check_columns(argument: str, names: Sequence[str] | None, wanted: Sequence[s
     >>> check_columns("x", ["height", "age"], ["age", "height"])
     Traceback (most recent call last):
     ValueError: [Model] 'x' must have the columns of the training in their order, 'age' at 0, got \
-'height': pass table[model.column_names].
+'height': pass table[model.feature_names].
     """
     if wanted is None or names is None or len(names) != len(wanted):
         return
@@ -56,5 +56,5 @@ def check_columns(argument: str, names: Sequence[str] | None, wanted: Sequence[s
     rule = f"must have the columns of the training in their order, {wanted[place]!r} at {place}"
     advice = "pass an array, as by to_numpy(), if they mean the same"
     if set(names) == set(wanted):
-        advice = "pass table[model.column_names]"
+        advice = "pass table[model.feature_names]"
     raise ValueError(f"[Model] '{argument}' {rule}, got {names[place]!r}: {advice}.")

@@ -67,7 +67,7 @@ class Dataset:
     x, y, sample_weight, class_names
         The arguments, as arrays on the CPU; `class_names` is a tuple. In a part that `split`
         returns of a memory-mapped set, `x` is a `Rows`; of a sparse matrix it is a `SparseRows`.
-    column_names : list of str or None
+    feature_names : list of str or None
         The names of the columns, if `x` is a table.
 
     Raises
@@ -99,7 +99,7 @@ class Dataset:
     ) -> None:
         checks.same_rows("Dataset", x=x, y=y, sample_weight=sample_weight)
         self.x = as_inputs(x)
-        self.column_names = columns_of(x)
+        self.feature_names = columns_of(x)
         if len(self.x) == 0:
             raise checks.error("Dataset", "x", "must hold at least one sample", self.x.shape)
         texts = None if y is None else text_labels(y)
@@ -224,7 +224,7 @@ class Dataset:
             None if self.sample_weight is None else self.sample_weight[rows],
             self.class_names,
         )
-        part.column_names = self.column_names
+        part.feature_names = self.feature_names
         return part
 
     def batches(

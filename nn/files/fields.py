@@ -107,7 +107,7 @@ FIELDS = {
         "class_names?": ([_TEXT],),
         "vocabulary?": (_VOCABULARY,),
         "input_range?": (_RANGE,),
-        "column_names?": ([_TEXT],),
+        "feature_names?": ([_TEXT],),
         "loss?": (_PART,),
         "class?": (_TEXT,),  # of a subclass of Model with a forward of its own
         "recompute?": _FLAG,  # of version 0.1

@@ -5,7 +5,7 @@ This module knows only files, dictionaries and arrays, no models: `Model.save` p
 files are written by `atomic`.
 
 An HDF5 file holds
-    architecture                  JSON: dtype, name, input_shape, input_range, column_names,
+    architecture                  JSON: dtype, name, input_shape, input_range, feature_names,
                                   class_names, vocabulary, loss, class (if it has its own forward),
                                   {"class", "config"} a layer
     training                      JSON: the arguments of `compile`, history, generators' states

@@ -181,7 +181,7 @@ class Saving:
             "class_names": validation.fitting_class_names(self.class_names, self.output_shape),
             "vocabulary": None if self.vocabulary is None else self.vocabulary.to_config(),
             "input_range": self.input_range,
-            "column_names": self.column_names,
+            "feature_names": self.feature_names,
             "loss": training_state.config_of(self.loss, losses.NAME2LOSS),
             "layers": [layer.to_config() for layer in self.layers],
         }
@@ -248,7 +248,7 @@ class Saving:
             model.class_names = given.get("class_names")
             model.vocabulary = training_state.vocabulary_of(content)
             model.input_range = content.input_range
-            model.column_names = given.get("column_names")
+            model.feature_names = given.get("feature_names")
             model.loss = training_state.loss_of(given.get("loss"))
         if model.built:
             model.set_arrays(content.arrays, str(path))
@@ -345,8 +345,8 @@ class Saving:
                 self.vocabulary = training_state.vocabulary_of(content)
         if strict and self.input_range is None:
             self.input_range = content.input_range
-        if strict and self.column_names is None:
-            self.column_names = (content.architecture or {}).get("column_names")
+        if strict and self.feature_names is None:
+            self.feature_names = (content.architecture or {}).get("feature_names")
         return report
 
     def _load_arrays(

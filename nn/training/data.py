@@ -44,7 +44,7 @@ class DataAdapter:
     def __init__(self, model: Any) -> None:
         self.model = model
         self._names = validation.fitting_class_names(model.class_names, model.output_shape)
-        self._columns: list[str] | None = model.column_names
+        self._columns: list[str] | None = model.feature_names
 
     # -------------------------------------------------------------- data with their targets
 
@@ -264,7 +264,7 @@ class DataAdapter:
     def inputs(self, x: Any) -> Stream | None:
         """Return inputs of `predict` as a `Stream` if they come in batches, else None."""
         model = self.model
-        check_columns("x", columns_of(x), model.column_names)
+        check_columns("x", columns_of(x), model.feature_names)
         validation.check_one_input(x, model.input_shape, may_be_batches=True)
         if not yields_batches(x):
             return None
@@ -384,9 +384,9 @@ class DataAdapter:
             adapt_first(self.model.layers, source)
         self.remember_range(train)
         if resumes:  # the file may have names that were not known before
-            check_columns("data", self._columns, self.model.column_names)
+            check_columns("data", self._columns, self.model.feature_names)
         if self._columns is not None:
-            self.model.column_names = self._columns
+            self.model.feature_names = self._columns
         names = None if class_names_of(source) is None else self._names
         if resumes and names is not None and self.model.class_names not in (None, names):
             raise _class_names_error("data", names, self.model.class_names)

@@ -414,8 +414,8 @@ class Fit:
             model.class_names = names
         if model.vocabulary is None:
             model.vocabulary = vocabulary
-        if model.column_names is None:
-            model.column_names = (saved.architecture or {}).get("column_names")
+        if model.feature_names is None:
+            model.feature_names = (saved.architecture or {}).get("feature_names")
         model.input_range = union(model.input_range, saved.input_range)
         self._rng.bit_generator.state = progress.order  # to draw the epoch's order again
 

@@ -28,14 +28,14 @@ class Predicting(Averaging):
         Lowest and highest number of the inputs that `fit` trained on, images of bytes scaled to
         [0, 1]. It is saved with the model. `fit`, `evaluate` and `predict` warn about inputs of
         another range.
-    column_names : list of str or None
+    feature_names : list of str or None
         Names of the columns of the table that `fit` trained on, saved with the model. A table with
         others, or with these in another order, is an error in `fit`, `evaluate` and `predict`.
     """
 
     output_mask: Mask
     input_range: Range | None = None
-    column_names: list[str] | None = None
+    feature_names: list[str] | None = None
 
     def warn_of_range(self, found: Range | None) -> None:
         """Warn if inputs of a range are not scaled as those of the training."""

@@ -73,7 +73,7 @@ def test_columns_in_another_order_are_refused(where, trained_on, tmp_path):
     elif trained_on == "resumed":
         found = model()
         found.fit(X, Y, epochs=2, resume=tmp_path / "m.hdf5", verbose=0)
-    assert found.column_names == ["a", "b", "c"]
+    assert found.feature_names == ["a", "b", "c"]
     calls = {
         "predict": found.predict,
         "classes": found.predict_classes,
@@ -86,7 +86,7 @@ def test_columns_in_another_order_are_refused(where, trained_on, tmp_path):
     message = r"must have the columns of the training in their order, 'a' at 0, got 'c': pass table"
     with pytest.raises(ValueError, match=message):
         calls[where](table[["c", "a", "b"]])
-    calls[where](table[["c", "a", "b"]][found.column_names])
+    calls[where](table[["c", "a", "b"]][found.feature_names])
     calls[where](table[["c", "a", "b"]].to_numpy())  # has no names
 
 
@@ -111,7 +111,7 @@ def test_columns_of_other_names_are_refused_but_for_training():
     with pytest.raises(ValueError, match=r"expects inputs of shape \(None, 3\)"):
         found.predict(other[["a", "c"]])
     found.fit(other, Y, verbose=0)
-    assert found.column_names == ["a", "d", "c"]
+    assert found.feature_names == ["a", "d", "c"]
     found.predict(other)
 
 
