@@ -88,6 +88,13 @@ def get(optimizer: Any, **arguments: Any) -> Any:
     if isinstance(optimizer, type) or not callable(getattr(optimizer, "step", None)):
         rule = "must be a name or an object with a step() method"
         raise TypeError(f"[nn.optim] 'optimizer' {rule}, got {optimizer!r}.")
+    if hasattr(optimizer, "param_groups") and not isinstance(optimizer, Optimizer):
+        kind = f"{type(optimizer).__module__}.{type(optimizer).__qualname__}"
+        raise TypeError(
+            "[nn.optim] 'optimizer' must have a step(params_and_grads), which that of PyTorch's "
+            f"optimizers does not take, got {kind}: pass a name, such as 'adam', or an object of "
+            "nn.optim."
+        )
     given, settings = _split(type(optimizer), arguments, hasattr(optimizer, "lr"))
     _change(optimizer, given)
     if settings:
