@@ -412,6 +412,23 @@ def same_rows(owner: str, **tables: Any) -> None:
         )
 
 
+def column_names(table: Any) -> list[str] | None:
+    """Return the names of the columns of a table, or of a `Dataset` of one; None without."""
+    found = getattr(table, "feature_names", None)
+    found = getattr(table, "columns", None) if found is None else found
+    names = list(found) if isinstance(found, Iterable) and not isinstance(found, str) else []
+    return names if names and all(isinstance(name, str) for name in names) else None
+
+
+def same_columns(owner: str, argument: str, names: list[str] | None, known: Any) -> None:
+    """Raise ValueError if a table has the columns `known`, of another one, in another order."""
+    if names and known and names != list(known) and sorted(names) == sorted(known):
+        raise ValueError(
+            f"[{owner}] '{argument}' must have its columns in the order of those of the training, "
+            f"got the same names in another: pass {argument}[model.feature_names]."
+        )
+
+
 def is_sparse(value: Any) -> bool:
     """Return whether a value is a sparse matrix, as of scipy.sparse."""
     return hasattr(value, "toarray") and hasattr(value, "nnz")

@@ -63,8 +63,9 @@ class Dataset:
 
     Attributes
     ----------
-    x, y, sample_weight, class_names
-        The arguments, as arrays on the CPU; `class_names` is a tuple. In a part that `split`
+    x, y, sample_weight, class_names, feature_names
+        The arguments, as arrays on the CPU; `class_names` is a tuple. `feature_names` are the
+        columns of a table that `x` was, else None. In a part that `split`
         returns of a memory-mapped set, `x` is a `Rows`; of a sparse matrix it is a `SparseRows`.
 
     Raises
@@ -95,6 +96,7 @@ class Dataset:
         class_names: Sequence[str] | None = None,
     ) -> None:
         checks.same_rows("Dataset", x=x, y=y, sample_weight=sample_weight)
+        self.feature_names = checks.column_names(x)
         self.x = as_inputs(x)
         if len(self.x) == 0:
             raise checks.error("Dataset", "x", "must hold at least one sample", self.x.shape)
@@ -214,12 +216,14 @@ class Dataset:
             x: Any = self.x.matrix[rows]
         else:
             x = self.x[rows] if mapped_file(self.x) is None else Rows(self.x, rows)
-        return Dataset(
+        part = Dataset(
             x,
             None if self.y is None else self.y[rows],
             None if self.sample_weight is None else self.sample_weight[rows],
             self.class_names,
         )
+        part.feature_names = self.feature_names
+        return part
 
     def batches(
         self,

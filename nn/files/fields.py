@@ -105,6 +105,7 @@ FIELDS = {
         "name?": (_TEXT,),
         "input_shape?": (_SHAPE,),
         "class_names?": ([_TEXT],),
+        "feature_names?": ([_TEXT],),
         "vocabulary?": (_VOCABULARY,),
         "input_range?": (_RANGE,),
         "loss?": (_PART,),

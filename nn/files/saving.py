@@ -181,6 +181,7 @@ class Saving:
             "class_names": validation.fitting_class_names(self.class_names, self.output_shape),
             "vocabulary": None if self.vocabulary is None else self.vocabulary.to_config(),
             "input_range": self.input_range,
+            "feature_names": self.feature_names,
             "loss": training_state.config_of(self.loss, losses.NAME2LOSS),
             "layers": [layer.to_config() for layer in self.layers],
         }
@@ -247,6 +248,7 @@ class Saving:
             model.class_names = given.get("class_names")
             model.vocabulary = training_state.vocabulary_of(content)
             model.input_range = content.input_range
+            model.feature_names = given.get("feature_names")
             model.loss = training_state.loss_of(given.get("loss"))
         if model.built:
             model.set_arrays(content.arrays, str(path))
@@ -336,6 +338,8 @@ class Saving:
         content, report = formats.read_weights(path, self.layers, layout, strict)
         self._load_arrays(content.arrays, report, strict)
         names = (content.architecture or {}).get("class_names")
+        if strict and self.feature_names is None:
+            self.feature_names = (content.architecture or {}).get("feature_names")
         if strict and self.class_names is None:
             self.class_names = validation.fitting_class_names(names, self.output_shape)
         if strict and self.vocabulary is None:

@@ -108,6 +108,10 @@ class DataAdapter:
     def _source(self, data: Any, y: Any, argument: str, is_training: bool = False) -> Source:
         """Return data as a `Dataset` or a `Stream`, with the labels of the model's class names."""
         is_table = isinstance(data, list | tuple) or not yields_batches(data)
+        columns = checks.column_names(data)
+        checks.same_columns("Model", argument, columns, self.model.feature_names)
+        if is_training:
+            self.model.feature_names = columns or self.model.feature_names
         if y is not None and is_table and not isinstance(data, Dataset):
             data, y = self._named(data, y, is_training)
         if isinstance(data, Dataset):

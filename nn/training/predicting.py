@@ -28,10 +28,14 @@ class Predicting(Averaging):
         Lowest and highest number of the inputs that `fit` trained on, images of bytes scaled to
         [0, 1]. It is saved with the model. `fit`, `evaluate` and `predict` warn about inputs of
         another range.
+    feature_names : list of str or None
+        The columns of the last table of pandas or Polars that `fit` trained on. They are saved with
+        the model. Tables with the same columns in another order are refused.
     """
 
     output_mask: Mask
     input_range: Range | None = None
+    feature_names: list[str] | None = None
 
     def warn_of_range(self, found: Range | None) -> None:
         """Warn if inputs of a range are not scaled as those of the training."""
@@ -101,6 +105,7 @@ class Predicting(Averaging):
             steps = checks.positive_int("Model", "steps", steps)
         if not self.layers:
             raise ValueError("[Model] has no layers: call add() before predict().")
+        checks.same_columns("Model", "x", checks.column_names(x), self.feature_names)
         copies = Copies(augment, shifts, self.input_shape, self.output_shape)
         is_array = type(x) is np.ndarray and x.dtype.kind in "fiub"  # others may be batches
         stream = None if is_array else DataAdapter(self).inputs(x)
