@@ -360,6 +360,11 @@ def not_real(owner: str, argument: str, value: Any, dtype: Any) -> TypeError:
             f": pass {argument}.astype('float32') if all columns are numbers without gaps; fill "
             "gaps in, and encode texts, with pandas.get_dummies for example."
         )
+    elif dtype.kind == "O" and argument == "y":
+        advice = (
+            ": drop the rows without a label and pass labels that are texts as one column, "
+            "y['name']; or pass y.astype('float32') if all are numbers without gaps."
+        )
     elif dtype.kind == "O":
         advice = f": pass {argument}.astype('float32') if all are numbers without gaps."
     return TypeError(f"[{owner}] '{argument}' must hold real numbers, got {got}{advice}")

@@ -282,6 +282,16 @@ def score(logs: Logs, monitor: str | None, mode: str = "auto", owner: str = "cal
     return direction(monitor, mode, owner) * float(logs[monitor])
 
 
+def warn_of_names(callback: Callback) -> None:
+    """Warn of methods with names like those of callbacks that `fit` does not call."""
+    known = {*METHODS, *(old for old in METHODS.values() if old)}
+    for cls in type(callback).__mro__[: type(callback).__mro__.index(Callback)]:
+        for name in vars(cls):
+            if name.startswith("on_") and name not in known:
+                wrong = checks.unknown(type(callback).__name__, "method", name, known)
+                checks.warn(f"{wrong} fit() does not call it.")
+
+
 class CallbackList:
     """Several callbacks, called in order.
 
@@ -314,6 +324,7 @@ class CallbackList:
                 raise checks.error(
                     "Model", "callbacks", "must hold nn.callbacks.Callback objects", callback
                 )
+            warn_of_names(callback)
             callback.set_params(params)
             callback.set_model(model)
         self.hooks: dict[str, list[Callable]] = {}

@@ -128,7 +128,13 @@ def match(
             {group.name: "the model has no layer" for group in groups[len(own) :]}
         )
     if strict and problems:
-        raise FileFormatError(f"[io] '{where}' does not fit the model: {problems[0]}.")
+        hint = ""
+        if len(own) == len(groups) > 1:
+            hint = (
+                " Layers are matched in the order of the file: if that is not the order of the "
+                "model, pass a dictionary with the entries in the model's."
+            )
+        raise FileFormatError(f"[io] '{where}' does not fit the model: {problems[0]}.{hint}")
     return arrays, report
 
 

@@ -14,6 +14,7 @@ from .. import checks, cuda
 from ..layers import Layer
 from ..layers.containers import check_subclass
 from ..layers.embedding import num_ids_of
+from ..layers.hidden import refuse_hidden
 from ..layers.plan import named_layers
 from ..layers.state import Snapshot
 from . import contract
@@ -163,7 +164,9 @@ def compare_gradients(
     x = _prepared(layer, x)
     label, before = f"[{type(layer).__name__}] {{}}", Snapshot([layer])
     # The name of a parameter in a container has the path of its layer as prefix: '0_Conv2D_W'.
-    parts = [("", layer), *((f"{path}_", part) for path, part in named_layers(layer.sublayers()))]
+    inside = list(named_layers(layer.sublayers()))
+    refuse_hidden([(type(layer).__name__, layer), *inside])
+    parts = [("", layer), *((f"{path}_", part) for path, part in inside)]
     own = [a for _, part in parts for a in (*part.params.values(), *part.buffers.values())]
     if any(array.dtype != np.float64 for _, part in parts for array in part.params.values()):
         raise ValueError(

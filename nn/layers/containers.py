@@ -15,6 +15,7 @@ from .. import checks, cuda
 from .base import Array, Layer, Shape, is_ours
 from .build import build_layers
 from .config import MAX_DEPTH, layer_from_config, nested_too_deeply, register
+from .hidden import refuse_hidden
 from .masks import Mask
 from .plan import Plan, named_layers
 from .stack import (
@@ -180,6 +181,7 @@ class Container(Layer):
     def _plan(self) -> Plan:
         """Return the plan of the layers inside, found again if they have changed."""
         if self._last_plan is None or not self._last_plan.is_current(self.layers):
+            refuse_hidden([("", self), *self.named_layers()])
             self._last_plan = Plan(self.layers)
             self._connect_loss()
         return self._last_plan
@@ -243,9 +245,11 @@ class Container(Layer):
 
         They are '7_Dense_W', and '3_Residual/0_Conv2D_W' inside another layer.
         """
+        named = list(self.named_layers())
+        refuse_hidden([("", self), *named])
         return {
             f"{name}_{key}": array
-            for name, layer in self.named_layers()
+            for name, layer in named
             for arrays in (layer.params, layer.buffers)
             for key, array in arrays.items()
         }

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from .base import Layer
+from .base import Layer, is_ours
 
 
 class Parameter(NamedTuple):
@@ -58,7 +58,10 @@ class Plan:
         factors: dict[str, list] = {"": []}  # of each layer, and of the layers around it
         places: dict[str, Layer] = {}
         trained: list[str] = []  # paths of the layers with parameters to train
-        for name, layer in named_layers(layers):
+        named = list(named_layers(layers))
+        # Custom layers that are built later may have others inside then.
+        self._unbuilt = [layer for _, layer in named if not (layer.built or is_ours(type(layer)))]
+        for name, layer in named:
             places[name] = layer
             factors[name] = [*factors[name.rpartition("/")[0]], layer.lr_factor]
             if inside := layer.sublayers():
@@ -91,6 +94,8 @@ class Plan:
         for layer, inside in self._inside:
             if layer.sublayers() != inside:
                 return False
+        if any(layer.built for layer in self._unbuilt):
+            return False
         for layer, keys in zip(self._trainable, self._keys, strict=True):
             if [*layer.params] != keys:  # a user's layer may create parameters at any time
                 return False

@@ -6,7 +6,14 @@ from typing import Any
 import numpy as np
 
 from .. import checks, compat, cuda
-from .targets import Array, along_batch, check_weights, weights_of_steps
+from .targets import (
+    Array,
+    along_batch,
+    check_weights,
+    fits_axes,
+    losses_error,
+    weights_of_steps,
+)
 
 
 class Loss:
@@ -111,6 +118,9 @@ class Loss:
         """
         outputs = y_pred if self.activation is None else self.activation.logits_of(y_pred)
         losses = self.sample_losses(outputs, self.convert_targets(y_true, outputs))
+        shape = np.shape(losses)
+        if shape[:1] != outputs.shape[:1] or (len(shape) > 1 and not fits_axes(shape, outputs)):
+            raise losses_error(type(self).__name__, losses, outputs)
         self._scale = 1 / losses.size
         if mask is not None:
             sample_weight = weights_of_steps(type(self).__name__, mask, y_pred, sample_weight)

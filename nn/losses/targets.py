@@ -206,3 +206,25 @@ def along_batch(weights: Array, array: Array) -> Array:
         return weights
     axis = kernels.class_axis(array.ndim)
     return weights.reshape(*weights.shape[:axis], 1, *weights.shape[axis:])
+
+
+def fits_axes(shape: tuple[int, ...], outputs: Array) -> bool:
+    """Return whether losses (N, ...) have axes of the outputs, in their order, after the first.
+
+    Examples
+    --------
+    >>> outputs = np.zeros((8, 20, 3))
+    >>> [fits_axes(shape, outputs) for shape in [(8, 20), (8, 20, 1), (8, 20, 3), (8, 8)]]
+    [True, True, True, False]
+    """
+    sizes = iter(outputs.shape[1:])
+    return shape == outputs.shape or all(n == 1 or n in sizes for n in shape[1:])
+
+
+def losses_error(owner: str, losses: Any, outputs: Array) -> ValueError:
+    """Return the error for losses that are not those of the samples, so that no weight fits."""
+    return ValueError(
+        f"[{owner}] sample_losses() must return the loss of each sample, {outputs.shape[:1]}, or "
+        f"of each element, {outputs.shape}, got {np.shape(losses)}: do not take the mean over the "
+        "batch, which forward() does."
+    )

@@ -62,6 +62,25 @@ def flattened(owner: str, y_true: Array, y_pred: Array) -> tuple[Array, Array]:
     return y_true.reshape(-1), y_pred.reshape(-1)  # (n, k) -> (n * k,)
 
 
+def check_one_label(owner: str, rows: Array) -> None:
+    """Raise if rows of zeros and ones name several classes for a sample, or none.
+
+    Rows of other numbers are distributions, or scores.
+    """
+    sums = rows.sum(axis=1)
+    if bool((sums == 1).all()):
+        return
+    wrong = ((rows == 0) | (rows == 1)).all(axis=1) & (sums != 1)
+    if bool(wrong.any()):
+        first = int(wrong.argmax())
+        raise ValueError(
+            f"[{owner}] 'y_true' must hold one-hot rows, one class for a sample, got "
+            f"{int(sums[first])} classes in row {first}: for several labels of each sample pass "
+            "y_true.reshape(-1) and y_pred.reshape(-1), where each label counts by itself, or one "
+            "column of both for one label."
+        )
+
+
 def true_classes(owner: str, y_true: Array, classes: int | None) -> np.ndarray:
     """Return the labels as integers (n,) on the CPU; `classes` is None if it is not known.
 
@@ -69,6 +88,7 @@ def true_classes(owner: str, y_true: Array, classes: int | None) -> np.ndarray:
     floats, as in binary cross-entropy; above one half they mean yes.
     """
     if not is_column(y_true):
+        check_one_label(owner, y_true)
         labels = cuda.to_cpu(y_true.argmax(axis=1))
     elif y_true.dtype.kind in "iub":
         labels = cuda.to_cpu(y_true.reshape(-1)).astype(np.int64)

@@ -90,6 +90,13 @@ def get(optimizer: Any, **arguments: Any) -> Any:
         is_class = isinstance(optimizer, type)
         hint = f": write {optimizer.__name__}()" if is_class else ""
         raise TypeError(f"[nn.optim] 'optimizer' {rule}, got {optimizer!r}{hint}.")
+    if hasattr(optimizer, "param_groups") and not isinstance(optimizer, Optimizer):
+        kind = f"{type(optimizer).__module__}.{type(optimizer).__qualname__}"
+        raise TypeError(
+            "[nn.optim] 'optimizer' must have a step(params_and_grads), which that of PyTorch's "
+            f"optimizers does not take, got {kind}: pass a name, such as 'adam', or an object of "
+            "nn.optim."
+        )
     given, settings = _split(type(optimizer), arguments, hasattr(optimizer, "lr"))
     _change(optimizer, given)
     if settings:

@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import checks, compat, cuda
 from .arrays import Array, Pairs, as_pairs, check_finite, check_pairs, placed, refuse_factors
+from .custom import counted, hooks_of_custom
 from .hooks import SETTINGS, Averages, ClipNorm, ClipValue, Decay, Hook
 
 LearningRate = float | Callable[[int], float]
@@ -29,8 +30,7 @@ class Optimizer:
     """Base of all optimizers.
 
     There are two ways to write your own. The short one is a `step` that does everything;
-    `self.lr` is the learning rate as a number. (If that comes from a function of the step,
-    end with `self.iterations += 1`.)
+    `self.lr` is the learning rate as a number. The steps are counted.
 
     >>> class Plain(Optimizer):
     ...     def step(self, params_and_grads):
@@ -96,6 +96,8 @@ class Optimizer:
         super().__init_subclass__(**options)
         if "__init__" in vars(cls):
             compat.accept_other_names(cls)
+        if "step" in vars(cls):
+            cls.step = counted(vars(cls)["step"])  # type: ignore[method-assign]
 
     def __init__(self, lr: LearningRate = 0.01) -> None:
         self.lr = lr
@@ -320,6 +322,7 @@ class Optimizer:
             hooks.append(ClipNorm(self.clip_norm))
         if self.weight_decay:
             hooks.append(Decay(self.decay))
+        hooks += [] if self.iterations else hooks_of_custom(self)
         if self.ema_decay is not None:
             self._averages = self._averages or Averages(type(self).__name__)
             self._averages.decay = self.ema_decay

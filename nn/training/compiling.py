@@ -204,5 +204,8 @@ def _as_metrics(chosen: Any) -> list[Metric]:
     names = [metric.name for metric in made]
     for name in names:
         if names.count(name) > 1 or name in ("loss", "lr"):
-            raise checks.error("Model", "metrics", "must have different names", name)
+            rule = "must have different names"
+            if name == "<lambda>":
+                rule += ", which functions have that are defined by def"
+            raise checks.error("Model", "metrics", rule, name)
     return made

@@ -317,6 +317,9 @@ class Fit:
         self.callbacks.call("on_train_batch_begin", index, logs)
         progress.batch = (x, y) if self._is_checked else None
         logs = self.model.train_step(x, y, weight[0] if weight else None, progress.metrics)
+        if not isinstance(logs, dict) or "loss" not in logs:
+            rule = "must return a dict with 'loss' and other figures"
+            raise checks.error(type(self.model).__name__, "train_step", rule, logs)
         progress.batch = None
         mask = self.model.output_mask
         logs["loss"] = progress.add(logs["loss"], len(x) if mask is None else int(mask.sum()))

@@ -1086,3 +1086,15 @@ def test_a_schedule_that_takes_its_rate_by_name_is_refused():
 
     with pytest.raises(ValueError, match="'schedule' must be a function epoch -> lr"):
         callbacks.LearningRateScheduler(halved)
+
+
+def test_a_method_that_fit_does_not_call_is_named():
+    class Typo(nn.callbacks.Callback):
+        def on_epoch_ended(self, epoch, logs):
+            """Do nothing."""
+
+    model = nn.Model([nn.Dense(1, input_shape=(2,))], seed=0)
+    model.compile("mse", "sgd")
+    rule = r"\[Typo\] 'method' .* got 'on_epoch_ended': did you mean 'on_epoch_end'\? fit\(\) does"
+    with pytest.warns(UserWarning, match=rule):
+        model.fit(np.ones((4, 2)), np.ones((4, 1)), callbacks=[Typo()], verbose=0)

@@ -52,3 +52,14 @@ def test_missing_and_extra_arrays_are_named():
     extra = {"W": np.ones((3, 4)), "b": np.ones(3), "gamma": np.ones(3)}
     with pytest.raises(ValueError, match=r"no place for fc.gamma"):
         match("file", [Group("fc", extra)] * 2, layers(), turn)
+
+
+def test_another_order_is_said_to_be_a_cause():
+    layers = [nn.LayerNorm(input_shape=(4,)), nn.Dense(4), nn.LayerNorm()]
+    model = nn.Model(layers, seed=0)
+    before, after = ({f"{n}.weight": np.ones(4), f"{n}.bias": np.zeros(4)} for n in "ab")
+    dense = {"fc.weight": np.ones((4, 4)), "fc.bias": np.zeros(4)}
+    rule = r"matched in the order of the file: .* the model's"
+    with pytest.raises(nn.io.FileFormatError, match=rule):
+        nn.exchange.from_torch(model, dense | before | after)
+    nn.exchange.from_torch(model, before | dense | after)

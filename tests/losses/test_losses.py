@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 
+import nn
 from nn import losses
 
 pytestmark = pytest.mark.usefixtures("arrays_decide_where_they_are_computed")
@@ -655,3 +656,25 @@ def test_config_round_trip(loss):
 def test_config_of_a_registered_class(monkeypatch):
     monkeypatch.setitem(losses.NAME2LOSS, "own", OwnFormulas)
     assert losses.from_config(OwnFormulas(6).to_config()).power == 6
+
+
+@pytest.mark.parametrize(
+    "of_each",
+    [lambda d: (d**2).mean(), lambda d: (d**2).mean(axis=0), lambda d: d.reshape(-1) ** 2 - d**2],
+)
+def test_losses_that_are_not_those_of_the_samples_are_refused(of_each):
+    class Wrong(nn.losses.Loss):
+        def sample_losses(self, y_pred, y_true):
+            self.difference = y_pred - y_true
+            return of_each(self.difference)
+
+        def sample_gradients(self):
+            return 2 * self.difference
+
+    y_pred, y_true = np.ones((4, 1)), np.zeros((4, 1))
+    with pytest.raises(ValueError, match=r"\[Wrong\] sample_losses\(\) must return the loss of ea"):
+        Wrong().forward(y_pred, y_true)
+    model = nn.Model([nn.Dense(1, input_shape=(1,))], seed=0)
+    model.compile(Wrong(), "sgd")
+    with pytest.raises(ValueError, match=r"must return the loss of each sample, \(4,\), or"):
+        model.evaluate(y_pred, y_true, sample_weight=np.array([0.0, 0, 0, 4]))

@@ -407,3 +407,23 @@ def test_an_object_as_a_metric_is_called_itself_and_not_a_copy():
     assert recorder.calls == 2
     copy.deepcopy(model).evaluate(np.ones((6, 2)), np.ones((6, 1)))
     assert recorder.calls == 3
+
+
+@pytest.mark.parametrize("name", ["accuracy", "precision", "recall", "f1", "top_k_accuracy", "auc"])
+@pytest.mark.parametrize("row", [[1, 1], [0, 0], [1.0, 1.0], [True, True]])
+def test_several_labels_of_a_sample_are_not_taken_for_one(name, row):
+    y_true, y_pred = np.array([[1, 0], [0, 1], row]), np.array([[0.9, 0.2], [0.3, 0.8], [0.6, 0.7]])
+    with pytest.raises(ValueError, match=r"one-hot rows, one class for a sample.* in row 2"):
+        getattr(metrics, name)(y_true, y_pred)
+
+
+def test_rows_of_the_confusion_matrix_have_one_class_too():
+    with pytest.raises(ValueError, match=r"\[confusion_matrix\] .*got 2 classes in row 1"):
+        metrics.confusion_matrix([[1, 0], [1, 1]], [[0.1, 0.9], [0.1, 0.9]])
+
+
+def test_distributions_and_scores_are_classes_still():
+    y_pred = np.array([[0.9, 0.2], [0.3, 0.8]])
+    assert metrics.accuracy([[0.8, 0.2], [0.3, 0.7]], y_pred) == 1
+    assert metrics.accuracy([[2.0, 1.0], [0.0, 3.0]], y_pred) == 1
+    assert metrics.accuracy(np.eye(2), y_pred) == 1

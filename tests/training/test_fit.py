@@ -477,3 +477,32 @@ def test_a_fit_within_a_fit_of_the_same_model():
     history = model.fit(x, y, epochs=3, callbacks=[Inner()], verbose=0)
     assert len(refused) == len(history["loss"]) == 3
     assert model.fit(x, y, verbose=0)["loss"]
+
+
+@pytest.mark.parametrize("logs", [1.0, None, {}, {"acc": 1.0}])
+def test_a_train_step_must_return_figures(logs):
+    class Wrong(nn.Model):
+        def train_step(self, x, y, sample_weight=None, metrics=None):
+            return logs
+
+    model = Wrong([nn.Dense(1, input_shape=(2,))], seed=0)
+    model.compile("mse", "sgd")
+    with pytest.raises(ValueError, match=r"\[Wrong\] 'train_step' must return a dict with 'loss'"):
+        model.fit(np.ones((4, 2)), np.ones((4, 1)), verbose=0)
+
+
+def test_functions_without_names_are_said_to_need_def():
+    model = nn.Model([nn.Dense(1, input_shape=(2,))], seed=0)
+    with pytest.raises(ValueError, match=r"'metrics' must have different names, .*defined by def"):
+        model.compile("mse", "sgd", metrics=[lambda t, p: 1.0, lambda t, p: 2.0])
+
+
+def test_labels_in_a_table_are_to_be_passed_as_a_column():
+    pandas = pytest.importorskip("pandas")
+    labels = pandas.DataFrame({"kind": ["a", "b"] * 2})
+    model = nn.Model([nn.Dense(2, input_shape=(2,))], seed=0)
+    model.compile("cce", "sgd")
+    for y in (labels, labels["kind"].where(labels["kind"] != "b")):
+        with pytest.raises(TypeError, match=r"'y' .*drop the rows without a label.* as one column"):
+            model.fit(np.ones((4, 2)), y, verbose=0)
+    model.fit(np.ones((4, 2)), labels["kind"], verbose=0)
