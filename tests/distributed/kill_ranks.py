@@ -120,7 +120,9 @@ def kill(folder, ranks, choice, seconds, env):
     while not all((folder / f"began-{k}").exists() for k in range(ranks)):
         assert job.poll() is None, finish(job)
         time.sleep(0.005)
-    time.sleep(choice.uniform(0, seconds))
+    moment = time.monotonic() + choice.uniform(0, seconds)
+    while time.monotonic() < moment and job.poll() is None:
+        time.sleep(0.005)
     victim = int((folder / f"process-{choice.randrange(ranks)}").read_text())
     is_running = job.poll() is None and not (folder / END).exists()
     if is_running:
