@@ -228,6 +228,29 @@ def test_winograd_is_left_where_it_does_not_fit(rng):
     assert not winograd.suits(x[..., :63], 64, (3, 3), (1, 1), (8, 8))
 
 
+@pytest.mark.parametrize("channels", [32, 256])
+@pytest.mark.parametrize("weights", ["dirac", "one is large"])
+def test_winograd_is_used_for_weights_of_about_the_size_of_a_filter(
+    rng, monkeypatch, channels, weights
+):
+    """Filters that begin as the identity are; one weight beyond that would spoil the outputs."""
+    direct, conv2d = [], winograd.gemm.conv2d
+    monkeypatch.setattr(
+        winograd.gemm, "conv2d", lambda *a, **k: direct.append(1) or conv2d(*a, **k)
+    )
+    x = rng.normal(size=(2, channels, 8, 8)).astype("float32")
+    w = rng.normal(scale=(27 * channels) ** -0.5, size=(channels, channels, 3, 3)).astype("float32")
+    if weights == "dirac":
+        w[np.arange(channels), np.arange(channels), 1, 1] = 1
+    else:
+        w[3, 5, 1, 1] = 5
+    padding = ((1, 1), (1, 1))
+    y = compiled.conv2d(x, w, None, padding=padding)
+    assert bool(direct) == (weights != "dirac")
+    expected = reference.conv2d(x.astype("f8"), w.astype("f8"), None, padding=padding)
+    np.testing.assert_allclose(y, expected, rtol=0, atol=3e-6 * np.abs(expected).max())
+
+
 def test_winograd_lets_nan_through(rng):
     x = rng.normal(size=(1, 16, 8, 8)).astype("float32")
     x[0, 3, 5, 5] = np.nan

@@ -89,8 +89,9 @@ _GAP = 16
 # CIFAR-10 the largest were 12 times as large; on MNIST, with its empty background, 99% of the
 # samples had none above 90 times. An error is about 1e-7 of the largest number in a tile.
 _EVEN = 128
-# The same for a weight, against the root of the mean square of all, in which it counts.
-_EVEN_WEIGHT = 32
+# The same for a weight, against the norm of a filter, on which the size of outputs depends. Filters
+# that begin as the identity (dirac) have weights of about their norm.
+_EVEN_WEIGHT = 2.5
 
 
 def suits(x: Array, f: int, kernel: Pair, stride: Pair, out: Pair) -> bool:
@@ -328,8 +329,8 @@ def conv2d(x: Array, w: Array, b: Array | None, padding: Padding, out: Pair) -> 
     f = len(w)
     vectors, lanes = block_columns(f, x.dtype)
     plain = np.ascontiguousarray(w.transpose(2, 3, 1, 0)).ravel()  # (F, C, 3, 3) -> (3, 3, C, F)
-    typical = math.sqrt(float(np.dot(plain, plain)) / plain.size)
-    if not max(plain.max(), -plain.min()) <= _EVEN_WEIGHT * typical < math.inf:
+    norm = math.sqrt(float(np.dot(plain, plain)) / f)
+    if not max(plain.max(), -plain.min()) <= _EVEN_WEIGHT * norm < math.inf:
         return gemm.conv2d(x, w, b, padding=padding)
     u = memory.empty((_PLANES * c * f,), x.dtype)
     shapes = (3, 6, c, f, vectors * lanes)
