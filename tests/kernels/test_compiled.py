@@ -249,6 +249,12 @@ def test_winograd_is_used_for_weights_of_about_the_size_of_a_filter(
     assert bool(direct) == (weights != "dirac")
     expected = reference.conv2d(x.astype("f8"), w.astype("f8"), None, padding=padding)
     np.testing.assert_allclose(y, expected, rtol=0, atol=3e-6 * np.abs(expected).max())
+    grad = rng.normal(size=y.shape).astype("float32")
+    dw = compiled.conv2d_weight_grad(grad, x, w.shape, padding=padding)
+    expected = reference.conv2d_weight_grad(
+        grad.astype("f8"), x.astype("f8"), w.shape, (1, 1), padding
+    )
+    np.testing.assert_allclose(dw, expected, rtol=0, atol=3e-6 * np.abs(expected).max())
 
 
 def test_winograd_lets_nan_through(rng):

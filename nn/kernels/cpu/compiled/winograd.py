@@ -79,8 +79,11 @@ _LANES = block_columns(1 << 20, np.float32)[1]
 _FEWEST_CHANNELS = 16
 # How many times as fast a convolution must be by `_gain`, which is right within some 15%.
 _LEAST_GAIN = 1.15
-# Tiles that are processed at a time: enough rows for a matrix product, few enough for the cache.
-_TILES = 16
+# Tiles that are processed at a time: few enough for the cache, and enough rows for a matrix product.
+# The kernels, or their gradient, are read for each group of tiles; if they do not fit the
+# second-level cache, there are more tiles in a group.
+_TILES, _MANY_TILES = 16, 64
+_CACHED_KERNELS = 1 << 13  # pairs of a channel and a filter: 36 * 4 bytes each
 _PLANES = 36
 # Numbers between the rows of a plane: rows a power of two apart compete for few places of the
 # cache.
@@ -123,10 +126,11 @@ def _tiles(out: Pair) -> int:
     return -(-out[0] // 4) * -(-out[1] // 4)
 
 
-def _sizes(x: Array, out: Pair) -> tuple[int, int]:
+def _sizes(x: Array, f: int, out: Pair) -> tuple[int, int]:
     """Return the samples that are worked on at a time, and their tiles."""
     tiles = _tiles(out)
-    samples = max(1, min(len(x), _TILES // tiles))
+    most = _TILES if x.shape[3] * f <= _CACHED_KERNELS else _MANY_TILES
+    samples = max(1, min(len(x), most // tiles))
     return samples, samples * tiles
 
 
@@ -337,7 +341,7 @@ def conv2d(x: Array, w: Array, b: Array | None, padding: Padding, out: Pair) -> 
     threads.run(_kernels_transform(lanes, _KERNEL), c, plain, u, shapes, grain=c // 4)
     y, even = memory.empty((n, *out, f), x.dtype), np.empty(n, dtype=bool)
     bias = np.zeros(f, dtype=x.dtype) if b is None else b
-    samples, tiles = _sizes(x, out)
+    samples, tiles = _sizes(x, f, out)
     sizes = (samples, tiles, (padding[0][0], padding[1][0]))
     kernel = _conv2d(block_rows(tiles, vectors), vectors, lanes)
     threads.run(kernel, n, x, _bits(x), (u, bias), y, even, sizes, grain=samples)
@@ -351,7 +355,7 @@ def conv2d_weight_grad(grad: Array, x: Array, padding: Padding) -> Array:
     (n, *out, f), c = grad.shape, x.shape[3]
     vectors, lanes = block_columns(f, x.dtype)
     du, even = memory.empty((threads.NUM_THREADS, _PLANES * c * f), x.dtype), np.empty(n, bool)
-    samples, tiles = _sizes(x, (out[0], out[1]))
+    samples, tiles = _sizes(x, f, (out[0], out[1]))
     sizes = (samples, tiles, (padding[0][0], padding[1][0]))
     parts = threads.run(
         _conv2d_weight_grad(even_rows(vectors), vectors, lanes), n, x, _bits(x), grad, _bits(grad),
