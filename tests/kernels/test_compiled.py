@@ -120,17 +120,28 @@ def test_convolution_of_other_sizes(shape, dtype, rng):
     st.integers(1, 9),
     st.sampled_from([16, 32, 48]),
     st.sampled_from([16, 32, 80]),
-    st.tuples(*[st.sampled_from([4, 8, 12])] * 2),
+    st.tuples(*[st.one_of(st.sampled_from([4, 8, 12]), st.integers(1, 13))] * 2),
     st.tuples(*[st.integers(0, 2)] * 4),
     st.sampled_from(["contiguous", "channels_last"]),
     st.booleans(),
     st.integers(0, 99),
 )
 def test_winograd(n, c, f, out, pads, order, bias, seed):
-    """Against float64, which is summed as it stands; any padding, groups of samples cut short."""
+    """Against float64, which is summed as it stands; any padding, groups of samples cut short.
+
+    Outputs of any size are covered by tiles, of which some are used in part.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(winograd, "_LEAST_GAIN", 0.0)
+        check_winograd(n, c, f, out, pads, order, bias, seed)
+
+
+def check_winograd(n, c, f, out, pads, order, bias, seed):
     rng = np.random.default_rng(seed)
     padding = ((pads[0], pads[1]), (pads[2], pads[3]))
     size = (out[0] + 2 - pads[0] - pads[1], out[1] + 2 - pads[2] - pads[3])
+    if min(size) < 1:
+        return
     x = in_order(rng.normal(size=(n, c, *size)).astype("float32"), order)
     w = rng.normal(size=(f, c, 3, 3)).astype("float32")
     b = rng.normal(size=f).astype("float32") if bias else None
@@ -161,6 +172,7 @@ def test_winograd(n, c, f, out, pads, order, bias, seed):
 def test_winograd_of_dilated_kernels(rng, dilation, pads, monkeypatch):
     """Each second (third ...) row and column is an image; one of them is left to `gemm`."""
     seen, conv2d = [], winograd.conv2d
+    monkeypatch.setattr(winograd, "_LEAST_GAIN", 0.0)
     monkeypatch.setattr(winograd, "conv2d", lambda *a: seen.append(len(a[0])) or conv2d(*a))
     size = [8 * d + 2 * d - sum(p) for d, p in zip(dilation, pads, strict=True)]
     x = rng.normal(size=(3, 16, *size)).astype("float32")
@@ -183,12 +195,14 @@ def test_winograd_of_dilated_kernels(rng, dilation, pads, monkeypatch):
         np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
 
 
-def test_winograd_is_right_to_the_last_digits_of_float64(rng, monkeypatch):
+@pytest.mark.parametrize("size", [(12, 8), (7, 13)])
+def test_winograd_is_right_to_the_last_digits_of_float64(rng, monkeypatch, size):
     """float32 has too few digits to show that the transformations are exactly right."""
     monkeypatch.setattr(winograd, "DTYPES", ("float64",))
-    x, grad = rng.normal(size=(5, 16, 12, 8)), rng.normal(size=(5, 32, 12, 8))
+    monkeypatch.setattr(winograd, "_LEAST_GAIN", 0.0)
+    x, grad = rng.normal(size=(5, 16, *size)), rng.normal(size=(5, 32, *size))
     w, b, padding = rng.normal(size=(32, 16, 3, 3)), rng.normal(size=32), ((1, 1), (1, 1))
-    assert winograd.suits(channels_last(x), 32, (3, 3), (1, 1), (12, 8))
+    assert winograd.suits(channels_last(x), 32, (3, 3), (1, 1), size)
     for name, arguments in (
         ("conv2d", (x, w, b)),
         ("conv2d_input_grad", (grad, w, x.shape)),
@@ -200,17 +214,47 @@ def test_winograd_is_right_to_the_last_digits_of_float64(rng, monkeypatch):
 
 
 def test_winograd_is_left_where_it_does_not_fit(rng):
-    x = rng.normal(size=(2, 8, 8, 16)).astype("float32")
-    assert winograd.suits(x, 16, (3, 3), (1, 1), (8, 8))
+    x = rng.normal(size=(2, 8, 8, 64)).astype("float32")
+    for out in [(8, 8), (8, 6), (7, 7)]:
+        assert winograd.suits(x, 64, (3, 3), (1, 1), out)
     for f, kernel, stride, out in [
         (8, (3, 3), (1, 1), (8, 8)),
-        (16, (3, 5), (1, 1), (8, 8)),
-        (16, (3, 3), (2, 1), (4, 8)),
-        (16, (3, 3), (1, 1), (8, 6)),
-        (16, (3, 3), (1, 1), (0, 8)),
+        (64, (3, 5), (1, 1), (8, 8)),
+        (64, (3, 3), (2, 1), (4, 8)),
+        (64, (3, 3), (1, 1), (8, 1)),
+        (64, (3, 3), (1, 1), (0, 8)),
     ]:
         assert not winograd.suits(x, f, kernel, stride, out)
-    assert not winograd.suits(x[..., :15], 16, (3, 3), (1, 1), (8, 8))
+    assert not winograd.suits(x[..., :63], 64, (3, 3), (1, 1), (8, 8))
+
+
+@pytest.mark.parametrize("channels", [32, 256])
+@pytest.mark.parametrize("weights", ["dirac", "one is large"])
+def test_winograd_is_used_for_weights_of_about_the_size_of_a_filter(
+    rng, monkeypatch, channels, weights
+):
+    """Filters that begin as the identity are; one weight beyond that would spoil the outputs."""
+    direct, conv2d = [], winograd.gemm.conv2d
+    monkeypatch.setattr(
+        winograd.gemm, "conv2d", lambda *a, **k: direct.append(1) or conv2d(*a, **k)
+    )
+    x = rng.normal(size=(2, channels, 8, 8)).astype("float32")
+    w = rng.normal(scale=(27 * channels) ** -0.5, size=(channels, channels, 3, 3)).astype("float32")
+    if weights == "dirac":
+        w[np.arange(channels), np.arange(channels), 1, 1] = 1
+    else:
+        w[3, 5, 1, 1] = 5
+    padding = ((1, 1), (1, 1))
+    y = compiled.conv2d(x, w, None, padding=padding)
+    assert bool(direct) == (weights != "dirac")
+    expected = reference.conv2d(x.astype("f8"), w.astype("f8"), None, padding=padding)
+    np.testing.assert_allclose(y, expected, rtol=0, atol=3e-6 * np.abs(expected).max())
+    grad = rng.normal(size=y.shape).astype("float32")
+    dw = compiled.conv2d_weight_grad(grad, x, w.shape, padding=padding)
+    expected = reference.conv2d_weight_grad(
+        grad.astype("f8"), x.astype("f8"), w.shape, (1, 1), padding
+    )
+    np.testing.assert_allclose(dw, expected, rtol=0, atol=3e-6 * np.abs(expected).max())
 
 
 def test_winograd_lets_nan_through(rng):

@@ -226,11 +226,13 @@ def _conv2d(columns: int, vectors: int, lanes: int) -> Callable[..., Any]:
     def conv2d(x, weights, y, window, part, lo, hi):
         """Convolve the samples lo..hi, `band` rows of outputs at a time.
 
-        x is (N, H, W, G*C), w (G*KH*KW*C*F,), b (G*F,), y (N*OH, OW*G*F) for G groups.
+        x is (N, H, W, G*C), w as `_weight_panels` returns it, b (G*F,), y (N*OH, OW*G*F) for G
+        groups.
         """
         (w, b), ((reach, stride, before, band), sums, groups) = weights, window
         c, f, all_f = x.shape[3] // groups, b.size // groups, b.size
         (count_i, step_i), (count_j, step_j), run = sums
+        depth = count_i * count_j * run
         out_h, out_w = y.shape[0] // x.shape[0], y.shape[1] // all_f
         width = (out_w - 1) * stride[1] + reach[1]
         padded = np.empty(((band - 1) * stride[0] + reach[0]) * width * c, dtype=x.dtype)
@@ -252,12 +254,12 @@ def _conv2d(columns: int, vectors: int, lanes: int) -> Callable[..., Any]:
                             at = min(block, out_w - columns)  # the last may overlap
                             from_x, to_y = (x_row + at * stride[1]) * c, (y_row + at) * all_f + to
                             for i in range(count_i):
-                                from_w = (group * count_i + i) * count_j * run * f + filters
+                                from_w = to * depth + i * count_j * run * panel
                                 d, d_step, d_from = (b, 0, to) if i == 0 else (flat_y, all_f, to_y)
                                 multiply_block(
                                     columns, vectors, lanes,
                                     padded, (stride[1] * c, step_j, 1),
-                                    w, (run * f, f), (count_j, run),
+                                    w, (run * panel, panel), (count_j, run),
                                     d, d_step, flat_y, all_f,
                                     (from_x + i * step_i, from_w, d_from, to_y),
                                 )  # fmt: skip
@@ -337,6 +339,22 @@ def _window(
     return (reach, stride, (padding[0][0], padding[1][0]), band), sums, groups
 
 
+def _weight_panels(w: Array, groups: int, width: int) -> Array:
+    """Return kernels as panels of `width` filters, flat, with zeros to the last of each group.
+
+    The numbers of a panel are adjacent: filters that are a power of two apart in memory would
+    compete for few places of the cache.
+    """
+    all_f, c, kh, kw = w.shape
+    f = all_f // groups
+    parts = w.reshape(groups, f, c, kh, kw)
+    if f % width:
+        parts = np.pad(parts, ((0, 0), (0, -f % width), (0, 0), (0, 0), (0, 0)))
+    # (G, F/G, C/G, KH, KW) -> (G, panels, width, C/G, KH, KW) -> (G, panels, KH, KW, C/G, width)
+    parts = parts.reshape(groups, -1, width, c, kh, kw)
+    return np.ascontiguousarray(parts.transpose(0, 1, 4, 5, 3, 2)).ravel()
+
+
 def conv2d(
     x: Array,
     w: Array,
@@ -351,17 +369,15 @@ def conv2d(
     f, kernel = all_f // groups, (kernel[0], kernel[1])
     out = output_size(x.shape[1:3], kernel, stride, padding, dilation)
     vectors, lanes = block_columns(f, x.dtype)
-    # (F, C/G, KH, KW) -> (G, F/G, C/G, KH, KW) -> (G, KH, KW, C/G, F/G), and zeros to whole blocks
-    parts = w.reshape(groups, f, c, *kernel).transpose(0, 3, 4, 2, 1)
-    matrix = _padded_columns(parts.reshape(-1, f), vectors * lanes)
-    bias = np.zeros((groups, matrix.shape[1]), dtype=x.dtype)
+    panels = _weight_panels(w, groups, vectors * lanes)
+    bias = np.zeros((groups, panels.size // (groups * c * kernel[0] * kernel[1])), dtype=x.dtype)
     if b is not None:
         bias[:, :f] = b.reshape(groups, f)
     y = memory.empty((x.shape[0], *out, bias.size), x.dtype)
     if y.size:
         threads.run(
             _conv2d(block_rows(out[1], vectors), vectors, lanes), len(x), x,
-            (matrix.ravel(), bias.ravel()), y.reshape(len(x) * out[0], -1),
+            (panels, bias.ravel()), y.reshape(len(x) * out[0], -1),
             _window(x, kernel, stride, padding, dilation, groups),
             grain=_grain(y[:1].size * c * kernel[0] * kernel[1]),
         )  # fmt: skip

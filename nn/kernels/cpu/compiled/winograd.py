@@ -30,6 +30,7 @@ from ..compiler import compile_kernel
 from . import gemm
 from .gemm import copy_band
 from .vectors import (
+    TRANSFORM_COST,
     TRANSFORMS,
     block_columns,
     block_rows,
@@ -76,15 +77,24 @@ _INPUT, _KERNEL, _OUTPUT, _OUTPUT_GRAD, _KERNEL_GRAD = range(5)
 DTYPES = (np.float32,)  # to which it is applied; it is right for float64 too
 _LANES = block_columns(1 << 20, np.float32)[1]
 _FEWEST_CHANNELS = 16
-# Tiles that are processed at a time: enough rows for a matrix product, few enough for the cache.
-_TILES = 32
+# How many times as fast a convolution must be by `_gain`, which is right within some 15%.
+_LEAST_GAIN = 1.15
+# Tiles that are processed at a time: few enough for the cache, and enough rows for a matrix product.
+# The kernels, or their gradient, are read for each group of tiles; if they do not fit the
+# second-level cache, there are more tiles in a group.
+_TILES, _MANY_TILES = 16, 64
+_CACHED_KERNELS = 1 << 13  # pairs of a channel and a filter: 36 * 4 bytes each
 _PLANES = 36
+# Numbers between the rows of a plane: rows a power of two apart compete for few places of the
+# cache.
+_GAP = 16
 # How many times the numbers of a sample may be as large as what is typical of it. In training on
 # CIFAR-10 the largest were 12 times as large; on MNIST, with its empty background, 99% of the
 # samples had none above 90 times. An error is about 1e-7 of the largest number in a tile.
 _EVEN = 128
-# The same for a weight, against the root of the mean square of all, in which it counts.
-_EVEN_WEIGHT = 32
+# The same for a weight, against the norm of a filter, on which the size of outputs depends. Filters
+# that begin as the identity (dirac) have weights of about their norm.
+_EVEN_WEIGHT = 2.5
 
 
 def suits(x: Array, f: int, kernel: Pair, stride: Pair, out: Pair) -> bool:
@@ -93,17 +103,34 @@ def suits(x: Array, f: int, kernel: Pair, stride: Pair, out: Pair) -> bool:
     return (
         x.dtype in DTYPES
         and (*kernel, *stride) == (3, 3, 1, 1)
-        and out[0] % 4 == out[1] % 4 == 0
         and min(out) > 0
         and c % _LANES == f % _LANES == 0
         and min(c, f) >= _FEWEST_CHANNELS
+        and _gain(c, f, out) >= _LEAST_GAIN
     )
 
 
-def _sizes(x: Array, out: Pair) -> tuple[int, int]:
+def _gain(c: int, f: int, out: Pair) -> float:
+    """Return about how many times as fast as the direct sum this way is.
+
+    It has a quarter of the multiplications, at 85% of their rate. At the right and the lower edge
+    tiles are used in part. To transform a number costs as much as 16 multiplications, measured with
+    AVX2; 32 registers hold a whole tile, and 8 is an estimate. (`benchmarks/winograd_gain.py`)
+    """
+    used = out[0] * out[1] / (16 * _tiles(out))
+    return 4 * 0.85 * used / (1 + TRANSFORM_COST * (1 / c + 1 / f))
+
+
+def _tiles(out: Pair) -> int:
+    """Return how many tiles of 4 x 4 cover the outputs of a sample."""
+    return -(-out[0] // 4) * -(-out[1] // 4)
+
+
+def _sizes(x: Array, f: int, out: Pair) -> tuple[int, int]:
     """Return the samples that are worked on at a time, and their tiles."""
-    tiles = out[0] // 4 * (out[1] // 4)
-    samples = max(1, min(len(x), _TILES // tiles))
+    tiles = _tiles(out)
+    most = _TILES if x.shape[3] * f <= _CACHED_KERNELS else _MANY_TILES
+    samples = max(1, min(len(x), most // tiles))
     return samples, samples * tiles
 
 
@@ -111,12 +138,16 @@ def _sizes(x: Array, out: Pair) -> tuple[int, int]:
 def _kernels_transform(lanes: int, matrix: int) -> Callable[..., Any]:
     @compile_kernel
     def transform_kernels(w, target, sizes, part, lo, hi):
-        """Transform the kernels of the channels lo..hi, from (I, I, C, F) to (J, J, C, F)."""
-        i, j, c, f = sizes
+        """Transform the kernels of the channels lo..hi, from (I, I, C, F) to (J, J, P, C, F/P).
+
+        There are P panels of F/P filters in the target.
+        """
+        i, j, c, f, panel = sizes
         for channel in range(lo, hi):
-            for k in range(channel * f, (channel + 1) * f, lanes):
+            for k in range(0, f, lanes):
                 steps = (i * c * f, c * f), (j * c * f, c * f)
-                transform_tile(lanes, matrix, w, target, (k, k), steps[0], steps[1])
+                to = (k // panel * c + channel) * panel + k % panel
+                transform_tile(lanes, matrix, w, target, (channel * f + k, to), steps[0], steps[1])
 
     return transform_kernels
 
@@ -159,17 +190,41 @@ def _is_even(image, bits):
 
 @compile_kernel
 def _transform_inputs(x, v, tile, out, before, tiles, padded):
-    """Transform the tiles of a sample x (H, W, C) into v (6, 6, tiles, C), from `tile` on."""
-    c, width = x.shape[2], out[1] + 2
-    copy_band(x, (0, c), -before[0], out[0] + 2, before[1], padded, width)
+    """Transform the tiles of a sample x (H, W, C) into v (6, 6, tiles, C + gap), from `tile` on."""
+    c, width = x.shape[2], (out[1] + 3) // 4 * 4 + 2
+    copy_band(x, (0, c), -before[0], (out[0] + 3) // 4 * 4 + 2, before[1], padded, width)
+    step = c + _GAP
     for top in range(0, out[0], 4):
         for left in range(0, out[1], 4):
             for k in range(0, c, _LANES):
-                starts = ((top * width + left) * c + k, tile * c + k)
-                steps = (6 * tiles * c, tiles * c)
+                starts = ((top * width + left) * c + k, tile * step + k)
+                steps = (6 * tiles * step, tiles * step)
                 transform_tile(_LANES, _INPUT, padded, v, starts, (width * c, c), steps)
             tile += 1
     return tile
+
+
+@compile_kernel
+def _transform_outputs(m, y, at, tile, tiles, edge):
+    """Transform a tile of m (6, 6, tiles, F + gap) into the outputs of an image y (OH, OW, F).
+
+    `at` are the row and the column of its first output; what is beyond the image is left out.
+    """
+    (top, left), (out_h, out_w, f) = at, y.shape
+    flat, step = y.reshape(y.size), f + _GAP
+    steps, height, width = (6 * tiles * step, tiles * step), out_h - top, out_w - left
+    for k in range(0, f, _LANES):
+        start = (top * out_w + left) * f + k
+        if height >= 4 and width >= 4:
+            starts = (tile * step + k, start)
+            transform_tile(_LANES, _OUTPUT, m, flat, starts, steps, (out_w * f, f))
+            continue
+        transform_tile(_LANES, _OUTPUT, m, edge, (tile * step + k, 0), steps, (4 * _LANES, _LANES))
+        for row in range(min(height, 4)):
+            for column in range(min(width, 4)):
+                source, target = edge[(4 * row + column) * _LANES :], start + column * f
+                for lane in range(_LANES):
+                    flat[target + row * out_w * f + lane] = source[lane]
 
 
 @functools.cache
@@ -178,16 +233,18 @@ def _conv2d(rows: int, vectors: int, lanes: int) -> Callable[..., Any]:
 
     @compile_kernel
     def conv2d(x, bits, weights, y, even, sizes, part, lo, hi):
-        """Convolve the samples lo..hi of x with the kernels u (36*C*F,), `samples` at a time.
+        """Convolve the samples lo..hi of x with the kernels u, `samples` at a time.
 
+        u has the panels of `_kernels_transform`, of as many filters as a block has columns.
         The results of samples that are not even are not right.
         """
         (u, b), (samples, tiles, before) = weights, sizes
         c, (_, out_h, out_w, f) = x.shape[3], y.shape
-        padded = np.empty((out_h + 2) * (out_w + 2) * c, dtype=x.dtype)
-        v = np.empty(_PLANES * tiles * c, dtype=x.dtype)
-        m = np.empty(_PLANES * tiles * f, dtype=x.dtype)
-        zeros, flat_y = np.zeros(f, dtype=x.dtype), y.reshape(y.size)
+        padded = np.empty((out_h + 5) * (out_w + 5) * c, dtype=x.dtype)
+        v_step, m_step = c + _GAP, f + _GAP
+        v = np.empty(_PLANES * tiles * v_step, dtype=x.dtype)
+        m = np.empty(_PLANES * tiles * m_step, dtype=x.dtype)
+        zeros, edge = np.zeros(f, dtype=x.dtype), np.empty(16 * _LANES, dtype=x.dtype)
         for first in range(lo, hi, samples):
             last, used = min(first + samples, hi), 0
             for n in range(first, last):
@@ -199,19 +256,16 @@ def _conv2d(rows: int, vectors: int, lanes: int) -> Callable[..., Any]:
                     for block in range(0, used, rows):
                         row = plane * tiles + min(block, used - rows)
                         multiply_block(
-                            rows, vectors, lanes, v, (c, 0, 1), u, (0, f), (1, c), zeros, 0, m, f,
-                            (row * c, plane * c * f + filters, filters, row * f + filters),
+                            rows, vectors, lanes, v, (v_step, 0, 1), u, (0, panel), (1, c),
+                            zeros, 0, m, m_step,
+                            (row * v_step, (plane * f + filters) * c, filters,
+                             row * m_step + filters),
                         )  # fmt: skip
             tile = 0
             for n in range(first, last):
                 for top in range(0, out_h, 4):
                     for left in range(0, out_w, 4):
-                        at = ((n * out_h + top) * out_w + left) * f
-                        for k in range(0, f, lanes):
-                            transform_tile(
-                                lanes, _OUTPUT, m, flat_y, (tile * f + k, at + k),
-                                (6 * tiles * f, tiles * f), (out_w * f, f),
-                            )  # fmt: skip
+                        _transform_outputs(m, y[n], (top, left), tile, tiles, edge)
                         tile += 1
                 for row in range(out_h):
                     for column in range(out_w):
@@ -230,10 +284,12 @@ def _conv2d_weight_grad(rows: int, vectors: int, lanes: int) -> Callable[..., An
         """Sum the gradient of the transformed kernels over even samples into du[part] (36*C*F,)."""
         samples, tiles, before = sizes
         c, (_, out_h, out_w, f) = x.shape[3], grad.shape
-        padded = np.empty((out_h + 2) * (out_w + 2) * c, dtype=x.dtype)
-        v = np.empty(_PLANES * tiles * c, dtype=x.dtype)
-        z = np.empty(_PLANES * tiles * f, dtype=x.dtype)
-        own, flat_grad = du[part], grad.reshape(grad.size)
+        width = (out_w + 3) // 4 * 4
+        padded = np.empty((out_h + 5) * (out_w + 5) * max(c, f), dtype=x.dtype)
+        v_step, z_step = c + _GAP, f + _GAP
+        v = np.empty(_PLANES * tiles * v_step, dtype=x.dtype)
+        z = np.empty(_PLANES * tiles * z_step, dtype=x.dtype)
+        own = du[part]
         own[:] = 0
         for first in range(lo, hi, samples):
             tile = 0
@@ -242,23 +298,25 @@ def _conv2d_weight_grad(rows: int, vectors: int, lanes: int) -> Callable[..., An
                 if not even[n]:
                     continue
                 _transform_inputs(x[n], v, tile, (out_h, out_w), before, tiles, padded)
+                copy_band(grad[n], (0, f), 0, (out_h + 3) // 4 * 4, 0, padded, width)
                 for top in range(0, out_h, 4):
                     for left in range(0, out_w, 4):
-                        at = ((n * out_h + top) * out_w + left) * f
+                        at = (top * width + left) * f
                         for k in range(0, f, lanes):
                             transform_tile(
-                                lanes, _OUTPUT_GRAD, flat_grad, z, (at + k, tile * f + k),
-                                (out_w * f, f), (6 * tiles * f, tiles * f),
+                                lanes, _OUTPUT_GRAD, padded, z, (at + k, tile * z_step + k),
+                                (width * f, f), (6 * tiles * z_step, tiles * z_step),
                             )  # fmt: skip
                         tile += 1
             for plane in range(_PLANES):
                 for filters in range(0, f, panel):
                     for channel in range(0, c, rows):
                         at = (plane * c + channel) * f + filters
-                        starts = (plane * tiles * c + channel, plane * tiles * f + filters, at, at)
                         multiply_block(
-                            rows, vectors, lanes, v, (1, 0, c), z, (0, f), (1, tile),
-                            own, f, own, f, starts,
+                            rows, vectors, lanes, v, (1, 0, v_step), z, (0, z_step), (1, tile),
+                            own, f, own, f,
+                            (plane * tiles * v_step + channel, plane * tiles * z_step + filters,
+                             at, at),
                         )  # fmt: skip
 
     return conv2d_weight_grad
@@ -275,14 +333,15 @@ def conv2d(x: Array, w: Array, b: Array | None, padding: Padding, out: Pair) -> 
     f = len(w)
     vectors, lanes = block_columns(f, x.dtype)
     plain = np.ascontiguousarray(w.transpose(2, 3, 1, 0)).ravel()  # (F, C, 3, 3) -> (3, 3, C, F)
-    typical = math.sqrt(float(np.dot(plain, plain)) / plain.size)
-    if not max(plain.max(), -plain.min()) <= _EVEN_WEIGHT * typical < math.inf:
+    norm = math.sqrt(float(np.dot(plain, plain)) / f)
+    if not max(plain.max(), -plain.min()) <= _EVEN_WEIGHT * norm < math.inf:
         return gemm.conv2d(x, w, b, padding=padding)
     u = memory.empty((_PLANES * c * f,), x.dtype)
-    threads.run(_kernels_transform(lanes, _KERNEL), c, plain, u, (3, 6, c, f), grain=c // 4)
+    shapes = (3, 6, c, f, vectors * lanes)
+    threads.run(_kernels_transform(lanes, _KERNEL), c, plain, u, shapes, grain=c // 4)
     y, even = memory.empty((n, *out, f), x.dtype), np.empty(n, dtype=bool)
     bias = np.zeros(f, dtype=x.dtype) if b is None else b
-    samples, tiles = _sizes(x, out)
+    samples, tiles = _sizes(x, f, out)
     sizes = (samples, tiles, (padding[0][0], padding[1][0]))
     kernel = _conv2d(block_rows(tiles, vectors), vectors, lanes)
     threads.run(kernel, n, x, _bits(x), (u, bias), y, even, sizes, grain=samples)
@@ -296,7 +355,7 @@ def conv2d_weight_grad(grad: Array, x: Array, padding: Padding) -> Array:
     (n, *out, f), c = grad.shape, x.shape[3]
     vectors, lanes = block_columns(f, x.dtype)
     du, even = memory.empty((threads.NUM_THREADS, _PLANES * c * f), x.dtype), np.empty(n, bool)
-    samples, tiles = _sizes(x, (out[0], out[1]))
+    samples, tiles = _sizes(x, f, (out[0], out[1]))
     sizes = (samples, tiles, (padding[0][0], padding[1][0]))
     parts = threads.run(
         _conv2d_weight_grad(even_rows(vectors), vectors, lanes), n, x, _bits(x), grad, _bits(grad),
@@ -304,7 +363,7 @@ def conv2d_weight_grad(grad: Array, x: Array, padding: Padding) -> Array:
     )  # fmt: skip
     total, dw = du[0] if parts == 1 else du[:parts].sum(axis=0), np.empty(9 * c * f, dtype=x.dtype)
     back = _kernels_transform(lanes, _KERNEL_GRAD)
-    threads.run(back, c, total, dw, (6, 3, c, f), grain=c // 4)
+    threads.run(back, c, total, dw, (6, 3, c, f, f), grain=c // 4)
     # (3, 3, C, F) -> (F, C, 3, 3)
     dw = np.ascontiguousarray(dw.reshape(3, 3, c, f).transpose(3, 2, 0, 1))
     if not even.all():
