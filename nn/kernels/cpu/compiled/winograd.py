@@ -79,7 +79,7 @@ _LANES = block_columns(1 << 20, np.float32)[1]
 _FEWEST_CHANNELS = 16
 # How many times as fast a convolution must be by `_gain`, which is right within some 15%.
 _LEAST_GAIN = 1.15
-# Tiles that are processed at a time: few enough for the cache, and enough rows for a matrix product.
+# Tiles that are processed at a time: few enough for the cache, enough rows for a matrix product.
 # The kernels, or their gradient, are read for each group of tiles; if they do not fit the
 # second-level cache, there are more tiles in a group.
 _TILES, _MANY_TILES = 16, 64
