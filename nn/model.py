@@ -217,6 +217,7 @@ class Model(Saving, Exporting, Showing, SharedStep, Trainer):
             validation.check_byte_targets(y, y)
         if sample_weight is not None:
             sample_weight = cuda.to_device(sample_weight, self._device)
+        measured = self._fresh_metrics(y) if metrics is None else metrics
         own = self._own_passes or not PASSES.isdisjoint(vars(self))
         y_pred = self._own_forward(x) if own else self._forward(x, training=True)
         plan = self._plan()  # now, as a user's layer may have created parameters
@@ -240,7 +241,6 @@ class Model(Saving, Exporting, Showing, SharedStep, Trainer):
         summed = self.accumulator.add(pairs, count, plan.names) if waits else pairs
         if summed is not None:  # else it waits for more batches
             self.wrapped_optimizer.step(summed)
-        measured = self._fresh_metrics(y) if metrics is None else metrics
         logs = {"loss": loss, **measure(measured, y, y_pred, mask)}
         if metrics is None:
             logs |= {metric.name: metric.result() for metric in measured}
