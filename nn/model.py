@@ -217,7 +217,6 @@ class Model(Saving, Exporting, Showing, SharedStep, Trainer):
             validation.check_byte_targets(y, y)
         if sample_weight is not None:
             sample_weight = cuda.to_device(sample_weight, self._device)
-        measured = self._fresh_metrics(y) if metrics is None else metrics
         own = self._own_passes or not PASSES.isdisjoint(vars(self))
         y_pred = self._own_forward(x) if own else self._forward(x, training=True)
         plan = self._plan()  # now, as a user's layer may have created parameters
@@ -235,6 +234,7 @@ class Model(Saving, Exporting, Showing, SharedStep, Trainer):
         else:
             self._backward_params(grad, plan)
             pairs = self._pairs(plan)
+        measured = self._fresh_metrics(y) if metrics is None else metrics
         finite.check_gradients(pairs, plan.parameters, look_at_all=finite.DEBUG)
         waits = self.accumulator.steps > 1 or self.accumulator.batches > 0
         count = len(x) if mask is None else int(mask.sum())

@@ -121,10 +121,9 @@ class Stream:
     relabel
         Function of the targets of a batch that returns the model's labels; None for none.
     shaped
-        Function that returns the targets of a checked batch in the shape of the model's outputs;
-        None for none.
+        Function that returns the targets of a checked batch in the outputs' shape; None for none.
     columns
-        Names of the columns that tables among the batches must have; None before the first.
+        Names of the columns of those batches that are tables; None before the first.
     y
         Targets of the first batch, once it has been read.
     rows

@@ -108,7 +108,7 @@ class Plan:
         """Set the gradients of custom layers to zero, before a backward pass fills them.
 
         A `backward` that adds to `grads` adds to those of its own pass then. The arrays of the pass
-        before are not changed: they may be in use. The layers of nn set theirs anew.
+        before are not changed: they may be in use. The layers of nn replace theirs.
         """
         for layer in self._custom:
             for key in layer.grads.keys() & layer.params.keys():

@@ -48,7 +48,7 @@ class SharedFit(Fit):
     def _read_saved(self, resume: Any) -> ModelFile | None:
         """Return the content of the file as rank 0 reads it, whose disk it may be on.
 
-        Others need not pass it then; but without one in rank 0 all would begin anew.
+        Others need not pass it then; but without one in rank 0 all would start from the beginning.
         """
         is_read = self.team.broadcast(resume is not None)
         check_same(self.team, {"resume": None if is_read or resume is None else os.fspath(resume)})
