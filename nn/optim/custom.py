@@ -43,8 +43,10 @@ def counted(step: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def copied(pairs: Any) -> Any:
-    """Return pairs of parameters and copies of their gradients; others than a list as they are."""
-    return [(param, grad.copy()) for param, grad in pairs] if isinstance(pairs, list) else pairs
+    """Return pairs of parameters and copies of their gradients; others than a list of pairs as is."""
+    if not isinstance(pairs, list) or not all(isinstance(pair, tuple) for pair in pairs):
+        return pairs
+    return [(param, grad.copy()) for param, grad in pairs]
 
 
 class CopiesGradients(Hook):
