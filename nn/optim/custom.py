@@ -43,7 +43,7 @@ def counted(step: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def copied(pairs: Any) -> Any:
-    """Return pairs of parameters and copies of their gradients; others than a list of pairs as is."""
+    """Return pairs of parameters and copies of their gradients; anything else as it is."""
     if not isinstance(pairs, list) or not all(isinstance(pair, tuple) for pair in pairs):
         return pairs
     return [(param, grad.copy()) for param, grad in pairs]
