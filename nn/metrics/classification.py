@@ -196,9 +196,9 @@ class AUC(DecisionMetric):
         """Raise for more than two classes."""
         if outputs not in (None, 1, 2) and not self.elementwise:
             raise ValueError(
-                f"[{type(self).__name__}] expects scores of two classes, got {outputs} outputs of "
-                "the last layer: leave 'auc' out of the metrics, and compute it after training for "
-                "one class at a time, nn.metrics.auc(y == c, model.predict(x)[:, c])."
+                f"[{type(self).__name__}] 'metrics' must not hold 'auc' for more than two classes, "
+                f"got {outputs} outputs of the last layer: compute it for one class at a time, "
+                "nn.metrics.auc(y == c, model.predict(x)[:, c])."
             )
 
     def add(self, y_true: Array, y_pred: Array) -> None:
