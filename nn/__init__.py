@@ -134,7 +134,7 @@ def __getattr__(name: str) -> _Any:
     if name == "distributed":
         return _importlib.import_module(".distributed", __name__)
     if name not in ("NNClassifier", "NNRegressor"):
-        raise AttributeError(f"module 'nn' has no attribute {name!r}")
+        raise compat.missing_name(name, globals())
     checks.require("nn", "sklearn", "scikit-learn", f"make {name}")
     from .exchange import sklearn
 

@@ -4,6 +4,7 @@ All such names are in these tables: registries (`nn.registry`) add their aliases
 the classes and `Model` translate the names of their arguments (`accept_other_names`).
 """
 
+import difflib
 import functools
 import importlib
 import inspect
@@ -43,6 +44,30 @@ LAYERS: dict[str, str] = {
     "Swish": "SiLU",
     "UpSampling2D": "UpSample2D",
     "ZeroPadding2D": "ZeroPad2D",
+}
+
+#: Names of PyTorch and Keras that nn does not take, with nn's.
+NAMES: dict[str, str] = {
+    "BCELoss": 'compile("bce") of a model that ends in nn.Sigmoid()',
+    "BCEWithLogitsLoss": 'compile("bce")',
+    "BatchNorm3d": "not there: use nn.BatchNorm2D for images, nn.BatchNorm1D for sequences",
+    "ConvTranspose2d": "nn.Conv2DTranspose",
+    "CrossEntropyLoss": 'compile("cce")',
+    "DataLoader": "nn.Dataset, or not needed: fit takes arrays",
+    "Dropout2d": "nn.SpatialDropout2D",
+    "Input": "the argument input_shape= of the first layer",
+    "InputLayer": "the argument input_shape= of the first layer",
+    "Linear": "nn.Dense",
+    "Module": "nn.Layer, or nn.Model of a list of layers",
+    "ModuleList": "nn.Sequential",
+    "MultiheadAttention": "nn.MultiHeadAttention",
+    "RNN": "nn.SimpleRNN",
+    "Upsample": "nn.UpSample2D",
+    "functional": "not needed: layers and nn.losses are called by themselves",
+    "load_model": "nn.Model.load",
+    "models": "nn.Model, or nn.zoo",
+    "nn": "this package: write nn.Dense, not nn.nn.Dense",
+    "optimizers": "nn.optim",
 }
 
 #: Activations by other names.
@@ -270,6 +295,37 @@ def accept_other_names(cls: type) -> None:
     """Let the constructor of a class take the other names of its arguments too."""
     if "__init__" in vars(cls):
         cls.__init__ = accepts_other_names(vars(cls)["__init__"])  # type: ignore[misc]
+
+
+def missing_name(name: str, known: Mapping[str, Any]) -> AttributeError:
+    """Return the error for a name that the package does not have; it gives nn's, if there is one.
+
+    Parameters
+    ----------
+    name
+        The name.
+    known
+        What the package has. The public names of its modules count too.
+
+    Examples
+    --------
+    >>> import nn
+    >>> print(missing_name("Linear", vars(nn)))
+    module 'nn' has no attribute 'Linear': it is nn.Dense.
+    >>> print(missing_name("Adam", vars(nn)))
+    module 'nn' has no attribute 'Adam': it is nn.optim.Adam.
+    """
+    places = {n: f"nn.{n}" for n, value in known.items() if n[:1].isalpha()}
+    for module in ("data", "optim", "callbacks", "losses", "metrics", "exchange"):
+        for inner in getattr(known.get(module), "__all__", ()):
+            places.setdefault(inner, f"nn.{module}.{inner}")
+    alike = {other.lower(): place for other, place in places.items()}
+    place = NAMES.get(name) or places.get(name) or alike.get(name.lower())
+    nearest = difflib.get_close_matches(name, places, n=1, cutoff=0.8)
+    hint = f": it is {place}." if place else ""
+    if nearest and not place:
+        hint = f": did you mean {places[nearest[0]]}?"
+    return AttributeError(f"module 'nn' has no attribute {name!r}{hint}", name=name)
 
 
 def import_aliases() -> None:

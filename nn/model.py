@@ -166,6 +166,7 @@ class Model(Saving, Exporting, Showing, SharedStep, Trainer):
 
     def _own_gradients(self, grad: Array) -> list[tuple[Array, Array]]:
         """Return the parameters and gradients by the methods of a subclass."""
+        self._plan().zero_gradients()
         (self.backward if "backward" in self.own_passes() else self.backward_params)(grad)
         return self.get_params_and_grads()
 
@@ -233,13 +234,13 @@ class Model(Saving, Exporting, Showing, SharedStep, Trainer):
         else:
             self._backward_params(grad, plan)
             pairs = self._pairs(plan)
+        measured = self._fresh_metrics(y) if metrics is None else metrics
         finite.check_gradients(pairs, plan.parameters, look_at_all=finite.DEBUG)
         waits = self.accumulator.steps > 1 or self.accumulator.batches > 0
         count = len(x) if mask is None else int(mask.sum())
         summed = self.accumulator.add(pairs, count, plan.names) if waits else pairs
         if summed is not None:  # else it waits for more batches
             self.wrapped_optimizer.step(summed)
-        measured = self._fresh_metrics(y) if metrics is None else metrics
         logs = {"loss": loss, **measure(measured, y, y_pred, mask)}
         if metrics is None:
             logs |= {metric.name: metric.result() for metric in measured}
@@ -282,6 +283,8 @@ class Model(Saving, Exporting, Showing, SharedStep, Trainer):
                 f"{self._forward_shape}, got {shape}."
             )
         grad = cuda.to_device(grad, self._device)
+        if self._last_plan is not None:
+            self._last_plan.zero_gradients()
         with self._debugging() if finite.DEBUG else _NOTHING:
             return backward_through(self.layers, grad)
 
@@ -302,6 +305,7 @@ class Model(Saving, Exporting, Showing, SharedStep, Trainer):
         self._backward_params(grad, self._plan())
 
     def _backward_params(self, grad: Array, plan: Plan) -> None:
+        plan.zero_gradients()
         with self._debugging() if finite.DEBUG else _NOTHING:
             backward_params_through(self.layers, grad, plan.lowest)
 

@@ -1,6 +1,7 @@
 """Other libraries' names: every entry of the tables means what it says, or names ours."""
 
 import inspect
+import re
 
 import numpy as np
 import pytest
@@ -204,3 +205,38 @@ def test_batches_under_the_names_of_keras():
     assert trained == other.train_step(x, y, weights)
     assert model.test_on_batch(x, y) == other.evaluate(x, y)
     np.testing.assert_array_equal(model.predict_on_batch(x), other.predict(x))
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("Linear", "it is nn.Dense."),
+        ("Conv2d", "it is nn.Conv2D."),
+        ("BatchNorm2d", "it is nn.BatchNorm2D."),
+        ("ConvTranspose2d", "it is nn.Conv2DTranspose."),
+        ("CrossEntropyLoss", 'it is compile("cce").'),
+        ("Adam", "it is nn.optim.Adam."),
+        ("load_mnist", "it is nn.data.load_mnist."),
+        ("EarlyStopping", "it is nn.callbacks.EarlyStopping."),
+        ("Densse", "did you mean nn.Dense?"),
+    ],
+)
+def test_a_name_that_nn_does_not_have_names_ours(name, place):
+    with pytest.raises(AttributeError) as error:
+        getattr(nn, name)
+    assert str(error.value) == f"module 'nn' has no attribute {name!r}: {place}"
+    assert not hasattr(nn, name)
+
+
+def test_names_of_nothing_have_no_hint():
+    with pytest.raises(AttributeError, match=r"^module 'nn' has no attribute 'xyzzy'$"):
+        nn.xyzzy  # noqa: B018
+
+
+def test_no_name_of_others_is_one_of_ours():
+    assert not [name for name in compat.NAMES if hasattr(nn, name)]
+    for place in compat.NAMES.values():
+        for path in re.findall(r"\bnn((?:\.\w+)+)", place.replace("nn.nn.Dense", "")):
+            found = nn
+            for part in path[1:].split("."):
+                found = getattr(found, part)

@@ -1,5 +1,6 @@
 """Classes of a dataset: how many there are, their names, weights, and their shares in a split."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -46,7 +47,24 @@ def class_weights(labels: Any) -> dict[int, float]:
     return dict(zip(names.tolist(), weights.tolist(), strict=True))
 
 
-def text_labels(y: Any) -> tuple[np.ndarray, list[str]] | None:
+def check_no_gap(owner: str, argument: str, labels: Iterable[Any]) -> None:
+    """Raise a ValueError for the first label that is missing: None, NaN, or pandas' NA or NaT.
+
+    Examples
+    --------
+    >>> check_no_gap("Model", "y", ["plum", None])
+    Traceback (most recent call last):
+    ValueError: [Model] 'y' must have a label in each row: give it one, or leave the row out, got \
+None in row 1.
+    """
+    for row, label in enumerate(labels):
+        is_missing = label is None or type(label).__name__ in ("NAType", "NaTType")
+        if is_missing or (isinstance(label, float) and math.isnan(label)):
+            rule = "must have a label in each row: give it one, or leave the row out"
+            raise ValueError(f"[{owner}] '{argument}' {rule}, got {label!r} in row {row}.")
+
+
+def text_labels(y: Any, owner: str = "Dataset") -> tuple[np.ndarray, list[str]] | None:
     """Return labels that are texts as numbers (n,), and the names of the classes; None for others.
 
     The names are in alphabetical order; those of pandas' categories in the order of these.
@@ -55,6 +73,14 @@ def text_labels(y: Any) -> tuple[np.ndarray, list[str]] | None:
     ----------
     y
         An array, a list, or a column of a table.
+    owner
+        What an error names.
+
+    Raises
+    ------
+    ValueError
+        If there are texts and a label is missing, which NumPy would make the text 'nan'; or if one
+        is None.
 
     Examples
     --------
@@ -69,7 +95,10 @@ def text_labels(y: Any) -> tuple[np.ndarray, list[str]] | None:
     labels = y.tolist() if hasattr(y, "tolist") else y
     if not isinstance(labels, list | tuple) or not labels:
         return None
-    if not all(isinstance(label, str) for label in labels):
+    are_texts = [isinstance(label, str) for label in labels]
+    if not all(are_texts):
+        if any(are_texts) or any(label is None for label in labels):
+            check_no_gap(owner, "y", labels)
         return None
     present, categories = set(labels), getattr(dtype, "categories", None)
     names = sorted(present) if categories is None else [c for c in categories if c in present]

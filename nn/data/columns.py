@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 
 def columns_of(data: Any) -> list[str] | None:
     """Return the names of a table's columns; None for other data, and for columns of numbers.
@@ -22,6 +24,21 @@ def columns_of(data: Any) -> list[str] | None:
         names = getattr(data, "columns", None)
     names = [] if names is None else list(names)
     return names if names and all(isinstance(name, str) for name in names) else None
+
+
+def checked_columns(x: Any, wanted: list[str] | None) -> list[str] | None:
+    """Return the columns of a batch which is a table, which must be those of the batches before.
+
+    Parameters
+    ----------
+    x
+        The inputs of a batch; those that are no table have no columns.
+    wanted
+        The columns of the training, or of the tables before; None before the first.
+    """
+    names = None if type(x) is np.ndarray else columns_of(x)
+    check_columns("x", names, wanted)
+    return wanted or names
 
 
 def check_columns(argument: str, names: Sequence[str] | None, wanted: Sequence[str] | None) -> None:

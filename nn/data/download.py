@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from .. import checks
 
@@ -76,6 +77,40 @@ def download_files(
                 path.replace(folder / name)  # at once, as it is the same file system
                 mirrors = [used, *(mirror for mirror in mirrors if mirror != used)]
     return [folder / name for name in files]
+
+
+def require_folder(owner: str, path: Any, can_download: bool = True) -> Path:
+    """Return the folder of a data set, which has to be named.
+
+    Parameters
+    ----------
+    owner
+        The function that loads the set.
+    path
+        Its argument; None if it was left out.
+    can_download
+        Whether the function has the argument `download`.
+
+    Raises
+    ------
+    TypeError
+        For anything but the name of a folder.
+
+    Examples
+    --------
+    >>> require_folder("load_cifar10", None)
+    Traceback (most recent call last):
+    TypeError: [load_cifar10] 'path' must be the folder that holds the set, got None: write \
+load_cifar10("data", download=True), which downloads it if it is not there.
+    """
+    if path is None:
+        advice = f'write {owner}("data", download=True), which downloads it if it is not there.'
+        if not can_download:
+            advice = f'write {owner}("data") if it is in the folder data.'
+        raise TypeError(
+            f"[{owner}] 'path' must be the folder that holds the set, got None: {advice}"
+        )
+    return Path(checks.path(owner, "path", path))
 
 
 def temporary_folder(folder: Path) -> tempfile.TemporaryDirectory:

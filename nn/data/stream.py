@@ -28,6 +28,7 @@ from .batching import (
     part_of,
     to_float,
 )
+from .columns import checked_columns
 from .dataset import Dataset
 from .ranges import Range, range_of, union
 from .rows import as_inputs, as_rows
@@ -120,8 +121,9 @@ class Stream:
     relabel
         Function of the targets of a batch that returns the model's labels; None for none.
     shaped
-        Function that returns the targets of a checked batch in the shape of the model's outputs;
-        None for none.
+        Function that returns the targets of a checked batch in the outputs' shape; None for none.
+    columns
+        Names of the columns of those batches that are tables; None before the first.
     y
         Targets of the first batch, once it has been read.
     rows
@@ -155,6 +157,7 @@ class Stream:
         self.check, self.with_targets = check, with_targets
         self.relabel: Callable[[np.ndarray], np.ndarray] | None = None
         self.shaped: Callable[[np.ndarray], np.ndarray] | None = None
+        self.columns: list[str] | None = None
         self.epoch: int | None = None
         self.y: np.ndarray | None = None
         self.rows = 0
@@ -390,10 +393,10 @@ class Stream:
         """Return x, y and weights of a batch of the source; y and weights may be None."""
         if not self.with_targets:
             x = item[0] if isinstance(item, tuple | list) and item else item
-            return np.asarray(as_inputs(x, owner="Model")), None, None
+            return self._inputs(x), None, None
         if not isinstance(item, tuple | list) or len(item) not in (2, 3):
             raise TypeError(f"must be a pair (x, y) or (x, y, sample_weight), got {_kind(item)}.")
-        x = np.asarray(as_inputs(item[0], owner="Model"))
+        x = self._inputs(item[0])
         if len(x) == 0:
             raise checks.error("Model", "x", "must hold at least one sample", x.shape)
         y = None if item[1] is None else as_rows("y", item[1], len(x), owner="Model")
@@ -402,6 +405,10 @@ class Stream:
         if len(item) == 2 or item[2] is None:
             return x, y, None
         return x, y, validation.check_weights(item[2], "sample_weight", len(x))
+
+    def _inputs(self, x: Any) -> np.ndarray:
+        self.columns = checked_columns(x, self.columns)
+        return np.asarray(as_inputs(x, owner="Model"))
 
     def _augmented(
         self, augment: Augment, x: np.ndarray, y: Any, rng: np.random.Generator, index: int

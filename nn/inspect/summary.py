@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import text
 from ..layers import Layer, Sequential
-from ..layers.plan import named_layers
+from ..layers.plan import frozen_names, named_layers
 from ..layers.residual import Skip
 
 _LINE = 88  # columns of a one-line repr, at most
@@ -124,24 +124,24 @@ def summarize(model: Any) -> ModelSummary:
     15 parameters, 15 of them trainable
     60 bytes of parameters, 24 bytes of outputs per sample
     """
-    layers = [layer for _, layer in named_layers(model.layers)]
+    named = list(named_layers(model.layers))
+    layers, frozen = [layer for _, layer in named], frozen_names(named)
     on_shortcut = {
         id(part) for layer in layers if isinstance(layer, Skip) for part in layer.shortcut
     }
-    rows = [
-        _row(path, layer, id(layer) in on_shortcut) for path, layer in named_layers(model.layers)
-    ]
+    rows = [_row(path, layer, id(layer) in on_shortcut, path in frozen) for path, layer in named]
+    trained = [layer for path, layer in named if path not in frozen]
     return ModelSummary(
         text.printable(model.name or "Model"),
         rows,
         sum(row.parameters for row in rows),
-        sum(int(layer.params[k].size) for layer in layers for k in layer.trained_keys()),
+        sum(int(layer.params[k].size) for layer in trained for k in layer.trained_keys()),
         sum(int(param.nbytes) for layer in layers for param in layer.params.values()),
         _output_bytes(layers, np.dtype(model.dtype).itemsize),
     )
 
 
-def _row(path: str, layer: Layer, on_shortcut: bool) -> LayerRow:
+def _row(path: str, layer: Layer, on_shortcut: bool, is_frozen: bool) -> LayerRow:
     notes = ["shortcut"] * on_shortcut
     label = type(layer).__name__
     if layer.name:
@@ -152,7 +152,7 @@ def _row(path: str, layer: Layer, on_shortcut: bool) -> LayerRow:
         path.count("/"),
         layer.output_shape if layer.built else None,
         sum(int(param.size) for param in layer.params.values()),
-        bool(layer.trainable),
+        bool(layer.trainable) and not is_frozen,
         bool(layer.sublayers()),
     )
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from .. import cuda
 from .base import Layer, is_ours
 
 
@@ -59,8 +60,10 @@ class Plan:
         places: dict[str, Layer] = {}
         trained: list[str] = []  # paths of the layers with parameters to train
         named = list(named_layers(layers))
+        frozen = frozen_names(named)
         # Custom layers that are built later may have others inside then.
-        self._unbuilt = [layer for _, layer in named if not (layer.built or is_ours(type(layer)))]
+        self._custom = [layer for _, layer in named if not is_ours(type(layer))]
+        self._unbuilt = [layer for layer in self._custom if not layer.built]
         for name, layer in named:
             places[name] = layer
             factors[name] = [*factors[name.rpartition("/")[0]], layer.lr_factor]
@@ -68,7 +71,7 @@ class Plan:
                 self._inside.append((layer, inside))
             if type(layer).activity_penalty is not Layer.activity_penalty:
                 self._active.append(layer)
-            if layer.trainable:
+            if layer.trainable and name not in frozen:
                 self._trainable.append(layer)
                 self._keys.append([*layer.params])
                 keys = layer.trained_keys()
@@ -101,6 +104,18 @@ class Plan:
                 return False
         return True
 
+    def zero_gradients(self) -> None:
+        """Set the gradients of custom layers to zero, before a backward pass fills them.
+
+        A `backward` that adds to `grads` adds to those of its own pass then. The arrays of the pass
+        before are not changed: they may be in use. The layers of nn replace theirs.
+        """
+        for layer in self._custom:
+            for key in layer.grads.keys() & layer.params.keys():
+                param = layer.params[key]
+                xp = cuda.get_array_module(param)
+                layer.grads[key] = xp.zeros(param.shape, param.dtype)
+
     @property
     def has_activity_penalty(self) -> bool:
         """Whether the activity of a layer adds to the loss."""
@@ -122,6 +137,29 @@ class Plan:
 def _product(factors: Iterable[Any], key: str) -> float:
     """Return the product of factors, each a number or those of parameters by their names."""
     return math.prod(f.get(key, 1.0) if isinstance(f, dict) else f for f in factors)
+
+
+def frozen_names(named: Iterable[tuple[str, Layer]]) -> set[str]:
+    """Return the names of those layers of `named_layers` that a frozen layer around them freezes.
+
+    Examples
+    --------
+    >>> from nn.layers import Dense, Layer
+    >>> class Block(Layer):
+    ...     def sublayers(self):
+    ...         return (self.dense,)
+    >>> block = Block(trainable=False)
+    >>> block.dense = Dense(2)
+    >>> frozen_names(named_layers([block]))
+    {'0_Block/0_Dense'}
+    """
+    found: dict[str, bool] = {"": False}  # by name, whether the layer or one around it is frozen
+    inside = set()
+    for name, layer in named:
+        if found[name.rpartition("/")[0]]:
+            inside.add(name)
+        found[name] = name in inside or layer.trainable is False
+    return inside
 
 
 def named_layers(layers: Iterable[Layer], path: str = "") -> Iterator[tuple[str, Layer]]:

@@ -67,6 +67,8 @@ def backward_through(layers: Sequence[Layer], grad: Array) -> Array:
     for layer in reversed(layers):
         output_grad = grad if observers else None  # else its memory serves the layers below
         grad = layer.backward(grad)
+        if grad is None:
+            raise _returns_none(layer)
         for observer in observers:
             observer.gradient(layer, output_grad)
     return grad
@@ -92,12 +94,20 @@ def backward_params_through(layers: Sequence[Layer], grad: Array, lowest: int | 
         is_own = getattr(last.backward, "__func__", None) is type(last)._own_backward
         if is_own or "backward_params" in vars(last):
             last.backward_params(grad)
-        else:  # its backward was replaced, in the object or in the class
-            last.backward(grad)
+        elif last.backward(grad) is None:  # it was replaced, in the object or in the class
+            raise _returns_none(last)
         for observer in active_observers.get():
             observer.gradient(last, grad)
     for layer in layers[:below]:
         layer.forget()
+
+
+def _returns_none(layer: Layer) -> TypeError:
+    """Return the error of a `backward` without a `return`."""
+    return TypeError(
+        f"[{type(layer).__name__}] backward() must return the gradient for its input, got None: "
+        "end it with return; or with return 0 * grad of the input's shape, if there is none."
+    )
 
 
 def flat(layers: Sequence[Layer]) -> list[Layer]:

@@ -58,6 +58,12 @@ class Metric:
         """Forget all samples."""
         self.samples = 0
 
+    def check_outputs(self, outputs: int | None) -> None:
+        """Raise if the metric cannot be computed of so many outputs for each label.
+
+        `fit` and `evaluate` call it before the first batch; this one accepts all.
+        """
+
     def update(self, y_true: Any, y_pred: Any) -> None:
         """Add a batch: targets and predictions with the samples along the first axis."""
         if type(y_true) is not np.ndarray or y_true.dtype.kind not in "fiub":

@@ -192,6 +192,15 @@ class AUC(DecisionMetric):
         self.labels: list[np.ndarray] = []
         self.scores: list[np.ndarray] = []
 
+    def check_outputs(self, outputs: int | None) -> None:
+        """Raise for more than two classes."""
+        if outputs not in (None, 1, 2) and not self.elementwise:
+            raise ValueError(
+                f"[{type(self).__name__}] 'metrics' must not hold 'auc' for more than two classes, "
+                f"got {outputs} outputs of the last layer: compute it for one class at a time, "
+                "nn.metrics.auc(y == c, model.predict(x)[:, c])."
+            )
+
     def add(self, y_true: Array, y_pred: Array) -> None:
         """Keep the labels and the scores for class 1."""
         owner = type(self).__name__

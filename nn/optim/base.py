@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import checks, compat, cuda
 from .arrays import Array, Pairs, as_pairs, check_finite, check_pairs, placed, refuse_factors
-from .custom import counted, hooks_of_custom
+from .custom import counted, hooks_of_custom, is_ours
 from .hooks import SETTINGS, Averages, ClipNorm, ClipValue, Decay, Hook
 
 LearningRate = float | Callable[[int], float]
@@ -89,6 +89,7 @@ class Optimizer:
     _rate: float | None = None  # of the parameter that is being updated
     _slots: dict[str, dict[str, Array]] | None = None  # by parameter, then by slot
     _averages: Averages | None = None
+    _has_custom_update = False
     _prepared: tuple[Any, list[str], list[dict[str, Array]]] = (None, [], [])  # see _prepare
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -96,6 +97,7 @@ class Optimizer:
         super().__init_subclass__(**options)
         if "__init__" in vars(cls):
             compat.accept_other_names(cls)
+        cls._has_custom_update = not is_ours(cls.update)
         if "step" in vars(cls):
             cls.step = counted(vars(cls)["step"])  # type: ignore[method-assign]
 
@@ -322,7 +324,7 @@ class Optimizer:
             hooks.append(ClipNorm(self.clip_norm))
         if self.weight_decay:
             hooks.append(Decay(self.decay))
-        hooks += [] if self.iterations else hooks_of_custom(self)
+        hooks += hooks_of_custom(self) if self._has_custom_update else []
         if self.ema_decay is not None:
             self._averages = self._averages or Averages(type(self).__name__)
             self._averages.decay = self.ema_decay
@@ -350,8 +352,7 @@ class Optimizer:
 
     def _slots_of(self, name: str, param: Array) -> dict[str, Array]:
         """Return the state of one parameter, with its shape, device, dtype and memory layout."""
-        if self._slots is None:
-            self._slots = {}
+        self._slots = self._slots or {}
         slots = self._slots.setdefault(name, {})
         for slot in self.slots_for(param):
             if slot in slots:
@@ -363,8 +364,7 @@ class Optimizer:
     def state_dict(self) -> dict[str, Array]:
         """Return a copy of all state: `'<slot>/<parameter>'` -> array, and `'iterations'`.
 
-        Averages are stored under `'ema/<parameter>'`, the number of their steps under
-        `'ema_steps'`.
+        Averages are stored under `'ema/<parameter>'`, the count of their steps as `'ema_steps'`.
         """
         state: dict[str, Array] = {"iterations": np.array(self.iterations, dtype=np.int64)}
         if self._averages is not None and self.ema_decay is not None:

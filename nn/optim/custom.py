@@ -5,36 +5,60 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import checks
-from .arrays import Pairs
+from .arrays import Array, Pairs
 from .hooks import Hook
 
 
 def is_ours(thing: Any) -> bool:
     """Return whether a class or a function is of this package, not one of the user's."""
-    return thing.__module__.split(".")[0] == __name__.split(".")[0]
+    return getattr(thing, "__module__", "").split(".")[0] == __name__.split(".")[0]
 
 
 def hooks_of_custom(optimizer: Any) -> list[Hook]:
-    """Return the hook that checks the first step of a rule of the user's; else none."""
-    if is_ours(type(optimizer)) or not optimizer.lr:
-        return []
-    return [ChangesInPlace(type(optimizer).__name__)]
+    """Return the hooks around an `update` of the user's, the second in the first step alone."""
+    hooks: list[Hook] = [CopiesGradients()]
+    if not optimizer.iterations and optimizer.lr:
+        rule = getattr(optimizer, "optimizer", optimizer)  # that within a Lookahead
+        hooks.append(ChangesInPlace(type(rule).__name__))
+    return hooks
 
 
 def counted(step: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a user's `step` that counts in `iterations`, unless the function does so itself."""
+    """Return a user's `step` that counts in `iterations`, unless the function does so itself.
+
+    It gets copies of the gradients, as `CopiesGradients` makes them.
+    """
     if is_ours(step):
         return step
 
     @functools.wraps(step)
     def count(self: Any, *arguments: Any, **options: Any) -> Any:
         before = self.iterations
-        result = step(self, *arguments, **options)
+        result = step(self, *map(copied, arguments), **options)
         if self.iterations == before:
             self.iterations += 1
         return result
 
     return count
+
+
+def copied(pairs: Any) -> Any:
+    """Return pairs of parameters and copies of their gradients; anything else as it is."""
+    if not isinstance(pairs, list) or not all(isinstance(pair, tuple) for pair in pairs):
+        return pairs
+    return [(param, grad.copy()) for param, grad in pairs]
+
+
+class CopiesGradients(Hook):
+    """Passes copies of the gradients to a rule of the user's, which may change them in place.
+
+    The arrays of the layers are read after the step, as by `LayerStats`, and a custom layer may
+    use one array for two parameters.
+    """
+
+    def gradient(self, param: Array, grad: Array) -> Array:
+        """Return a copy of the gradient."""
+        return grad.copy()
 
 
 class ChangesInPlace(Hook):

@@ -83,6 +83,7 @@ class Lookahead(Optimizer):
             raise checks.error("Lookahead", "optimizer", rule, type(optimizer).__name__)
         super().__init__(optimizer._lr if lr is None else lr)
         self.optimizer = optimizer
+        self._has_custom_update = optimizer._has_custom_update
         self.k = checks.positive_int("Lookahead", "k", k)
         if callable(alpha):
             checks.function_of_step("Lookahead", "alpha", alpha)

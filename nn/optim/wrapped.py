@@ -6,6 +6,7 @@ from typing import Any
 
 from .arrays import Array, refuse_factors
 from .base import LearningRate, Optimizer
+from .custom import copied
 
 
 class WrappedOptimizer(Optimizer):
@@ -43,8 +44,8 @@ class WrappedOptimizer(Optimizer):
         return getattr(self.wrapped, "schedule", None)
 
     def step(self, params_and_grads: Iterable[tuple[Array, Array]]) -> None:
-        """Call the object's `step`."""
-        self.wrapped.step(params_and_grads)
+        """Call the object's `step` with copies of the gradients, which it may change."""
+        self.wrapped.step(copied(params_and_grads))
 
     def set_parameters(self, names: list[str], factors: list[float], owner: Any = None) -> None:
         """Set `param_names` if the object has this attribute; refuse factors."""

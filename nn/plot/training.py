@@ -246,6 +246,11 @@ def weight_histograms(
     ['0_Dense_W', '2_Dense_W']
     """
     owner = "plot.weight_histograms"
+    if not hasattr(model, "get_arrays"):
+        raise TypeError(
+            f"[{owner}] 'model' must be a model, got {type(model).__name__}: draw an array by "
+            "matplotlib.pyplot.hist(array.ravel(), 50)."
+        )
     arrays = {name: cuda.to_cpu(array) for name, array in model.get_arrays().items()}
     drawn = _histograms(owner, arrays, names, bins, axes)
     for ax, array in drawn:

@@ -112,7 +112,8 @@ class Compiling(Building):
         optimizer
             A name ('sgd', 'sgdmomentum', 'adam', ...) or an object.
         lr
-            Learning rate, a number or a function step -> rate; `learning_rate` is the same.
+            Learning rate, a number or a function step -> rate; `learning_rate` is the same. With an
+            optimizer object it replaces the object's, as all arguments of the optimizer do.
         metrics
             Names or functions (y_true, y_pred) -> float, which are called once with all rows.
             'accuracy' is left out if the targets are not classes.

@@ -119,10 +119,7 @@ class DataAdapter:
 
     def _source(self, data: Any, y: Any, argument: str, is_training: bool = False) -> Source:
         """Return data as a `Dataset` or a `Stream`, with the labels of the model's class names."""
-        columns = columns_of(data)
-        if is_training and columns is not None and set(columns) != set(self._columns or ()):
-            self._columns = columns
-        check_columns(argument, columns, self._columns)
+        self._check_columns(argument, columns_of(data), is_training)
         is_table = isinstance(data, list | tuple) or not yields_batches(data)
         if y is not None and is_table and not isinstance(data, Dataset):
             data, y = self._named(data, y, is_training)
@@ -140,13 +137,28 @@ class DataAdapter:
             labels = relabeled(data.y, others, wanted)
             data = Dataset(data.x, labels, data.sample_weight, wanted)
         source = self._source_of(data, y, argument)
+        if isinstance(source, Stream) and not is_training:
+            source.columns = self._columns
         if others is not None and isinstance(source, Stream):
             source.relabel = functools.partial(relabeled, names=others, wanted=wanted)
         return source
 
+    def _check_columns(self, argument: str, columns: list[str] | None, is_training: bool) -> None:
+        if is_training and columns is not None and set(columns) != set(self._columns or ()):
+            self._columns = columns
+        check_columns(argument, columns, self._columns)
+
+    def know_columns(self, train: Stream, val: Source | None) -> None:
+        """Keep the columns of a training in batches; those for the validation must be the same."""
+        self._check_columns(train.argument, train.columns, is_training=True)
+        if isinstance(val, Stream):
+            val.columns = self._columns
+        elif val is not None:
+            check_columns("val_data", val.feature_names, self._columns)
+
     def _named(self, data: Any, y: Any, is_training: bool) -> tuple[Any, Any]:
         """Return samples whose labels are texts as a `Dataset` and None, others as they are."""
-        if text_labels(y) is None:
+        if text_labels(y, "Model") is None:
             return data, y
         if isinstance(self.model.loss, RegressionLoss):
             raise checks.not_real("Model", "y", y, np.asarray(y).dtype)
@@ -278,7 +290,9 @@ class DataAdapter:
             validation.check_shape(x, model.input_shape)
             model._check_inputs(x)
 
-        return Stream(self._batched(x), "x", check=check, with_targets=False)
+        stream = Stream(self._batched(x), "x", check=check, with_targets=False)
+        stream.columns = model.feature_names
+        return stream
 
     # ------------------------------------------------------------------- weights of samples
 

@@ -432,6 +432,7 @@ class Fit:
         if isinstance(self.train, Stream):
             self.train.epoch = self.epochs.start
             self.train.keep(self._batches(self.epochs.start))
+            self.adapter.know_columns(self.train, self.val)
         if isinstance(self.val, Stream):
             settings = {"shuffle": False, "dtype": self.model.batch_dtype, "part": self.model.part}
             self.val.keep(self.val.batches(VAL_BATCH, **settings))

@@ -1,5 +1,6 @@
 """The training loop of several processes: `SharedFit` is `Fit` with what they exchange."""
 
+import os
 from collections.abc import Generator
 from typing import Any
 
@@ -45,7 +46,12 @@ class SharedFit(Fit):
         super().__init__(model, *arguments)
 
     def _read_saved(self, resume: Any) -> ModelFile | None:
-        """Return the content of the file as rank 0 reads it, whose disk it may be on."""
+        """Return the content of the file as rank 0 reads it, whose disk it may be on.
+
+        Others need not pass it then; but without one in rank 0 all would start from the beginning.
+        """
+        is_read = self.team.broadcast(resume is not None)
+        check_same(self.team, {"resume": None if is_read or resume is None else os.fspath(resume)})
         return self.team.broadcast(super()._read_saved(resume) if self.team.rank == 0 else None)
 
     def limit_steps(self, steps_per_epoch: Any, validation_steps: Any) -> None:

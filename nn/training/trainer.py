@@ -339,6 +339,8 @@ class Trainer(Predicting):
             if hasattr(metric, "elementwise"):  # several outputs, each with its own decision
                 is_binary = isinstance(self.loss, losses.BinaryCrossentropy)
                 metric.elementwise = outputs != 1 and is_binary
+            if "forward" not in self.own_passes():  # whose outputs may be others
+                metric.check_outputs(outputs)
             metric.reset()
         return measured
 

@@ -859,3 +859,22 @@ def test_the_command_fails_with_a_message_and_no_traceback(tmp_path, dead_url):
     assert "no mirror answered" in done.stderr
     assert "Traceback" not in done.stderr
     assert not done.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "can_download"),
+    [
+        ("load_cifar10", True),
+        ("load_cifar100", True),
+        ("load_fashion_mnist", True),
+        ("load_kmnist", True),
+        ("load_mnist_gz", False),
+        ("load_emnist", False),
+    ],
+)
+def test_a_loader_without_a_folder_says_what_to_write(name, can_download):
+    written = f'write {name}("data"' + ", download=True)" * can_download
+    with pytest.raises(TypeError) as error:
+        getattr(data, name)()
+    assert str(error.value).startswith(f"[{name}] 'path' must be the folder that holds the set")
+    assert written in str(error.value)

@@ -5,6 +5,9 @@
 Without the error each process would train on its part of another batch or of another model.
 """
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 
 import nn
@@ -89,6 +92,9 @@ CASES = {
         lambda team, k: fit(team, augment=(None, lambda x, rng: x)[k]),
         lambda team, k: fit(team, augment=augment.Mixup(0.1 + k, num_classes=3)),
     ],
+    "'resume' must be the same in all processes, got last.npz in rank 1 and None": [
+        lambda team, k: fit(team, resume=(None, "last.npz")[k])
+    ],
     "'class_weight'": [lambda team, k: fit(team, class_weight={0: 1.0 + k, 1: 1.0, 2: 1.0})],
     "'lr_schedule'": [lambda team, k: fit(team, lr_schedule=(None, "cosine")[k])],
     "'early_stopping'": [lambda team, k: fit(team, early_stopping=bool(k))],
@@ -127,7 +133,11 @@ def main():
             else:
                 raise AssertionError(f"{text}, call {index}: no error")
             count += 1
-    fit(team)
+    with tempfile.TemporaryDirectory() as folder:  # only that of rank 0 has the file
+        path = Path(folder, "last.npz")
+        fit(team).save(path)
+        again = fit(team, epochs=3, resume=None if team.rank else path)
+        assert again.epoch == len(again.history["loss"]) == 3
     print(f"rank {team.rank}: {count} calls that differ were refused", flush=True)
 
 

@@ -90,3 +90,74 @@ def test_an_optimizer_of_pytorch_is_refused_by_compile():
 
     with pytest.raises(TypeError, match=r"'optimizer' must have a step\(params_and_grads\).*SGD"):
         trained(SGD())
+
+
+class InPlace(nn.optim.Optimizer):
+    def update(self, param, grad, slots):
+        grad *= self.lr
+        param -= grad
+
+
+class StepInPlace(nn.optim.Optimizer):
+    def step(self, params_and_grads):
+        for param, grad in params_and_grads:
+            grad *= self.lr
+            param -= grad
+
+
+class NoSubclass:
+    lr = 0.1
+
+    def step(self, params_and_grads):
+        StepInPlace(lr=self.lr).step(list(params_and_grads))
+
+
+class TwoBiases(nn.Layer):
+    """`x + a + b`, whose gradients are one array."""
+
+    def build(self, input_shape):
+        self._set_param("a", np.zeros(input_shape[-1]))
+        self._set_param("b", np.zeros(input_shape[-1]))
+        super().build(input_shape)
+
+    def forward(self, x, training=False):
+        return x + self.params["a"] + self.params["b"]
+
+    def backward(self, grad):
+        self.grads["a"] = self.grads["b"] = grad.sum(0)
+        return grad
+
+
+def watched(optimizer):
+    model = nn.Model([nn.Dense(1, input_shape=(3,)), TwoBiases()], seed=0)
+    model.compile("mse", optimizer)
+    stats = nn.callbacks.LayerStats()
+    model.fit(x, y, epochs=3, batch_size=20, callbacks=[stats], verbose=0)
+    return model, stats.stats
+
+
+@pytest.mark.parametrize("make", [InPlace, StepInPlace, lambda lr: NoSubclass()])
+def test_a_rule_that_changes_gradients_in_place_changes_its_own_copies(make):
+    model, stats = watched(make(lr=0.1))
+    expected, expected_stats = watched(nn.optim.SGD(lr=0.1))
+    for one, other in zip(model.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+    assert stats["0_Dense"]["grad_norm"] == pytest.approx(expected_stats["0_Dense"]["grad_norm"])
+
+
+def test_a_rule_in_place_within_lookahead():
+    one, other = (watched(nn.optim.Lookahead(rule)) for rule in (InPlace(lr=0.1), Right(lr=0.1)))
+    np.testing.assert_allclose(one[0].predict(x), other[0].predict(x), rtol=1e-5)
+    assert one[1]["0_Dense"]["grad_norm"] == pytest.approx(other[1]["0_Dense"]["grad_norm"])
+
+
+class Right(nn.optim.Optimizer):
+    def update(self, param, grad, slots):
+        param -= self.lr * grad
+
+
+def test_lr_of_compile_replaces_that_of_the_object():
+    model, history = trained(nn.optim.Adam(lr=0.1), lr=0.5)
+    assert history["lr"] == [0.5] * 3
+    assert model.optimizer.lr == 0.5
+    assert trained(nn.optim.Adam(lr=0.1))[1]["lr"] == [0.1] * 3

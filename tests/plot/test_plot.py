@@ -755,3 +755,10 @@ def test_no_figure_leaks_into_pyplot():
     for call in CALLS.values():
         call()
     assert pyplot.get_fignums() == before
+
+
+def test_histograms_of_an_array_say_what_draws_it():
+    with pytest.raises(
+        TypeError, match=r"\[plot.weight_histograms\] 'model' .* got ndarray: .*hist"
+    ):
+        nn.plot.weight_histograms(np.zeros((3, 3)))

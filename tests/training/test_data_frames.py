@@ -81,3 +81,38 @@ def test_a_data_set_of_a_table_keeps_its_columns():
         model.predict(nn.Dataset(swapped))
     with pytest.raises(ValueError, match=r"'val_data' must have the columns of the training"):
         model.fit(train, val_data=nn.Dataset(swapped, y), verbose=0)
+
+
+# ------------------------------------------------------------------------ tables in batches
+
+
+def batches(*tables, with_targets=True):
+    return lambda: ((x, y) if with_targets else x for x in tables)
+
+
+IN_BATCHES = {
+    "val_data": lambda model, x: model.fit(batches(table), val_data=batches(table, x), verbose=0),
+    "val_data of rows": lambda model, x: model.fit(batches(table), val_data=(x, y), verbose=0),
+    "fit": lambda model, x: model.fit(batches(table, x), verbose=0),
+    "fit again": lambda model, x: model.fit(batches(x), verbose=0),
+    "evaluate": lambda model, x: model.evaluate(batches(table, x)),
+    "predict": lambda model, x: model.predict(batches(table, x, with_targets=False)),
+    "a generator": lambda model, x: model.predict(batches(x, with_targets=False)()),
+}
+
+
+@pytest.mark.parametrize("first", ["rows", "batches"])
+@pytest.mark.parametrize("use", IN_BATCHES)
+def test_every_batch_that_is_a_table_has_the_columns_of_the_training(use, first):
+    model = trained() if first == "rows" else trained(batches(table), None)
+    assert model.feature_names == ["age", "height"]
+    with pytest.raises(ValueError, match=r"must have the columns of the training in their order"):
+        IN_BATCHES[use](model, swapped)
+    IN_BATCHES[use](model, table)
+    IN_BATCHES[use](model, table.to_numpy())
+
+
+def test_batches_with_other_columns_are_another_training():
+    model = trained()
+    model.fit(batches(table.rename(columns={"age": "years"})), verbose=0)
+    assert model.feature_names == ["years", "height"]

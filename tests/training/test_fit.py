@@ -502,7 +502,38 @@ def test_labels_in_a_table_are_to_be_passed_as_a_column():
     labels = pandas.DataFrame({"kind": ["a", "b"] * 2})
     model = nn.Model([nn.Dense(2, input_shape=(2,))], seed=0)
     model.compile("cce", "sgd")
-    for y in (labels, labels["kind"].where(labels["kind"] != "b")):
-        with pytest.raises(TypeError, match=r"'y' .*drop the rows without a label.* as one column"):
-            model.fit(np.ones((4, 2)), y, verbose=0)
+    with pytest.raises(TypeError, match=r"'y' .*drop the rows without a label.* as one column"):
+        model.fit(np.ones((4, 2)), labels, verbose=0)
+    with pytest.raises(ValueError, match=r"'y' must have a label in each row.* in row 1"):
+        model.fit(np.ones((4, 2)), labels["kind"].where(labels["kind"] != "b"), verbose=0)
     model.fit(np.ones((4, 2)), labels["kind"], verbose=0)
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), np.nan])
+@pytest.mark.parametrize("kind", [list, tuple, lambda y: np.array(y, object)])
+def test_a_missing_label_among_texts_is_named_and_never_the_class_nan(kind, missing):
+    labels = kind(["a", "b", missing, "a"])
+    model = nn.Model([nn.Dense(3, input_shape=(2,))], seed=0)
+    model.compile("cce", "sgd")
+    rule = r"'y' must have a label in each row: .*, got (None|nan) in row 2"
+    with pytest.raises(ValueError, match=rf"\[Model\] {rule}"):
+        model.fit(np.ones((4, 2)), labels, verbose=0)
+    with pytest.raises(ValueError, match=rf"\[Dataset\] {rule}"):
+        nn.Dataset(np.ones((4, 2)), labels)
+    assert model.class_names is None
+
+
+def test_a_metric_that_cannot_be_computed_is_refused_before_the_first_step():
+    x, y = np.ones((6, 2), "float32"), np.arange(6) % 3
+    model = nn.Model([nn.Dense(3, input_shape=(2,))], seed=0)
+    model.compile("cce", "sgd", metrics=["auc"])
+    before = model.get_weights()
+    for call in (model.fit, model.evaluate, model.train_step):
+        with pytest.raises(ValueError, match=r"\[AUC\] 'metrics' .* two classes, got 3 outputs"):
+            call(x, y)
+    for one, other in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    for loss, outputs, targets in (("cce", 2, y % 2), ("bce", 3, np.eye(3)[y]), ("bce", 1, y % 2)):
+        fitting = nn.Model([nn.Dense(outputs, input_shape=(2,))], seed=0)
+        fitting.compile(loss, "sgd", metrics=["auc"])
+        assert "auc" in fitting.fit(x, targets, verbose=0)

@@ -26,7 +26,7 @@ from ... import checks
 from ...checks import FileFormatError
 from ..archive import read_archive, unpack
 from ..dataset import Dataset
-from ..download import download_files
+from ..download import download_files, require_folder
 from .pickles import read_pickle
 
 _SHAPE = (3, 32, 32)
@@ -140,7 +140,9 @@ _CIFAR100_LABELS = {
 }
 
 
-def load_cifar10(path: str | os.PathLike, download: bool = False) -> tuple[Dataset, Dataset]:
+def load_cifar10(
+    path: str | os.PathLike | None = None, download: bool = False
+) -> tuple[Dataset, Dataset]:
     """Return CIFAR-10 from a folder that holds it in either of its official layouts.
 
     Parameters
@@ -167,12 +169,12 @@ def load_cifar10(path: str | os.PathLike, download: bool = False) -> tuple[Datas
     nn.io.FileFormatError
         If a file is damaged or holds something else.
     """
-    checks.path("load_cifar10", "path", path)
-    return _load("load_cifar10", CIFAR10, Path(path), _CIFAR10_LABELS, download)
+    folder = require_folder("load_cifar10", path)
+    return _load("load_cifar10", CIFAR10, folder, _CIFAR10_LABELS, download)
 
 
 def load_cifar100(
-    path: str | os.PathLike, labels: str = "fine", download: bool = False
+    path: str | os.PathLike | None = None, labels: str = "fine", download: bool = False
 ) -> tuple[Dataset, Dataset]:
     """Return CIFAR-100 from a folder that holds it in either of its official layouts.
 
@@ -201,7 +203,8 @@ def load_cifar100(
     """
     if labels not in _CIFAR100_LABELS:
         raise checks.unknown("load_cifar100", "labels", labels, _CIFAR100_LABELS)
-    return _load("load_cifar100", CIFAR100, Path(path), _CIFAR100_LABELS[labels], download)
+    folder = require_folder("load_cifar100", path)
+    return _load("load_cifar100", CIFAR100, folder, _CIFAR100_LABELS[labels], download)
 
 
 def download_cifar10(

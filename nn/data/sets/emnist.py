@@ -9,6 +9,7 @@ import string
 
 from ... import checks
 from ..dataset import Dataset
+from ..download import require_folder
 from .idx import find_idx_files, load_idx_files
 
 _ADDRESS = "https://www.nist.gov/itl/products-and-services/emnist-dataset"
@@ -25,7 +26,9 @@ CLASSES = {
 }
 
 
-def load_emnist(path: str | os.PathLike, split: str = "balanced") -> tuple[Dataset, Dataset]:
+def load_emnist(
+    path: str | os.PathLike | None = None, split: str = "balanced"
+) -> tuple[Dataset, Dataset]:
     """Return one of the splits of EMNIST from a folder.
 
     Parameters
@@ -61,6 +64,7 @@ def load_emnist(path: str | os.PathLike, split: str = "balanced") -> tuple[Datas
     """
     if split not in CLASSES:
         raise checks.unknown("load_emnist", "split", split, CLASSES)
+    folder = require_folder("load_emnist", path, can_download=False)
     names = [
         f"emnist-{split}-{part}-{kind}-ubyte.gz"
         for part in ("train", "test")
@@ -68,7 +72,7 @@ def load_emnist(path: str | os.PathLike, split: str = "balanced") -> tuple[Datas
     ]
     return load_idx_files(
         "load_emnist",
-        find_idx_files(path, names),
+        find_idx_files(folder, names),
         tuple(CLASSES[split]),
         f"download gzip.zip from {_ADDRESS} and unpack it there",
         first_label=1 if split == "letters" else 0,

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ... import checks
 from ..dataset import Dataset
-from ..download import download_files
+from ..download import download_files, require_folder
 from .idx import find_idx_files, load_idx_files
 
 
@@ -96,7 +95,7 @@ KMNIST = MnistSet(
 )
 
 
-def load_mnist_gz(path: str | os.PathLike) -> tuple[Dataset, Dataset]:
+def load_mnist_gz(path: str | os.PathLike | None = None) -> tuple[Dataset, Dataset]:
     """Return MNIST from a folder that holds its four '.gz' files.
 
     Parameters
@@ -117,8 +116,8 @@ def load_mnist_gz(path: str | os.PathLike) -> tuple[Dataset, Dataset]:
     nn.io.FileFormatError
         If a file is damaged or holds something else.
     """
-    checks.path("load_mnist_gz", "path", path)
-    return _load_files("load_mnist_gz", MNIST, [Path(path, name) for name in MNIST.files])
+    folder = require_folder("load_mnist_gz", path, can_download=False)
+    return _load_files("load_mnist_gz", MNIST, [folder / name for name in MNIST.files])
 
 
 def load_mnist(
@@ -152,7 +151,9 @@ def load_mnist(
     return _load("load_mnist", MNIST, path, download)
 
 
-def load_fashion_mnist(path: str | os.PathLike, download: bool = False) -> tuple[Dataset, Dataset]:
+def load_fashion_mnist(
+    path: str | os.PathLike | None = None, download: bool = False
+) -> tuple[Dataset, Dataset]:
     """Return Fashion-MNIST, images of ten kinds of clothing, from a folder.
 
     Its files have the names of MNIST's, so it needs a folder of its own.
@@ -179,10 +180,14 @@ def load_fashion_mnist(path: str | os.PathLike, download: bool = False) -> tuple
     nn.io.FileFormatError
         If a file is damaged or holds something else.
     """
-    return _load("load_fashion_mnist", FASHION_MNIST, path, download)
+    return _load(
+        "load_fashion_mnist", FASHION_MNIST, require_folder("load_fashion_mnist", path), download
+    )
 
 
-def load_kmnist(path: str | os.PathLike, download: bool = False) -> tuple[Dataset, Dataset]:
+def load_kmnist(
+    path: str | os.PathLike | None = None, download: bool = False
+) -> tuple[Dataset, Dataset]:
     """Return KMNIST, ten characters of old Japanese handwriting, from a folder.
 
     Its files have the names of MNIST's, so it needs a folder of its own.
@@ -202,7 +207,7 @@ def load_kmnist(path: str | os.PathLike, download: bool = False) -> tuple[Datase
     FileNotFoundError, OSError, nn.io.FileFormatError
         As in `load_fashion_mnist`.
     """
-    return _load("load_kmnist", KMNIST, path, download)
+    return _load("load_kmnist", KMNIST, require_folder("load_kmnist", path), download)
 
 
 def download_mnist(

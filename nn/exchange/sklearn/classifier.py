@@ -1,6 +1,5 @@
 """`NNClassifier`: a network that finds classes, for scikit-learn."""
 
-import math
 from typing import Any, Self
 
 import numpy as np
@@ -9,6 +8,7 @@ from sklearn.utils import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
 from ... import checks
+from ...data.classes import check_no_gap
 from ...layers import fold
 from ...model import Model
 from .estimator import Estimator, Network
@@ -272,11 +272,7 @@ def _require_labels(argument: str, labels: Any) -> None:
     if found.dtype != object or found.ndim == 0:  # those of numbers are left to scikit-learn
         return
     rows = found.ravel().tolist()
-    for row, label in enumerate(rows):
-        is_missing = label is None or type(label).__name__ in ("NAType", "NaTType")
-        if is_missing or (isinstance(label, float) and math.isnan(label)):
-            rule = "must have a label in each row: give it one, or leave the row out"
-            raise ValueError(f"[NNClassifier] '{argument}' {rule}, got {label!r} in row {row}.")
+    check_no_gap("NNClassifier", argument, rows)
     others = [label for label in rows if isinstance(label, str) != isinstance(rows[0], str)]
     if others:
         rule = "must hold texts alone, or no texts"
