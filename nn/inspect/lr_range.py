@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from .. import checks
 from ..data.stream import Stream
-from ..training.data import DataAdapter, Source
+from ..training.data import DataAdapter
 from ..training.lr_finder import LRCurve, range_test
+from ..training.sources import Source
 
 if TYPE_CHECKING:
     from ..distributed.following import Follower

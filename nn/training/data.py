@@ -13,20 +13,17 @@ import numpy as np
 
 from .. import checks, cuda, kernels, validation
 from ..data import Dataset
-from ..data.batching import Part
 from ..data.classes import can_relabel, class_names_of, relabeled, text_labels
 from ..data.columns import check_columns, columns_of
-from ..data.ranges import Range, union
-from ..data.rows import mapped_file
+from ..data.ranges import union
 from ..data.samples import SampleBatches, holds_samples
 from ..data.stream import Stream, are_inputs, are_pairs, yields_batches
 from ..layers.preprocessing import adapt_first
-from ..layers.shard import slice_of
 from ..losses.regression import RegressionLoss
 from ..losses.targets import labels_shape, product_of_weights
+from .sources import Source, range_of_source, rows_to_read
 
 Array = Any  # numpy.ndarray or cupy.ndarray
-Source = Dataset | Stream
 
 VAL_BATCH = 256  # samples at a time in the validation after each epoch
 
@@ -416,26 +413,6 @@ class DataAdapter:
         self.model.input_range = union(self.model.input_range, range_of_source(train))
 
 
-def rows_to_read(array: Any, part: Part | None) -> range | None:
-    """Return the rows of a memory-mapped array that one of several processes checks; else None.
-
-    All have the same file, and together they read it once. Arrays in memory are checked by each.
-    """
-    if part is None or mapped_file(array) is None:
-        return None
-    rows = slice_of(*part, len(array))
-    return range(rows.start, rows.stop)
-
-
-def joined_outputs(outputs: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the outputs of batches as one array; images of any size may give several shapes."""
-    shapes = {y.shape[1:] for y in outputs}
-    if len(shapes) > 1:
-        rule = f"must give outputs of one shape, got {sorted(shapes)}: predict each batch by itself"
-        raise ValueError(f"[Model] 'x' {rule}.")
-    return np.concatenate(outputs)
-
-
 def check_same_names(names: Any, wanted: Sequence[str] | None) -> None:
     """Raise if the labels of data to predict have other numbers than the model's classes.
 
@@ -459,15 +436,3 @@ def _class_names_error(argument: str, names: list[str], wanted: Sequence[str]) -
         f"[Model] '{argument}' must have the class names of the model, {list(wanted)}, in their "
         f"order, got {names}: their numbers mean other classes; {advice}."
     )
-
-
-def samples_of(train: Source) -> Dataset | None:
-    """Return the `Dataset` of training data, also if it is read in steps; None for a source."""
-    source = train.source if isinstance(train, Stream) else train
-    return source if isinstance(source, Dataset) else None
-
-
-def range_of_source(data: Source) -> Range | None:
-    """Return the range of the inputs of data, as far as a stream has been read."""
-    samples = samples_of(data)
-    return data.input_range if samples is None else samples.input_range

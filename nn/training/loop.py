@@ -19,18 +19,13 @@ from ..data.stream import Stream
 from ..files import training_state
 from ..files.model_file import ModelFile
 from ..layers.base import is_ours
-from ..layers.shard import started_processes
 from . import arguments
-from .data import (
-    VAL_BATCH,
-    DataAdapter,
-    Source,
-    range_of_source,
-)
+from .data import VAL_BATCH, DataAdapter
 from .progress import Progress
 from .signals import Interrupts
+from .sources import Source, range_of_source
 from .steps import check_epochs, check_length, close, limited, sizes, skip_batches
-from .warnings import chance_callback, doubts
+from .warnings import chance_callback, doubts, warn_of_others
 
 
 class Fit:
@@ -209,12 +204,7 @@ class Fit:
 
     def _agree(self) -> None:
         """Begin as the other processes do in a `SharedFit`; here warn if there are others."""
-        if (started := started_processes()) > 1:
-            checks.warn(
-                f"[Model] this is one of {started} processes that were started together, and each "
-                "trains a model of its own: pass distributed=nn.distributed.MPI() to compile() to "
-                "train one model in all of them."
-            )
+        warn_of_others()
 
     def _interrupts(self) -> Interrupts:
         """Return what defers signals while the epochs run."""

@@ -13,7 +13,7 @@ from ..layers import finite, fold
 from ..layers.masks import Mask
 from .averaging import Averaging
 from .copies import Copies
-from .data import DataAdapter, check_same_names, joined_outputs
+from .data import DataAdapter, check_same_names
 from .steps import limited
 
 Array = Any  # numpy.ndarray or cupy.ndarray
@@ -251,3 +251,12 @@ class Predicting(Averaging):
     def predict_on_batch(self, x: Any) -> Array:
         """Return what `predict` does for one batch, under Keras' name."""
         return self.predict(x, max(len(x), 1))
+
+
+def joined_outputs(outputs: list[np.ndarray]) -> np.ndarray:
+    """Return the outputs of batches as one array; images of any size may give several shapes."""
+    shapes = {y.shape[1:] for y in outputs}
+    if len(shapes) > 1:
+        rule = f"must give outputs of one shape, got {sorted(shapes)}: predict each batch by itself"
+        raise ValueError(f"[Model] 'x' {rule}.")
+    return np.concatenate(outputs)

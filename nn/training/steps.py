@@ -8,7 +8,7 @@ from typing import Any
 from .. import checks
 from ..data import Dataset
 from ..data.stream import Stream
-from .data import Source
+from .sources import Source
 
 
 def limited(data: Source, steps: Any, batch_size: int, argument: str = "steps_per_epoch") -> Source:

@@ -17,10 +17,11 @@ from ..layers.masks import Mask
 from ..layers.observe import active_observers
 from ..metrics import Metric
 from .arguments import PATIENCE, ScheduleArguments
-from .data import DataAdapter, range_of_source
+from .data import DataAdapter
 from .loop import Fit
 from .predicting import Predicting
 from .progress import measure
+from .sources import range_of_source
 from .steps import limited
 from .warnings import CLASSIFICATION, doubt_about_measured
 

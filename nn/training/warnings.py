@@ -14,8 +14,9 @@ import numpy as np
 from .. import checks, losses, validation
 from ..callbacks import Callback, Logs
 from ..layers import Layer
+from ..layers.shard import started_processes
 from ..layers.stack import flat
-from .data import Source, samples_of
+from .sources import Source, samples_of
 
 REGRESSION = (losses.MeanSquaredError, losses.MeanAbsoluteError, losses.Huber)
 CLASSIFICATION = (losses.CategoricalCrossentropy, losses.BinaryCrossentropy, losses.Hinge)
@@ -314,3 +315,13 @@ divided by 255, got at most 1: pass x.astype('float32') if these are no images.
         f"are divided by 255, got at most {largest:g}: pass x.astype('float32') if these are no "
         "images."
     )
+
+
+def warn_of_others() -> None:
+    """Warn if a launcher has started several processes, each of which trains alone."""
+    if (started := started_processes()) > 1:
+        checks.warn(
+            f"[Model] this is one of {started} processes that were started together, and each "
+            "trains a model of its own: pass distributed=nn.distributed.MPI() to compile() to "
+            "train one model in all of them."
+        )
