@@ -305,7 +305,8 @@ class Model(Saving, Exporting, Showing, SharedStep, Trainer):
         self._backward_params(grad, self._plan())
 
     def _backward_params(self, grad: Array, plan: Plan) -> None:
-        plan.zero_gradients()
+        if plan.custom:
+            plan.zero_gradients()
         with self._debugging() if finite.DEBUG else _NOTHING:
             backward_params_through(self.layers, grad, plan.lowest)
 

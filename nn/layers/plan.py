@@ -34,6 +34,8 @@ class Plan:
         What the learning rate of each is multiplied by.
     lowest : int or None
         Index of the first layer of the stack with parameters to train.
+    custom : list of Layer
+        The layers that are not nn's.
 
     Examples
     --------
@@ -62,8 +64,8 @@ class Plan:
         named = list(named_layers(layers))
         frozen = frozen_names(named)
         # Custom layers that are built later may have others inside then.
-        self._custom = [layer for _, layer in named if not is_ours(type(layer))]
-        self._unbuilt = [layer for layer in self._custom if not layer.built]
+        self.custom = [layer for _, layer in named if not is_ours(type(layer))]
+        self._unbuilt = [layer for layer in self.custom if not layer.built]
         for name, layer in named:
             places[name] = layer
             factors[name] = [*factors[name.rpartition("/")[0]], layer.lr_factor]
@@ -110,7 +112,7 @@ class Plan:
         A `backward` that adds to `grads` adds to those of its own pass then. The arrays of the pass
         before are not changed: they may be in use. The layers of nn replace theirs.
         """
-        for layer in self._custom:
+        for layer in self.custom:
             for key in layer.grads.keys() & layer.params.keys():
                 param = layer.params[key]
                 xp = cuda.get_array_module(param)
