@@ -28,6 +28,7 @@ RUNS: dict[str, tuple[str, str | None]] = {
     "autoencoder": ("--epochs 4", "autoencoder.png"),
     "compare_optimizers": ("--epochs 3", "compare_optimizers.png"),
     "custom_layer_loss_optimizer": ("", "custom.png"),
+    "decision_boundary": ("", "decision_boundary.gif"),
     "forecast": (
         "{data}/sequences/seattle_temperatures.csv.gz --epochs 2 --units 16",
         None,

@@ -21,10 +21,28 @@ import numpy as np
 
 from . import cuda
 
+_SHOWN_NUMBERS = 20  # of an array, in a message
+
 
 def error(owner: str, argument: str, rule: str, value: Any) -> ValueError:
     """Return the ValueError `[owner] 'argument' rule, got value.`, for the caller to raise."""
-    return ValueError(f"[{owner}] '{argument}' {rule}, got {value!r}.")
+    return ValueError(f"[{owner}] '{argument}' {rule}, got {shown(value)}.")
+
+
+def shown(value: Any) -> str:
+    """Return a value as messages show it: of a large array or table only its shape.
+
+    Examples
+    --------
+    >>> shown("adam"), shown(np.zeros((64, 3)))
+    ("'adam'", 'an array of shape (64, 3) and dtype float64')
+    """
+    is_array = hasattr(value, "shape") and not isinstance(value, type)
+    if not is_array or getattr(value, "size", 0) <= _SHOWN_NUMBERS:
+        return repr(value)
+    if hasattr(value, "dtype"):
+        return f"an array of shape {value.shape} and dtype {value.dtype}"
+    return f"a {type(value).__name__} of shape {value.shape}"
 
 
 def unknown(owner: str, argument: str, value: Any, known: Iterable[str]) -> ValueError:
@@ -39,7 +57,7 @@ def unknown(owner: str, argument: str, value: Any, known: Iterable[str]) -> Valu
     nearest = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
     hint = f": did you mean {nearest[0]!r}?" if nearest else "."
     choices = ", ".join(repr(name) for name in names)
-    return ValueError(f"[{owner}] '{argument}' must be one of {choices}, got {value!r}{hint}")
+    return ValueError(f"[{owner}] '{argument}' must be one of {choices}, got {shown(value)}{hint}")
 
 
 def warn(message: str, category: type[Warning] = UserWarning) -> None:
@@ -194,7 +212,7 @@ def path(owner: str, argument: str, value: Any) -> str | os.PathLike:
         For anything but a string or a `pathlib.Path`.
     """
     if not isinstance(value, str | os.PathLike):
-        raise TypeError(f"[{owner}] '{argument}' must be the name of a file, got {value!r}.")
+        raise TypeError(f"[{owner}] '{argument}' must be the name of a file, got {shown(value)}.")
     if "\0" in os.fsdecode(value):
         raise error(owner, argument, "must not hold a null character", value)
     return value

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import nn
 from nn import checks, validation
 
 
@@ -66,3 +67,16 @@ def test_class_weights_of_rows_and_labels():
         assert validation.weights_of_classes(weights, y).tolist() == [2, 1, 0.5, 0.5]
     with pytest.raises(ValueError, match="needs integer or one-hot labels"):
         validation.weights_of_classes(weights, np.array([0.5, 1.0]))
+
+
+def test_large_arrays_and_tables_are_not_printed_in_messages():
+    pandas = pytest.importorskip("pandas")
+    x = np.zeros((64, 3, 32, 32), np.float32)
+    with pytest.raises(
+        ValueError, match=r"got an array of shape \(64, 3, 32, 32\) and dtype float32"
+    ):
+        nn.zoo.airbench94(x)
+    with pytest.raises(TypeError, match=r"got a DataFrame of shape \(30, 2\)"):
+        nn.Model.load(pandas.DataFrame(np.zeros((30, 2))))
+    assert checks.shown(np.ndarray) == "<class 'numpy.ndarray'>"
+    assert checks.shown(np.arange(3)) == "array([0, 1, 2])"

@@ -583,7 +583,7 @@ WITHOUT_WEIGHTS = type(
         (lambda m: m.fit(lambda: None), TypeError, "must return batches .* gave None"),
         (lambda m: m.fit([X]), TypeError,
             r"'data', epoch 1, batch 0: must be a pair \(x, y\).*got ndarray of shape \(18,"),
-        (lambda m: m.fit((X, Y)), TypeError, "must be a pair"),
+        (lambda m: m.fit((X, Y)), TypeError, r"got a tuple of 2: pass its parts as arguments"),
         (lambda m: m.fit([(X,)]), TypeError, "must be a pair .* got a tuple of 1"),
         (lambda m: m.fit([(X, Y, Y, Y)]), TypeError, "got a tuple of 4"),
         (lambda m: m.fit([{"x": X, "y": Y}]), TypeError, "must be a pair .* got dict"),
