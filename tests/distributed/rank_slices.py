@@ -114,8 +114,8 @@ def find_nan(folder, team):
 
 
 def main():
-    warnings.simplefilter("error")
     folder, team = Path(sys.argv[1]), nn.distributed.MPI(timeout=60)
+    warnings.simplefilter("error")  # but for processes that share a core
     if sys.argv[2:] == ["nan"]:
         find_nan(folder, team)
         return

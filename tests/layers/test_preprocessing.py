@@ -98,7 +98,7 @@ def test_images_are_not_scaled_twice(scale, nested):
     x, y = images()
     first = nn.Rescale(scale)
     model = network(nn.Sequential([first, nn.ReLU()]) if nested else first)
-    message = r"\[Model\] .*'x' holds images of bytes .* Rescale\(.*\) takes 0\.\.255 and .*: pass x"
+    message = r"'x' holds images of bytes .* Rescale\(.*\) takes 0\.\.255 and .*: pass x"
     for use in (
         lambda: model.fit(x, y, verbose=0),
         lambda: model.fit(Dataset(x, y), verbose=0),
