@@ -59,7 +59,7 @@ def main():
         for size in options.sizes:
             work = 2 * options.batch * size**2 * c * f * 9
             forward, gradient = measure(c, f, size, options.batch)
-            expected = winograd._gain(c, f, (size, size))
+            expected = winograd._gain(options.batch, c, f, (size, size))
             print(
                 f"{pair:8s} {size:5d} {work / forward[0] / 1e9:15.0f} {expected:15.2f} "
                 f"{forward[0] / forward[1]:8.2f} {gradient[0] / gradient[1]:9.2f}  "

@@ -130,7 +130,7 @@ def test_a_pixel_changes_only_what_it_is_part_of(kernel, where, place, value, rn
 
 
 def test_a_patch_of_large_numbers_changes_only_what_it_is_part_of(kernel, rng):
-    x = rng.normal(size=(1, 32, 16, 16)).astype("float32")
+    x = rng.normal(size=(4, 32, 16, 16)).astype("float32")
     x[0, :, 9:13, 9:13] *= 1e5
     w = (rng.normal(size=(32, 32, 3, 3)) * 0.05).astype("float32")
     for name, found, exact, size in convolutions(kernel, x, w, x):
@@ -139,7 +139,7 @@ def test_a_patch_of_large_numbers_changes_only_what_it_is_part_of(kernel, rng):
 
 def test_a_large_weight_does_not_change_outputs_at_the_border(kernel, rng):
     """There it meets padding alone."""
-    x = rng.normal(size=(2, 32, 8, 8)).astype("float32")
+    x = rng.normal(size=(16, 32, 8, 8)).astype("float32")
     w = (rng.normal(size=(32, 32, 3, 3)) * 0.05).astype("float32")
     w[4, 5, 0, 0] = 1e5
     _, y, exact, _ = next(convolutions(kernel, x, w, x))
@@ -148,20 +148,20 @@ def test_a_large_weight_does_not_change_outputs_at_the_border(kernel, rng):
 
 
 def test_the_layer_keeps_an_infinite_pixel_in_its_place(rng):
-    x = rng.normal(size=(2, 16, 16, 16)).astype("float32")
-    layer = Conv2D(16, kernel_initializer="he_normal")
-    layer.build((None, 16, 16, 16))
+    x = rng.normal(size=(2, 32, 16, 16)).astype("float32")
+    layer = Conv2D(32, kernel_initializer="he_normal")
+    layer.build((None, 32, 16, 16))
     before = layer.forward(x, training=True)
     x[0, 5, 9, 9] = np.inf
     after = layer.forward(x, training=True)
-    far = np.ones((2, 16, 16, 16), dtype=bool)
+    far = np.ones((2, 32, 16, 16), dtype=bool)
     far[0, :, 8:11, 8:11] = False
     np.testing.assert_allclose(after[far], before[far], atol=2e-5)
     assert np.isinf(after[~far]).all()
     grad = rng.normal(size=x.shape).astype("float32")
     layer.backward(grad)
     finite = np.isfinite(layer.grads["W"]).all(axis=(0, 2, 3))
-    assert finite.sum() == 15  # of the channels
+    assert finite.sum() == 31  # of the channels
     assert not finite[5]
 
 

@@ -214,7 +214,7 @@ def test_winograd_is_right_to_the_last_digits_of_float64(rng, monkeypatch, size)
 
 
 def test_winograd_is_left_where_it_does_not_fit(rng):
-    x = rng.normal(size=(2, 8, 8, 64)).astype("float32")
+    x = rng.normal(size=(32, 8, 8, 64)).astype("float32")
     for out in [(8, 8), (8, 6), (7, 7)]:
         assert winograd.suits(x, 64, (3, 3), (1, 1), out)
     for f, kernel, stride, out in [
@@ -226,6 +226,7 @@ def test_winograd_is_left_where_it_does_not_fit(rng):
     ]:
         assert not winograd.suits(x, f, kernel, stride, out)
     assert not winograd.suits(x[..., :63], 64, (3, 3), (1, 1), (8, 8))
+    assert not winograd.suits(x[:1], 64, (3, 3), (1, 1), (8, 8))  # to transform kernels takes long
 
 
 @pytest.mark.parametrize("channels", [32, 256])
@@ -238,7 +239,7 @@ def test_winograd_is_used_for_weights_of_about_the_size_of_a_filter(
     monkeypatch.setattr(
         winograd.gemm, "conv2d", lambda *a, **k: direct.append(1) or conv2d(*a, **k)
     )
-    x = rng.normal(size=(2, channels, 8, 8)).astype("float32")
+    x = rng.normal(size=(16, channels, 8, 8)).astype("float32")
     w = rng.normal(scale=(27 * channels) ** -0.5, size=(channels, channels, 3, 3)).astype("float32")
     if weights == "dirac":
         w[np.arange(channels), np.arange(channels), 1, 1] = 1

@@ -106,19 +106,21 @@ def suits(x: Array, f: int, kernel: Pair, stride: Pair, out: Pair) -> bool:
         and min(out) > 0
         and c % _LANES == f % _LANES == 0
         and min(c, f) >= _FEWEST_CHANNELS
-        and _gain(c, f, out) >= _LEAST_GAIN
+        and _gain(len(x), c, f, out) >= _LEAST_GAIN
     )
 
 
-def _gain(c: int, f: int, out: Pair) -> float:
-    """Return about how many times as fast as the direct sum this way is.
+def _gain(n: int, c: int, f: int, out: Pair) -> float:
+    """Return about how many times as fast as the direct sum this way is, for n samples.
 
     It has a quarter of the multiplications, at 85% of their rate. At the right and the lower edge
-    tiles are used in part. To transform a number costs as much as 16 multiplications, measured with
-    AVX2; 32 registers hold a whole tile, and 8 is an estimate. (`benchmarks/winograd_gain.py`)
+    tiles are used in part. A transformed input serves all filters, an output all channels, and a
+    kernel all tiles. To transform a number costs as much as 16 multiplications, measured with AVX2;
+    32 registers hold a whole tile, and 8 is an estimate. (`benchmarks/winograd_gain.py`)
     """
-    used = out[0] * out[1] / (16 * _tiles(out))
-    return 4 * 0.85 * used / (1 + TRANSFORM_COST * (1 / c + 1 / f))
+    tiles = _tiles(out)
+    used, transforms = out[0] * out[1] / (16 * tiles), 1 / f + 1 / c + 1 / max(n * tiles, 1)
+    return 4 * 0.85 * used / (1 + TRANSFORM_COST * transforms)
 
 
 def _tiles(out: Pair) -> int:
@@ -130,7 +132,8 @@ def _sizes(x: Array, f: int, out: Pair) -> tuple[int, int]:
     """Return the samples that are worked on at a time, and their tiles."""
     tiles = _tiles(out)
     most = _TILES if x.shape[3] * f <= _CACHED_KERNELS else _MANY_TILES
-    samples = max(1, min(len(x), most // tiles))
+    share = -(-len(x) // threads.NUM_THREADS)  # small batches are for all threads too
+    samples = max(1, min(share, most // tiles))
     return samples, samples * tiles
 
 
