@@ -42,7 +42,7 @@ PARTS = (
 )
 
 #: Epochs of ResNet-20: at 900 images a second an hour has 70 of 45,000 images, with validation.
-RESNET_EPOCHS = 60
+RESNET_EPOCHS = 40
 
 
 @dataclass(frozen=True)
