@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from .. import checks, compat
+from ..custom import is_ours
 
 Logs = dict[str, float]
 
-_PACKAGE = __name__.removesuffix("callbacks.base")
 _NEEDS_VALIDATION = "needs 'validation_data' or 'validation_split' of fit()"
 
 
@@ -367,8 +367,7 @@ class CallbackList:
         """Return whether a user's callback gets the figures in this method, and may add some."""
         for callback in self.callbacks:
             found = defined(callback, method) or None
-            is_ours = str(getattr(found, "__module__", "")).startswith(_PACKAGE)
-            if found is not None and not is_ours and checks.takes(found, _passed(method)):
+            if found is not None and not is_ours(found) and checks.takes(found, _passed(method)):
                 return True
         return False
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from .. import cuda
 from ..callbacks.base import Callback, Logs
-from ..layers.base import is_ours
+from ..custom import is_ours
 from .communicator import Communicator
 
 

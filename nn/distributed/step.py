@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import cuda
-from ..layers.base import is_ours
+from ..custom import is_ours
 from ..layers.masks import Mask
 from ..layers.shard import Shard, rows_of
 from ..metrics import Metric

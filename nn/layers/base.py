@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks, compat, kernels, random, regularizers, validation
+from ..custom import is_ours
 from .budget import check_sample
 from .masks import MaskRules
 from .trained import checked_factor, checked_trainable, trained_keys
@@ -25,12 +26,6 @@ Shape = tuple[int | None, ...]  # with the batch axis, which is None
 COMMON = {"name", "input_shape", "trainable", "lr_factor"}
 
 _NO_ARRAY = (None, None)  # the shape of what has none; no array's, as its axes are None
-
-
-def is_ours(thing: Any) -> bool:
-    """Return whether a class or a function is of this package, not one of the user's."""
-    ours = __name__.split(".")[0]
-    return getattr(thing, "__module__", ours).split(".")[0] == ours
 
 
 class Layer(MaskRules):

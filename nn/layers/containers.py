@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from .. import checks, cuda
-from .base import Array, Layer, Shape, is_ours
+from ..custom import is_ours
+from .base import Array, Layer, Shape
 from .build import build_layers
 from .config import MAX_DEPTH, layer_from_config, nested_too_deeply, register
 from .hidden import refuse_hidden

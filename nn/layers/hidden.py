@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .base import Layer, is_ours
+from ..custom import is_ours
+from .base import Layer
 
 
 def refuse_hidden(layers: Iterable[tuple[str, Layer]]) -> None:

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from .. import cuda
-from .base import Layer, is_ours
+from ..custom import is_ours
+from .base import Layer
 
 
 class Parameter(NamedTuple):

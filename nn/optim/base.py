@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from .. import checks, compat, cuda
+from ..custom import is_ours
 from .arrays import Array, Pairs, as_pairs, check_finite, check_pairs, placed, refuse_factors
-from .custom import counted, hooks_of_custom, is_ours
+from .custom import counted, hooks_of_custom
 from .hooks import SETTINGS, Averages, ClipNorm, ClipValue, Decay, Hook
 
 LearningRate = float | Callable[[int], float]

@@ -5,13 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import checks
+from ..custom import is_ours
 from .arrays import Array, Pairs
 from .hooks import Hook
-
-
-def is_ours(thing: Any) -> bool:
-    """Return whether a class or a function is of this package, not one of the user's."""
-    return getattr(thing, "__module__", "").split(".")[0] == __name__.split(".")[0]
 
 
 def hooks_of_custom(optimizer: Any) -> list[Hook]:

@@ -13,12 +13,12 @@ from typing import Any
 from .. import callbacks as cb
 from .. import checks, random, validation
 from ..callbacks.progress import print_line
+from ..custom import is_ours
 from ..data.batching import of_epoch
 from ..data.ranges import union
 from ..data.stream import Stream
 from ..files import training_state
 from ..files.model_file import ModelFile
-from ..layers.base import is_ours
 from . import arguments
 from .data import VAL_BATCH, DataAdapter
 from .progress import Progress

@@ -9,6 +9,7 @@ from typing import Any
 from .. import callbacks as cb
 from .. import checks
 from ..callbacks import base as states
+from ..custom import is_ours
 from ..files import fields, training_state
 from ..layers.masks import Mask
 from ..metrics import Metric
@@ -179,7 +180,7 @@ class Progress:
 
     def _restore_callback(self, callback: cb.Callback, state: dict[str, Any]) -> None:
         with training_state.refusing_nonsense(self.path, f"the state of {type(callback).__name__}"):
-            if _is_ours(callback):
+            if is_ours(type(callback)):  # whose values keep their types
                 fields.check_like(state, callback.state_dict())
             states.load_state(callback, state)
 
@@ -188,7 +189,7 @@ class Progress:
             if metric.name in self.metric_states:
                 what = f"the state of the metric {metric.name}"
                 with training_state.refusing_nonsense(self.path, what):
-                    if _is_ours(metric):
+                    if is_ours(type(metric)):
                         fields.check_like(self.metric_states[metric.name], vars(metric))
                     metric.load_state_dict(self.metric_states[metric.name])
                     if metric.samples:
@@ -197,11 +198,6 @@ class Progress:
     def __reduce__(self) -> tuple[type, tuple[()]]:
         """Copy as None: a copy of the model, by `copy` or `pickle`, is not in training."""
         return type(None), ()
-
-
-def _is_ours(part: Any) -> bool:
-    """Return whether an object is of a class of nn, whose values keep their types."""
-    return type(part).__module__.startswith(f"{__name__.partition('.')[0]}.")
 
 
 # ------------------------------------------------------------------------------ the metrics
