@@ -13,6 +13,9 @@ A run whose seed is in the file is skipped, so that a list of runs can be interr
 delete the line to measure again. With `--steps` PyTorch trains for so many steps only, and the time
 of all is extrapolated; the log says so, and a whole run replaces it in the tables.
 
+Copies of CIFAR-10 that had been coded as JPEG train the same networks to other accuracies than the
+official images: their logs are in `NAME-jpeg.jsonl`. The sum of the images tells which they are.
+
 `ablation` is all of `without-...`: the schedule of `airbench90` without one part of the recipe, to
 compare with `airbench90` itself.
 
@@ -40,6 +43,11 @@ PARTS = (
     *("whitening", "dirac", "bias_lr", "bias_decay", "label_smoothing", "lookahead"),
     *("alternating_flip", "flip", "crop"),
 )
+
+#: The sum of the bytes of CIFAR-10's 50,000 training images: their means are 0.49139968, 0.48215841
+#: and 0.44653091 of 255.
+OFFICIAL_SUM = 18_540_682_003
+COPIES = "-jpeg"  # after the name of a run whose images are others
 
 #: Epochs of ResNet-20: at 900 images a second an hour has 70 of 45,000 images, with validation.
 RESNET_EPOCHS = 40
@@ -110,6 +118,24 @@ def versions_of(python):
     return json.loads(subprocess.check_output([python, "-c", code], text=True))
 
 
+def suffix_of(run, folder):
+    """Return what follows the name of a run for its images: COPIES, or '' for the official ones."""
+    if run.data != "cifar10":
+        return ""
+    code = (
+        "import sys\n"
+        "from nn.data import load_cifar10\n"
+        "train, _ = load_cifar10(sys.argv[1], download=False)\n"
+        "print(train.x.sum(dtype='int64'))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code, str(folder)]
+    found = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if found.returncode:
+        sys.exit(found.stderr.splitlines()[-1])
+    return "" if int(found.stdout) == OFFICIAL_SUM else COPIES
+
+
 def commit():
     """Return the commit of the checkout, with '+' if files of it have changed since."""
     git = ["git", "-C", str(ROOT)]
@@ -122,8 +148,8 @@ def commit():
         return None
 
 
-def measure(name, seed, options):
-    """Run a recipe with a seed in a process, and append its log."""
+def measure(name, seed, options, suffix):
+    """Run a recipe with a seed in a process, and append its log to that of its images."""
     run = RUNS[name]
     python = options.python_torch if run.needs_torch else sys.executable
     steps = options.steps if run.needs_torch else None
@@ -155,7 +181,7 @@ def measure(name, seed, options):
         found = json.loads(log.read_text(encoding="utf-8").splitlines()[-1])
     facts |= found | {"process_seconds": round(seconds, 1)}
     RESULTS.mkdir(exist_ok=True)
-    with (RESULTS / f"{name}.jsonl").open("a", encoding="utf-8") as file:
+    with (RESULTS / f"{name}{suffix}.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(facts) + "\n")
     names = ("accuracy", "accuracy_with_copies", "extrapolated_seconds")
     texts = [f"{key} {found[key]:.4f}" for key in names if key in found]
@@ -165,7 +191,7 @@ def measure(name, seed, options):
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="*", metavar="RUN", help="as --list names them; 'ablation'")
-    parser.add_argument("--list", action="store_true", help="print the runs and their commands")
+    parser.add_argument("--list", action="store_true", help="print runs, numbers of logs, commands")
     parser.add_argument("--seeds", type=int, nargs="+", help="instead of those of the run")
     parser.add_argument("--steps", type=int, help="of PyTorch's, to extrapolate the time from")
     parser.add_argument("--cifar10", default="cifar10_dataset", help="folder of CIFAR-10")
@@ -185,20 +211,22 @@ def main():
     options = parse_arguments()
     if options.list:
         for name, run in RUNS.items():
-            done = len(read_logs(name))
-            print(f"{name:<26} {done} of {len(run.seeds)} logs  {run.command('SEED')}")
+            done = [len(read_logs(name + suffix)) for suffix in ("", COPIES)]
+            done = f"{done[0]} and {done[1]} of {len(run.seeds)} logs"
+            print(f"{name:<26} {done}  {run.command('SEED')}")
         return
     for name in options.runs:
+        suffix = suffix_of(RUNS[name], getattr(options, RUNS[name].data))
         seen = {
             log["seed"]
-            for log in read_logs(name)
+            for log in read_logs(name + suffix)
             if "measured_steps" not in log or options.steps is not None
         }
         for seed in options.seeds or RUNS[name].seeds:
             if seed in seen:
-                print(f"{name}, seed {seed}: its log is there, skipped", flush=True)
+                print(f"{name}{suffix}, seed {seed}: its log is there, skipped", flush=True)
             else:
-                measure(name, seed, options)
+                measure(name, seed, options, suffix)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import re
 import statistics
 import sys
 
-from recipe_runs import ABLATION, RESULTS, ROOT, RUNS, read_logs
+from recipe_runs import ABLATION, COPIES, RESULTS, ROOT, RUNS, read_logs
 
 PAGE = ROOT / "docs" / "cifar94.md"
 CURVES = ROOT / "docs" / "images" / "cifar94.svg"
@@ -20,12 +20,14 @@ MARK = re.compile(
     r"(?P<begin>^<!-- results: (?P<name>\w+) -->\n).*?(?P<end>^<!-- end -->$)",
     flags=re.MULTILINE | re.DOTALL,
 )
+#: What follows the name of a run in its log, and in the title of a row.
+IMAGES = {"": "", COPIES: ", JPEG copies"}
 #: run of nn -> (what it is, accuracy and minutes that it is to reach, PyTorch's run)
 GOALS = {
     "airbench94": ("CIFAR-10, `--target 94`", "93.5% in 25 min", "torch-airbench94"),
-    "muon94": ("the same, `--optimizer muon`", "93.5% in 25 min", "torch-muon94"),
+    "muon94": ("CIFAR-10, `--target 94 --optimizer muon`", "93.5% in 25 min", "torch-muon94"),
     "airbench90": ("CIFAR-10, `--target 90`", "90% in 8 min", "torch-airbench90"),
-    "muon90": ("the same, `--optimizer muon`", "90% in 8 min", "torch-muon90"),
+    "muon90": ("CIFAR-10, `--target 90 --optimizer muon`", "90% in 8 min", "torch-muon90"),
     "mnist": ("MNIST, `--fast`", "99.5% in 5 min", "torch-mnist"),
     "resnet20": ("CIFAR-10, `--model resnet20`", "60 min", "torch-resnet20"),
 }
@@ -82,15 +84,18 @@ def accuracies(folder):
     """Return the table of what nn and PyTorch reach, and which runs have no log."""
     rows, missing = [], []
     for name, (title, goal, torch) in GOALS.items():
-        for run, library in ((name, "nn"), (torch, "PyTorch")):
-            logs = read_logs(run, folder)
-            if not logs:
-                missing.append(run)
-                continue
-            seeds = len([log for log in logs if "accuracy" in log])
-            plain, copies = (accuracy_of(logs, k) for k in ("accuracy", "accuracy_with_copies"))
-            row = [title, library, seeds, plain, copies, minutes_of(logs), rate_of(logs)]
-            rows.append([*row, goal if library == "nn" else ""])
+        found = {
+            run + kind: read_logs(run + kind, folder) for kind in IMAGES for run in (name, torch)
+        }
+        missing += [run for run in (name, torch) if not found[run] and not found[run + COPIES]]
+        for run, logs in found.items():
+            if logs:
+                seeds = len([log for log in logs if "accuracy" in log])
+                plain, copies = (accuracy_of(logs, k) for k in ("accuracy", "accuracy_with_copies"))
+                is_torch, is_copy = run.startswith("torch"), run.endswith(COPIES)
+                row = [title + IMAGES[COPIES if is_copy else ""], "PyTorch" if is_torch else "nn"]
+                row += [seeds, plain, copies, minutes_of(logs), rate_of(logs)]
+                rows.append([*row, "" if is_torch else goal])
     head = ["recipe", "library", "seeds", "test accuracy, %", "with copies, %"]
     head += ["minutes", "images/s", "aim"]
     return (table(head, rows) if rows else "") + not_measured(missing)
@@ -106,7 +111,8 @@ def not_measured(missing):
 def times(folder):
     """Return the table of the seconds of each part."""
     rows = []
-    names = [run for ours, (_, _, torch) in GOALS.items() for run in (ours, torch)]
+    runs = [run for ours, (_, _, torch) in GOALS.items() for run in (ours, torch)]
+    names = [run + kind for run in runs for kind in IMAGES]
     for name in names:
         logs = [k for k in read_logs(name, folder) if "data" in k["seconds"]]
         if logs and "measured_steps" not in logs[0]:
@@ -144,12 +150,13 @@ def difference(logs, whole):
 def runs(folder):
     """Return the list of all runs: command, machine, versions, commit."""
     rows = []
-    for name in RUNS:
+    for name in [run + kind for run in RUNS for kind in IMAGES]:
         for log in read_logs(name, folder):
             versions = ", ".join(f"{k} {v}" for k, v in log["versions"].items())
             where = f"{log['machine']}, load {log['load']} before; {versions}"
             seconds = f"{log['process_seconds']:,.0f}"
-            rows.append([f"`{log['command']}`", log["date"], log["commit"], seconds, where])
+            images = IMAGES[COPIES if name.endswith(COPIES) else ""]
+            rows.append([f"`{log['command']}`{images}", log["date"], log["commit"], seconds, where])
     head = ["command", "date", "commit", "s", "machine"]
     return table(head, rows) if rows else "None.\n"
 
@@ -205,7 +212,8 @@ LOW = 0.3  # of the axis of the accuracy
 
 def curves(folder):
     """Return the drawing of the accuracies over time as SVG; None without logs."""
-    logs = [(name, log) for name in COLOURS for log in read_logs(name, folder)]
+    names = [name + kind for name in COLOURS for kind in IMAGES]
+    logs = [(name, log) for name in names for log in read_logs(name, folder)]
     logs = [(name, log) for name, log in logs if log["curve"].get("seconds")]
     if not logs:
         return None
@@ -227,18 +235,21 @@ def curves(folder):
         parts.append(text(float(at(minutes, LOW)[0]), HEIGHT - 14, str(minutes), "middle"))
     parts.append(text(WIDTH - 72, HEIGHT - 14, "minutes", "start"))
     for name, log in logs:
-        curve, colour = log["curve"], COLOURS[name]
+        curve, colour = log["curve"], COLOURS[name.removesuffix(COPIES)]
         shown = curve.get("val_acc") or curve["acc"]
         points = [
             at(seconds / 60, max(value, LOW))
             for seconds, value in zip(curve["seconds"], shown, strict=False)
         ]
         path = " ".join(f"{x},{y}" for x, y in points)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" opacity="0.8"/>')
+        dashes = ' stroke-dasharray="4 3"' if name.endswith(COPIES) else ""
+        line = f'<polyline points="{path}" fill="none" stroke="{colour}" opacity="0.8"{dashes}/>'
+        parts.append(line)
         final = log.get("accuracy_with_copies", log["accuracy"])
         x, y = at(log["process_seconds"] / 60, final)
         parts.append(f'<circle cx="{x}" cy="{y}" r="3.5" fill="{colour}"/>')
-    for k, name in enumerate(n for n in COLOURS if any(n == run for run, _ in logs)):
+    drawn = {name.removesuffix(COPIES) for name, _ in logs}
+    for k, name in enumerate(name for name in COLOURS if name in drawn):
         parts.append(text(WIDTH - 84, HEIGHT / 2 + 18 * k, name, "start", COLOURS[name]))
     body = "\n".join(parts)
     box = f'viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12"'
@@ -256,8 +267,8 @@ def figure(folder):
     return (
         "![Accuracy over time, and the test accuracy at the end](images/cifar94.svg)\n\n"
         "Lines: accuracy on the training images of each epoch, as augmented (`resnet20`: on the "
-        "validation images). Dots: test accuracy at the end of the process (airbench: with "
-        "copies).\n"
+        "validation images), dashed for JPEG copies. Dots: test accuracy at the end of the "
+        "process (airbench: with copies).\n"
     )
 
 

@@ -4,6 +4,7 @@ import importlib
 import json
 import sys
 
+import numpy as np
 import pytest
 from conftest import ROOT
 
@@ -70,9 +71,10 @@ def test_the_page_has_the_tables_of_the_logs(script):
 def test_every_log_is_of_a_run_and_names_no_folder(script):
     runs = script("recipe_runs")
     for path in runs.RESULTS.glob("*"):
-        assert path.stem in runs.RUNS and path.suffix == ".jsonl"
+        name = path.stem.removesuffix(runs.COPIES)
+        assert name in runs.RUNS and path.suffix == ".jsonl"
         for log in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
-            assert log["command"].startswith(f"python {runs.RUNS[path.stem].script} ")
+            assert log["command"].startswith(f"python {runs.RUNS[name].script} ")
             assert not any("/" in word for word in log["command"].split()[2:])
 
 
@@ -104,6 +106,37 @@ def test_a_whole_run_replaces_a_part_of_it(script, results):
     assert log["accuracy"] == 0.91
 
 
+def test_other_copies_of_the_images_have_rows_of_their_own(script, results):
+    text = json.dumps(log_of(0, 0.89, images_per_second=750.0)) + "\n"
+    (results / "airbench90-jpeg.jsonl").write_text(text)
+    tables = script("recipe_tables")
+    table = tables.accuracies(results)
+    assert "| CIFAR-10, `--target 90` | nn | 2 | 91.00 ± 1.41 |" in table
+    assert "| CIFAR-10, `--target 90`, JPEG copies | nn | 1 | 89.00 | 90.00 | 5.0 | 750 |" in table
+    assert "| `airbench90-jpeg` | 60 |" in tables.times(results)
+    assert "| `python examples/cifar10_train.py`, JPEG copies | " in tables.runs(results)
+    drawing = tables.curves(results)
+    assert drawing.count("<polyline") == 3 and drawing.count("stroke-dasharray") == 1
+
+
+def test_the_sum_of_the_images_tells_copies_from_the_official_ones(script, tmp_path, monkeypatch):
+    runs = script("recipe_runs")
+    rows = np.full((10_000, 3073), 100, np.uint8)
+    rows[:, 0] = np.arange(10_000) % 10
+    folder = tmp_path / "cifar-10-batches-bin"
+    folder.mkdir()
+    rows.tofile(folder / "test_batch.bin")
+    for k in range(1, 6):
+        (folder / f"data_batch_{k}.bin").hardlink_to(folder / "test_batch.bin")
+    run = runs.RUNS["muon94"]
+    assert runs.suffix_of(run, tmp_path) == "-jpeg"
+    monkeypatch.setattr(runs, "OFFICIAL_SUM", 50_000 * 3072 * 100)
+    assert runs.suffix_of(run, tmp_path) == ""
+    assert runs.suffix_of(runs.RUNS["mnist"], tmp_path / "absent") == ""
+    with pytest.raises(SystemExit, match="does not hold CIFAR-10"):
+        runs.suffix_of(run, tmp_path / "absent")
+
+
 def test_the_parts_that_are_left_out_are_those_of_the_example(script):
     runs, airbench = script("recipe_runs"), script("airbench")
     assert runs.PARTS == airbench.INGREDIENTS
@@ -123,7 +156,7 @@ def test_a_run_is_logged_once_for_each_seed(script, tmp_path, monkeypatch, capsy
         "facts = {'seed': options.seed, 'accuracy': 0.5, 'model': options.model}\n"
         "open(options.log, 'a').write(json.dumps(facts))\n"
     )
-    tiny = runs.Run("examples/tiny.py", "--model small", seeds=(0, 1))
+    tiny = runs.Run("examples/tiny.py", "--model small", seeds=(0, 1), data="mnist")
     monkeypatch.setattr(runs, "RUNS", {"tiny": tiny})
     monkeypatch.setattr(runs, "ROOT", tmp_path)
     monkeypatch.setattr(runs, "RESULTS", tmp_path / "results")
