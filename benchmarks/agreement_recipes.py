@@ -54,14 +54,16 @@ def airbench_pair(rng):
 def muon_pair(rng):
     """Return nn's model, the arguments of `fit`, PyTorch's recipe and the data."""
     data, steps = images(rng, (3, 32, 32)), EPOCHS * IMAGES // BATCH
-    first = in_float64(nn.zoo.airbench94(seed=3, images=data.x, widths=(16, 32, 32)), 3)
+    any_size = (3, None, None)
+    first = nn.zoo.airbench94(any_size, seed=3, images=data.x, widths=(16, 32, 32))
+    first = in_float64(first, 3)
     network = torch_recipes.airbench_network((16, 32, 32)).double()
     torch_recipes.copy_weights(first, network)
     model = airbench_muon.compile_model(first, BATCH)
     recipe = torch_recipes.MuonAirbench(network, steps, BATCH, IMAGES)
     arguments = {
         "lr_schedule": nn.schedules.trapezoidal(airbench_muon.LR, steps, 0, steps),
-        "augment": airbench.make_augmentation(),
+        "augment": airbench_muon.make_augmentation(EPOCHS),
         "callbacks": airbench_muon.make_callbacks(steps, BATCH, IMAGES),
     }
     return model, recipe, data, arguments

@@ -231,9 +231,10 @@ class Airbench(Recipe):
 class MuonAirbench(Recipe):
     """The recipe of `airbench_muon.py`, with the same arguments as `Airbench`."""
 
-    smoothing, augmentation = airbench.LABEL_SMOOTHING, airbench.make_augmentation()
+    smoothing = airbench.LABEL_SMOOTHING
 
     def __init__(self, network, steps, batch_size, images):
+        self.augmentation = airbench_muon.make_augmentation(steps * batch_size / images)
         self.network, self.first, self.steps = network, network[1], steps
         self.first.weight.requires_grad = False
         head, scale = network[-2:]

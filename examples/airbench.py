@@ -59,6 +59,7 @@ class Plan(NamedTuple):
     batch_size: int
     steps: int
     schedule: Any  # of the learning rate
+    augment: Any
     callbacks: list
 
 
@@ -117,10 +118,10 @@ def slow_alpha(steps):
     return alpha
 
 
-def make_network(train, seed, without=()):
+def make_network(train, seed, without=(), input_shape=(3, 32, 32)):
     """Return the network, its first filters from training images."""
     images = None if "whitening" in without else train.x[:WHITENED]
-    model = nn.zoo.airbench94(seed=seed, images=images)
+    model = nn.zoo.airbench94(input_shape, seed=seed, images=images)
     rng = np.random.default_rng(seed)
     for layer in model.layers if "dirac" in without else ():
         if isinstance(layer, nn.Conv2D) and not layer.use_bias:
@@ -180,7 +181,8 @@ def prepare(options, seed, train):
     compile_model(model, steps, batch_size, options.without, **changes)
     schedule = nn.schedules.triangular(model.optimizer.lr, steps)
     callbacks = make_callbacks(steps, options.without)
-    return model, Plan(epochs, batch_size, steps, schedule, callbacks)
+    augment = make_augmentation(options.without)
+    return model, Plan(epochs, batch_size, steps, schedule, augment, callbacks)
 
 
 def train_one(options, seed, out, data, prepared):
@@ -196,7 +198,7 @@ def train_one(options, seed, out, data, prepared):
         epochs=math.ceil(plan.steps / math.ceil(len(train) / plan.batch_size)),
         batch_size=plan.batch_size,
         lr_schedule=plan.schedule,
-        augment=make_augmentation(options.without),
+        augment=plan.augment,
         callbacks=[clock, *plan.callbacks, last],
         resume=options.resume,
     )

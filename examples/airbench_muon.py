@@ -1,9 +1,12 @@
-"""The recipe of `cifar10_train.py --model airbench --optimizer muon`: fewer epochs, by Muon.
+"""The recipe of `cifar10_train.py --model airbench --optimizer muon`: a faster one, by Muon.
 
 Jordan 2024, https://github.com/KellerJordan/cifar10-airbench, airbench94_muon: the network,
-augmentation and test of `airbench.py`, with eight epochs instead of 9.9. Muon trains the kernels
-and keeps their length; Nesterov's momentum trains all else. There is no Lookahead. It computes in
-float32, the paper's program in half precision.
+augmentation and test of `airbench.py`. Muon trains the kernels and keeps their length; Nesterov's
+momentum trains all else. There is no Lookahead. This recipe differs from that program in that
+
+- the images are smaller in the first epochs, `SIZES`, so that more epochs take less time;
+- it has twelve epochs instead of eight;
+- it computes in float32, not in half precision.
 """
 
 import math
@@ -14,10 +17,12 @@ import numpy as np
 
 import nn
 from nn.callbacks import Callback
+from nn.data.augment import Compose, ProgressiveResize
 from nn.regularizers import L2
 
-#: Epochs for a test accuracy in percent. The 94 are those of the program; those for 90 are a guess.
-EPOCHS = {94: 8.0, 90: 3.0}
+#: Epochs for a test accuracy in percent.
+EPOCHS = {94: 12.0, 90: 9.0}
+SIZES = ((18, 0.4), (26, 0.65), (32, 1.0))  # of the images, until a share of the epochs
 BATCH_SIZE = 2000
 LR, MOMENTUM, ITERATIONS = 0.24, 0.6, 3  # of the kernels
 BIAS_LR, HEAD_LR, OTHER_MOMENTUM = 0.053, 0.67, 0.85  # of sums over a batch, not means
@@ -87,13 +92,24 @@ def total_steps(epochs, batch_size, images):
     return math.ceil(epochs * images / batch_size)
 
 
+def make_augmentation(epochs):
+    """Return the augmentation of `airbench.py`, followed by the sizes of the epochs."""
+    sizes = [
+        next(size for size, share in SIZES if epoch < share * epochs)
+        for epoch in range(math.ceil(epochs))
+    ]
+    return Compose([airbench.make_augmentation(), ProgressiveResize(sizes)])
+
+
 def prepare(options, seed, train):
     """Return the compiled network of a seed, and what `fit` gets of the recipe."""
     batch_size = options.batch_size or BATCH_SIZE
     epochs = options.epochs or EPOCHS[options.target]
     steps = total_steps(epochs, batch_size, len(train))
     lr = options.lr or LR
-    model = compile_model(airbench.make_network(train, seed), batch_size, lr)
+    model = airbench.make_network(train, seed, input_shape=(3, None, None))
+    compile_model(model, batch_size, lr)
     schedule = nn.schedules.trapezoidal(lr, steps, 0, steps)  # one line, to 0
     callbacks = make_callbacks(steps, batch_size, len(train), lr)
-    return model, airbench.Plan(epochs, batch_size, steps, schedule, callbacks)
+    augment = make_augmentation(epochs)
+    return model, airbench.Plan(epochs, batch_size, steps, schedule, augment, callbacks)

@@ -19,6 +19,7 @@ from nn.data.augment import (
     Cutout,
     ElasticDistortion,
     Mixup,
+    ProgressiveResize,
     RandomAffine,
     RandomBrightness,
     RandomContrast,
@@ -45,11 +46,13 @@ EVERY = [
     RandomContrast((0.2, 3)),
     RandomSaturation(2.0),
     Cutout(3, fill=0.5),
+    ProgressiveResize([5]),
     Compose([RandomFlip(), RandomCrop(8, padding=1), RandomBrightness(0.1)]),
 ]
 every = pytest.mark.parametrize("change", EVERY, ids=repr)
+FIXED = AlternatingFlip, ProgressiveResize  # they draw no numbers
 every_random = pytest.mark.parametrize(
-    "change", [change for change in EVERY if not isinstance(change, AlternatingFlip)], ids=repr
+    "change", [change for change in EVERY if not isinstance(change, FIXED)], ids=repr
 )
 
 
@@ -893,3 +896,55 @@ def test_most_augmentations_are_the_same_in_all_epochs():
     assert Compose([flip, np.negative]).for_epoch(1).transforms == [flip, np.negative]
     with pytest.raises(ValueError, match=r"\[AlternatingFlip\] 'epoch' .* got -1"):
         AlternatingFlip(-1)
+
+
+# ------------------------------------------------------------------------ progressive resizing
+
+
+@pytest.mark.parametrize("size", [(4, 5), (8, 3), (1, 1), (7, 8)])
+def test_resized_pixels_are_the_means_of_the_areas_they_cover(rng, size):
+    x = rng.random((2, 3, 8, 9))
+    found = ProgressiveResize([size])(x, rng)
+    # Every pixel in pieces of 1 / size, so that the areas are whole numbers of pieces.
+    pieces = np.repeat(np.repeat(x, size[0], axis=2), size[1], axis=3)
+    expected = pieces.reshape(2, 3, size[0], 8, size[1], 9).mean((3, 5))
+    np.testing.assert_allclose(found, expected, rtol=1e-13)
+    assert ProgressiveResize([size])(x.astype(np.float32), rng).dtype == np.float32
+
+
+def test_progressive_resize_has_a_size_for_each_epoch(rng, tmp_path):
+    x, y = rng.random((12, 1, 8, 8), dtype=np.float32), np.arange(12) % 3
+    resize = ProgressiveResize([4, (6, 5), 8])
+    settings = {"epochs": 4, "batch_size": 12, "shuffle": False}
+
+    def network():
+        layers = [nn.Conv2D(3, input_shape=(1, None, None)), nn.GlobalAvgPool2D(), nn.Dense(3)]
+        model = nn.Model(layers, seed=0)
+        model.compile("cce", "sgd")
+        return model
+
+    forms = seen(network(), x, y, resize, **settings)
+    assert [form.shape[2:] for form in forms] == [(4, 4), (6, 5), (8, 8), (8, 8)]
+    np.testing.assert_array_equal(forms[2], x)
+    half = network()
+    seen(half, x, y, resize, **{**settings, "epochs": 1})
+    half.save(tmp_path / "half.npz")
+    rest = seen(network(), x, y, resize, resume=tmp_path / "half.npz", **settings)
+    assert [form.shape[2:] for form in rest] == [(6, 5), (8, 8), (8, 8)]
+    np.testing.assert_array_equal(rest[0], forms[1])
+
+
+def test_wrong_sizes_are_named(rng):
+    for sizes, rule in (
+        ([], "empty"),
+        (8, "list"),
+        ("8", "list"),
+        ([0], "positive"),
+        ([2.5], "int"),
+    ):
+        with pytest.raises(ValueError, match=rf"\[ProgressiveResize\] 'sizes' .*{rule}"):
+            ProgressiveResize(sizes)
+    with pytest.raises(
+        ValueError, match=r"'sizes' .*larger than the images, \(8, 8\), got \(9, 4\)"
+    ):
+        ProgressiveResize([(9, 4)])(rng.random((1, 1, 8, 8)), rng)

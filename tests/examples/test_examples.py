@@ -467,6 +467,9 @@ def test_the_recipe_by_muon_is_that_of_its_program(example, rng):
     model.optimizer.iterations = 30
     first.on_train_batch_begin(0, {})
     assert model.layers[1].lr_factor == {"b": pytest.approx(10 * (1 - 30 / 75) / (1 - 30 / 200))}
+    sizes = muon.make_augmentation(12.0).transforms[-1].sizes
+    assert sizes == [(18, 18)] * 5 + [(26, 26)] * 3 + [(32, 32)] * 4
+    assert [size for size, _ in muon.make_augmentation(2.5).transforms[-1].sizes] == [18, 26, 32]
     kernel = rng.normal(size=(4, 2, 3, 3))
     muon.KernelMuon(lr=0.0).step([(kernel, np.ones_like(kernel))])
     assert np.linalg.norm(kernel) == pytest.approx(2)

@@ -7,7 +7,7 @@ and a random generator; every image of the batch is changed by its own random nu
 batches. Any function with these arguments can be used as well.
 
 `base` has the base class, `Compose` and `expand`; `flips` mirrors images; `geometry` moves pixels;
-`pixels` changes their values.
+`pixels` changes their values; `resizing` has smaller images in the first epochs.
 
 >>> import numpy as np
 >>> from nn.data import Dataset, augment
@@ -28,6 +28,7 @@ from .geometry import (
     RandomRotation,
 )
 from .pixels import Cutout, Mixup, RandomBrightness, RandomContrast, RandomSaturation
+from .resizing import ProgressiveResize
 
 __all__ = [
     "AlternatingFlip",
@@ -36,6 +37,7 @@ __all__ = [
     "Cutout",
     "ElasticDistortion",
     "Mixup",
+    "ProgressiveResize",
     "RandomAffine",
     "RandomBrightness",
     "RandomContrast",
