@@ -75,8 +75,9 @@ def mnist_pair(rng):
     model = mnist_train.compile_fast(in_float64(mnist_train.fast_network(3), 3), lr=0.1)
     network = torch_recipes.mnist_network().double()
     torch_recipes.copy_weights(model, network)
-    recipe = torch_recipes.FastMnist(network, steps, BATCH, is_inside=True)
-    arguments = {"lr_schedule": "one_cycle", "augment": mnist_train.FAST_AUGMENT}
+    recipe = torch_recipes.FastMnist(network, steps, EPOCHS, is_inside=True)
+    augment = mnist_train.fast_augmentation(EPOCHS)
+    arguments = {"lr_schedule": "one_cycle", "augment": augment}
     return model, recipe, data, arguments
 
 

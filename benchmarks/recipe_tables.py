@@ -45,6 +45,8 @@ CHANGES = {
 }
 #: The arithmetic of an epoch's image: forward, gradient of the kernel, gradient of the input.
 PASSES = 3
+#: Arithmetic of plain convolution that training on two cores does in a second, with AVX-512.
+RATE = 500e9
 
 
 def table(head, rows):
@@ -161,39 +163,53 @@ def runs(folder):
     return table(head, rows) if rows else "None.\n"
 
 
+def convolutions(size):
+    """Return a row for each convolution of `airbench94`, and the FLOP of training on an image."""
+    import nn
+
+    rows, total = [], 0
+    for k, layer in enumerate(nn.zoo.airbench94((3, size, size), seed=0).layers):
+        if isinstance(layer, nn.Conv2D):
+            filters, channels, height, width = layer.params["W"].shape
+            out_height, out_width = layer.output_shape[2:]
+            flops = 2 * filters * channels * height * width * out_height * out_width
+            passes = 1 if k == 1 else PASSES  # nothing is trained before the first one's bias
+            total += passes * flops
+            sizes = f"{channels} x {height} x {width}", f"{filters} x {out_height} x {out_width}"
+            rows.append([k, *sizes, f"{flops / 1e6:.1f}", passes, f"{passes * flops / 1e6:.1f}"])
+    return rows, total
+
+
 def budget(folder):
     """Return the arithmetic of `airbench94` for an image, and of its trainings."""
     sys.path[:0] = [str(ROOT), str(ROOT / "examples")]
     import airbench
     import airbench_muon
 
-    import nn
-
-    model = nn.zoo.airbench94(seed=0)
-    rows, total = [], 0
-    for k, layer in enumerate(model.layers):
-        if isinstance(layer, nn.Conv2D):
-            filters, channels, height, width = layer.params["W"].shape
-            out_height, out_width = layer.output_shape[2:]
-            terms = channels * height * width
-            flops = 2 * filters * terms * out_height * out_width
-            passes = 1 if k == 1 else PASSES  # nothing is trained before the first one's bias
-            total += passes * flops
-            sizes = f"{channels} x {height} x {width}", f"{filters} x {out_height} x {out_width}"
-            rows.append([k, *sizes, f"{flops / 1e6:.1f}", passes, f"{passes * flops / 1e6:.1f}"])
+    rows, total = convolutions(32)
     head = ["layer", "kernel", "output", "MFLOP forward", "passes", "MFLOP in training"]
     text = table(head, [*rows, ["all", "", "", "", "", f"{total / 1e6:.0f}"]]) + "\n"
-    recipes = (("", airbench), (" --optimizer muon", airbench_muon))
-    for option, recipe, target in [(o, r, k) for o, r in recipes for k in r.EPOCHS]:
-        epochs, batch_size = recipe.EPOCHS[target], recipe.BATCH_SIZE
-        steps = recipe.total_steps(epochs, batch_size, 50_000)
-        images = round(epochs * 50_000)
-        text += (
-            f"- `--target {target}{option}`: {epochs} epochs, {steps} steps, {images:,} images: "
-            f"{images * total / 1e15:.2f} PFLOP. At 500 images/s, {total * 500 / 1e9:.0f} GFLOP/s, "
-            f"these are {images / 500 / 60:.1f} minutes.\n"
-        )
+    smaller = (size for size, _ in airbench_muon.SIZES if size != 32)
+    parts = (f"one of {size} x {size} {convolutions(size)[1] / 1e6:.0f}" for size in smaller)
+    text += f"Smaller images take less, {', '.join(parts)} MFLOP.\n\n"
+    for target, epochs in airbench.EPOCHS.items():
+        steps = airbench.total_steps(epochs, airbench.BATCH_SIZE, 50_000)
+        text += sentence(f"--target {target}", epochs, steps, epochs * 50_000 * total)
+    for target, epochs in airbench_muon.EPOCHS.items():
+        steps = airbench_muon.total_steps(epochs, airbench_muon.BATCH_SIZE, 50_000)
+        sizes = [size for size, _ in airbench_muon.make_augmentation(epochs).transforms[-1].sizes]
+        flops = sum(50_000 * convolutions(size)[1] for size in sizes)
+        text += sentence(f"--target {target} --optimizer muon", epochs, steps, flops)
     return text
+
+
+def sentence(options, epochs, steps, flops):
+    """Return the arithmetic of a training, and its time at a rate of two cores."""
+    images = f"{round(epochs * 50_000):,}"
+    return (
+        f"- `{options}`: {epochs:g} epochs, {steps} steps, {images} images: {flops / 1e15:.2f} "
+        f"PFLOP. At {RATE / 1e9:.0f} GFLOP/s these are {flops / RATE / 60:.1f} minutes.\n"
+    )
 
 
 # ------------------------------------------------------------------------------------- curves

@@ -309,8 +309,8 @@ def parse_arguments():
         parser.error(f"--lr is fixed in the recipe of {options.network}")
     if options.muon and options.network != "airbench":
         parser.error("--muon needs --network airbench")
-    if options.network == "mnist" and options.steps:
-        parser.error("--steps needs another network")
+    if options.steps and (options.network in ("mnist", "mnist-fast") or options.muon):
+        parser.error("--steps needs a CIFAR-10 network whose images are of one size: not --muon")
     if options.network != "airbench" and isinstance(options.epochs, float):
         parser.error("parts of epochs need --network airbench")
     return options

@@ -17,20 +17,10 @@ import mnist_train
 
 from nn.data import load_cifar10, load_mnist_gz
 
-# network -> PyTorch's, the recipe, the copies at the test, and the folder of the data
+# network -> PyTorch's, the copies at the test, and the folder of the data
 FAST = {
-    "airbench": (
-        torch_recipes.airbench_network,
-        torch_recipes.Airbench,
-        airbench.COPIES,
-        "cifar10_dataset",
-    ),
-    "mnist-fast": (
-        torch_recipes.mnist_network,
-        torch_recipes.FastMnist,
-        {"shifts": 1},
-        "mnist_dataset",
-    ),
+    "airbench": (torch_recipes.airbench_network, airbench.COPIES, "cifar10_dataset"),
+    "mnist-fast": (torch_recipes.mnist_network, {"shifts": 1}, "mnist_dataset"),
 }
 
 
@@ -50,7 +40,7 @@ def prepare_fast(options, seed, train):
 
 def run_fast(options, seed, memory):
     """Train by a fast recipe and test; return what a log says of the run."""
-    make, recipe, copies, folder = FAST[options.network]
+    make, copies, folder = FAST[options.network]
     load = load_cifar10 if options.network == "airbench" else load_mnist_gz
     train, test = load(options.data_dir or folder)
     model, batch_size, steps, epochs = prepare_fast(options, seed, train)
@@ -59,8 +49,10 @@ def run_fast(options, seed, memory):
     network = network.to(memory_format=memory)
     if options.muon:
         recipe = torch_recipes.MuonAirbench(network, steps, batch_size, len(train))
+    elif options.network == "airbench":
+        recipe = torch_recipes.Airbench(network, steps, batch_size)
     else:
-        recipe = recipe(network, steps, batch_size)
+        recipe = torch_recipes.FastMnist(network, steps, epochs)
     started = time.perf_counter()
     curve, parts, images = torch_recipes.train(
         recipe, train, batch_size, steps, model.generators[1], memory, options.steps

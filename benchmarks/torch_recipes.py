@@ -290,12 +290,13 @@ def orthogonalized(matrix, steps):
 
 
 class FastMnist(Recipe):
-    """The recipe of `mnist_train.py --fast`, with the same arguments as `Airbench`."""
+    """The recipe of `mnist_train.py --fast`."""
 
-    smoothing, augmentation = 0.1, mnist_train.FAST_AUGMENT
+    smoothing = 0.1
 
-    def __init__(self, network, steps, batch_size, is_inside=False, lr=mnist_train.FAST["lr"]):
+    def __init__(self, network, steps, epochs, is_inside=False, lr=mnist_train.FAST["lr"]):
         self.network, self.is_inside = network, is_inside
+        self.augmentation = mnist_train.fast_augmentation(epochs)
         self.rate = schedules.one_cycle(lr, steps)
         groups = [
             {"params": [p for p in network.parameters() if p.ndim >= 2], "factor": 1.0},
