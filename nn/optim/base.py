@@ -436,8 +436,7 @@ class Optimizer:
     def to_config(self) -> dict[str, Any]:
         """Return `{'class': ..., 'config': {...}}`, the arguments that `from_config` takes.
 
-        A learning rate that is a function cannot be written to a file: its present value is
-        stored instead.
+        Of a learning rate that is a function, the present value is stored.
         """
         names = [name for name in arguments_of(type(self)) if hasattr(self, name)]
         if not self.has_own_step:
