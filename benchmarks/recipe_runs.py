@@ -1,8 +1,8 @@
 """Run the recipes of "94% on two cores", a process each, and keep a log of every run.
 
     python benchmarks/recipe_runs.py --list
-    python benchmarks/recipe_runs.py airbench94 airbench90 mnist resnet20
-    python benchmarks/recipe_runs.py torch-airbench94 --python-torch TORCH_PYTHON
+    python benchmarks/recipe_runs.py muon94 muon90 mnist resnet20
+    python benchmarks/recipe_runs.py torch-muon94 --python-torch TORCH_PYTHON
     python benchmarks/recipe_runs.py torch-airbench94 --steps 30 --python-torch TORCH_PYTHON
     python benchmarks/recipe_runs.py ablation
     python benchmarks/recipe_tables.py          # then: the tables of docs/cifar94.md
@@ -75,12 +75,13 @@ class Run:
 
 CIFAR, MNIST = "examples/cifar10_train.py", "examples/mnist_train.py"
 TORCH = "benchmarks/torch_accuracy.py"
+PAPER = "--model airbench --optimizer sgd"
 RESNET = f"resnet20 --epochs {RESNET_EPOCHS}"
 RUNS = {
-    "airbench94": Run(CIFAR, "--model airbench --target 94"),
-    "muon94": Run(CIFAR, "--model airbench --optimizer muon --target 94"),
-    "muon90": Run(CIFAR, "--model airbench --optimizer muon --target 90"),
-    "airbench90": Run(CIFAR, "--model airbench --target 90"),
+    "muon94": Run(CIFAR, "--model airbench --target 94"),
+    "muon90": Run(CIFAR, "--model airbench --target 90"),
+    "airbench94": Run(CIFAR, f"{PAPER} --target 94"),
+    "airbench90": Run(CIFAR, f"{PAPER} --target 90"),
     "mnist": Run(MNIST, "--fast", data="mnist"),
     "resnet20": Run(CIFAR, f"--model {RESNET}", seeds=(0,)),
     "torch-airbench94": Run(TORCH, "--network airbench --target 94", seeds=(0,)),
@@ -90,7 +91,7 @@ RUNS = {
     "torch-mnist": Run(TORCH, "--network mnist-fast", data="mnist"),
     "torch-resnet20": Run(TORCH, f"--network {RESNET}", seeds=(0,)),
 } | {
-    f"without-{part}": Run(CIFAR, f"--model airbench --target 90 --without {part}", seeds=(0,))
+    f"without-{part}": Run(CIFAR, f"{PAPER} --target 90 --without {part}", seeds=(0,))
     for part in PARTS
 }
 ABLATION = [name for name in RUNS if name.startswith("without-")]

@@ -293,7 +293,7 @@ def parse_arguments():
     parser.add_argument("--network", choices=networks, default="mnist")
     parser.add_argument("--small", action="store_true", help="the small network for MNIST")
     parser.add_argument("--target", type=int, choices=airbench.EPOCHS, default=94)
-    parser.add_argument("--muon", action="store_true", help="airbench by --optimizer muon")
+    parser.add_argument("--muon", action="store_true", help="the recipe of airbench_muon.py")
     parser.add_argument("--data-dir", help="folder of MNIST's four .gz files, or of CIFAR-10")
     parser.add_argument("--epochs", type=cifar10_train.number, help="else those of the recipe")
     parser.add_argument("--steps", type=int, help="stop after these and extrapolate the time")

@@ -1,4 +1,4 @@
-"""The recipe of `cifar10_train.py --model airbench --optimizer muon`: a faster one, by Muon.
+"""The recipe of `cifar10_train.py --model airbench`: Muon, and small images first.
 
 Jordan 2024, https://github.com/KellerJordan/cifar10-airbench, airbench94_muon: the network,
 augmentation and test of `airbench.py`. Muon trains the kernels and keeps their length; Nesterov's
