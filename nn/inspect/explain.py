@@ -232,11 +232,10 @@ def weight_gradients(model: Any, x: Any, y: Any) -> dict[str, np.ndarray]:
     y = cuda.get_array_module(y_pred).asarray(y)
     twin.wrapped_loss.forward(y_pred, y, mask=twin.output_mask)
     twin.backward(twin.wrapped_loss.backward())
+    plan = twin._plan()
     return {
-        f"{path}_{key}": cuda.to_cpu(layer.grads[key])
-        for path, layer in named_layers(twin.layers)
-        if layer.trainable
-        for key in layer.params
+        name: cuda.to_cpu(layer.grads[key])
+        for name, (_, layer, key) in zip(plan.names, plan.parameters, strict=True)
     }
 
 

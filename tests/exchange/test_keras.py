@@ -462,6 +462,14 @@ def test_network_comes_back(tmp_path):
     assert not again.layers[-2].trainable
 
 
+def test_a_layer_that_trains_some_parameters_alone_is_named(tmp_path):
+    model = nn.Model([nn.Dense(2, trainable=("b",), input_shape=(3,))], seed=0)
+    with pytest.warns(UserWarning, match=r"\[Dense\] layer 0 trains \('b',\) alone, which Keras"):
+        model.save(tmp_path / "part.keras")
+    again = nn.Model.load(tmp_path / "part.keras")
+    np.testing.assert_array_equal(again.predict(np.eye(3)), model.predict(np.eye(3)))
+
+
 def test_images_of_any_size(tmp_path):
     model = nn.Model(
         [nn.Conv2D(3, 3, 2, padding=1, input_shape=(2, None, None)), nn.GlobalAvgPool2D()], seed=0

@@ -323,6 +323,21 @@ def test_sample_losses_of_a_loss_that_knows_no_weights():
     np.testing.assert_allclose(explain.sample_losses(model, x, y), expected, rtol=1e-6)
 
 
+def test_weight_gradients_leave_out_what_is_not_trained():
+    layers = [
+        nn.Conv2D(2, trainable=("b",), input_shape=(1, 4, 4)),
+        nn.Sequential([nn.Conv2D(2)], trainable=False),
+        nn.Residual([nn.Conv2D(2, use_bias=False)]),
+        nn.GlobalAvgPool2D(),
+        nn.Dense(2, use_bias=False),
+    ]
+    model = nn.Model(layers, seed=0)
+    model.compile("cce")
+    found = explain.weight_gradients(model, np.ones((2, 1, 4, 4)), [0, 1])
+    assert {*found} == {"0_Conv2D_b", "2_Residual/0_Conv2D_W", "4_Dense_W"}
+    assert {*found} == {*model.trained_names}
+
+
 def test_weight_gradients_are_those_of_a_step():
     model, x, y = image_model(), images(6), np.arange(6) % 4
     model.layers[1].trainable = False

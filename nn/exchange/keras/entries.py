@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ... import cuda, kernels, layers
+from ... import checks, cuda, kernels, layers
 from ...layers.base import Layer, Shape
 from ...layers.stack import flat
 from .files import snake_case
@@ -71,6 +71,11 @@ def _add_entries(
     """Add the layers of Keras that follow number `before`; return the number of the last."""
     for index, layer in enumerate(flat(stack)):
         common: Config = {} if layer.trainable else {"trainable": False}
+        if isinstance(layer.trainable, tuple):
+            checks.warn(
+                f"[{type(layer).__name__}] layer {index} trains {layer.trainable} alone, which "
+                "Keras' layers cannot: outputs are the same, training on is not."
+            )
         if layer.name is not None:
             common["name"] = layer.name
         output = layer.output_shape or shape
