@@ -223,8 +223,10 @@ class Building(Sequential):
             return cuda.to_device(x.astype(np.int64, copy=False), self._device)
         if validation.is_byte_image(x):
             x = x.astype(self.dtype) / 255
-        with np.errstate(over="ignore"):  # numbers that are too large become infinite
-            x = cuda.to_device(x.astype(self.dtype, copy=False), self._device)
+        if x.dtype != self.dtype:
+            with np.errstate(over="ignore"):  # numbers that are too large become infinite
+                x = x.astype(self.dtype)
+        x = cuda.to_device(x, self._device)
         validation.check_finite(x, "x")
         return x
 
