@@ -45,6 +45,7 @@ from .reference import (
 
 activate = dispatched(reference.activate)
 activate_grad = dispatched(reference.activate_grad)
+activate_in_place = dispatched(reference.activate_in_place)
 adam = dispatched(reference.adam)
 add = dispatched(reference.add)
 add_rows = dispatched(reference.add_rows)

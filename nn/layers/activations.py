@@ -50,6 +50,14 @@ class FormulaLayer(ElementwiseLayer):
         self._keep(training, y, kept)
         return y
 
+    def can_overwrite(self) -> bool:
+        """Return True, unless `forward` is the user's."""
+        return self._is_ours and "forward" not in vars(self)
+
+    def overwrite(self, x: Array) -> Array:
+        """Return f(x) in the memory of x, for an inference that needs x no more."""
+        return kernels.activate_in_place(self._check_input(x), self.formula, self.constants)
+
     def backward(self, grad: Array) -> Array:
         """Return the gradient times f'(x)."""
         (kept,) = self._recall_for(grad)

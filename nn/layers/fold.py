@@ -37,6 +37,11 @@ from .stack import flat, forward_through
 
 Array = Any  # a numpy or a cupy ndarray
 
+#: Layers whose outputs are new arrays. An activation after them overwrites its input.
+_WITH_NEW_OUTPUTS = frozenset(
+    {Conv2D, Conv2DTranspose, DepthwiseConv2D, Dense, BatchNorm, BatchNorm1D, BatchNorm2D}
+)
+
 
 def run(
     layers: Sequence[Layer], x: Array, keep_logits: bool = False, mask: Mask = None
@@ -57,13 +62,15 @@ def run(
     if active_observers.get():
         return forward_through(layers, x, False if keep_logits else None, mask)
     chain = flat(layers)
-    folded = False
+    folded = is_new = False  # is_new: whether x is an array that nothing else needs
     for layer, following in zip(chain, [*chain[1:], None], strict=False):
         if folded:
             folded = False  # it is in the weights of the layer before
             continue
         folded = folds(layer, following)
-        if folded:
+        if is_new and mask is None and layer.can_overwrite() and (following or not keep_logits):
+            x = layer.overwrite(x)  # type: ignore[attr-defined]
+        elif folded:
             x = layer.forward_scaled(x, *following.scale_and_shift())  # type: ignore
         elif isinstance(layer, Residual | SkipConcat) and _is_plain(layer):
             (y, mask_y), (short, mask_x) = (
@@ -76,6 +83,8 @@ def run(
                 x = layer.forward(x, training)
             else:
                 x, mask = forward_through((layer,), x, training, mask)
+        is_new = type(layer) in _WITH_NEW_OUTPUTS and "forward" not in vars(layer)
+        is_new = is_new and getattr(layer, "activation", None) is None
     return x, mask
 
 

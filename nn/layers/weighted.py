@@ -121,7 +121,9 @@ class WeightedLayer(KernelLayer):
         w = w * scale.reshape(along)  # (F,) -> (F, 1, 1, 1) for (F, C, KH, KW)
         return w, self.params["b"] * scale + shift if self.use_bias else shift
 
-    def _activate(self, activation: Layer, z: Array, training: bool | None) -> Array:
+    def _activate(self, activation: Any, z: Array, training: bool | None) -> Array:
+        if training is None and self._is_ours and activation.can_overwrite():
+            return activation.overwrite(z)
         y = activation.forward(z, training)
         without_params(activation, type(self).__name__)  # one of the user's may be built only now
         return y

@@ -75,6 +75,7 @@ def add_formula(formula, parameters):
         name = f"{formula.name} of {shape[3]}"
         CASES[f"activate {name}"] = lambda d, s=shape: (3 * d(*s), *arguments)
         CASES[f"activate {name} alone"] = lambda d, s=shape: (d(*s), *arguments, False)
+        CASES[f"activate_in_place {name}"] = lambda d, s=shape: (d(*s), *arguments)
         CASES[f"activate_grad {name}"] = lambda d, s=shape: (
             d(*s), reference.activate(3 * d(*s), *arguments)[1], *arguments
         )  # fmt: skip
@@ -260,7 +261,7 @@ def modules_of(package):
 GRAINS = [
     (module, name)
     for module in (tiles, *modules_of(tuned), *modules_of(COMPILED))
-    for name in ("_GRAIN", "GRAIN", "PRODUCTS_PER_THREAD", "NUMBERS_PER_THREAD")
+    for name in ("_GRAIN", "GRAIN", "PRODUCTS_PER_THREAD", "NUMBERS_PER_THREAD", "_FEW")
     if hasattr(module, name)
 ]
 

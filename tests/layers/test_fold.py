@@ -135,3 +135,55 @@ def test_a_forward_replaced_in_an_object_is_called_in_predict(index):
     layer.forward = lambda x, training=False: own(x, training) + 3
     np.testing.assert_allclose(model.predict(x), model.forward(x), rtol=1e-5, atol=1e-6)
     assert abs(model.predict(x)).max() > 2
+
+
+def test_activations_overwrite_new_arrays_alone(rng, monkeypatch):
+    overwritten = []
+    overwrite = nn.ReLU.overwrite
+
+    def spy(self, x):
+        overwritten.append(self.name)
+        return overwrite(self, x)
+
+    monkeypatch.setattr(nn.layers.activations.FormulaLayer, "overwrite", spy)
+
+    class Keeping(nn.Conv2D):
+        def forward(self, x, training=False):
+            self.output = super().forward(x, training)
+            return self.output
+
+    keeping = Keeping(4, activation=nn.Tanh(name="of a subclass"))
+    model = nn.Model(
+        [
+            nn.ReLU(name="of the input", input_shape=(2, 6, 6)),
+            nn.Conv2D(4, activation=nn.ELU(name="inside")),
+            nn.GELU(name="after another"),
+            nn.Conv2D(4),
+            nn.ReLU(name="after a convolution"),
+            nn.Residual([nn.ReLU(name="of a path"), nn.Conv2D(4), nn.Tanh(name="in a path")]),
+            nn.Tanh(name="after a sum"),
+            nn.BatchNorm2D(),
+            nn.SiLU(name="after a norm"),
+            keeping,
+            nn.ReLU(name="after a layer that keeps its output"),
+            nn.Flatten(),
+            nn.Dense(3),
+            nn.Tanh(name="last"),
+        ],
+        seed=0,
+    )
+    x = rng.normal(size=(5, 2, 6, 6)).astype(np.float32)
+    before = x.copy()
+    expected = model.forward(x)
+    kept = keeping.output.copy()
+    found = model.predict(x)
+    np.testing.assert_array_equal(x, before)
+    np.testing.assert_array_equal(keeping.output, kept)
+    np.testing.assert_array_equal(found, expected)
+    names = ["inside", "after a convolution", "in a path", "after a norm", "last"]
+    assert overwritten == names
+    model.compile("mse")
+    overwritten.clear()
+    figure = model.evaluate(x, np.ones((5, 3)))["loss"]
+    assert overwritten == names
+    assert figure == pytest.approx(np.mean((expected - 1) ** 2))

@@ -7,7 +7,7 @@ runs the reference. Everything is channels-last inside, (N, H, W, C).
 # ruff: noqa: F401
 
 from ..tiles import conv2d, conv2d_input_grad, conv2d_weight_grad
-from .elementwise import activate, activate_grad, adam, dropout, sgd
+from .elementwise import activate, activate_grad, activate_in_place, adam, dropout, sgd
 from .linear import column_sums
 from .normalization import batch_norm, batch_norm_grad, batch_norm_inference
 from .pooling import max_pool2d, max_pool2d_grad

@@ -38,6 +38,19 @@ def activate(
     return y, derived
 
 
+def activate_in_place(x: Array, formula: Formula, parameters: tuple[float, ...] = ()) -> Array:
+    """See `reference.activate_in_place`."""
+    xp = cuda.get_array_module(x)
+    names = PARAMETERS[: len(parameters)]
+    inputs = ", ".join(f"T {name}" for name in ("x", *names))
+    kernel = elementwise_kernel(
+        xp, formula.name, inputs, "T y", _in_cpp(formula.function, "y", "x", *names)
+    )
+    (ordered,) = in_memory_order(x)
+    kernel(ordered, *parameters, ordered)
+    return x
+
+
 def _kind(formula: Formula) -> str:
     """Return the type in C++ of what a formula keeps."""
     return "bool" if formula.keeps == "mask" else "T"

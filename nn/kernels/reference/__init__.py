@@ -12,6 +12,7 @@ from .conv import conv2d, conv2d_input_grad, conv2d_weight_grad
 from .elementwise import (
     activate,
     activate_grad,
+    activate_in_place,
     add,
     dropout,
     dropout_mask,

@@ -18,6 +18,12 @@ def activate(
     return y, formula.kept(x, y) if keep else None
 
 
+def activate_in_place(x: Array, formula: Formula, parameters: tuple[float, ...] = ()) -> Array:
+    """Write a formula's y for x into x, and return it."""
+    x[...] = formula.function(x, *parameters)
+    return x
+
+
 def activate_grad(
     grad: Array, kept: Array, formula: Formula, parameters: tuple[float, ...] = ()
 ) -> Array:

@@ -10,7 +10,7 @@ activations read each number once.
 
 from .attention import attend, attend_grad
 from .conv import conv2d, conv2d_input_grad, conv2d_weight_grad
-from .elementwise import activate, activate_grad, adam, add, dropout, sgd
+from .elementwise import activate, activate_grad, activate_in_place, adam, add, dropout, sgd
 from .gemm import matmul
 from .normalization import (
     batch_moments,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numba.extending import overload
 
-from ...formulas import FORMULAS, Formula
+from ...formulas import FORMULAS, RELU, Formula
 from ...geometry import Array
 from ...tracing import PARAMETERS, in_python, record
 from .. import memory, threads, tuned
@@ -20,6 +20,9 @@ from ..compiler import compile_kernel
 from ..tuned.elementwise import flat_views
 from . import sharing
 from .functions import OPTIONS, functions
+
+# So many numbers NumPy cuts off at 0 before a kernel is called.
+_FEW = 1 << 13
 
 # Names of the arrays that a part of a formula is called with.
 _NAMES = {"function": ("x",), "derived": ("x",), "gradient": ("grad", "kept")}
@@ -66,6 +69,17 @@ def _activation(formula: str, derives: bool) -> Callable[..., Any]:
 
 
 @functools.cache
+def _activation_in_place(formula: str) -> Callable[..., Any]:
+    @compile_kernel
+    def activate_in_place(x, numbers, part, lo, hi):
+        x = x[lo:hi]
+        for k in range(x.size):
+            x[k] = _evaluate(formula, "function", (x[k], *numbers))
+
+    return activate_in_place
+
+
+@functools.cache
 def _activation_grad(formula: str) -> Callable[..., Any]:
     @compile_kernel
     def activate_grad(grad, kept, dx, numbers, part, lo, hi):
@@ -92,6 +106,19 @@ def activate(
     kernel = _activation(formula.name, derives)
     threads.run(kernel, x.size, *flat, numbers, grain=sharing.GRAIN)
     return y, {"x": x, "y": y}.get(formula.keeps, derived) if keep else None
+
+
+def activate_in_place(x: Array, formula: Formula, parameters: tuple[float, ...] = ()) -> Array:
+    """See `reference.activate_in_place`."""
+    if not _is_known(formula) or (formula is RELU and x.size <= _FEW):
+        return tuned.activate_in_place(x, formula, parameters)
+    flat = flat_views(x)
+    if flat is None:
+        return tuned.activate_in_place(x, formula, parameters)
+    numbers = tuple([x.dtype.type(value) for value in parameters])
+    kernel = _activation_in_place(formula.name)
+    threads.run(kernel, x.size, *flat, numbers, grain=sharing.GRAIN)
+    return x
 
 
 def activate_grad(

@@ -8,7 +8,7 @@ global lock while it computes.
 # ruff: noqa: F401
 
 from ...tiles import conv2d, conv2d_input_grad, conv2d_weight_grad
-from .elementwise import activate, activate_grad, adam, add, dropout, sgd
+from .elementwise import activate, activate_grad, activate_in_place, adam, add, dropout, sgd
 from .linear import column_sums, matmul, swap_steps
 from .normalization import (
     batch_norm,

@@ -78,6 +78,12 @@ def activate(
     return y, _compute(formula.derived, {"x": x}, (), derived)
 
 
+def activate_in_place(x: Array, formula: Formula, parameters: tuple[float, ...] = ()) -> Array:
+    """See `reference.activate_in_place`."""
+    y = _compute(formula.function, {"x": x}, parameters, x)
+    return reference.activate_in_place(x, formula, parameters) if y is None else y
+
+
 def activate_grad(
     grad: Array, kept: Array, formula: Formula, parameters: tuple[float, ...] = ()
 ) -> Array:
