@@ -68,7 +68,8 @@ def run(
             folded = False  # it is in the weights of the layer before
             continue
         folded = folds(layer, following)
-        if is_new and mask is None and layer.can_overwrite() and (following or not keep_logits):
+        training = False if keep_logits and following is None else None
+        if is_new and mask is None and training is None and layer.can_overwrite():
             x = layer.overwrite(x)  # type: ignore[attr-defined]
         elif folded:
             x = layer.forward_scaled(x, *following.scale_and_shift())  # type: ignore
@@ -78,7 +79,6 @@ def run(
             )
             x, mask = layer.join(x, y, short), joined_masks(mask_y, mask_x)
         else:
-            training = False if keep_logits and following is None else None
             if mask is None and not layer.makes_mask:
                 x = layer.forward(x, training)
             else:

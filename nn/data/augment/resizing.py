@@ -31,7 +31,7 @@ class ProgressiveResize(Augmentation):
     Raises
     ------
     ValueError
-        If `sizes` is empty or has something else; at the call, if a size is larger than the images.
+        If `sizes` is empty or holds anything else; at the call, if a size is larger than the images.
 
     Examples
     --------
