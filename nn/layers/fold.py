@@ -78,11 +78,10 @@ def run(
                 run(path, x, mask=mask) for path in (layer.main, layer.shortcut)
             )
             x, mask = layer.join(x, y, short), joined_masks(mask_y, mask_x)
+        elif mask is None and not layer.makes_mask:
+            x = layer.forward(x, training)
         else:
-            if mask is None and not layer.makes_mask:
-                x = layer.forward(x, training)
-            else:
-                x, mask = forward_through((layer,), x, training, mask)
+            x, mask = forward_through((layer,), x, training, mask)
         is_new = type(layer) in _WITH_NEW_OUTPUTS and "forward" not in vars(layer)
         is_new = is_new and getattr(layer, "activation", None) is None
     return x, mask
