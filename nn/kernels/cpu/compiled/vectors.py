@@ -60,10 +60,12 @@ def even_rows(vectors: int) -> int:
 def block_rows(count: int, vectors: int) -> int:
     """Return the rows of a block for `count` rows: large blocks, with few rows left over.
 
+    Twenty rows are two blocks of ten with 32 registers, and four of five with 16.
+
     Examples
     --------
-    >>> [block_rows(count, 2) for count in (4, 10, 20, 0)]
-    [4, 5, 5, 1]
+    >>> [block_rows(count, 2) for count in (4, 5, 0)]
+    [4, 5, 1]
     """
 
     def cost(rows: int) -> int:  # of all blocks, each with an overhead of about one row
