@@ -31,7 +31,7 @@ class ProgressiveResize(Augmentation):
     Raises
     ------
     ValueError
-        If `sizes` is empty or holds anything else; at the call, if a size is larger than the images.
+        If `sizes` is empty or holds anything else; at the call, for a size above that of the images.
 
     Examples
     --------
