@@ -31,7 +31,7 @@ class ProgressiveResize(Augmentation):
     Raises
     ------
     ValueError
-        If `sizes` is empty or holds anything else; at the call, for a size above that of the images.
+        If `sizes` is empty or holds anything else; at the call, if one is larger than the images.
 
     Examples
     --------
