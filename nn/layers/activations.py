@@ -50,10 +50,6 @@ class FormulaLayer(ElementwiseLayer):
         self._keep(training, y, kept)
         return y
 
-    def can_overwrite(self) -> bool:
-        """Return True, unless `forward` is the user's."""
-        return self._is_ours and "forward" not in vars(self)
-
     def overwrite(self, x: Array) -> Array:
         """Return f(x) in the memory of x, for an inference that needs x no more."""
         return kernels.activate_in_place(self._check_input(x), self.formula, self.constants)

@@ -125,13 +125,10 @@ class Layer(MaskRules):
         self._sample_shape: Shape | None = None  # of a sample that was checked
         self._dtype: Any = None
 
-    _is_ours = True  # False for a class of the user's
-
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Let the constructor take other libraries' names of its arguments too."""
         super().__init_subclass__(**kwargs)
         compat.accept_other_names(cls)
-        cls._is_ours = is_ours(cls)
         if "backward_params" in vars(cls):
             cls._own_backward = cls.backward
 
@@ -377,10 +374,6 @@ class Layer(MaskRules):
         """Keep `values`, and the shape of the output y, for `backward`; nothing for inference."""
         if training is not None:
             self._kept, self._grad_shape = values, y.shape
-
-    def can_overwrite(self) -> bool:
-        """Return whether `overwrite(x)` computes what `forward(x, None)` does, in x's memory."""
-        return False
 
     def forget(self) -> None:
         """Drop what the last forward pass kept for `backward`."""

@@ -34,6 +34,7 @@ from .masks import Mask, joined_masks
 from .observe import active_observers
 from .plan import Plan
 from .stack import flat, forward_through
+from .weighted import can_overwrite
 
 Array = Any  # a numpy or a cupy ndarray
 
@@ -69,7 +70,7 @@ def run(
             continue
         folded = folds(layer, following)
         training = False if keep_logits and following is None else None
-        if is_new and mask is None and training is None and layer.can_overwrite():
+        if is_new and mask is None and training is None and can_overwrite(layer):
             x = layer.overwrite(x)  # type: ignore[attr-defined]
         elif folded:
             x = layer.forward_scaled(x, *following.scale_and_shift())  # type: ignore

@@ -21,14 +21,11 @@ def activate(
 ) -> tuple[Array, Array | None]:
     """See `reference.activate`."""
     xp = cuda.get_array_module(x)
-    names = PARAMETERS[: len(parameters)]
-    inputs = ", ".join(f"T {name}" for name in ("x", *names))
-    y, operation = xp.empty_like(x), _in_cpp(formula.function, "y", "x", *names)
+    y = xp.empty_like(x)
     if not (formula.derived and keep):
-        kernel = elementwise_kernel(xp, formula.name, inputs, "T y", operation)
-        ordered_x, ordered_y = in_memory_order(x, y)
-        kernel(ordered_x, *parameters, ordered_y)
+        _compute(formula, x, parameters, y)
         return y, formula.kept(x, y) if keep else None
+    inputs, operation = _in_parts(formula, parameters)
     kind, operation = _kind(formula), operation + _in_cpp(formula.derived, "derived", "x")
     derived = xp.empty_like(x, dtype=bool if kind == "bool" else x.dtype)
     name = f"{formula.name}_{formula.keeps}"
@@ -40,15 +37,23 @@ def activate(
 
 def activate_in_place(x: Array, formula: Formula, parameters: tuple[float, ...] = ()) -> Array:
     """See `reference.activate_in_place`."""
-    xp = cuda.get_array_module(x)
+    _compute(formula, x, parameters, x)
+    return x
+
+
+def _compute(formula: Formula, x: Array, parameters: tuple[float, ...], y: Array) -> None:
+    """Write a formula's y for x into y, which may be x."""
+    inputs, operation = _in_parts(formula, parameters)
+    kernel = elementwise_kernel(cuda.get_array_module(x), formula.name, inputs, "T y", operation)
+    ordered_x, ordered_y = in_memory_order(x, y)
+    kernel(ordered_x, *parameters, ordered_y)
+
+
+def _in_parts(formula: Formula, parameters: tuple[float, ...]) -> tuple[str, str]:
+    """Return the inputs of a formula's kernel, and what it computes, in C++."""
     names = PARAMETERS[: len(parameters)]
     inputs = ", ".join(f"T {name}" for name in ("x", *names))
-    kernel = elementwise_kernel(
-        xp, formula.name, inputs, "T y", _in_cpp(formula.function, "y", "x", *names)
-    )
-    (ordered,) = in_memory_order(x)
-    kernel(ordered, *parameters, ordered)
-    return x
+    return inputs, _in_cpp(formula.function, "y", "x", *names)
 
 
 def _kind(formula: Formula) -> str:
