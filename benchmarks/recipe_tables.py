@@ -126,11 +126,11 @@ def times(folder):
 
 def ablation(folder):
     """Return the table of the runs without a part, next to that with all."""
-    whole = read_logs("airbench90", folder)
     found = {name: read_logs(name, folder) for name in ABLATION}
+    whole = found[ABLATION[0]]
     missing = [name for name, logs in found.items() if not logs]
     rows = []
-    for name, logs in {"airbench90": whole, **found}.items():
+    for name, logs in found.items():
         if logs:
             part = name.removeprefix("without-")
             title = f"`{part}`: {CHANGES[part]}" if part in CHANGES else "nothing"
