@@ -96,10 +96,7 @@ RUNS = {
     "torch-mnist": Run(TORCH, "--network mnist-fast", data="mnist"),
     "torch-resnet20": Run(TORCH, f"--network {RESNET}", seeds=(0,)),
     "airbench-short": Run(CIFAR, SHORT, seeds=(0,)),
-} | {
-    f"without-{part}": Run(CIFAR, f"{SHORT} --without {part}", seeds=(0,))
-    for part in PARTS
-}
+} | {f"without-{part}": Run(CIFAR, f"{SHORT} --without {part}", seeds=(0,)) for part in PARTS}
 ABLATION = ["airbench-short", *(name for name in RUNS if name.startswith("without-"))]
 
 
