@@ -1,13 +1,15 @@
-"""Draw docs/images/speed.png from the first table of images a second in RESULTS.md.
+"""Draw docs/images/speed.png from the first table of ratios in RESULTS.md.
 
     python benchmarks/chart.py
 
-Each bar is the images a second of one framework in training, divided by those of nn: the median of
-the rounds, at batch size 64. The drawing has no background, so that it fits light and dark pages.
+Each bar is how many times as many samples a second a network trains on in nn as in PyTorch, in the
+faster of its memory formats: the ratio of the medians of all rounds, and a line from the smallest
+to the largest of a round. The drawing has no background, so that it fits light and dark pages.
 """
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib
 from PIL import Image
@@ -21,56 +23,70 @@ TITLES = {
     "mnist": "MNIST, 2 convolutions",
     "cifar": "CIFAR-10, 3 convolutions",
     "vgg6": "VGG-like, 6 convolutions",
+    "large": "8 million parameters",
+    "resnet20": "ResNet-20",
+    "wide": "64 to 256 channels",
+    "wide_gelu": "the same with GELU",
+    "bottleneck": "1 x 1 bottlenecks",
+    "five": "5 x 5, overlapping pools",
+    "stem": "7 x 7 with stride 2",
+    "grouped": "grouped convolutions",
+    "depthwise": "depthwise convolutions",
+    "dilated": "dilated convolutions",
+    "transposed": "transposed convolutions",
+    "groupnorm_silu": "group norm and SiLU",
+    "mlp": "dense layers",
+    "layernorm_gelu": "layer norm and GELU",
+    "conv1d": "causal 1-D convolutions",
+    "transformer": "transformer",
+    "lstm": "LSTM",
+    "gru": "GRU",
+    "charlm": "LSTM of characters",
 }
-BATCH = 64
-GREY = "#7d8590"  # readable on white and on black
+BLUE, GREY = "#2f81f7", "#7d8590"  # readable on white and on black
 
 
-def read_rates(text: str) -> dict[str, dict[str, float]]:
-    """Return {network: {framework: images a second}} of the first table; Keras is `fit`'s."""
-    table = text[text.index("Images a second") : text.index("ratio of nn's")]
-    rates: dict[str, dict[str, float]] = {}
-    for network, batch, framework, train, fit in re.findall(
-        r"^(\w+) +(\d+)  (\S+) +([\d,-]+) +([\d,-]+)", table, flags=re.MULTILINE
-    ):
-        if int(batch) == BATCH:
-            figure = train if train != "-" else fit
-            rates.setdefault(network, {})[framework] = float(figure.replace(",", ""))
-    return rates
+class Ratio(NamedTuple):
+    """The ratio of the medians, and the smallest and the largest of a round."""
+
+    median: float
+    lowest: float
+    highest: float
 
 
-def read_bars(rates: dict[str, float]) -> list[tuple[str, float, str]]:
-    """Return (label, images a second, colour) of the bars of a network."""
-    keras = max(rate for name, rate in rates.items() if name.startswith("keras"))
-    return [
-        ("nn", rates["nn"], "#2f81f7"),
-        ("PyTorch, its faster format", max(rates["torch"], rates["torch-channels-last"]), GREY),
-        ("Keras, its fastest backend", keras, GREY),
-    ]
+def read_ratios(text: str) -> dict[str, Ratio]:
+    """Return {network: ratio to PyTorch's best in training} of the first table."""
+    start = text.index("train / PyTorch's best")
+    found = re.findall(
+        r"^(\w+) +\d+  train / PyTorch's best +\S+ +([\d.]+) +([\d.]+)-([\d.]+)",
+        text[text.rindex("\n", 0, start) : text.index("```", start)],
+        flags=re.MULTILINE,
+    )
+    return {network: Ratio(*map(float, numbers)) for network, *numbers in found}
 
 
-def draw(rates: dict[str, dict[str, float]]) -> plt.Figure:
-    """Return the chart: a row for each network."""
-    figure, axes = plt.subplots(len(TITLES), 1, figsize=(8, 3.4), layout="constrained")
-    for axis, (network, title) in zip(axes, TITLES.items(), strict=True):
-        bars = read_bars(rates[network])[::-1]
-        axis.barh([b[0] for b in bars], [b[1] for b in bars], color=[b[2] for b in bars])
-        for row, (_, rate, _) in enumerate(bars):
-            share = "" if row == len(bars) - 1 else f"   nn: {bars[-1][1] / rate:.1f}x"
-            axis.text(rate, row, f"  {rate:,.0f}{share}", va="center", color=GREY, fontsize=9)
-        axis.set_title(title, loc="left", fontsize=10, color=GREY, fontweight="bold")
-        axis.set_xlim(0, bars[-1][1] * 1.25)
-        axis.tick_params(colors=GREY, length=0, labelsize=9)
-        axis.get_yticklabels()[-1].set_color("#2f81f7")
-        axis.get_yticklabels()[-1].set_fontweight("bold")
-        axis.set_xticks([])
-        axis.spines[:].set_visible(False)
-    figure.suptitle("Training on 2 CPU cores: images a second, batch size 64", color=GREY)
+def draw(ratios: dict[str, Ratio]) -> plt.Figure:
+    """Return the chart: a bar for each network."""
+    shown = [(title, ratios[network]) for network, title in TITLES.items() if network in ratios]
+    figure, axis = plt.subplots(figsize=(8, 0.19 * len(shown) + 0.6), layout="constrained")
+    for row, (_, ratio) in enumerate(reversed(shown)):
+        axis.barh(row, ratio.median, color=BLUE, height=0.66)
+        axis.plot([ratio.lowest, ratio.highest], [row, row], color=GREY, linewidth=1)
+        place = max(ratio.highest, ratio.median) + 0.03
+        axis.text(place, row, f"{ratio.median:.2f}", va="center", color=GREY, fontsize=8)
+    axis.axvline(1, color=GREY, linewidth=1)
+    axis.text(1, len(shown) - 0.35, "PyTorch", ha="center", color=GREY, fontsize=8)
+    axis.set_yticks(range(len(shown)), [title for title, _ in reversed(shown)])
+    axis.set_ylim(-0.6, len(shown) + 0.2)
+    axis.tick_params(colors=GREY, length=0, labelsize=8)
+    axis.set_xticks([])
+    axis.spines[:].set_visible(False)
+    figure.suptitle("Training on 2 CPU cores: nn's speed, PyTorch's is 1", color=GREY, fontsize=10)
     return figure
 
 
 if __name__ == "__main__":
     results = (FOLDER / "RESULTS.md").read_text(encoding="utf-8")
-    draw(read_rates(results)).savefig(IMAGE, dpi=130, transparent=True)
+    draw(read_ratios(results)).savefig(IMAGE, dpi=130, transparent=True)
     Image.open(IMAGE).quantize(64, method=Image.Quantize.FASTOCTREE).save(IMAGE, optimize=True)
     print(f"wrote {IMAGE}")

@@ -177,8 +177,8 @@ def check_finite(
         if is_cast:
             with np.errstate(over="ignore"):
                 rows = rows.astype(dtype)
-        finite = cuda.get_array_module(rows).isfinite(rows)
-        if not finite.all():
+        if rows.size and not all(map(math.isfinite, kernels.value_range(rows))):
+            finite = cuda.get_array_module(rows).isfinite(rows)
             bad_rows = ~finite.reshape(len(finite), -1).all(axis=1)
             row = start + int(bad_rows.argmax())
             raise ValueError(

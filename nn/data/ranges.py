@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from .. import kernels
 from ..validation import is_byte_image
 from .rows import mapped_file, release_pages
 
@@ -28,7 +29,8 @@ def range_of(x: Any) -> Range | None:
     if 0 in x.shape:
         return None
     scale = 255 if is_byte_image(x) else 1
-    found = float(x.min()) / scale, float(x.max()) / scale
+    lowest, highest = kernels.value_range(x)
+    found = float(lowest) / scale, float(highest) / scale
     if file is not None:
         release_pages(file)
     return found

@@ -12,6 +12,7 @@ from .dispatch import compiled, dispatched
 from .formulas import normal_cdf, normal_pdf, sigmoid, softplus
 from .geometry import (
     Padding,
+    axis_order,
     channels_first,
     channels_last,
     class_axis,
@@ -49,6 +50,7 @@ activate_in_place = dispatched(reference.activate_in_place)
 adam = dispatched(reference.adam)
 add = dispatched(reference.add)
 add_rows = dispatched(reference.add_rows)
+as_channels_last = dispatched(reference.as_channels_last)
 attend = dispatched(reference.attend)
 attend_grad = dispatched(reference.attend_grad)
 avg_pool2d = dispatched(reference.avg_pool2d)
@@ -82,6 +84,7 @@ simple_rnn = dispatched(reference.simple_rnn)
 simple_rnn_grad = dispatched(reference.simple_rnn_grad)
 softmax_cross_entropy = dispatched(reference.softmax_cross_entropy)
 swap_steps = dispatched(reference.swap_steps)
+value_range = dispatched(reference.value_range)
 weight_norm = dispatched(reference.weight_norm)
 weight_norm_grad = dispatched(reference.weight_norm_grad)
 zero_pad2d = dispatched(reference.zero_pad2d)

@@ -8,9 +8,11 @@ Letters: N samples, C channels, H and W height and width, F filters, G groups, K
 kernel's, OH and OW the output's height and width, M = N*OH*OW rows.
 """
 
+import functools
 from typing import Any
 
 Array = Any  # numpy.ndarray or cupy.ndarray
+Axes = tuple[int, ...]
 Pair = tuple[int, int]
 Padding = tuple[Pair, Pair]  # ((top, bottom), (left, right))
 
@@ -57,6 +59,21 @@ def from_rows(rows: Array, shape: tuple[int, ...]) -> Array:
     """Return the matrix of `to_rows`, or its values in that order, as (N, C, ...), a view."""
     x = rows.reshape(shape[0], *shape[2:], shape[1])  # (N * ..., C) -> (N, ..., C)
     return x.transpose(0, x.ndim - 1, *range(1, x.ndim - 1))  # (N, ..., C) -> (N, C, ...)
+
+
+@functools.cache
+def axis_order(axes: Axes, ndim: int) -> tuple[Axes, Axes, Axes]:
+    """Return the other axes, `axes` with 1 as the last, and what transposes the array back.
+
+    Examples
+    --------
+    >>> axis_order((1, 2, 3), 4)
+    ((0,), (2, 3, 1), (0, 3, 1, 2))
+    """
+    rest = tuple(k for k in range(ndim) if k not in axes)
+    own = tuple(sorted(axes, key=lambda k: (k == 1, k)))
+    order = rest + own
+    return rest, own, tuple(order.index(k) for k in range(ndim))
 
 
 def class_axis(ndim: int) -> int:

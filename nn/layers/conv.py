@@ -88,7 +88,7 @@ class ConvLayer(WeightedLayer):
 
     def forward(self, x: Array, training: bool | None = False) -> Array:
         """Return the convolution of x (N, C, H, W), as (N, F, OH, OW)."""
-        x = self._check_input(x)
+        x = kernels.as_channels_last(self._check_input(x))
         geometry = self._geometry or self._geometry_for(x.shape)
         y = kernels.conv2d(x, self.params["W"], self.params.get("b"), *geometry)
         self._keep(training, y, x)

@@ -2,7 +2,8 @@
 
 `predict` and `evaluate` run their batches through here. Where batch normalisation follows a
 convolution or a dense layer, its scale and shift go into the weights, for as long as one batch
-takes: the layer's own `(x W + b) * scale + shift` is `x (W * scale) + (b * scale + shift)`.
+takes: the layer's own `(x W + b) * scale + shift` is `x (W * scale) + (b * scale + shift)`. Not if
+the weights are more numbers than the batch, as for a single image: to scale those took longer.
 Stacks within the stack are taken apart for it, and the layers of residual blocks too.
 
 What the outputs say, a class or probabilities, is decided here as well, for all who ask.
@@ -68,7 +69,7 @@ def run(
         if folded:
             folded = False  # it is in the weights of the layer before
             continue
-        folded = folds(layer, following)
+        folded = folds(layer, following) and layer.params["W"].size <= x.size
         training = False if keep_logits and following is None else None
         if is_new and mask is None and training is None and can_overwrite(layer):
             x = layer.overwrite(x)  # type: ignore[attr-defined]

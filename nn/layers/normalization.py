@@ -234,24 +234,16 @@ class SampleNorm(Layer):
         """Return the axes over which mean and variance are computed."""
         raise NotImplementedError
 
-    def _order(self, ndim: int) -> tuple[list[int], list[int]]:
-        """Return the axes of M, and those of P and C."""
-        axes = self._axes(ndim)
-        rest = [k for k in range(ndim) if k not in axes]
-        return rest, sorted(axes, key=lambda k: (k == 1, k))
-
     def _parts(self, x: Array) -> Array:
         """Return x (N, C, ...) as (M, P, C)."""
-        rest, own = self._order(x.ndim)
-        m, p = (math.prod(x.shape[k] for k in axes) for axes in (rest, own[:-1]))
-        return x.transpose(*rest, *own).reshape(m, p, x.shape[own[-1]])
+        shape, (rest, own, _) = x.shape, kernels.axis_order(self._axes(x.ndim), x.ndim)
+        m, p = (math.prod([shape[k] for k in axes]) for axes in (rest, own[:-1]))
+        return x.transpose(rest + own).reshape(m, p, shape[own[-1]])
 
     def _joined(self, parts: Array, shape: Shape) -> Array:
         """Return (M, P, C) as an array of `shape`: undo `_parts`."""
-        rest, own = self._order(len(shape))
-        order = [*rest, *own]
-        y = parts.reshape([shape[k] for k in order])
-        return y.transpose([order.index(k) for k in range(y.ndim)])
+        rest, own, back = kernels.axis_order(self._axes(len(shape)), len(shape))
+        return parts.reshape([shape[k] for k in rest + own]).transpose(back)
 
     def _build_scales(self, input_shape: Shape, count: int) -> None:
         take_elements(type(self).__name__, 2 * count)
@@ -369,13 +361,17 @@ class LayerNorm(SampleNorm):
         return tuple(shape[k] for k in self._axes(len(shape)))
 
     def _by_part(self, values: Array, shape: Shape) -> Array:
-        axes, (_, own) = self._axes(len(shape)), self._order(len(shape))
+        axes = self._axes(len(shape))
+        own = kernels.axis_order(axes, len(shape))[1]
+        if len(axes) == 1:
+            return values[None]  # (C,) -> (1, C)
         values = values.reshape([shape[k] for k in axes])  # (C*H*W,) -> (C, H, W)
         values = values.transpose([axes.index(k) for k in own])  # (C, H, W) -> (H, W, C)
         return values.reshape(-1, shape[own[-1]])  # (P, C)
 
     def _from_parts(self, values: Array, shape: Shape) -> Array:
-        axes, (_, own) = self._axes(len(shape)), self._order(len(shape))
+        axes = self._axes(len(shape))
+        own = kernels.axis_order(axes, len(shape))[1]
         values = values.reshape([shape[k] for k in own])  # (P, C) -> (H, W, C)
         return values.transpose([own.index(k) for k in axes]).reshape(-1)  # (C*H*W,)
 

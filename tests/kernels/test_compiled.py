@@ -145,7 +145,8 @@ def check_winograd(n, c, f, out, pads, order, bias, seed):
     x = in_order(rng.normal(size=(n, c, *size)).astype("float32"), order)
     w = rng.normal(size=(f, c, 3, 3)).astype("float32")
     b = rng.normal(size=f).astype("float32") if bias else None
-    assert winograd.suits(channels_last(x), f, (3, 3), (1, 1), out)
+    is_shared = n >= threads.NUM_THREADS
+    assert winograd.suits(channels_last(x), f, (3, 3), (1, 1), out) == is_shared
     assert not winograd.suits(channels_last(x.astype("f8")), f, (3, 3), (1, 1), out)
     y = compiled.conv2d(x, w, b, padding=padding)
     assert y.dtype == "float32"
@@ -214,7 +215,7 @@ def test_winograd_is_right_to_the_last_digits_of_float64(rng, monkeypatch, size)
 
 
 def test_winograd_is_left_where_it_does_not_fit(rng):
-    x = rng.normal(size=(32, 8, 8, 64)).astype("float32")
+    x = rng.normal(size=(64, 8, 8, 64)).astype("float32")
     for out in [(8, 8), (8, 6), (7, 7)]:
         assert winograd.suits(x, 64, (3, 3), (1, 1), out)
     for f, kernel, stride, out in [
@@ -239,7 +240,7 @@ def test_winograd_is_used_for_weights_of_about_the_size_of_a_filter(
     monkeypatch.setattr(
         winograd.gemm, "conv2d", lambda *a, **k: direct.append(1) or conv2d(*a, **k)
     )
-    x = rng.normal(size=(16, channels, 8, 8)).astype("float32")
+    x = rng.normal(size=(64, channels, 8, 8)).astype("float32")
     w = rng.normal(scale=(27 * channels) ** -0.5, size=(channels, channels, 3, 3)).astype("float32")
     if weights == "dirac":
         w[np.arange(channels), np.arange(channels), 1, 1] = 1

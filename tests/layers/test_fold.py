@@ -34,7 +34,7 @@ def test_batch_norm_goes_into_the_weights(name, rng, monkeypatch):
     (cls, arguments), options, shape, norm = NETWORKS[name]
     layers = [cls(*arguments, **options), norm(), nn.ReLU(), nn.Flatten(), nn.Dense(2)]
     model = settled(nn.Model(layers, dtype="float64"), shape, rng)
-    x = rng.normal(size=(6, *shape))
+    x = rng.normal(size=(12, *shape))
     expected = model.forward(x)
     before = {key: array.copy() for key, array in model.get_arrays().items()}
 
@@ -43,9 +43,20 @@ def test_batch_norm_goes_into_the_weights(name, rng, monkeypatch):
 
     monkeypatch.setattr(type(model.layers[1]), "forward", not_called)
     np.testing.assert_allclose(fold.run(model.layers, x)[0], expected, rtol=1e-10, atol=1e-12)
-    np.testing.assert_allclose(model.predict(x, batch_size=4), expected, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(model.predict(x, batch_size=6), expected, rtol=1e-10, atol=1e-12)
     for key, array in model.get_arrays().items():
         np.testing.assert_array_equal(array, before[key])
+
+
+@pytest.mark.parametrize("samples", [1, 64])
+def test_weights_that_are_larger_than_the_batch_are_not_scaled(samples, rng, monkeypatch):
+    layers = [nn.Conv2D(32), nn.BatchNorm2D(), nn.ReLU(), nn.Flatten(), nn.Dense(2)]
+    model = settled(nn.Model(layers, dtype="float64"), (16, 6, 6), rng)
+    x, scaled = rng.normal(size=(samples, 16, 6, 6)), []
+    expected, scale = model.forward(x), nn.Conv2D.scaled
+    monkeypatch.setattr(nn.Conv2D, "scaled", lambda *given: scaled.append(1) or scale(*given))
+    np.testing.assert_allclose(model.predict(x), expected, rtol=1e-10, atol=1e-12)
+    assert len(scaled) == (samples == 64)
 
 
 class Doubled(nn.BatchNorm2D):

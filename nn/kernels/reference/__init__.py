@@ -8,7 +8,7 @@ it runs whatever they do not take: arrays of mixed dtypes, or those without a ke
 # ruff: noqa: F401
 
 from .attention import attend, attend_grad, attend_last, sinusoids
-from .conv import conv2d, conv2d_input_grad, conv2d_weight_grad
+from .conv import as_channels_last, conv2d, conv2d_input_grad, conv2d_weight_grad
 from .elementwise import (
     activate,
     activate_grad,
@@ -22,6 +22,7 @@ from .elementwise import (
     prelu_grad,
     softmax,
     softmax_cross_entropy,
+    value_range,
 )
 from .linear import add_rows, matmul, take_rows
 from .normalization import (

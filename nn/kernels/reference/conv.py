@@ -3,7 +3,7 @@
 import numpy as np
 
 from ... import cuda
-from ..geometry import NO_PADDING, Array, Padding, Pair, channels_first
+from ..geometry import NO_PADDING, Array, Padding, Pair, channels_first, channels_last
 
 
 def pad(x: Array, padding: Padding, value: float = 0.0) -> Array:
@@ -42,6 +42,11 @@ def add_windows(
         columns = slice(x0, x0 + stride[1] * (ow - 1) + 1, stride[1])
         dx[:, rows, columns] += values[..., i, j]
     return channels_first(dx[:, top : top + h, left : left + w])
+
+
+def as_channels_last(x: Array) -> Array:
+    """Return images (N, C, H, W) with channels-last memory, x itself if it has that."""
+    return channels_first(channels_last(x))
 
 
 def conv2d(

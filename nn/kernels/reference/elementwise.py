@@ -31,6 +31,11 @@ def activate_grad(
     return formula.gradient(grad, kept, *parameters)
 
 
+def value_range(x: Array) -> tuple[Array, Array]:
+    """Return the lowest and the highest number; NaN, both, if one number is NaN."""
+    return x.min(), x.max()
+
+
 def add(a: Array, b: Array) -> Array:
     """Return the sum of two arrays of the same shape."""
     return a + b

@@ -9,8 +9,17 @@ activations read each number once.
 # ruff: noqa: F401
 
 from .attention import attend, attend_grad
-from .conv import conv2d, conv2d_input_grad, conv2d_weight_grad
-from .elementwise import activate, activate_grad, activate_in_place, adam, add, dropout, sgd
+from .conv import as_channels_last, conv2d, conv2d_input_grad, conv2d_weight_grad
+from .elementwise import (
+    activate,
+    activate_grad,
+    activate_in_place,
+    adam,
+    add,
+    dropout,
+    sgd,
+    value_range,
+)
 from .gemm import matmul
 from .normalization import (
     batch_moments,

@@ -14,7 +14,6 @@ from ...geometry import (
     Padding,
     Pair,
     channels_first,
-    channels_last,
     output_size,
 )
 from ...tiles import cells_of, input_grad_by, is_depthwise, repeat_channels
@@ -22,6 +21,33 @@ from .. import memory, threads
 from ..compiler import compile_kernel
 from . import gemm, winograd
 from .sharing import LONGEST_SUM, grain_for
+
+
+@compile_kernel
+def _copy_pixels(x, y, part, lo, hi):
+    """Copy the samples lo..hi of x (N, C, H*W) to y (N, H*W, C)."""
+    for n in range(lo, hi):
+        for pixel in range(y.shape[1]):
+            for channel in range(y.shape[2]):
+                y[n, pixel, channel] = x[n, channel, pixel]
+
+
+def channels_last(x: Array) -> Array:
+    """See `geometry.channels_last`."""
+    view = x.transpose(0, 2, 3, 1)
+    if view.flags.c_contiguous:
+        return view
+    if not x.flags.c_contiguous:
+        return view.copy()
+    n, c, h, w = x.shape
+    y = memory.empty((n, h * w, c), x.dtype)
+    threads.run(_copy_pixels, n, x.reshape(n, c, h * w), y, grain=grain_for(c * h * w))
+    return y.reshape(n, h, w, c)
+
+
+def as_channels_last(x: Array) -> Array:
+    """See `reference.as_channels_last`."""
+    return channels_first(channels_last(x))
 
 
 def conv2d(
@@ -99,8 +125,8 @@ def _phases(x: Array, dilation: Pair, padding: Padding) -> tuple[Array, Padding]
         padded[:, lead[0] : lead[0] + size[0], lead[1] : lead[1] + size[1]] = x
         x = padded
     phases = memory.empty((n, d, e, h, w, c), x.dtype)
-    # (N, H, D, W, E, C) -> (N, D, E, H, W, C)
-    _copy(x.reshape(n, h, d, w, e, c).transpose(0, 2, 4, 1, 3, 5), phases)
+    x = np.ascontiguousarray(x).reshape(n, h, d, w, e, c)
+    threads.run(_copy_phases, n, x, phases, True, grain=grain_for(h * w * c * d * e))
     return phases.reshape(n * d * e, h, w, c), rest
 
 
@@ -109,18 +135,31 @@ def _joined(y: Array, dilation: Pair, out: Pair) -> Array:
     (d, e), (count, h, w, f) = dilation, y.shape
     n = count // (d * e)
     image = memory.empty((n, h, d, w, e, f), y.dtype)
-    _copy(y.reshape(n, d, e, h, w, f).transpose(0, 3, 1, 4, 2, 5), image)
+    y = y.reshape(n, d, e, h, w, f)
+    threads.run(_copy_phases, n, image, y, False, grain=grain_for(h * w * f * d * e))
     image = image.reshape(n, h * d, w * e, f)
     return image if image.shape[1:3] == out else image[:, : out[0], : out[1]].copy()
 
 
-def _copy(source: Array, target: Array) -> None:
-    """Copy an array, the samples shared by threads."""
+@compile_kernel
+def _copy_phases(image, phases, forth, part, lo, hi):
+    """Copy the samples lo..hi of an image (N, H, D, W, E, C) to phases (N, D, E, H, W, C), or back.
 
-    def copy(part: int, lo: int, hi: int) -> None:
-        target[lo:hi] = source[lo:hi]
-
-    threads.run(copy, len(target), grain=grain_for(target[:1].size))
+    `forth` says which of them is read.
+    """
+    _, h, d, w, e, c = image.shape
+    for n in range(lo, hi):
+        for row in range(h):
+            for i in range(d):
+                for column in range(w):
+                    for j in range(e):
+                        one, other = image[n, row, i, column, j], phases[n, i, j, row, column]
+                        if forth:
+                            for k in range(c):
+                                other[k] = one[k]
+                        else:
+                            for k in range(c):
+                                one[k] = other[k]
 
 
 @compile_kernel

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numba.extending import overload
 
+from ... import reference
 from ...formulas import FORMULAS, RELU, Formula
 from ...geometry import Array
 from ...tracing import PARAMETERS, in_python, record
@@ -23,6 +24,8 @@ from .functions import OPTIONS, functions
 
 # So many numbers NumPy cuts off at 0 before a kernel is called.
 _FEW = 1 << 13
+# Of so many numbers NumPy finds the range before a kernel is called.
+_FEW_TO_READ = 1 << 17
 
 # Names of the arrays that a part of a formula is called with.
 _NAMES = {"function": ("x",), "derived": ("x",), "gradient": ("grad", "kept")}
@@ -134,6 +137,48 @@ def activate_grad(
     numbers = tuple([grad.dtype.type(value) for value in parameters])
     threads.run(_activation_grad(formula.name), grad.size, *flat, numbers, grain=sharing.GRAIN)
     return dx
+
+
+# ---------------------------------------------------------------------------------- range
+
+
+@compile_kernel
+def _range(bits, ends, found, part, lo, hi):
+    """Write the lowest and the highest number of bits[lo:hi] to found[part], see `value_range`.
+
+    `ends` are the lowest and the highest integer.
+    """
+    bits, (highest, lowest) = bits[lo:hi], ends
+    last = lowest
+    for k in range(bits.size):
+        number = bits[k]
+        if number < 0:
+            number = bits.dtype.type(number ^ last)
+        if number < lowest:
+            lowest = number
+        if number > highest:
+            highest = number
+    found[part, 0], found[part, 1] = lowest, highest
+
+
+def value_range(x: Array) -> tuple[Array, Array]:
+    """See `reference.value_range`.
+
+    It compares the bits of the numbers as integers, which are vectors for the compiler although
+    some may be NaN. Of numbers without a sign the bits have the order of the numbers, then that of
+    infinity, then NaN; with a sign the order is reversed.
+    """
+    flat = flat_views(x) if x.size > _FEW_TO_READ else None
+    if flat is None:
+        return reference.value_range(x)
+    kind = np.dtype(f"i{x.itemsize}")
+    ends = kind.type(np.iinfo(kind).min), kind.type(np.iinfo(kind).max)
+    found = np.empty((threads.NUM_THREADS, 2), kind)
+    parts = threads.run(_range, x.size, flat[0].view(kind), ends, found, grain=sharing.GRAIN)
+    found = found[:parts]
+    numbers = np.where(found < 0, found ^ ends[1], found).view(x.dtype)
+    lowest, highest = numbers[:, 0].min(), numbers[:, 1].max()
+    return (lowest, highest) if lowest <= highest else (numbers.dtype.type(np.nan),) * 2
 
 
 # ------------------------------------------------------------- sums, dropout and optimizers

@@ -26,6 +26,7 @@ import numpy as np
 from ...geometry import NO_PADDING, Array, Padding, Pair, output_size
 from .. import memory, threads, tuned
 from ..compiler import compile_kernel
+from .panels import kernel_panels
 from .sharing import LONGEST_SUM
 from .vectors import block_columns, block_rows, matrix_block, multiply_block
 
@@ -38,8 +39,8 @@ _ROWS, _COLUMNS, _DEPTH = 1 << 7, 1 << 9, 1 << 8
 # Numbers between copied rows, which would compete for few places of the cache a power of two apart.
 _GAP = 16
 # Multiplications that BLAS does as fast or faster; with AVX-512 not if many rows get a bias, which
-# would be another pass over the product.
-_LARGE = 1 << 24
+# would be another pass over the product, nor for few rows, as each of its threads copies all of B.
+_LARGE, _FEW_ROWS = 1 << 24, 96
 # Multiplications that are worth a second thread, which costs 10 to 50 microseconds.
 _GRAIN = 1 << 20
 
@@ -162,14 +163,40 @@ def _flatten(matrix: Array) -> tuple[Array, Pair]:
     return matrix.ravel(order="K"), (row // matrix.itemsize, column // matrix.itemsize)
 
 
+@compile_kernel
+def _add_row_product(a, b, y, part, lo, hi):
+    """Add the product of a row a (k,) and the columns lo..hi of b (k, n) to y (n,)."""
+    total, whole = y[lo:hi], a.size // 4 * 4
+    for i in range(0, whole, 4):  # a sum is loaded and stored once for four rows of b
+        row0, row1, row2, row3 = b[i, lo:hi], b[i + 1, lo:hi], b[i + 2, lo:hi], b[i + 3, lo:hi]
+        for j in range(hi - lo):
+            first, second = a[i] * row0[j] + a[i + 1] * row1[j], a[i + 2] * row2[j]
+            total[j] += (first + second) + a[i + 3] * row3[j]
+    for i in range(whole, a.size):
+        row = b[i, lo:hi]
+        for j in range(hi - lo):
+            total[j] += a[i] * row[j]
+
+
+def _row_product(a: Array, b: Array, bias: Array | None) -> Array:
+    """Return the product of one row a (1, k) with b (k, n), C-contiguous."""
+    n = b.shape[1]
+    y = np.zeros(n, a.dtype) if bias is None else np.array(bias)
+    threads.run(_add_row_product, n, np.ascontiguousarray(a)[0], b, y, grain=_grain(len(b)))
+    return y[np.newaxis]
+
+
 def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
     """See `reference.matmul`."""
     if a.shape[1] != b.shape[0] or a.dtype != b.dtype or 0 in (*a.shape, *b.shape):
         return tuned.matmul(a, b, bias)
     (m, k), n = a.shape, b.shape[1]
+    if m == 1 and b.flags.c_contiguous:
+        return _row_product(a, b, bias)
     rows, vectors, lanes = matrix_block(n, a.dtype)
     is_large = m * k * n >= _LARGE
-    if m == 1 or (is_large and (bias is None or m < n or rows < 8)):  # panels are used too seldom
+    suits_blas = rows < 8 or (m > _FEW_ROWS and (bias is None or m < n))
+    if m == 1 or (is_large and suits_blas):
         return tuned.matmul(a, b, bias)
     blocks, panels = -(-m // rows), -(-n // (vectors * lanes))
     share_columns = panels >= threads.NUM_THREADS and n >= m
@@ -224,12 +251,12 @@ def _conv2d(columns: int, vectors: int, lanes: int) -> Callable[..., Any]:
 
     @compile_kernel
     def conv2d(x, weights, y, window, part, lo, hi):
-        """Convolve the samples lo..hi, `band` rows of outputs at a time.
+        """Convolve the pieces lo..hi of the samples, `band` rows of outputs at a time.
 
-        x is (N, H, W, G*C), w as `_weight_panels` returns it, b (G*F,), y (N*OH, OW*G*F) for G
-        groups.
+        x is (N, H, W, G*C), w the panels of `kernel_panels`, flat, b (G*F,), y (N*OH, OW*G*F) for
+        G groups. A piece has `height` rows of outputs, the last of a sample the rest.
         """
-        (w, b), ((reach, stride, before, band), sums, groups) = weights, window
+        (w, b), (((reach, stride, before, band), sums, groups), height) = weights, window
         c, f, all_f = x.shape[3] // groups, b.size // groups, b.size
         (count_i, step_i), (count_j, step_j), run = sums
         depth = count_i * count_j * run
@@ -237,10 +264,13 @@ def _conv2d(columns: int, vectors: int, lanes: int) -> Callable[..., Any]:
         width = (out_w - 1) * stride[1] + reach[1]
         padded = np.empty(((band - 1) * stride[0] + reach[0]) * width * c, dtype=x.dtype)
         flat_y = y.reshape(y.size)
+        pieces = (out_h + height - 1) // height
         for step in range(lo * groups, hi * groups):
-            n, group = divmod(step, groups)
-            for top in range(0, out_h, band):
-                count = min(band, out_h - top)
+            piece, group = divmod(step, groups)
+            n, first = piece // pieces, piece % pieces * height
+            last = min(first + height, out_h)
+            for top in range(first, last, band):
+                count = min(band, last - top)
                 rows = (count - 1) * stride[0] + reach[0]
                 copy_band(
                     x[n], (group * c, c), top * stride[0] - before[0], rows, before[1], padded,
@@ -339,22 +369,6 @@ def _window(
     return (reach, stride, (padding[0][0], padding[1][0]), band), sums, groups
 
 
-def _weight_panels(w: Array, groups: int, width: int) -> Array:
-    """Return kernels as panels of `width` filters, flat, with zeros to the last of each group.
-
-    The numbers of a panel are adjacent: filters that are a power of two apart in memory would
-    compete for few places of the cache.
-    """
-    all_f, c, kh, kw = w.shape
-    f = all_f // groups
-    parts = w.reshape(groups, f, c, kh, kw)
-    if f % width:
-        parts = np.pad(parts, ((0, 0), (0, -f % width), (0, 0), (0, 0), (0, 0)))
-    # (G, F/G, C/G, KH, KW) -> (G, panels, width, C/G, KH, KW) -> (G, panels, KH, KW, C/G, width)
-    parts = parts.reshape(groups, -1, width, c, kh, kw)
-    return np.ascontiguousarray(parts.transpose(0, 1, 4, 5, 3, 2)).ravel()
-
-
 def conv2d(
     x: Array,
     w: Array,
@@ -369,17 +383,20 @@ def conv2d(
     f, kernel = all_f // groups, (kernel[0], kernel[1])
     out = output_size(x.shape[1:3], kernel, stride, padding, dilation)
     vectors, lanes = block_columns(f, x.dtype)
-    panels = _weight_panels(w, groups, vectors * lanes)
-    bias = np.zeros((groups, panels.size // (groups * c * kernel[0] * kernel[1])), dtype=x.dtype)
+    panels = kernel_panels(w, groups, vectors * lanes)
+    bias = np.zeros((groups, len(panels) // groups * vectors * lanes), dtype=x.dtype)
     if b is not None:
         bias[:, :f] = b.reshape(groups, f)
     y = memory.empty((x.shape[0], *out, bias.size), x.dtype)
     if y.size:
+        # A few samples are not enough pieces for all threads.
+        height = out[0] if len(x) >= threads.NUM_THREADS else -(-out[0] // threads.NUM_THREADS)
+        pieces = len(x) * -(-out[0] // height)
         threads.run(
-            _conv2d(block_rows(out[1], vectors), vectors, lanes), len(x), x,
-            (panels, bias.ravel()), y.reshape(len(x) * out[0], -1),
-            _window(x, kernel, stride, padding, dilation, groups),
-            grain=_grain(y[:1].size * c * kernel[0] * kernel[1]),
+            _conv2d(block_rows(out[1], vectors), vectors, lanes), pieces, x,
+            (panels.ravel(), bias.ravel()), y.reshape(len(x) * out[0], -1),
+            (_window(x, kernel, stride, padding, dilation, groups), height),
+            grain=_grain(y.size // pieces * c * kernel[0] * kernel[1]),
         )  # fmt: skip
     if y.shape[3] == all_f:
         return y

@@ -1,9 +1,12 @@
-"""Matrix products inside a compiled loop: one matrix copied once, many others multiplied by it."""
+"""Matrices copied once as panels of adjacent columns, and products with them in a compiled loop."""
 
 import numpy as np
 from numba.extending import overload
 
 from ...geometry import Array
+from .. import memory, threads
+from ..compiler import compile_kernel
+from .sharing import grain_for
 from .vectors import matrix_block, multiply_block
 
 # As many columns as fill a panel of two vectors, on processors with registers for two.
@@ -57,3 +60,32 @@ def as_panels(matrix: Array) -> tuple[Array, int]:
     if count > whole:
         panels[whole, :, : n - whole * width] = matrix[:, whole * width :]
     return panels.ravel(), count * width
+
+
+@compile_kernel
+def _copy_kernels(w, panels, groups, part, lo, hi):
+    """Copy the channels lo..hi of w (F, C/G, KH, KW) into panels (G*P, KH, KW, C/G, width)."""
+    count, kh, kw, _, width = panels.shape
+    f, of_group = w.shape[0] // groups, count // groups
+    for at in range(count):
+        group, panel = divmod(at, of_group)
+        first, filters = group * f + panel * width, min(width, f - panel * width)
+        for channel in range(lo, hi):
+            for i in range(kh):
+                for j in range(kw):
+                    target = panels[at, i, j, channel]
+                    for k in range(filters):
+                        target[k] = w[first + k, channel, i, j]
+                    target[filters:] = 0
+
+
+def kernel_panels(w: Array, groups: int, width: int) -> Array:
+    """Return kernels (F, C/G, KH, KW) as panels of `width` filters, (G*P, KH, KW, C/G, width).
+
+    The last panel of each group ends in zeros. The numbers of a panel are adjacent: filters that
+    are a power of two apart in memory would compete for few places of the cache.
+    """
+    f, c, kh, kw = w.shape
+    panels = memory.empty((groups * -(-f // groups // width), kh, kw, c, width), w.dtype)
+    threads.run(_copy_kernels, c, w, panels, groups, grain=grain_for(f * kh * kw))
+    return panels

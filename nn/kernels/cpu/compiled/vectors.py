@@ -41,7 +41,7 @@ def _registers() -> tuple[int, int]:
 
 _REGISTER_BYTES, _REGISTER_COUNT = _registers()
 # Multiplications that take as long as `transform_tile` for a number, with its loads and stores.
-TRANSFORM_COST = 8 if _REGISTER_COUNT == 32 else 16
+TRANSFORM_COST = 24 if _REGISTER_BYTES == 64 else 16
 
 
 def most_rows(vectors: int) -> int:

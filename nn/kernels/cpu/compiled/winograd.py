@@ -29,6 +29,7 @@ from .. import memory, threads
 from ..compiler import compile_kernel
 from . import gemm
 from .gemm import copy_band
+from .panels import kernel_panels
 from .vectors import (
     TRANSFORM_COST,
     TRANSFORMS,
@@ -106,6 +107,7 @@ def suits(x: Array, f: int, kernel: Pair, stride: Pair, out: Pair) -> bool:
         and min(out) > 0
         and c % _LANES == f % _LANES == 0
         and min(c, f) >= _FEWEST_CHANNELS
+        and len(x) >= threads.NUM_THREADS  # the direct sum shares a sample's rows
         and _gain(len(x), c, f, out) >= _LEAST_GAIN
     )
 
@@ -115,11 +117,12 @@ def _gain(n: int, c: int, f: int, out: Pair) -> float:
 
     It has a quarter of the multiplications, at 85% of their rate. At the right and the lower edge
     tiles are used in part. A transformed input serves all filters, an output all channels, and a
-    kernel all tiles. To transform a number costs as much as 16 multiplications, measured with AVX2;
-    32 registers hold a whole tile, and 8 is an estimate. (`benchmarks/winograd_gain.py`)
+    kernel all tiles. To transform a number costs as much as 16 multiplications with AVX2, and as 24
+    with AVX-512, which multiplies faster (`benchmarks/winograd_gain.py`). Before a kernel is
+    transformed, one thread copies it.
     """
     tiles = _tiles(out)
-    used, transforms = out[0] * out[1] / (16 * tiles), 1 / f + 1 / c + 1 / max(n * tiles, 1)
+    used, transforms = out[0] * out[1] / (16 * tiles), 1 / f + 1 / c + 2.5 / max(n * tiles, 1)
     return 4 * 0.85 * used / (1 + TRANSFORM_COST * transforms)
 
 
@@ -335,7 +338,7 @@ def conv2d(x: Array, w: Array, b: Array | None, padding: Padding, out: Pair) -> 
     n, _, _, c = x.shape
     f = len(w)
     vectors, lanes = block_columns(f, x.dtype)
-    plain = np.ascontiguousarray(w.transpose(2, 3, 1, 0)).ravel()  # (F, C, 3, 3) -> (3, 3, C, F)
+    plain = kernel_panels(w, 1, f).ravel()  # (F, C, 3, 3) -> (3, 3, C, F)
     norm = math.sqrt(float(np.dot(plain, plain)) / f)
     if not max(plain.max(), -plain.min()) <= _EVEN_WEIGHT * norm < math.inf:
         return gemm.conv2d(x, w, b, padding=padding)
