@@ -551,3 +551,9 @@ def test_importing_nn_imports_nothing_heavy():
     heavy = ("numba", "scipy", "h5py", "pooch", "matplotlib")
     code = f"import sys, nn; print([m for m in {heavy} if m in sys.modules])"
     assert run_code(code).stdout == "[]\n"
+
+
+def test_a_long_row_times_a_matrix_keeps_the_digits_of_float32(rng):
+    a, b = (rng.random(shape, dtype="float32") for shape in ((1, 200_000), (200_000, 20)))
+    exact = a.astype("f8") @ b.astype("f8")
+    np.testing.assert_allclose(compiled.matmul(a, b), exact, rtol=2e-6)

@@ -24,7 +24,7 @@ from .functions import OPTIONS, functions
 
 # So many numbers NumPy cuts off at 0 before a kernel is called.
 _FEW = 1 << 13
-# Of so many numbers NumPy finds the range before a kernel is called.
+# So many numbers NumPy reads before a kernel is called.
 _FEW_TO_READ = 1 << 17
 
 # Names of the arrays that a part of a formula is called with.
@@ -146,7 +146,7 @@ def activate_grad(
 def _range(bits, ends, found, part, lo, hi):
     """Write the lowest and the highest number of bits[lo:hi] to found[part], see `value_range`.
 
-    `ends` are the lowest and the highest integer.
+    `ends` are the lowest and the highest integer: the first number replaces both.
     """
     bits, (highest, lowest) = bits[lo:hi], ends
     last = lowest

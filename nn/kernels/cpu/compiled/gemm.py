@@ -166,24 +166,32 @@ def _flatten(matrix: Array) -> tuple[Array, Pair]:
 @compile_kernel
 def _add_row_product(a, b, y, part, lo, hi):
     """Add the product of a row a (k,) and the columns lo..hi of b (k, n) to y (n,)."""
-    total, whole = y[lo:hi], a.size // 4 * 4
-    for i in range(0, whole, 4):  # a sum is loaded and stored once for four rows of b
-        row0, row1, row2, row3 = b[i, lo:hi], b[i + 1, lo:hi], b[i + 2, lo:hi], b[i + 3, lo:hi]
+    total, own = y[lo:hi], np.empty(hi - lo, dtype=y.dtype)
+    for first in range(0, a.size, _DEPTH):  # sums of few numbers are exact to more digits
+        last = min(first + _DEPTH, a.size)
+        whole = first + (last - first) // 4 * 4
+        own[:] = 0
+        for i in range(first, whole, 4):  # a sum is loaded and stored once for four rows of b
+            row0, row1, row2, row3 = b[i, lo:hi], b[i + 1, lo:hi], b[i + 2, lo:hi], b[i + 3, lo:hi]
+            for j in range(hi - lo):
+                before = own[j] + (a[i] * row0[j] + a[i + 1] * row1[j])
+                own[j] = before + (a[i + 2] * row2[j] + a[i + 3] * row3[j])
+        for i in range(whole, last):
+            row = b[i, lo:hi]
+            for j in range(hi - lo):
+                own[j] += a[i] * row[j]
         for j in range(hi - lo):
-            first, second = a[i] * row0[j] + a[i + 1] * row1[j], a[i + 2] * row2[j]
-            total[j] += (first + second) + a[i + 3] * row3[j]
-    for i in range(whole, a.size):
-        row = b[i, lo:hi]
-        for j in range(hi - lo):
-            total[j] += a[i] * row[j]
+            total[j] += own[j]
 
 
 def _row_product(a: Array, b: Array, bias: Array | None) -> Array:
     """Return the product of one row a (1, k) with b (k, n), C-contiguous."""
-    n = b.shape[1]
-    y = np.zeros(n, a.dtype) if bias is None else np.array(bias)
-    threads.run(_add_row_product, n, np.ascontiguousarray(a)[0], b, y, grain=_grain(len(b)))
-    return y[np.newaxis]
+    y = np.zeros((1, b.shape[1]), a.dtype)
+    if bias is not None:
+        y[:] = bias
+    grain = _grain(len(b))
+    threads.run(_add_row_product, y.size, np.ascontiguousarray(a)[0], b, y[0], grain=grain)
+    return y
 
 
 def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
