@@ -362,9 +362,9 @@ class LayerNorm(SampleNorm):
 
     def _by_part(self, values: Array, shape: Shape) -> Array:
         axes = self._axes(len(shape))
-        own = kernels.axis_order(axes, len(shape))[1]
         if len(axes) == 1:
             return values[None]  # (C,) -> (1, C)
+        own = kernels.axis_order(axes, len(shape))[1]
         values = values.reshape([shape[k] for k in axes])  # (C*H*W,) -> (C, H, W)
         values = values.transpose([axes.index(k) for k in own])  # (C, H, W) -> (H, W, C)
         return values.reshape(-1, shape[own[-1]])  # (P, C)

@@ -80,7 +80,7 @@ class Reshape(Layer):
         if len(shape) != 4:
             return grad
         # In the memory layout of the layers before
-        return kernels.channels_first(kernels.channels_last(grad))
+        return kernels.as_channels_last(grad)
 
 
 @register

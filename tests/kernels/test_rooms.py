@@ -171,13 +171,7 @@ CASES |= {
     "sgd": lambda d: (d(6, 5), d(6, 5), d(6, 5), 0.1, 0.9, False),
     "sgd nesterov": lambda d: (d(6, 5, 2, 3), d(6, 5, 2, 3), d(6, 5, 2, 3), 0.1, 0.9, True),
     "value_range": lambda d: (d(5, 3, 2, 4),),
-    "value_range below 0": lambda d: (
-        -abs(
-            d(
-                90,
-            )
-        ),
-    ),
+    "value_range below 0": lambda d: (-abs(d(90)),),
     "weight_norm": lambda d: (d(4, 3, 2, 2), d(4), 0),
     "weight_norm_grad": lambda d: (d(4, 3), d(4, 3), d(3), 1),
     "zero_pad2d": lambda d: (d(7, 3, 2, 4), ODD),

@@ -4,6 +4,7 @@ import numpy as np
 
 from ... import cuda
 from ..geometry import Array, Padding, Pair, channels_first, channels_last
+from .conv import as_channels_last
 
 
 def zero_pad2d(x: Array, padding: Padding) -> Array:
@@ -69,4 +70,4 @@ def _blend(x: Array, down: np.ndarray, right: np.ndarray) -> Array:
     down, right = (xp.asarray(matrix, dtype=x.dtype) for matrix in (down, right))
     rows = xp.tensordot(x, down, axes=(2, 1))  # (N, C, H, W) -> (N, C, W, OH)
     y = xp.tensordot(rows, right, axes=(2, 1))  # (N, C, W, OH) -> (N, C, OH, OW)
-    return channels_first(channels_last(y))
+    return as_channels_last(y)

@@ -199,12 +199,12 @@ def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
     if a.shape[1] != b.shape[0] or a.dtype != b.dtype or 0 in (*a.shape, *b.shape):
         return tuned.matmul(a, b, bias)
     (m, k), n = a.shape, b.shape[1]
-    if m == 1 and b.flags.c_contiguous:
-        return _row_product(a, b, bias)
+    if m == 1:  # panels would be used once
+        return (_row_product if b.flags.c_contiguous else tuned.matmul)(a, b, bias)
     rows, vectors, lanes = matrix_block(n, a.dtype)
     is_large = m * k * n >= _LARGE
     suits_blas = rows < 8 or (m > _FEW_ROWS and (bias is None or m < n))
-    if m == 1 or (is_large and suits_blas):
+    if is_large and suits_blas:
         return tuned.matmul(a, b, bias)
     blocks, panels = -(-m // rows), -(-n // (vectors * lanes))
     share_columns = panels >= threads.NUM_THREADS and n >= m

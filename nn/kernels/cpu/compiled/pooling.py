@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ...geometry import Array, Padding, Pair, channels_first, channels_last, output_size
+from ...geometry import Array, Padding, Pair, channels_first, output_size
 from ...reference.pooling import index_dtype
 from .. import memory, threads
 from ..compiler import compile_kernel
+from .conv import channels_last
 from .sharing import grain_for
 from .vectors import place_by_index
 

@@ -118,8 +118,8 @@ def _gain(n: int, c: int, f: int, out: Pair) -> float:
     It has a quarter of the multiplications, at 85% of their rate. At the right and the lower edge
     tiles are used in part. A transformed input serves all filters, an output all channels, and a
     kernel all tiles. To transform a number costs as much as 16 multiplications with AVX2, and as 24
-    with AVX-512, which multiplies faster (`benchmarks/winograd_gain.py`). Before a kernel is
-    transformed, one thread copies it.
+    with AVX-512, which multiplies faster (`benchmarks/winograd_gain.py`). A kernel costs 2.5 times
+    as much: it is copied first, and its numbers are checked.
     """
     tiles = _tiles(out)
     used, transforms = out[0] * out[1] / (16 * tiles), 1 / f + 1 / c + 2.5 / max(n * tiles, 1)
