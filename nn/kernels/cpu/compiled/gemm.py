@@ -17,8 +17,6 @@ stays in the cache.
 The groups of a convolution are computed one after the other, each with its own channels alone.
 """
 
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,7 +26,7 @@ from .. import memory, threads, tuned
 from ..compiler import compile_kernel
 from .panels import kernel_panels
 from .sharing import LONGEST_SUM
-from .vectors import block_columns, block_rows, matrix_block, multiply_block
+from .vectors import block_columns, block_of, block_rows, matrix_block, run_block
 
 # Bytes of the padded rows of an image that are processed at a time: they have to stay in the
 # second-level cache, together with the kernel's weights.
@@ -107,52 +105,46 @@ def _copy_rows(a, a_steps, count, depth, rows, block):
     return 1, rows, depth
 
 
-@functools.cache
-def _matmul(rows: int, vectors: int, lanes: int) -> Callable[..., Any]:
-    width = vectors * lanes
+@compile_kernel
+def _matmul(block, factors, bias, c, sizes, share_columns, part, lo, hi):
+    """Compute C in blocks of rows and panels of columns, lo..hi of the former or the latter.
 
-    @compile_kernel
-    def matmul(factors, bias, c, sizes, share_columns, part, lo, hi):
-        """Compute C in blocks of rows and panels of columns, lo..hi of the former or the latter.
-
-        `factors` are a and b, flat as c is, each with its steps to the next row and column of
-        A (m, k) and B (k, n). C has whole blocks and panels: its last rows and columns may be
-        beyond m and n.
-        """
-        (a, a_steps, b, b_steps), (m, k, n) = factors, sizes
-        step = (n + width - 1) // width * width
-        top, bottom, left, right = lo * rows, min(hi * rows, m), 0, n
-        if share_columns:
-            top, bottom, left, right = 0, m, lo * width, min(hi * width, n)
-        deepest = min(k, _DEPTH)
-        block = np.zeros(min(bottom - top + rows, _ROWS) * (deepest + _GAP), dtype=a.dtype)
-        panels = np.empty(min(right - left + width, _COLUMNS) * deepest, dtype=a.dtype)
-        for first in range(0, k, _DEPTH):
-            depth = min(_DEPTH, k - first)
-            d, d_step = (bias, 0) if first == 0 else (c, step)
-            for group in range(left, right, _COLUMNS):
-                columns = min(_COLUMNS, right - group)
-                _copy_panels(
-                    b[first * b_steps[0] + group * b_steps[1] :], b_steps, depth, columns, width,
-                    panels,
-                )  # fmt: skip
-                for band in range(top, bottom, _ROWS):
-                    count = min(_ROWS, bottom - band)
-                    start = band * a_steps[0] + first * a_steps[1]
-                    row_step, column_step, block_step = _copy_rows(
-                        a[start:], a_steps, count, depth, rows, block
-                    )
-                    for column in range(0, columns, width):
-                        for row in range(0, count, rows):
-                            to = (band + row) * step + group + column
-                            multiply_block(
-                                rows, vectors, lanes, block, (row_step, 0, column_step),
-                                panels, (0, width), (1, depth), d, d_step, c, step,
-                                (row * block_step, column * depth,
-                                 group + column if first == 0 else to, to),
-                            )  # fmt: skip
-
-    return matmul
+    `factors` are a and b, flat as c is, each with its steps to the next row and column of
+    A (m, k) and B (k, n). C has whole blocks and panels: its last rows and columns may be
+    beyond m and n.
+    """
+    (code, rows, width), (a, a_steps, b, b_steps), (m, k, n) = block, factors, sizes
+    step = (n + width - 1) // width * width
+    top, bottom, left, right = lo * rows, min(hi * rows, m), 0, n
+    if share_columns:
+        top, bottom, left, right = 0, m, lo * width, min(hi * width, n)
+    deepest = min(k, _DEPTH)
+    copied = np.zeros(min(bottom - top + rows, _ROWS) * (deepest + _GAP), dtype=a.dtype)
+    panels = np.empty(min(right - left + width, _COLUMNS) * deepest, dtype=a.dtype)
+    for first in range(0, k, _DEPTH):
+        depth = min(_DEPTH, k - first)
+        d, d_step = (bias, 0) if first == 0 else (c, step)
+        for group in range(left, right, _COLUMNS):
+            columns = min(_COLUMNS, right - group)
+            _copy_panels(
+                b[first * b_steps[0] + group * b_steps[1] :], b_steps, depth, columns, width,
+                panels,
+            )  # fmt: skip
+            for band in range(top, bottom, _ROWS):
+                count = min(_ROWS, bottom - band)
+                start = band * a_steps[0] + first * a_steps[1]
+                row_step, column_step, block_step = _copy_rows(
+                    a[start:], a_steps, count, depth, rows, copied
+                )
+                for column in range(0, columns, width):
+                    for row in range(0, count, rows):
+                        to = (band + row) * step + group + column
+                        run_block(
+                            code, copied, (row_step, 0, column_step), panels, (0, width),
+                            (1, depth), d, d_step, c, step,
+                            (row * block_step, column * depth,
+                             group + column if first == 0 else to, to),
+                        )  # fmt: skip
 
 
 def _flatten(matrix: Array) -> tuple[Array, Pair]:
@@ -214,8 +206,9 @@ def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
         start[:n] = bias
     c = memory.empty((blocks * rows, start.size), a.dtype)
     threads.run(
-        _matmul(rows, vectors, lanes), total, (*_flatten(a), *_flatten(b)), start,
-        c.reshape(c.size), (m, k, n), share_columns, grain=_grain(work),
+        _matmul, total, block_of(rows, vectors, lanes, a.itemsize),
+        (*_flatten(a), *_flatten(b)), start, c.reshape(c.size), (m, k, n), share_columns,
+        grain=_grain(work),
     )  # fmt: skip
     return c[:m] if c.shape[1] == n else np.ascontiguousarray(c[:m, :n])
 
@@ -253,108 +246,96 @@ def copy_band(x, channels, first_row, rows, left, padded, width):
             target[k] = 0
 
 
-@functools.cache
-def _conv2d(columns: int, vectors: int, lanes: int) -> Callable[..., Any]:
-    panel = vectors * lanes
+@compile_kernel
+def _conv2d(block, x, weights, y, window, part, lo, hi):
+    """Convolve the pieces lo..hi of the samples, `band` rows of outputs at a time.
 
-    @compile_kernel
-    def conv2d(x, weights, y, window, part, lo, hi):
-        """Convolve the pieces lo..hi of the samples, `band` rows of outputs at a time.
-
-        x is (N, H, W, G*C), w the panels of `kernel_panels`, flat, b (G*F,), y (N*OH, OW*G*F) for
-        G groups. A piece has `height` rows of outputs, the last of a sample the rest.
-        """
-        (w, b), (((reach, stride, before, band), sums, groups), height) = weights, window
-        c, f, all_f = x.shape[3] // groups, b.size // groups, b.size
-        (count_i, step_i), (count_j, step_j), run = sums
-        depth = count_i * count_j * run
-        out_h, out_w = y.shape[0] // x.shape[0], y.shape[1] // all_f
-        width = (out_w - 1) * stride[1] + reach[1]
-        padded = np.empty(((band - 1) * stride[0] + reach[0]) * width * c, dtype=x.dtype)
-        flat_y = y.reshape(y.size)
-        pieces = (out_h + height - 1) // height
-        for step in range(lo * groups, hi * groups):
-            piece, group = divmod(step, groups)
-            n, first = piece // pieces, piece % pieces * height
-            last = min(first + height, out_h)
-            for top in range(first, last, band):
-                count = min(band, last - top)
-                rows = (count - 1) * stride[0] + reach[0]
-                copy_band(
-                    x[n], (group * c, c), top * stride[0] - before[0], rows, before[1], padded,
-                    width,
-                )  # fmt: skip
-                for filters in range(0, f, panel):
-                    to = group * f + filters
-                    for row in range(count):
-                        x_row, y_row = row * stride[0] * width, (n * out_h + top + row) * out_w
-                        for block in range(0, out_w, columns):
-                            at = min(block, out_w - columns)  # the last may overlap
-                            from_x, to_y = (x_row + at * stride[1]) * c, (y_row + at) * all_f + to
-                            for i in range(count_i):
-                                from_w = to * depth + i * count_j * run * panel
-                                d, d_step, d_from = (b, 0, to) if i == 0 else (flat_y, all_f, to_y)
-                                multiply_block(
-                                    columns, vectors, lanes,
-                                    padded, (stride[1] * c, step_j, 1),
-                                    w, (run * panel, panel), (count_j, run),
-                                    d, d_step, flat_y, all_f,
-                                    (from_x + i * step_i, from_w, d_from, to_y),
-                                )  # fmt: skip
-
-    return conv2d
-
-
-@functools.cache
-def _conv2d_weight_grad(taps: int, vectors: int, lanes: int) -> Callable[..., Any]:
-    panel = vectors * lanes
-
-    @compile_kernel
-    def conv2d_weight_grad(x, grad, dw, window, part, lo, hi):
-        """Sum the kernel's gradient over the samples lo..hi into dw[part, 0], (G*I*J*taps'*F,).
-
-        x is (N, H, W, G*C), grad (N, OH, OW, G*F) for G groups. I and J are the counts of `_sums`,
-        each with a run of taps, rounded up to whole blocks: the sums of the rest are never read.
-        """
-        (reach, stride, before, band), ((count_i, step_i), (count_j, step_j), run), groups = window
-        _, out_h, out_w, all_f = grad.shape
-        c, f = x.shape[3] // groups, all_f // groups
-        width = (out_w - 1) * stride[1] + reach[1]
-        size = ((band - 1) * stride[0] + reach[0]) * width * c
-        padded = np.zeros(size + taps, dtype=x.dtype)
-        all_taps = (run + taps - 1) // taps * taps
-        flat_grad, total, own, rows_summed = grad.reshape(grad.size), dw[part, 0], dw[part, 1], 0
-        dw[part] = 0
-        for step in range(lo * groups, hi * groups):
-            n, group = divmod(step, groups)
-            for top in range(0, out_h, band):
-                count = min(band, out_h - top)
-                rows = (count - 1) * stride[0] + reach[0]
-                copy_band(
-                    x[n], (group * c, c), top * stride[0] - before[0], rows, before[1], padded,
-                    width,
-                )  # fmt: skip
-                for ij in range(count_i * count_j):
-                    from_x = ij // count_j * step_i + ij % count_j * step_j
-                    for tap in range(0, all_taps, taps):
-                        for filters in range(0, f, panel):
-                            at = ((group * count_i * count_j + ij) * all_taps + tap) * f + filters
-                            from_grad = (n * out_h + top) * out_w * all_f + group * f + filters
-                            multiply_block(
-                                taps, vectors, lanes,
-                                padded, (1, stride[0] * width * c, stride[1] * c),
-                                flat_grad, (out_w * all_f, all_f), (count, out_w),
-                                own, f, own, f,
-                                (from_x + tap, from_grad, at, at),
+    x is (N, H, W, G*C), w the panels of `kernel_panels`, flat, b (G*F,), y (N*OH, OW*G*F) for
+    G groups. A piece has `height` rows of outputs, the last of a sample the rest.
+    """
+    (code, columns, panel), (w, b) = block, weights
+    ((reach, stride, before, band), sums, groups), height = window
+    c, f, all_f = x.shape[3] // groups, b.size // groups, b.size
+    (count_i, step_i), (count_j, step_j), run = sums
+    depth = count_i * count_j * run
+    out_h, out_w = y.shape[0] // x.shape[0], y.shape[1] // all_f
+    width = (out_w - 1) * stride[1] + reach[1]
+    padded = np.empty(((band - 1) * stride[0] + reach[0]) * width * c, dtype=x.dtype)
+    flat_y = y.reshape(y.size)
+    pieces = (out_h + height - 1) // height
+    for step in range(lo * groups, hi * groups):
+        piece, group = divmod(step, groups)
+        n, first = piece // pieces, piece % pieces * height
+        last = min(first + height, out_h)
+        for top in range(first, last, band):
+            count = min(band, last - top)
+            rows = (count - 1) * stride[0] + reach[0]
+            copy_band(
+                x[n], (group * c, c), top * stride[0] - before[0], rows, before[1], padded,
+                width,
+            )  # fmt: skip
+            for filters in range(0, f, panel):
+                to = group * f + filters
+                for row in range(count):
+                    x_row, y_row = row * stride[0] * width, (n * out_h + top + row) * out_w
+                    for left in range(0, out_w, columns):
+                        at = min(left, out_w - columns)  # the last may overlap
+                        from_x, to_y = (x_row + at * stride[1]) * c, (y_row + at) * all_f + to
+                        for i in range(count_i):
+                            from_w = to * depth + i * count_j * run * panel
+                            d, d_step, d_from = (b, 0, to) if i == 0 else (flat_y, all_f, to_y)
+                            run_block(
+                                code, padded, (stride[1] * c, step_j, 1),
+                                w, (run * panel, panel), (count_j, run),
+                                d, d_step, flat_y, all_f,
+                                (from_x + i * step_i, from_w, d_from, to_y),
                             )  # fmt: skip
-                rows_summed += count * out_w
-                if rows_summed >= LONGEST_SUM:
-                    total += own
-                    own[:] = 0
-                    rows_summed = 0
-        total += own
 
-    return conv2d_weight_grad
+
+@compile_kernel
+def _conv2d_weight_grad(block, x, grad, dw, window, part, lo, hi):
+    """Sum the kernel's gradient over the samples lo..hi into dw[part, 0], (G*I*J*taps'*F,).
+
+    x is (N, H, W, G*C), grad (N, OH, OW, G*F) for G groups. I and J are the counts of `_sums`,
+    each with a run of taps, rounded up to whole blocks: the sums of the rest are never read.
+    """
+    (code, taps, panel), ((reach, stride, before, band), sums, groups) = block, window
+    (count_i, step_i), (count_j, step_j), run = sums
+    _, out_h, out_w, all_f = grad.shape
+    c, f = x.shape[3] // groups, all_f // groups
+    width = (out_w - 1) * stride[1] + reach[1]
+    size = ((band - 1) * stride[0] + reach[0]) * width * c
+    padded = np.zeros(size + taps, dtype=x.dtype)
+    all_taps = (run + taps - 1) // taps * taps
+    flat_grad, total, own, rows_summed = grad.reshape(grad.size), dw[part, 0], dw[part, 1], 0
+    dw[part] = 0
+    for step in range(lo * groups, hi * groups):
+        n, group = divmod(step, groups)
+        for top in range(0, out_h, band):
+            count = min(band, out_h - top)
+            rows = (count - 1) * stride[0] + reach[0]
+            copy_band(
+                x[n], (group * c, c), top * stride[0] - before[0], rows, before[1], padded,
+                width,
+            )  # fmt: skip
+            for ij in range(count_i * count_j):
+                from_x = ij // count_j * step_i + ij % count_j * step_j
+                for tap in range(0, all_taps, taps):
+                    for filters in range(0, f, panel):
+                        at = ((group * count_i * count_j + ij) * all_taps + tap) * f + filters
+                        from_grad = (n * out_h + top) * out_w * all_f + group * f + filters
+                        run_block(
+                            code, padded, (1, stride[0] * width * c, stride[1] * c),
+                            flat_grad, (out_w * all_f, all_f), (count, out_w),
+                            own, f, own, f,
+                            (from_x + tap, from_grad, at, at),
+                        )  # fmt: skip
+            rows_summed += count * out_w
+            if rows_summed >= LONGEST_SUM:
+                total += own
+                own[:] = 0
+                rows_summed = 0
+    total += own
 
 
 def _window(
@@ -401,7 +382,7 @@ def conv2d(
         height = out[0] if len(x) >= threads.NUM_THREADS else -(-out[0] // threads.NUM_THREADS)
         pieces = len(x) * -(-out[0] // height)
         threads.run(
-            _conv2d(block_rows(out[1], vectors), vectors, lanes), pieces, x,
+            _conv2d, pieces, block_of(block_rows(out[1], vectors), vectors, lanes, x.itemsize), x,
             (panels.ravel(), bias.ravel()), y.reshape(len(x) * out[0], -1),
             (_window(x, kernel, stride, padding, dilation, groups), height),
             grain=_grain(y.size // pieces * c * kernel[0] * kernel[1]),
@@ -433,8 +414,8 @@ def conv2d_weight_grad(
     all_taps = -(-run // taps) * taps
     dw = np.empty((threads.NUM_THREADS, 2, runs * all_taps * grad.shape[3]), dtype=grad.dtype)
     parts = threads.run(
-        _conv2d_weight_grad(taps, vectors, lanes), n, x, grad, dw, window,
-        grain=_grain(oh * ow * c * all_f * kh * kw),
+        _conv2d_weight_grad, n, block_of(taps, vectors, lanes, x.itemsize, adjacent=True),
+        x, grad, dw, window, grain=_grain(oh * ow * c * all_f * kh * kw),
     )  # fmt: skip
     total = dw[:parts, 0].sum(axis=0).reshape(groups, runs, all_taps, -1)[:, :, :run, :f]
     # (G, I*J, run, F/G) -> (G, KH, KW, C/G, F/G) -> (G, F/G, C/G, KH, KW) -> (F, C/G, KH, KW)

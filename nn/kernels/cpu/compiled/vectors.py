@@ -2,7 +2,7 @@
 
 A processor computes at its full speed only on vectors of numbers in its registers. Numba leaves
 it to LLVM, the compiler under it, to find vectors in plain loops, which mostly goes well. The
-two functions here are those for which it does not. LLVM turns their instructions into those of
+functions here are those for which it does not. LLVM turns their instructions into those of
 this processor.
 
 `multiply_block` is the innermost loop of every matrix product and convolution. A product is
@@ -22,6 +22,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from ..compiler import compile_kernel
+
 # The matrices of `transform_tile`, which `winograd` sets.
 TRANSFORMS: list[tuple[tuple[float, ...], ...]] = []
 
@@ -40,6 +42,9 @@ def _registers() -> tuple[int, int]:
 
 
 _REGISTER_BYTES, _REGISTER_COUNT = _registers()
+# What a block of `block_of` takes: four addresses, seven steps and two counts.
+_BLOCK = types.void(*[types.intp] * 13)
+_BLOCKS: list[Any] = []  # all of them, so that the code stays at its address
 # Multiplications that take as long as `transform_tile` for a number, with its loads and stores.
 TRANSFORM_COST = 24 if _REGISTER_BYTES == 64 else 16
 
@@ -129,19 +134,91 @@ def multiply_block(
     """
     if not all(isinstance(n, types.IntegerLiteral) for n in (rows, vectors, lanes)):
         return None
+    size = (rows.literal_value, vectors.literal_value, lanes.literal_value)
     taken = (rows, vectors, lanes, a, a_steps, b, b_steps, counts, d, d_step, c, c_step, starts)
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        pointers, steps, both = _operands(context, builder, taken[3:], values[3:])
+        _generate_block(builder, size, pointers, steps, both, a.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(*taken), generate
+
+
+def _operands(context, builder, taken, values):
+    """Return where A, B, D and C of a block begin, their steps, and the counts of its sums."""
+
+    def numbers(k):
+        kinds = getattr(taken[k], "types", [taken[k]])
+        found = [values[k]]
+        if len(kinds) > 1:
+            found = cgutils.unpack_tuple(builder, values[k], len(kinds))
+        pairs = zip(found, kinds, strict=True)
+        return [context.cast(builder, number, kind, types.intp) for number, kind in pairs]
+
+    pointers = [
+        pointer_to(context, builder, taken[k], values[k], start)
+        for k, start in zip((0, 2, 5, 7), numbers(9), strict=True)
+    ]
+    [d_step], [c_step] = numbers(6), numbers(8)
+    return pointers, (numbers(1), numbers(3), d_step, c_step), numbers(4)
+
+
+@functools.cache
+def block_of(
+    rows: int, vectors: int, lanes: int, itemsize: int, adjacent: bool = False
+) -> tuple[int, int, int]:
+    """Return a block for `run_block`: the address of its code, its rows and its columns.
+
+    `multiply_block` is compiled for one size, numbers of `itemsize` bytes and any steps, or for
+    `adjacent` rows of A, whose step is 1. The kernels around it take the address, so that they are
+    compiled once for all sizes.
+    """
+    row_step = 1 if adjacent else 0
+
+    @compile_kernel
+    def block(a, b, d, c, a_row, a_i, a_j, b_i, b_j, d_row, c_row, count_i, count_j):
+        steps = ((row_step or a_row, a_i, a_j), (b_i, b_j), d_row, c_row)
+        _block_at(rows, vectors, lanes, itemsize, (a, b, d, c), steps, (count_i, count_j))
+
+    block.compile(_BLOCK)  # type: ignore[attr-defined]
+    code = block.overloads[_BLOCK.args]  # type: ignore[attr-defined]
+    _BLOCKS.append(block)
+    address = code.library.get_pointer_to_function(code.fndesc.llvm_func_name)
+    return address, rows, vectors * lanes
+
+
+@intrinsic(prefer_literal=True)
+def _block_at(_, rows, vectors, lanes, itemsize, places, steps, counts):
+    """Compute what `multiply_block` does for numbers at the addresses `places`."""
     size = (rows.literal_value, vectors.literal_value, lanes.literal_value)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        def numbers(k: int) -> list[Any]:
-            return [builder.extract_value(values[k], n) for n in range(len(taken[k]))]
+        number = {4: ir.FloatType(), 8: ir.DoubleType()}[itemsize.literal_value].as_pointer()
+        a, b, *others = cgutils.unpack_tuple(builder, values[5])
+        taken = (cgutils.unpack_tuple(builder, a), cgutils.unpack_tuple(builder, b), *others)
+        pointers = [builder.inttoptr(k, number) for k in cgutils.unpack_tuple(builder, values[4])]
+        both = cgutils.unpack_tuple(builder, values[6])
+        _generate_block(builder, size, pointers, taken, both, itemsize.literal_value)
+        return context.get_dummy_value()
 
-        pointers = [
-            pointer_to(context, builder, taken[k], values[k], start)
-            for k, start in zip((3, 5, 8, 10), numbers(12), strict=True)
-        ]
-        steps = (numbers(4), numbers(6), values[9], values[11])
-        _generate_block(builder, size, pointers, steps, numbers(7), a.dtype.bitwidth // 8)
+    return types.void(rows, vectors, lanes, itemsize, places, steps, counts), generate
+
+
+@intrinsic
+def run_block(_, code, a, a_steps, b, b_steps, counts, d, d_step, c, c_step, starts):
+    """Compute C as `multiply_block` does, by the code of a block of `block_of`."""
+    taken = (code, a, a_steps, b, b_steps, counts, d, d_step, c, c_step, starts)
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        pointers, steps, both = _operands(context, builder, taken[1:], values[1:])
+        address = context.cast(builder, values[0], code, types.intp)
+        places = [builder.ptrtoint(pointer, address.type) for pointer in pointers]
+        numbers = [*places, *steps[0], *steps[1], *steps[2:], *both]
+        # A function of Numba's writes its result and an error to two places. Here it has neither.
+        nowhere = cgutils.alloca_once(builder, cgutils.voidptr_t, size=2)
+        kind = ir.FunctionType(ir.IntType(32), [nowhere.type] * 2 + [address.type] * len(numbers))
+        builder.call(builder.inttoptr(address, kind.as_pointer()), [nowhere, nowhere, *numbers])
         return context.get_dummy_value()
 
     return types.void(*taken), generate

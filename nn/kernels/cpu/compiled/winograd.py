@@ -34,9 +34,10 @@ from .vectors import (
     TRANSFORM_COST,
     TRANSFORMS,
     block_columns,
+    block_of,
     block_rows,
     even_rows,
-    multiply_block,
+    run_block,
     transform_tile,
 )
 
@@ -233,99 +234,87 @@ def _transform_outputs(m, y, at, tile, tiles, edge):
                     flat[target + row * out_w * f + lane] = source[lane]
 
 
-@functools.cache
-def _conv2d(rows: int, vectors: int, lanes: int) -> Callable[..., Any]:
-    panel = vectors * lanes
+@compile_kernel
+def _conv2d(block, x, bits, weights, y, even, sizes, part, lo, hi):
+    """Convolve the samples lo..hi of x with the kernels u, `samples` at a time.
 
-    @compile_kernel
-    def conv2d(x, bits, weights, y, even, sizes, part, lo, hi):
-        """Convolve the samples lo..hi of x with the kernels u, `samples` at a time.
+    u has the panels of `_kernels_transform`, of as many filters as a block has columns.
+    The results of samples that are not even are not right.
+    """
+    (code, rows, panel), (u, b), (samples, tiles, before) = block, weights, sizes
+    c, (_, out_h, out_w, f) = x.shape[3], y.shape
+    padded = np.empty((out_h + 5) * (out_w + 5) * c, dtype=x.dtype)
+    v_step, m_step = c + _GAP, f + _GAP
+    v = np.empty(_PLANES * tiles * v_step, dtype=x.dtype)
+    m = np.empty(_PLANES * tiles * m_step, dtype=x.dtype)
+    zeros, edge = np.zeros(f, dtype=x.dtype), np.empty(16 * _LANES, dtype=x.dtype)
+    for first in range(lo, hi, samples):
+        last, used = min(first + samples, hi), 0
+        for n in range(first, last):
+            even[n] = _is_even(x[n], bits[n])
+            used = _transform_inputs(x[n], v, used, (out_h, out_w), before, tiles, padded)
+        used = max(used, rows)  # what is computed of unused tiles is never read
+        for plane in range(_PLANES):
+            for filters in range(0, f, panel):
+                for top in range(0, used, rows):
+                    row = plane * tiles + min(top, used - rows)
+                    run_block(
+                        code, v, (v_step, 0, 1), u, (0, panel), (1, c),
+                        zeros, 0, m, m_step,
+                        (row * v_step, (plane * f + filters) * c, filters,
+                         row * m_step + filters),
+                    )  # fmt: skip
+        tile = 0
+        for n in range(first, last):
+            for top in range(0, out_h, 4):
+                for left in range(0, out_w, 4):
+                    _transform_outputs(m, y[n], (top, left), tile, tiles, edge)
+                    tile += 1
+            for row in range(out_h):
+                for column in range(out_w):
+                    for k in range(f):
+                        y[n, row, column, k] += b[k]
 
-        u has the panels of `_kernels_transform`, of as many filters as a block has columns.
-        The results of samples that are not even are not right.
-        """
-        (u, b), (samples, tiles, before) = weights, sizes
-        c, (_, out_h, out_w, f) = x.shape[3], y.shape
-        padded = np.empty((out_h + 5) * (out_w + 5) * c, dtype=x.dtype)
-        v_step, m_step = c + _GAP, f + _GAP
-        v = np.empty(_PLANES * tiles * v_step, dtype=x.dtype)
-        m = np.empty(_PLANES * tiles * m_step, dtype=x.dtype)
-        zeros, edge = np.zeros(f, dtype=x.dtype), np.empty(16 * _LANES, dtype=x.dtype)
-        for first in range(lo, hi, samples):
-            last, used = min(first + samples, hi), 0
-            for n in range(first, last):
-                even[n] = _is_even(x[n], bits[n])
-                used = _transform_inputs(x[n], v, used, (out_h, out_w), before, tiles, padded)
-            used = max(used, rows)  # what is computed of unused tiles is never read
-            for plane in range(_PLANES):
-                for filters in range(0, f, panel):
-                    for block in range(0, used, rows):
-                        row = plane * tiles + min(block, used - rows)
-                        multiply_block(
-                            rows, vectors, lanes, v, (v_step, 0, 1), u, (0, panel), (1, c),
-                            zeros, 0, m, m_step,
-                            (row * v_step, (plane * f + filters) * c, filters,
-                             row * m_step + filters),
+
+@compile_kernel
+def _conv2d_weight_grad(block, x, x_bits, grad, grad_bits, du, even, sizes, part, lo, hi):
+    """Sum the gradient of the transformed kernels over even samples into du[part] (36*C*F,)."""
+    (code, rows, panel), (samples, tiles, before) = block, sizes
+    c, (_, out_h, out_w, f) = x.shape[3], grad.shape
+    width = (out_w + 3) // 4 * 4
+    padded = np.empty((out_h + 5) * (out_w + 5) * max(c, f), dtype=x.dtype)
+    v_step, z_step = c + _GAP, f + _GAP
+    v = np.empty(_PLANES * tiles * v_step, dtype=x.dtype)
+    z = np.empty(_PLANES * tiles * z_step, dtype=x.dtype)
+    own = du[part]
+    own[:] = 0
+    for first in range(lo, hi, samples):
+        tile = 0
+        for n in range(first, min(first + samples, hi)):
+            even[n] = _is_even(x[n], x_bits[n]) and _is_even(grad[n], grad_bits[n])
+            if not even[n]:
+                continue
+            _transform_inputs(x[n], v, tile, (out_h, out_w), before, tiles, padded)
+            copy_band(grad[n], (0, f), 0, (out_h + 3) // 4 * 4, 0, padded, width)
+            for top in range(0, out_h, 4):
+                for left in range(0, out_w, 4):
+                    at = (top * width + left) * f
+                    for k in range(0, f, _LANES):
+                        transform_tile(
+                            _LANES, _OUTPUT_GRAD, padded, z, (at + k, tile * z_step + k),
+                            (width * f, f), (6 * tiles * z_step, tiles * z_step),
                         )  # fmt: skip
-            tile = 0
-            for n in range(first, last):
-                for top in range(0, out_h, 4):
-                    for left in range(0, out_w, 4):
-                        _transform_outputs(m, y[n], (top, left), tile, tiles, edge)
-                        tile += 1
-                for row in range(out_h):
-                    for column in range(out_w):
-                        for k in range(f):
-                            y[n, row, column, k] += b[k]
-
-    return conv2d
-
-
-@functools.cache
-def _conv2d_weight_grad(rows: int, vectors: int, lanes: int) -> Callable[..., Any]:
-    panel = vectors * lanes
-
-    @compile_kernel
-    def conv2d_weight_grad(x, x_bits, grad, grad_bits, du, even, sizes, part, lo, hi):
-        """Sum the gradient of the transformed kernels over even samples into du[part] (36*C*F,)."""
-        samples, tiles, before = sizes
-        c, (_, out_h, out_w, f) = x.shape[3], grad.shape
-        width = (out_w + 3) // 4 * 4
-        padded = np.empty((out_h + 5) * (out_w + 5) * max(c, f), dtype=x.dtype)
-        v_step, z_step = c + _GAP, f + _GAP
-        v = np.empty(_PLANES * tiles * v_step, dtype=x.dtype)
-        z = np.empty(_PLANES * tiles * z_step, dtype=x.dtype)
-        own = du[part]
-        own[:] = 0
-        for first in range(lo, hi, samples):
-            tile = 0
-            for n in range(first, min(first + samples, hi)):
-                even[n] = _is_even(x[n], x_bits[n]) and _is_even(grad[n], grad_bits[n])
-                if not even[n]:
-                    continue
-                _transform_inputs(x[n], v, tile, (out_h, out_w), before, tiles, padded)
-                copy_band(grad[n], (0, f), 0, (out_h + 3) // 4 * 4, 0, padded, width)
-                for top in range(0, out_h, 4):
-                    for left in range(0, out_w, 4):
-                        at = (top * width + left) * f
-                        for k in range(0, f, lanes):
-                            transform_tile(
-                                lanes, _OUTPUT_GRAD, padded, z, (at + k, tile * z_step + k),
-                                (width * f, f), (6 * tiles * z_step, tiles * z_step),
-                            )  # fmt: skip
-                        tile += 1
-            for plane in range(_PLANES):
-                for filters in range(0, f, panel):
-                    for channel in range(0, c, rows):
-                        at = (plane * c + channel) * f + filters
-                        multiply_block(
-                            rows, vectors, lanes, v, (1, 0, v_step), z, (0, z_step), (1, tile),
-                            own, f, own, f,
-                            (plane * tiles * v_step + channel, plane * tiles * z_step + filters,
-                             at, at),
-                        )  # fmt: skip
-
-    return conv2d_weight_grad
+                    tile += 1
+        for plane in range(_PLANES):
+            for filters in range(0, f, panel):
+                for channel in range(0, c, rows):
+                    at = (plane * c + channel) * f + filters
+                    run_block(
+                        code, v, (1, 0, v_step), z, (0, z_step), (1, tile),
+                        own, f, own, f,
+                        (plane * tiles * v_step + channel, plane * tiles * z_step + filters,
+                         at, at),
+                    )  # fmt: skip
 
 
 def _bits(x: Array) -> Array:
@@ -349,8 +338,8 @@ def conv2d(x: Array, w: Array, b: Array | None, padding: Padding, out: Pair) -> 
     bias = np.zeros(f, dtype=x.dtype) if b is None else b
     samples, tiles = _sizes(x, f, out)
     sizes = (samples, tiles, (padding[0][0], padding[1][0]))
-    kernel = _conv2d(block_rows(tiles, vectors), vectors, lanes)
-    threads.run(kernel, n, x, _bits(x), (u, bias), y, even, sizes, grain=samples)
+    block = block_of(block_rows(tiles, vectors), vectors, lanes, x.itemsize)
+    threads.run(_conv2d, n, block, x, _bits(x), (u, bias), y, even, sizes, grain=samples)
     if not even.all():
         y[~even] = gemm.conv2d(x[~even], w, b, padding=padding)
     return y
@@ -363,9 +352,10 @@ def conv2d_weight_grad(grad: Array, x: Array, padding: Padding) -> Array:
     du, even = memory.empty((threads.NUM_THREADS, _PLANES * c * f), x.dtype), np.empty(n, bool)
     samples, tiles = _sizes(x, f, (out[0], out[1]))
     sizes = (samples, tiles, (padding[0][0], padding[1][0]))
+    block = block_of(even_rows(vectors), vectors, lanes, x.itemsize, adjacent=True)
     parts = threads.run(
-        _conv2d_weight_grad(even_rows(vectors), vectors, lanes), n, x, _bits(x), grad, _bits(grad),
-        du, even, sizes, grain=samples,
+        _conv2d_weight_grad, n, block, x, _bits(x), grad, _bits(grad), du, even, sizes,
+        grain=samples,
     )  # fmt: skip
     total, dw = du[0] if parts == 1 else du[:parts].sum(axis=0), np.empty(9 * c * f, dtype=x.dtype)
     back = _kernels_transform(lanes, _KERNEL_GRAD)
