@@ -64,9 +64,9 @@ def as_panels(matrix: Array) -> tuple[Array, int]:
 
 @compile_kernel
 def _copy_kernels(w, panels, groups, part, lo, hi):
-    """Copy the channels lo..hi of w (F, C/G, KH, KW) into panels (G*P, KH, KW, C/G, width)."""
+    """Copy the channels lo..hi of w (C/G, KH, KW, F) into panels (G*P, KH, KW, C/G, width)."""
     count, kh, kw, _, width = panels.shape
-    f, of_group = w.shape[0] // groups, count // groups
+    f, of_group = w.shape[3] // groups, count // groups
     for at in range(count):
         group, panel = divmod(at, of_group)
         first, filters = group * f + panel * width, min(width, f - panel * width)
@@ -75,7 +75,7 @@ def _copy_kernels(w, panels, groups, part, lo, hi):
                 for j in range(kw):
                     target = panels[at, i, j, channel]
                     for k in range(filters):
-                        target[k] = w[first + k, channel, i, j]
+                        target[k] = w[channel, i, j, first + k]
                     target[filters:] = 0
 
 
@@ -87,5 +87,7 @@ def kernel_panels(w: Array, groups: int, width: int) -> Array:
     """
     f, c, kh, kw = w.shape
     panels = memory.empty((groups * -(-f // groups // width), kh, kw, c, width), w.dtype)
+    # (F, C, KH, KW) -> (C, KH, KW, F): of the same kind for Numba if w is a flipped view.
+    w = w.transpose(1, 2, 3, 0)
     threads.run(_copy_kernels, c, w, panels, groups, grain=grain_for(f * kh * kw))
     return panels
