@@ -174,12 +174,12 @@ def block_of(
     `adjacent` rows of A, whose step is 1. The kernels around it take the address, so that they are
     compiled once for all sizes.
     """
-    row_step = 1 if adjacent else 0
+    row_step = int(adjacent)
 
     @compile_kernel
     def block(a, b, d, c, a_row, a_i, a_j, b_i, b_j, d_row, c_row, count_i, count_j):
-        steps = ((row_step or a_row, a_i, a_j), (b_i, b_j), d_row, c_row)
-        _block_at(rows, vectors, lanes, itemsize, (a, b, d, c), steps, (count_i, count_j))
+        steps = ((a_row, a_i, a_j), (b_i, b_j), d_row, c_row)
+        _block_at(rows, vectors, lanes, itemsize, row_step, (a, b, d, c), steps, (count_i, count_j))
 
     block.compile(_BLOCK)  # type: ignore[attr-defined]
     code = block.overloads[_BLOCK.args]  # type: ignore[attr-defined]
@@ -189,20 +189,26 @@ def block_of(
 
 
 @intrinsic(prefer_literal=True)
-def _block_at(_, rows, vectors, lanes, itemsize, places, steps, counts):
-    """Compute what `multiply_block` does for numbers at the addresses `places`."""
+def _block_at(_, rows, vectors, lanes, itemsize, row_step, places, steps, counts):
+    """Compute what `multiply_block` does for numbers at the addresses `places`.
+
+    `row_step` is that of A if it is constant, else 0.
+    """
     size = (rows.literal_value, vectors.literal_value, lanes.literal_value)
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         number = {4: ir.FloatType(), 8: ir.DoubleType()}[itemsize.literal_value].as_pointer()
-        a, b, *others = cgutils.unpack_tuple(builder, values[5])
-        taken = (cgutils.unpack_tuple(builder, a), cgutils.unpack_tuple(builder, b), *others)
-        pointers = [builder.inttoptr(k, number) for k in cgutils.unpack_tuple(builder, values[4])]
-        both = cgutils.unpack_tuple(builder, values[6])
+        a, b, *others = cgutils.unpack_tuple(builder, values[6])
+        row, *columns = cgutils.unpack_tuple(builder, a)
+        if row_step.literal_value:
+            row = ir.Constant(row.type, row_step.literal_value)
+        taken = ([row, *columns], cgutils.unpack_tuple(builder, b), *others)
+        pointers = [builder.inttoptr(k, number) for k in cgutils.unpack_tuple(builder, values[5])]
+        both = cgutils.unpack_tuple(builder, values[7])
         _generate_block(builder, size, pointers, taken, both, itemsize.literal_value)
         return context.get_dummy_value()
 
-    return types.void(rows, vectors, lanes, itemsize, places, steps, counts), generate
+    return types.void(rows, vectors, lanes, itemsize, row_step, places, steps, counts), generate
 
 
 @intrinsic
@@ -248,13 +254,14 @@ def _generate_block(builder, size, pointers, steps, counts, itemsize):
     for r, v in block:
         sums[r, v] = cgutils.alloca_once(builder, vector)  # LLVM turns them into registers
         builder.store(ir.Constant(vector, [0.0] * lanes), sums[r, v])
-    a_rows = [row(a, r, a_row) for r in range(rows)]
+    distances = _multiples(builder, a_row, rows)
     with cgutils.for_range(builder, counts[0]) as i, cgutils.for_range(builder, counts[1]) as j:
         a_at = offset(i.index, a_i, j.index, a_j)
+        a_first = builder.gep(a, [a_at])
         b_row = builder.gep(b, [offset(i.index, b_i, j.index, b_j)])
         b_vectors = [builder.load(place(b_row, v), align=itemsize) for v in range(vectors)]
         for r, v in block:
-            number = builder.load(builder.gep(a_rows[r], [a_at]))
+            number = builder.load(builder.gep(a_first, [distances[r]]))
             number = _spread(builder, number, vector)
             product = builder.fmul(number, b_vectors[v], flags=["contract"])  # one instruction
             total = builder.fadd(builder.load(sums[r, v]), product, flags=["contract"])
@@ -263,6 +270,25 @@ def _generate_block(builder, size, pointers, steps, counts, itemsize):
         before = builder.load(place(row(d, r, d_row), v), align=itemsize)
         total = builder.fadd(before, builder.load(sums[r, v]))
         builder.store(total, place(row(c, r, c_row), v), align=itemsize)
+
+
+def _multiples(builder, step, count):
+    """Return k * step for each k < count, so that a processor can add them to an address itself.
+
+    LLVM would add the step to the address again and again, each time waiting for the sum before.
+    The odd multiples are hidden from it; two, four and eight times those are part of an address.
+    """
+    same, found = ir.FunctionType(step.type, [step.type]), []
+    for k in range(count):
+        power = max(k & -k, 1)
+        if k == 0 or isinstance(step, ir.Constant):
+            found.append(builder.mul(step, ir.Constant(step.type, k)))
+        elif power == 1:
+            product = builder.mul(step, ir.Constant(step.type, k))
+            found.append(builder.asm(same, "", "=r,0", [product], False))
+        else:
+            found.append(builder.mul(found[k // power], ir.Constant(step.type, power)))
+    return found
 
 
 def pointer_to(context, builder, array_type, value, start):
