@@ -165,13 +165,15 @@ def run(
             shared = count > 1 and _has_workers()  # this imports Numba, which may load a BLAS
             if blas:
                 _hold_blas(call)
+            part = call.claim(None)
             if shared:
                 for _ in range(1, count):
                     _tasks.put(call)
                 _posted[0] += 1
-            while (part := call.claim(None)) is not None:
+            while part is not None:
                 call.run_part(part)
                 call.marks[part] = 1
+                part = None if len(call.owners) == count else call.claim(None)
         finally:
             _finish(call)
     except BaseException:
@@ -185,11 +187,11 @@ def run(
 
 def _finish(call: _Call) -> None:
     """End a call: no part is begun any more, those begun have ended, and BLAS is released."""
-    while call.claim(None) is not None:  # after an error in the caller's thread
-        pass
-    spin_wait = _spin_wait() if any(call.owners.values()) else None
+    spin_wait = _spin_wait() if len(call.owners) == len(call.marks) > 1 else None
     if spin_wait is not None:
         spin_wait.await_marks(call.marks)
+    while call.claim(None) is not None:  # after an error in the caller's thread
+        pass
     for part, owner in sorted(call.owners.items()):
         while owner is not None and part not in call.ended:
             try:
