@@ -1,5 +1,6 @@
 """Normalization and sums of columns: each number is read once in a pass."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -27,29 +28,43 @@ def _column_sums(x, sums, part, lo, hi):
             sums[part, k] += block[k]
 
 
+def _fold(rows: Array) -> int:
+    """Return how many rows side by side are one row for the kernels: 64 numbers, if there are.
+
+    The compiler's loops over a row take 32 or 64 numbers at a time, and what is left one by one.
+    """
+    count, columns = rows.shape
+    return math.gcd(count, max(1, 64 // columns)) if rows.flags.c_contiguous and columns else 1
+
+
+def _folded(fold: int, matrices: list[Array], vectors: list[Array]) -> list[Any]:
+    """Return matrices with so many rows joined to one, and a tuple of vectors repeated as often."""
+    if fold == 1:
+        return [*matrices, tuple(vectors)]
+    wide = [matrix.reshape(-1, fold * matrix.shape[1]) for matrix in matrices]
+    return [*wide, tuple(np.concatenate([vector] * fold) for vector in vectors)]
+
+
 def column_sums(rows: Array) -> Array:
     """See `reference.column_sums`."""
-    count, columns = rows.shape
+    columns = rows.shape[1]
     if not rows.flags.c_contiguous or columns == 0:
         return tuned.column_sums(rows)
-    # Several short rows side by side are one long row, which the processor sums in fewer steps.
-    fold = max(1, 64 // columns)
-    if count % fold == 0:
-        rows = rows.reshape(count // fold, fold * columns)
+    rows = rows.reshape(-1, _fold(rows) * columns)
     sums = np.empty((threads.NUM_THREADS, rows.shape[1]))
     parts = threads.run(_column_sums, len(rows), rows, sums, grain=grain_for(rows.shape[1]))
     return sums[:parts].reshape(-1, columns).sum(axis=0).astype(rows.dtype)
 
 
 @compile_kernel
-def _moments(x, pivot, sums, part, lo, hi):
+def _moments(x, pivots, sums, part, lo, hi):
     """Sum x - pivot and its square over the rows lo..hi: (2, C) in float64.
 
     In x's dtype, a block sums differences to the mean of the rows before it (the first block to its
     own mean). Their squares are at most twice the sum that is left when the means are known, so
     that few digits cancel. A pivot far from all other rows costs digits that only float64 has.
     """
-    columns = x.shape[1]
+    (pivot,), columns = pivots, x.shape[1]
     first, second = np.zeros(columns, dtype=x.dtype), np.zeros(columns, dtype=x.dtype)
     mean = np.zeros(columns, dtype=x.dtype)
     sums[part] = 0
@@ -110,30 +125,32 @@ def _batch_norm_dx(grad, x, dx, columns, part, lo, hi):
             dx[m, k] = scale[k] * (grad[m, k] - mean_g[k] - x_hat * mean_gx[k])
 
 
-def _summed(kernel: Callable[..., Any], rows: int, columns: int, *arguments: Any) -> Array:
-    """Run a kernel that sums two quantities over rows; return the sums of all parts, (2, C)."""
-    sums = np.empty((threads.NUM_THREADS, 2, columns))
-    parts = threads.run(kernel, rows, *arguments, sums, grain=grain_for(columns))
-    return sums[:parts].sum(axis=0)
+def _summed(kernel: Callable[..., Any], matrices: list[Array], vectors: list[Array]) -> Array:
+    """Run a kernel that sums two quantities over the rows of (M, C); return the sums, (2, C)."""
+    columns, fold = matrices[0].shape[1], _fold(matrices[0])
+    rows = _folded(fold, matrices, vectors)
+    sums = np.empty((threads.NUM_THREADS, 2, fold * columns))
+    parts = threads.run(kernel, len(rows[0]), *rows, sums, grain=grain_for(fold * columns))
+    return sums[:parts].reshape(parts, 2, fold, columns).sum(axis=(0, 2))
 
 
 def batch_moments(x: Array) -> tuple[Array, Array]:
     """See `reference.batch_moments`."""
     pivot = x[0].copy()
-    first, second = _summed(_moments, *x.shape, x, pivot) / len(x)
+    first, second = _summed(_moments, [x], [pivot]) / len(x)
     mean = (pivot + first).astype(x.dtype)
     return mean, np.maximum(second - first * first, 0).astype(x.dtype)
 
 
 def batch_norm(x: Array, gamma: Array, beta: Array, eps: float) -> tuple[Array, Array, Array]:
     """See `reference.batch_norm`."""
-    count, columns = x.shape
-    if count == 0:
+    if len(x) == 0:
         return tuned.batch_norm(x, gamma, beta, eps)
     mean, variance = batch_moments(x)
     y = memory.empty_like(x)
     scale = gamma / np.sqrt(variance + eps)
-    threads.run(_scale_and_shift, count, x, y, (mean, scale, beta), grain=grain_for(columns))
+    rows = _folded(_fold(x), [x, y], [mean, scale, beta])
+    threads.run(_scale_and_shift, len(rows[0]), *rows, grain=grain_for(rows[0].shape[1]))
     return y, mean, variance
 
 
@@ -141,15 +158,16 @@ def batch_norm_grad(
     grad: Array, x: Array, gamma: Array, mean: Array, variance: Array, eps: float
 ) -> tuple[Array, Array, Array]:
     """See `reference.batch_norm_grad`."""
-    count, columns = x.shape
+    count = len(x)
     if count == 0:
         return tuned.batch_norm_grad(grad, x, gamma, mean, variance, eps)
     inv_std = 1 / np.sqrt(variance + eps)
-    sums = _summed(_batch_norm_sums, count, columns, grad, x, (mean, inv_std))
+    sums = _summed(_batch_norm_sums, [grad, x], [mean, inv_std])
     mean_g, mean_gx = (sums / count).astype(x.dtype)
     dx = memory.empty_like(x)
-    vectors = (mean, inv_std, gamma * inv_std, mean_g, mean_gx)
-    threads.run(_batch_norm_dx, count, grad, x, dx, vectors, grain=grain_for(columns))
+    vectors = [mean, inv_std, gamma * inv_std, mean_g, mean_gx]
+    rows = _folded(_fold(x), [grad, x, dx], vectors)
+    threads.run(_batch_norm_dx, len(rows[0]), *rows, grain=grain_for(rows[0].shape[1]))
     dbeta, dgamma = sums.astype(x.dtype)
     return dx, dgamma, dbeta
 
@@ -160,7 +178,8 @@ def batch_norm_inference(
     """See `reference.batch_norm_inference`."""
     y = memory.empty_like(x)
     scale = gamma / np.sqrt(variance + eps)
-    threads.run(_scale_and_shift, len(x), x, y, (mean, scale, beta), grain=grain_for(x.shape[1]))
+    rows = _folded(_fold(x), [x, y], [mean, scale, beta])
+    threads.run(_scale_and_shift, len(rows[0]), *rows, grain=grain_for(rows[0].shape[1]))
     return y
 
 
