@@ -31,6 +31,7 @@ RENAMED = [  # what a script calls it, and what it is called
     ),
     ("from nn.kernels import jit", "from nn.kernels.cpu import compiled as jit"),
     ('"nn", "kernels", "vectors.py"', '"nn", "kernels", "cpu", "compiled", "vectors.py"'),
+    ("        def numbers", "        number = {4"),  # how the function begins that a script changes
 ]
 
 

@@ -14,7 +14,17 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any, NoReturn
 
-from . import benchmark, convert, evaluate, export_web, gradcheck, info, predict, summary
+from . import (
+    benchmark,
+    convert,
+    evaluate,
+    export_web,
+    gradcheck,
+    info,
+    predict,
+    summary,
+    warmup,
+)
 from .result import Result
 
 FINE, FAILED, BAD, INTERRUPTED = 0, 1, 2, 130
@@ -28,6 +38,7 @@ _COMMANDS: dict[str, ModuleType] = {
     "export-web": export_web,
     "gradcheck": gradcheck,
     "benchmark": benchmark,
+    "warmup": warmup,
 }
 # Errors in files, options and machines, reported in one line. Anything else is a bug in nn, and
 # its traceback is shown.

@@ -98,7 +98,7 @@ def test_a_whole_model_in_float64(rng):
     """The loss of a small convnet against every one of its parameters."""
     model = nn.Model(
         [
-            nn.Conv2D(2, input_shape=(1, 6, 6)),
+            nn.Conv2D(2, use_bias=False, input_shape=(1, 6, 6)),  # batch norm takes a bias away
             nn.BatchNorm(),
             nn.Tanh(),
             nn.AvgPool2D(),

@@ -484,7 +484,7 @@ def run_code(code, **environment):
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
 
 

@@ -252,8 +252,70 @@ def test_a_kernel_inside_a_kernel_is_global():
         compile_kernel(outer)
 
 
+@compile_kernel
+def _plus(pair, number):
+    return pair[0] + pair[1] + number
+
+
+@compile_kernel
+def _with_constants(x):
+    return _plus((x, 1), 2) + _plus((3, x), x) + _plus((x, x), 4)
+
+
+def test_constants_that_are_passed_to_a_kernel_compile_no_other_one():
+    assert _with_constants(5) == 8 + 13 + 14
+    assert len(_plus.overloads) == 1
+    assert _with_constants(0.5) == 3.5 + 4 + 5
+    assert len(_plus.overloads) <= 4  # pairs of a float and an integer are other types
+
+
 def test_functions_without_a_module_are_compiled_by_numba():
     code = "import numba, nn.kernels.cpu.compiler\n"
     code += "space = {'__name__': None}; exec('def triple(x): return 3 * x', space)\n"
     code += "print(space['triple'].__module__, numba.njit(space['triple'])(2))"
     assert run_code(code).stdout == "None 6\n"
+
+
+OTHER_PROCESSOR = """
+import sys
+import llvmlite.binding
+
+real, features = llvmlite.binding.get_host_cpu_features, dict.fromkeys(sys.argv[1:], True)
+
+def get_host_cpu_features():
+    asks = sys._getframe(1).f_code.co_filename
+    return features if asks.endswith("vectors.py") else real()
+
+llvmlite.binding.get_host_cpu_features = get_host_cpu_features
+import numpy as np
+from nn import kernels
+from nn.kernels import reference
+from nn.kernels.cpu.compiled import winograd
+
+rng, padding, transformed = np.random.default_rng(0), ((1, 1), (1, 1)), 0
+for c, f in (16, 16), (20, 20), (28, 20), (20, 32), (36, 28), (40, 24), (7, 5):
+    x, grad, w = (rng.standard_normal(shape, "float32") for shape in (
+        (8, c, 16, 16), (8, f, 16, 16), (f, c, 3, 3)))
+    transformed += winograd.suits(x.transpose(0, 2, 3, 1), f, (3, 3), (1, 1), (16, 16))
+    for name, arguments in (
+        ("conv2d", (x, w, None, (1, 1), padding)),
+        ("conv2d_input_grad", (grad, w, x.shape, (1, 1), padding)),
+        ("conv2d_weight_grad", (grad, x, w.shape, (1, 1), padding)),
+    ):
+        found, wanted = (getattr(room, name)(*arguments) for room in (kernels, reference))
+        error = abs(found - wanted).max() / abs(wanted).max()
+        assert error < 1e-5, (name, c, f, error)
+a, b = rng.standard_normal((37, 29), "float32"), rng.standard_normal((29, 45), "float32")
+np.testing.assert_allclose(kernels.matmul(a, b), a @ b, rtol=1e-4, atol=1e-5)
+print(transformed)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("features", [["neon"], [], ["avx"]], ids=["neon", "sse", "avx"])
+def test_the_blocks_of_other_processors(features, tmp_path):
+    """Vectors of 4 numbers, with 32 and with 16 registers, and of 8 with 16."""
+    code = OTHER_PROCESSOR.replace("sys.argv[1:]", repr(features))
+    result = run_code(code, NUMBA_CACHE_DIR=str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout) >= 1  # the transform is among the ways tested

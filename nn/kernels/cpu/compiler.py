@@ -12,7 +12,7 @@ from typing import Any
 
 import llvmlite.binding
 import numba
-from numba.core import config, event
+from numba.core import config, event, types
 from numba.core.caching import FunctionCache
 from numba.core.dispatcher import Dispatcher
 from numba.core.serialize import dumps
@@ -46,10 +46,22 @@ def compile_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
         if isinstance(cell.cell_contents, Dispatcher):
             raise TypeError(f"kernel '{function.__name__}' uses a kernel that is not global")
     kernel = numba.njit(**_OPTIONS)(function)
+    kernel.get_call_template = functools.partial(_call_template, kernel)
     # RuntimeError: Numba found no folder that it may write to.
     with contextlib.suppress(OSError, RuntimeError):
         kernel._cache = _Cache(function)
     return kernel
+
+
+def _call_template(kernel: Dispatcher, args: Any, kws: Any) -> Any:
+    """Return what Numba needs to know of a call in another kernel.
+
+    A constant is an argument like any other. Else each one would be another type, for which the
+    kernel is compiled again.
+    """
+    args = tuple(types.unliteral(arg) for arg in args)
+    kws = {name: types.unliteral(arg) for name, arg in kws.items()}
+    return Dispatcher.get_call_template(kernel, args, kws)
 
 
 @functools.cache
@@ -127,6 +139,17 @@ class _Cache(FunctionCache):
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
+
+
+def folder_of(function: Callable[..., Any]) -> Path | None:
+    """Return the folder for the machine code of the kernels in the file of a function.
+
+    None if no folder can be written.
+    """
+    try:
+        return Path(_Cache(function).cache_path)
+    except (OSError, RuntimeError):
+        return None
 
 
 class _SayOnce(event.Listener):

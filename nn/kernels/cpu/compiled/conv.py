@@ -171,7 +171,8 @@ def _depthwise_samples(x, weights, y, window, part, lo, hi):
         for row in range(y.shape[1]):
             for column in range(y.shape[2]):
                 pixel = y[n, row, column]
-                pixel[:] = b
+                for k in range(c):
+                    pixel[k] = b[k]
                 for i in range(cells.shape[0]):
                     down = row * stride[0] - before[0] + i * dilation[0]
                     if down < 0 or down >= h:
@@ -183,6 +184,16 @@ def _depthwise_samples(x, weights, y, window, part, lo, hi):
                         cell, weights = x[n, down, right], cells[i, j]
                         for k in range(c):
                             pixel[k] += cell[k] * weights[k]
+
+
+@compile_kernel
+def _add_to(sums, total):
+    """Add a total (KH, KW, C) to sums, and begin it again."""
+    for i in range(total.shape[0]):
+        for j in range(total.shape[1]):
+            for k in range(total.shape[2]):
+                sums[i, j, k] += total[i, j, k]
+                total[i, j, k] = 0
 
 
 @compile_kernel
@@ -209,10 +220,9 @@ def _depthwise_sums(grad, x, sums, window, part, lo, hi):
                             own[k] += cell[k] * pixel[k]
             summed += grad.shape[2]
             if summed >= LONGEST_SUM:
-                sums[part] += total
-                total[:] = 0
+                _add_to(sums[part], total)
                 summed = 0
-    sums[part] += total
+    _add_to(sums[part], total)
 
 
 def _depthwise(

@@ -239,8 +239,9 @@ def _normalize_rows_grad(grad, x, dx, gamma, stats, sums, part, lo, hi):
             x_hat = (row[k] - mean) * inv_std
             out[k] = (g[k] * gamma[k] - mean_g - x_hat * mean_gx) * inv_std
         if (m - lo) % _BLOCK == _BLOCK - 1 or m == hi - 1:
-            sums[part, 0] += dgamma
-            sums[part, 1] += dbeta
+            for k in range(columns):
+                sums[part, 0, k] += dgamma[k]
+                sums[part, 1, k] += dbeta[k]
             dgamma[:] = 0
             dbeta[:] = 0
 
@@ -311,8 +312,9 @@ def _normalize_groups_grad(grad, x, dx, gamma, stats, sums, part, lo, hi):
             for k in range(channels):
                 out[p, k] = (image[p, k] - mean[k]) * inv_std[k]
         _sum_positions(g, out, own_sums)
-        sums[part, 0] += own_sums[1]
-        sums[part, 1] += own_sums[0]
+        for k in range(channels):
+            sums[part, 0, k] += own_sums[1, k]
+            sums[part, 1, k] += own_sums[0, k]
         for group in range(stats.shape[2]):
             own = slice(group * width, (group + 1) * width)
             count = positions * width

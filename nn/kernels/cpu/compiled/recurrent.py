@@ -42,6 +42,13 @@ def _stays(mask, row):
 
 
 @compile_kernel
+def _keep(states, now, after, units):
+    """Copy a state to that after the next step, as it is for a sample that has no such step."""
+    for j in range(units):
+        states[after + j] = states[now + j]
+
+
+@compile_kernel
 def _simple_rnn(inputs, panels, bias, mask, h, sizes, part, lo, hi):
     steps, samples, units = sizes
     s, s_x = np.empty((hi - lo) * bias.size, h.dtype), np.empty((hi - lo) * bias.size, h.dtype)
@@ -52,7 +59,7 @@ def _simple_rnn(inputs, panels, bias, mask, h, sizes, part, lo, hi):
             row = t * samples + n
             now, after = row * units, (row + samples) * units
             if _stays(mask, row):
-                h[after : after + units] = h[now : now + units]
+                _keep(h, now, after, units)
             else:
                 begins = start + (n - lo) * step, (n - lo) * bias.size
                 compute("simple_rnn", units, (a, s), begins, (h,), (after,))
@@ -76,8 +83,8 @@ def _lstm(inputs, panels, bias, mask, gates, states, sizes, part, lo, hi):
                 (g, g + units, g + 2 * units, g + 3 * units, after, after),
             )  # fmt: skip
             if _stays(mask, row):
-                h[after : after + units] = h[now : now + units]
-                c[after : after + units] = c[now : now + units]
+                _keep(h, now, after, units)
+                _keep(c, now, after, units)
 
 
 @compile_kernel
@@ -97,7 +104,7 @@ def _gru(inputs, panels, bias, mask, gates, inner, h, sizes, part, lo, hi):
                 (g, g + units, g + 2 * units, now, after),
             )  # fmt: skip
             if _stays(mask, row):
-                h[after : after + units] = h[now : now + units]
+                _keep(h, now, after, units)
 
 
 @compile_kernel
@@ -129,7 +136,7 @@ def _gru_reset_before(inputs, panels, biases, mask, gates, h, sizes, part, lo, h
                 (gates, h), (g + 2 * units, after),
             )  # fmt: skip
             if _stays(mask, row):
-                h[after : after + units] = h[now : now + units]
+                _keep(h, now, after, units)
 
 
 # ------------------------------------------------------------------------ back through time

@@ -352,7 +352,9 @@ def conv2d_weight_grad(grad: Array, x: Array, padding: Padding) -> Array:
     du, even = memory.empty((threads.NUM_THREADS, _PLANES * c * f), x.dtype), np.empty(n, bool)
     samples, tiles = _sizes(x, f, (out[0], out[1]))
     sizes = (samples, tiles, (padding[0][0], padding[1][0]))
-    block = block_of(even_rows(vectors), vectors, lanes, x.itemsize, adjacent=True)
+    # With vectors of 4 numbers there may be 20 channels, which blocks of 8 rows would go beyond.
+    rows = math.gcd(c, even_rows(vectors))
+    block = block_of(rows, vectors, lanes, x.itemsize, adjacent=True)
     parts = threads.run(
         _conv2d_weight_grad, n, block, x, _bits(x), grad, _bits(grad), du, even, sizes,
         grain=samples,
