@@ -177,8 +177,20 @@ def check_function(argument: str, value: Any) -> None:
         raise checks.error("Dataset", argument, "must be a function or None", value)
 
 
-def check_mixing(augment: Any, sample_weight: np.ndarray | None) -> None:
-    """Raise if labels of weighted samples are to be mixed: a mixture has no weight."""
+def check_augment(augment: Any, x: Any, y: Any, sample_weight: np.ndarray | None) -> None:
+    """Raise if an augmentation does not suit the targets or weights of images.
+
+    A mixture of samples has no weight, and if pixels change their places, targets that belong to
+    pixels would have to as well.
+    """
+    images, targets = (tuple(getattr(array, "shape", ())) for array in (x, y))
+    is_of_pixels = len(images) == 4 and len(targets) > 2 and targets[-2:] == images[-2:]
+    if is_of_pixels and getattr(augment, "moves_pixels", False):
+        raise ValueError(
+            "[Dataset] 'augment' must not move pixels if each pixel has a target, as in y of shape "
+            f"{targets}, got {augment!r}: it would not move the targets. Pass a function "
+            "(x, y, rng) -> (x, y) that moves both, with the attribute mixes_labels = True."
+        )
     if sample_weight is not None and getattr(augment, "mixes_labels", False):
         raise ValueError(
             "[Dataset] 'augment' must not mix labels if samples or classes have weights, "

@@ -23,9 +23,9 @@ from .batching import (
     Preprocess,
     augmented,
     batch_generator,
+    check_augment,
     check_dtype,
     check_function,
-    check_mixing,
     check_rng,
     check_rows,
     check_threads,
@@ -302,7 +302,7 @@ class Dataset:
         x_dtype, dtype = check_dtype(dtype)
         check_function("preprocess", preprocess)
         check_function("augment", augment)
-        check_mixing(augment, self.sample_weight)
+        check_augment(augment, self.x, self.y, self.sample_weight)
 
         order, seed = np.arange(len(self)), 0
         if shuffle or augment is not None:  # else no generator is used

@@ -18,9 +18,9 @@ from .batching import (
     Part,
     augmented,
     batch_generator,
+    check_augment,
     check_dtype,
     check_function,
-    check_mixing,
     check_rng,
     check_rows,
     check_threads,
@@ -373,7 +373,7 @@ class Stream:
             x, y, weights = self._arrays(item)
             if self.check is not None:
                 weights = self.check(x, y, weights)
-            check_mixing(augment, weights)
+            check_augment(augment, x, y, weights)
         except (TypeError, ValueError) as error:
             kind = TypeError if isinstance(error, TypeError) else ValueError
             reason = str(error).removeprefix("[Model] ")

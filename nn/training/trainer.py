@@ -120,7 +120,8 @@ class Trainer(Predicting):
             Whether to draw a new order each epoch.
         augment
             A function (x, rng) -> x, run on each training batch by the data threads; on those of
-            a source by the main thread, unless its method `batches` takes it.
+            a source by the main thread, unless its method `batches` takes it. Targets of pixels
+            need one that moves them too, (x, y, rng) -> (x, y) with `mixes_labels = True`.
         class_weight
             {class: weight}, multiplied into the loss of each sample of the class; a class is its
             number or its name.

@@ -948,3 +948,48 @@ def test_wrong_sizes_are_named(rng):
         ValueError, match=r"'sizes' .*larger than the images, \(8, 8\), got \(9, 4\)"
     ):
         ProgressiveResize([(9, 4)])(rng.random((1, 1, 8, 8)), rng)
+
+
+MOVING = [RandomFlip(), AlternatingFlip(), RandomRotate90(), RandomCrop(8, padding=1)]
+MOVING += [RandomAffine(), RandomRotation(9), ElasticDistortion(), ProgressiveResize([4, 8])]
+
+
+@pytest.mark.parametrize("augment", MOVING, ids=lambda augment: type(augment).__name__)
+def test_targets_of_pixels_are_not_left_behind_by_pixels_that_move(augment, rng):
+    """The images moved and the classes of their pixels stayed, without a word."""
+    x = rng.random((6, 1, 8, 8), dtype=np.float32)
+    model = nn.Model([nn.Conv2D(2, 1, input_shape=(1, 8, 8))], seed=0)
+    model.compile("cce")
+    y, rule = (x[:, 0] > 0.5).astype(int), "'augment' must not move pixels if each pixel has a"
+    both = Compose([lambda x, rng: x, augment])
+    for moves in (augment, both):
+        with pytest.raises(ValueError, match=rule):
+            model.fit(x, y, augment=moves, verbose=0)
+        with pytest.raises(ValueError, match=rule):
+            model.fit(iter([(x, y)]), augment=moves, verbose=0)
+        with pytest.raises(ValueError, match=rule):
+            nn.data.augment.expand(Dataset(x, y), moves, 2)
+    autoencoder = nn.Model([nn.Conv2D(1, 1, input_shape=(1, 8, 8))], seed=0)
+    autoencoder.compile("mse")
+    with pytest.raises(ValueError, match=rule):
+        autoencoder.fit(x, x, augment=augment, verbose=0)
+    autoencoder.fit(x, x, augment=RandomBrightness(0.1), verbose=0)  # a denoising autoencoder
+    pooled = nn.Model([nn.GlobalAvgPool2D(input_shape=(1, None, None)), nn.Dense(2)], seed=0)
+    pooled.compile("cce")
+    pooled.fit(x, y[:, 0, 0], augment=augment, verbose=0)  # one class for each image
+
+
+def test_a_function_that_moves_targets_too_is_called_with_them(rng):
+    x = rng.random((40, 1, 8, 8), dtype=np.float32)
+    y = (x[:, 0] > 0.5).astype(int)
+
+    def flip(x, y, rng):
+        flipped = rng.random(len(x)) < 0.5
+        x[flipped], y[flipped] = x[flipped, ..., ::-1], y[flipped, ..., ::-1]
+        return x, y
+
+    flip.mixes_labels = True
+    [(images, classes)] = Dataset(x, y).batches(40, augment=flip, rng=rng)
+    np.testing.assert_array_equal(classes, images[:, 0] > 0.5)
+    assert not np.array_equal(np.sort(images.ravel()), images.ravel())
+    assert (images != images[..., ::-1]).any()

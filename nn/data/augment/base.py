@@ -27,6 +27,9 @@ class Augmentation:
     ----------
     mixes_labels : bool
         Whether it is called as `augment(x, y, rng)` and returns new labels as well.
+    moves_pixels : bool
+        Whether pixels change their places. Images whose pixels have a target each are refused then,
+        as the targets would stay.
 
     Examples
     --------
@@ -38,6 +41,7 @@ class Augmentation:
     """
 
     mixes_labels = False
+    moves_pixels = False
 
     def for_epoch(self, epoch: int) -> "Augmentation":
         """Return the augmentation of an epoch, counted from 0; most are the same in all.
@@ -118,6 +122,11 @@ class Compose(Augmentation):
     def mixes_labels(self) -> bool:  # type: ignore[override]
         """Whether one of them mixes labels, so that all are called with them."""
         return any(getattr(transform, "mixes_labels", False) for transform in self.transforms)
+
+    @property
+    def moves_pixels(self) -> bool:  # type: ignore[override]
+        """Whether one of them moves pixels."""
+        return any(getattr(transform, "moves_pixels", False) for transform in self.transforms)
 
     def for_epoch(self, epoch: int) -> "Compose":
         """Return the composition of the augmentations of an epoch."""

@@ -27,6 +27,8 @@ class RandomFlip(Augmentation):
     array([[[[3., 2., 1.]]]])
     """
 
+    moves_pixels = True
+
     def __init__(self, mode: str = "horizontal", p: float = 0.5) -> None:
         if mode not in _MODES:
             raise checks.unknown("RandomFlip", "mode", mode, _MODES)
@@ -67,6 +69,8 @@ class AlternatingFlip(Augmentation):
     [[1.0, 2.0, 3.0], [3.0, 2.0, 1.0], [1.0, 2.0, 3.0]]
     """
 
+    moves_pixels = True
+
     def __init__(self, epoch: int = 0) -> None:
         self.epoch = checks.non_negative_int("AlternatingFlip", "epoch", epoch)
 
@@ -101,6 +105,8 @@ class RandomRotate90(Augmentation):
     array([[[[4., 3.],
              [2., 1.]]]])
     """
+
+    moves_pixels = True
 
     def change(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return the rotated images."""

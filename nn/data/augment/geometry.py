@@ -52,6 +52,8 @@ class RandomCrop(Augmentation):
     array([[[[1., 2., 3.]]]])
     """
 
+    moves_pixels = True
+
     def __init__(
         self, size: Any, padding: Any = 0, padding_mode: str = "constant", fill: float = 0.0
     ) -> None:
@@ -118,6 +120,8 @@ class RandomAffine(Augmentation):
     array([[[[0.125, 0.25 , 0.375]]]])
     """
 
+    moves_pixels = True
+
     def __init__(
         self,
         degrees: Any = 0.0,
@@ -166,6 +170,8 @@ class RandomRotation(Augmentation):
              [1. , 0. ]]]])
     """
 
+    moves_pixels = True
+
     def __init__(self, degrees: Any, fill: float = 0.0) -> None:
         self.degrees = as_range("RandomRotation", "degrees", degrees, centre=0)
         self.fill = as_fill("RandomRotation", fill)
@@ -203,6 +209,8 @@ class ElasticDistortion(Augmentation):
     >>> ElasticDistortion()(digits, np.random.default_rng(0)).shape
     (2, 1, 28, 28)
     """
+
+    moves_pixels = True
 
     def __init__(self, alpha: float = 34.0, sigma: float = 4.0, fill: float = 0.0) -> None:
         self.alpha = checks.non_negative("ElasticDistortion", "alpha", alpha)

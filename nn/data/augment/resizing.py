@@ -41,6 +41,8 @@ class ProgressiveResize(Augmentation):
     [[1.5, 3.5], [1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0]]
     """
 
+    moves_pixels = True
+
     def __init__(self, sizes: Iterable[Any], epoch: int = 0) -> None:
         if not isinstance(sizes, Iterable) or isinstance(sizes, str):
             rule = "must be a list with a size for each epoch"
