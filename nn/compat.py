@@ -172,7 +172,7 @@ ELSEWHERE: dict[str, str] = {
     "return_dict": "is not needed, as figures are returned as a dict: leave it out",
     "run_eagerly": _NOT_NEEDED,
     "steps_per_execution": _NOT_NEEDED,
-    "threshold": "is relative in PyTorch: pass min_delta=, which is absolute",
+    "threshold": "is model.threshold for classes; of plateaus it is min_delta=, which is absolute",
     "track_running_stats": "is fixed, as running averages are always kept: leave it out",
     "use_ema": "is compile(ema_decay=)",
     "use_multiprocessing": "is not needed: fit(num_threads=) prepares batches",

@@ -1,4 +1,4 @@
-"""The names of the columns of tables: those of a model's inputs must keep their order."""
+"""The names of the columns of tables: those of inputs and of targets must keep their order."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,22 +26,40 @@ def columns_of(data: Any) -> list[str] | None:
     return names if names and all(isinstance(name, str) for name in names) else None
 
 
-def checked_columns(x: Any, wanted: list[str] | None) -> list[str] | None:
+def target_columns_of(y: Any) -> list[str] | None:
+    """Return the names of the columns of a table of targets; None for one column, and other data.
+
+    One column has no order, and may have any name.
+    """
+    names = None if hasattr(y, "feature_names") else columns_of(y)
+    return names if names is not None and len(names) > 1 else None
+
+
+def checked_columns(x: Any, wanted: list[str] | None, argument: str = "x") -> list[str] | None:
     """Return the columns of a batch which is a table, which must be those of the batches before.
 
     Parameters
     ----------
     x
-        The inputs of a batch; those that are no table have no columns.
+        The inputs or the targets of a batch; those that are no table have no columns.
     wanted
         The columns of the training, or of the tables before; None before the first.
+    argument
+        'x' or 'y'.
     """
-    names = None if type(x) is np.ndarray else columns_of(x)
-    check_columns("x", names, wanted)
+    if type(x) is np.ndarray:
+        return wanted
+    names = columns_of(x) if argument == "x" else target_columns_of(x)
+    check_columns(argument, names, wanted, argument == "y")
     return wanted or names
 
 
-def check_columns(argument: str, names: Sequence[str] | None, wanted: Sequence[str] | None) -> None:
+def check_columns(
+    argument: str,
+    names: Sequence[str] | None,
+    wanted: Sequence[str] | None,
+    are_targets: bool = False,
+) -> None:
     """Raise if a table has the columns that a model was trained on in another order, or others.
 
     Parameters
@@ -52,6 +70,8 @@ def check_columns(argument: str, names: Sequence[str] | None, wanted: Sequence[s
         What `columns_of` returns for the table; None is not compared.
     wanted
         The model's `feature_names`; None accepts all.
+    are_targets
+        Whether they are the columns of targets, and `wanted` the model's `target_names`.
 
     Raises
     ------
@@ -73,5 +93,5 @@ def check_columns(argument: str, names: Sequence[str] | None, wanted: Sequence[s
     rule = f"must have the columns of the training in their order, {wanted[place]!r} at {place}"
     advice = "pass an array, as by to_numpy(), if they mean the same"
     if set(names) == set(wanted):
-        advice = "pass table[model.feature_names]"
+        advice = f"pass table[model.{'target_names' if are_targets else 'feature_names'}]"
     raise ValueError(f"[Model] '{argument}' {rule}, got {names[place]!r}: {advice}.")

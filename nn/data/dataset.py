@@ -33,7 +33,7 @@ from .batching import (
     to_float,
 )
 from .classes import check_class_names, count_classes, relabeled, stratified, text_labels
-from .columns import columns_of
+from .columns import columns_of, target_columns_of
 from .ranges import Range, range_of
 from .rows import Rows, SparseRows, as_inputs, as_rows, mapped_file, release_pages
 
@@ -69,6 +69,8 @@ class Dataset:
         returns of a memory-mapped set, `x` is a `Rows`; of a sparse matrix it is a `SparseRows`.
     feature_names : list of str or None
         The names of the columns, if `x` is a table.
+    target_names : list of str or None
+        The names of the columns, if `y` is a table of several.
 
     Raises
     ------
@@ -99,7 +101,7 @@ class Dataset:
     ) -> None:
         checks.same_rows("Dataset", x=x, y=y, sample_weight=sample_weight)
         self.x = as_inputs(x)
-        self.feature_names = columns_of(x)
+        self.feature_names, self.target_names = columns_of(x), target_columns_of(y)
         if len(self.x) == 0:
             raise checks.error("Dataset", "x", "must hold at least one sample", self.x.shape)
         texts = None if y is None else text_labels(y)
@@ -224,7 +226,7 @@ class Dataset:
             None if self.sample_weight is None else self.sample_weight[rows],
             self.class_names,
         )
-        part.feature_names = self.feature_names
+        part.feature_names, part.target_names = self.feature_names, self.target_names
         return part
 
     def batches(

@@ -123,7 +123,9 @@ class Stream:
     shaped
         Function that returns the targets of a checked batch in the outputs' shape; None for none.
     columns
-        Names of the columns of those batches that are tables; None before the first.
+        Names of the columns of those inputs that are tables; None before the first.
+    target_columns
+        Names of the columns of those targets that are tables of several columns.
     y
         Targets of the first batch, once it has been read.
     rows
@@ -158,6 +160,7 @@ class Stream:
         self.relabel: Callable[[np.ndarray], np.ndarray] | None = None
         self.shaped: Callable[[np.ndarray], np.ndarray] | None = None
         self.columns: list[str] | None = None
+        self.target_columns: list[str] | None = None
         self.epoch: int | None = None
         self.y: np.ndarray | None = None
         self.rows = 0
@@ -399,6 +402,7 @@ class Stream:
         x = self._inputs(item[0])
         if len(x) == 0:
             raise checks.error("Model", "x", "must hold at least one sample", x.shape)
+        self.target_columns = checked_columns(item[1], self.target_columns, "y")
         y = None if item[1] is None else as_rows("y", item[1], len(x), owner="Model")
         if y is not None and self.relabel is not None:
             y = self.relabel(y)

@@ -108,6 +108,7 @@ FIELDS = {
         "vocabulary?": (_VOCABULARY,),
         "input_range?": (_RANGE,),
         "feature_names?": ([_TEXT],),
+        "target_names?": ([_TEXT],),
         "loss?": (_PART,),
         "class?": (_TEXT,),  # of a subclass of Model with a forward of its own
         "recompute?": _FLAG,  # of version 0.1

@@ -6,8 +6,8 @@ files are written by `atomic`.
 
 An HDF5 file holds
     architecture                  JSON: dtype, name, input_shape, input_range, feature_names,
-                                  class_names, vocabulary, loss, class (if it has its own forward),
-                                  {"class", "config"} a layer
+                                  target_names, class_names, vocabulary, loss, class (if it has its
+                                  own forward), {"class", "config"} a layer
     training                      JSON: the arguments of `compile`, history, generators' states
     <index>_<LayerClass>_<name>   each array of each layer: 7_Dense_W, 3_BatchNorm2D_running_var;
                                   inside a layer, in its group: 3_Residual/0_Conv2D_W

@@ -182,6 +182,7 @@ class Saving:
             "vocabulary": None if self.vocabulary is None else self.vocabulary.to_config(),
             "input_range": self.input_range,
             "feature_names": self.feature_names,
+            "target_names": self.target_names,
             "loss": training_state.config_of(self.loss, losses.NAME2LOSS),
             "layers": [layer.to_config() for layer in self.layers],
         }
@@ -249,6 +250,7 @@ class Saving:
             model.vocabulary = training_state.vocabulary_of(content)
             model.input_range = content.input_range
             model.feature_names = given.get("feature_names")
+            model.target_names = given.get("target_names")
             model.loss = training_state.loss_of(given.get("loss"))
         if model.built:
             model.set_arrays(content.arrays, str(path))
@@ -345,8 +347,9 @@ class Saving:
                 self.vocabulary = training_state.vocabulary_of(content)
         if strict and self.input_range is None:
             self.input_range = content.input_range
-        if strict and self.feature_names is None:
-            self.feature_names = (content.architecture or {}).get("feature_names")
+        for columns in ("feature_names", "target_names"):
+            if strict and getattr(self, columns) is None:
+                setattr(self, columns, (content.architecture or {}).get(columns))
         return report
 
     def _load_arrays(

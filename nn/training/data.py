@@ -14,7 +14,7 @@ import numpy as np
 from .. import checks, cuda, kernels, validation
 from ..data import Dataset
 from ..data.classes import can_relabel, class_names_of, relabeled, text_labels
-from ..data.columns import check_columns, columns_of
+from ..data.columns import check_columns, columns_of, target_columns_of
 from ..data.ranges import union
 from ..data.samples import SampleBatches, holds_samples
 from ..data.stream import Stream, are_inputs, are_pairs, yields_batches
@@ -42,6 +42,7 @@ class DataAdapter:
         self.model = model
         self._names = validation.fitting_class_names(model.class_names, model.output_shape)
         self._columns: list[str] | None = model.feature_names
+        self._target_columns: list[str] | None = model.target_names
 
     # -------------------------------------------------------------- data with their targets
 
@@ -116,7 +117,8 @@ class DataAdapter:
 
     def _source(self, data: Any, y: Any, argument: str, is_training: bool = False) -> Source:
         """Return data as a `Dataset` or a `Stream`, with the labels of the model's class names."""
-        self._check_columns(argument, columns_of(data), is_training)
+        targets = getattr(data, "target_names", None) if y is None else target_columns_of(y)
+        self._check_columns(argument, columns_of(data), targets, is_training)
         is_table = isinstance(data, list | tuple) or not yields_batches(data)
         if y is not None and is_table and not isinstance(data, Dataset):
             data, y = self._named(data, y, is_training)
@@ -135,23 +137,33 @@ class DataAdapter:
             data = Dataset(data.x, labels, data.sample_weight, wanted)
         source = self._source_of(data, y, argument)
         if isinstance(source, Stream) and not is_training:
-            source.columns = self._columns
+            source.columns, source.target_columns = self._columns, self._target_columns
         if others is not None and isinstance(source, Stream):
             source.relabel = functools.partial(relabeled, names=others, wanted=wanted)
         return source
 
-    def _check_columns(self, argument: str, columns: list[str] | None, is_training: bool) -> None:
+    def _check_columns(
+        self,
+        argument: str,
+        columns: list[str] | None,
+        targets: list[str] | None,
+        is_training: bool,
+    ) -> None:
         if is_training and columns is not None and set(columns) != set(self._columns or ()):
             self._columns = columns
+        if is_training and targets is not None and set(targets) != set(self._target_columns or ()):
+            self._target_columns = targets
         check_columns(argument, columns, self._columns)
+        argument = "y" if argument == "data" else argument
+        check_columns(argument, targets, self._target_columns, are_targets=True)
 
     def know_columns(self, train: Stream, val: Source | None) -> None:
         """Keep the columns of a training in batches; those for the validation must be the same."""
-        self._check_columns(train.argument, train.columns, is_training=True)
+        self._check_columns(train.argument, train.columns, train.target_columns, is_training=True)
         if isinstance(val, Stream):
-            val.columns = self._columns
+            val.columns, val.target_columns = self._columns, self._target_columns
         elif val is not None:
-            check_columns("val_data", val.feature_names, self._columns)
+            self._check_columns("val_data", val.feature_names, val.target_names, is_training=False)
 
     def _named(self, data: Any, y: Any, is_training: bool) -> tuple[Any, Any]:
         """Return samples whose labels are texts as a `Dataset` and None, others as they are."""
@@ -396,8 +408,11 @@ class DataAdapter:
         self.remember_range(train)
         if resumes:  # the file may have names that were not known before
             check_columns("data", self._columns, self.model.feature_names)
+            check_columns("y", self._target_columns, self.model.target_names, are_targets=True)
         if self._columns is not None:
             self.model.feature_names = self._columns
+        if self._target_columns is not None:
+            self.model.target_names = self._target_columns
         names = None if class_names_of(source) is None else self._names
         if resumes and names is not None and self.model.class_names not in (None, names):
             raise _class_names_error("data", names, self.model.class_names)

@@ -407,8 +407,9 @@ class Fit:
             model.class_names = names
         if model.vocabulary is None:
             model.vocabulary = vocabulary
-        if model.feature_names is None:
-            model.feature_names = (saved.architecture or {}).get("feature_names")
+        for columns in ("feature_names", "target_names"):
+            if getattr(model, columns) is None:
+                setattr(model, columns, (saved.architecture or {}).get(columns))
         model.input_range = union(model.input_range, saved.input_range)
         self._rng.bit_generator.state = progress.order  # to draw the epoch's order again
 

@@ -31,11 +31,14 @@ class Predicting(Averaging):
     feature_names : list of str or None
         Names of the columns of the table that `fit` trained on, saved with the model. A table with
         others, or with these in another order, is an error in `fit`, `evaluate` and `predict`.
+    target_names : list of str or None
+        The same for the targets, if they were a table of several columns.
     """
 
     output_mask: Mask
     input_range: Range | None = None
     feature_names: list[str] | None = None
+    target_names: list[str] | None = None
 
     def warn_of_range(self, found: Range | None) -> None:
         """Warn if inputs of a range are not scaled as those of the training."""

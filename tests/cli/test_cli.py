@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -15,7 +16,7 @@ from nn import cli as commands
 from nn.data import write_idx
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ["info", "summary", "predict", "evaluate", "convert", "gradcheck", "benchmark"]
+NAMES = ["info", "summary", "predict", "evaluate", "convert", "gradcheck", "benchmark", "warmup"]
 
 
 def run(capsys, *arguments):
@@ -612,3 +613,47 @@ def test_in_a_terminal(tmp_path):
         os.close(ours)
         assert child.wait() == status
         assert output.decode().replace("\r\n", "\n").strip() == shown
+
+
+def test_warmup(capsys, tmp_path):
+    """Networks of the zoo, and files."""
+    pytest.importorskip("numba")
+    save(tmp_path / "two.npz", [nn.Dense(2, input_shape=(3,))])
+    save(tmp_path / "rows.npz", [nn.Dense(1, input_shape=(3,))], loss="mse")
+    files = [tmp_path / f"{name}.npz" for name in ("two", "rows")]
+    found = as_json(capsys, "warmup", "logistic_regression", "conv_autoencoder", *files)
+    assert list(found["seconds"]) == ["logistic_regression", "conv_autoencoder", *map(str, files)]
+    assert all(seconds > 0 for seconds in found["seconds"].values())
+    status, out, _ = run(capsys, "warmup", "logistic_regression")
+    assert status == 0
+    assert re.match(r"logistic_regression +\d+\.\d s\nThe compiled kernels are kept in /", out)
+    assert "no model file and no name in nn.zoo: mlpp" in refused(capsys, "warmup", "mlpp")
+
+
+def test_warmup_without_numba_or_a_folder(capsys, monkeypatch):
+    compiler = pytest.importorskip("nn.kernels.cpu.compiler", exc_type=ImportError)
+
+    def no_folder(function):
+        raise RuntimeError("cannot cache function: no locator available")
+
+    monkeypatch.setattr(compiler, "_Cache", no_folder)
+    status, out, _ = run(capsys, "warmup", "logistic_regression")
+    assert status == 1
+    assert "are not kept, as no folder can be written" in out
+    monkeypatch.setattr(nn.kernels, "compiled", lambda: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    line = refused(capsys, "warmup")
+    assert "no kernels are compiled here: Numba is not installed (the extra 'fast')." in line
+
+
+@pytest.mark.slow
+def test_after_warmup_a_training_compiles_nothing(tmp_path):
+    pytest.importorskip("numba")
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    code = "import numpy as np, nn\nmodel = nn.zoo.lenet5(seed=0)\nmodel.compile('cce', 'adam')\n"
+    code += "x = np.random.default_rng(0).random((64, 1, 28, 28), 'float32')\n"
+    code += "model.fit(x, np.arange(64) % 10, verbose=0); model.predict(x[:1])"
+    for arguments in (["-m", "nn", "warmup", "lenet5"], ["-c", code]):
+        done = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True)
+        assert done.returncode == 0, done.stderr
+    assert done.stderr == b""  # no line that kernels are compiled

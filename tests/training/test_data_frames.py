@@ -116,3 +116,66 @@ def test_batches_with_other_columns_are_another_training():
     model = trained()
     model.fit(batches(table.rename(columns={"age": "years"})), verbose=0)
     assert model.feature_names == ["years", "height"]
+
+
+# ------------------------------------------------------------------------ tables of targets
+
+targets = pandas.DataFrame({"no": 1.0 - y, "yes": y * 1.0})
+turned = targets[["yes", "no"]]
+
+WITH_TARGETS = {
+    "fit": lambda model, y: model.fit(table, y, verbose=0),
+    "val_data": lambda model, y: model.fit(table, targets, val_data=(table, y), verbose=0),
+    "validation set": lambda model, y: model.fit(
+        table, targets, val_data=nn.data.Dataset(table, y), verbose=0
+    ),
+    "evaluate": lambda model, y: model.evaluate(table, y),
+    "a data set": lambda model, y: model.evaluate(nn.data.Dataset(table, y)),
+    "batches": lambda model, y: model.evaluate(iter([(table, targets), (table, y)])),
+    "batches to train on": lambda model, y: model.fit(
+        iter([(table, targets), (table, y)]), verbose=0
+    ),
+}
+
+
+@pytest.mark.parametrize("use", WITH_TARGETS)
+def test_columns_of_targets_in_another_order_are_refused(use):
+    """They were compared with other outputs, without a word."""
+    model = trained(labels=targets)
+    assert model.target_names == ["no", "yes"]
+    rule = r"'(y|val_data)' must have the columns of the training in their order, 'no' at 0"
+    with pytest.raises(ValueError, match=rule + r".*table\[model.target_names\]"):
+        WITH_TARGETS[use](model, turned)
+    WITH_TARGETS[use](model, turned[model.target_names])
+    WITH_TARGETS[use](model, targets.to_numpy())
+    others = targets.rename(columns={"no": "perhaps"})
+    if use == "fit":  # another training
+        WITH_TARGETS[use](model, others)
+        assert model.target_names == ["perhaps", "yes"]
+    else:
+        with pytest.raises(ValueError, match=rule):
+            WITH_TARGETS[use](model, others)
+
+
+@pytest.mark.parametrize("suffix", ["hdf5", "npz", "safetensors"])
+def test_a_model_from_a_file_knows_the_columns_of_its_targets(tmp_path, suffix):
+    path = tmp_path / f"model.{suffix}"
+    trained(labels=targets).save(path)
+    model = nn.Model.load(path)
+    assert model.target_names == ["no", "yes"]
+    with pytest.raises(ValueError, match="'y' must have the columns"):
+        model.evaluate(table, turned)
+    resumed = trained(labels=targets.to_numpy())
+    assert resumed.target_names is None
+    resumed.fit(table, targets.to_numpy(), epochs=2, resume=path, verbose=0)
+    assert resumed.target_names == ["no", "yes"]
+
+
+def test_one_column_of_targets_may_have_any_name():
+    model = nn.Model([nn.Dense(1)], seed=0)
+    model.compile("bce", "sgd")
+    model.fit(table, pandas.DataFrame({"label": y}), verbose=0)
+    assert model.target_names is None
+    model.evaluate(table, pandas.DataFrame({"y": y}))
+    part, _ = nn.data.Dataset(table, targets).split(0.5)
+    assert part.target_names == ["no", "yes"]
