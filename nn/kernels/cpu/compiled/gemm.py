@@ -15,6 +15,7 @@ convolution with the flipped kernel. A band of rows at a time is copied between 
 stays in the cache.
 
 The groups of a convolution are computed one after the other, each with its own channels alone.
+The argument `block` of a kernel is what `vectors.block_of` returns.
 """
 
 from typing import Any
