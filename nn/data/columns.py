@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+Columns = list[str] | None  # the names of a table's columns, if they are known
+
 
 def columns_of(data: Any) -> list[str] | None:
     """Return the names of a table's columns; None for other data, and for columns of numbers.

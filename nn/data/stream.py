@@ -28,7 +28,7 @@ from .batching import (
     part_of,
     to_float,
 )
-from .columns import checked_columns
+from .columns import Columns, checked_columns
 from .dataset import Dataset
 from .ranges import Range, range_of, union
 from .rows import as_inputs, as_rows
@@ -122,10 +122,8 @@ class Stream:
         Function of the targets of a batch that returns the model's labels; None for none.
     shaped
         Function that returns the targets of a checked batch in the outputs' shape; None for none.
-    columns
-        Names of the columns of those inputs that are tables; None before the first.
-    target_columns
-        Names of the columns of those targets that are tables of several columns.
+    columns, target_columns
+        Names of the columns of inputs and of targets that are tables; None before the first.
     y
         Targets of the first batch, once it has been read.
     rows
@@ -159,8 +157,8 @@ class Stream:
         self.check, self.with_targets = check, with_targets
         self.relabel: Callable[[np.ndarray], np.ndarray] | None = None
         self.shaped: Callable[[np.ndarray], np.ndarray] | None = None
-        self.columns: list[str] | None = None
-        self.target_columns: list[str] | None = None
+        self.columns: Columns = None
+        self.target_columns: Columns = None
         self.epoch: int | None = None
         self.y: np.ndarray | None = None
         self.rows = 0
@@ -381,8 +379,7 @@ class Stream:
             kind = TypeError if isinstance(error, TypeError) else ValueError
             reason = str(error).removeprefix("[Model] ")
             raise kind(f"[Model] {self._place(index)}: {reason}") from error
-        if y is not None and self.shaped is not None:
-            y = self.shaped(y)
+        y = y if y is None or self.shaped is None else self.shaped(y)
         x = to_float(x, dtypes[0])  # a copy, as the source may reuse its arrays
         self.input_range = union(self.input_range, range_of(x))
         if not self.with_targets:
@@ -404,8 +401,7 @@ class Stream:
             raise checks.error("Model", "x", "must hold at least one sample", x.shape)
         self.target_columns = checked_columns(item[1], self.target_columns, "y")
         y = None if item[1] is None else as_rows("y", item[1], len(x), owner="Model")
-        if y is not None and self.relabel is not None:
-            y = self.relabel(y)
+        y = y if y is None or self.relabel is None else self.relabel(y)
         if len(item) == 2 or item[2] is None:
             return x, y, None
         return x, y, validation.check_weights(item[2], "sample_weight", len(x))

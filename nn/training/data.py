@@ -14,7 +14,7 @@ import numpy as np
 from .. import checks, cuda, kernels, validation
 from ..data import Dataset
 from ..data.classes import can_relabel, class_names_of, relabeled, text_labels
-from ..data.columns import check_columns, columns_of, target_columns_of
+from ..data.columns import Columns, check_columns, columns_of, target_columns_of
 from ..data.ranges import union
 from ..data.samples import SampleBatches, holds_samples
 from ..data.stream import Stream, are_inputs, are_pairs, yields_batches
@@ -41,8 +41,8 @@ class DataAdapter:
     def __init__(self, model: Any) -> None:
         self.model = model
         self._names = validation.fitting_class_names(model.class_names, model.output_shape)
-        self._columns: list[str] | None = model.feature_names
-        self._target_columns: list[str] | None = model.target_names
+        self._columns: Columns = model.feature_names
+        self._target_columns: Columns = model.target_names
 
     # -------------------------------------------------------------- data with their targets
 
@@ -143,11 +143,7 @@ class DataAdapter:
         return source
 
     def _check_columns(
-        self,
-        argument: str,
-        columns: list[str] | None,
-        targets: list[str] | None,
-        is_training: bool,
+        self, argument: str, columns: Columns, targets: Columns, is_training: bool
     ) -> None:
         if is_training and columns is not None and set(columns) != set(self._columns or ()):
             self._columns = columns
