@@ -47,7 +47,7 @@ def about_machine() -> dict[str, Any]:
         "cores": cores,
         "packages": {name: _version(name) for name in _PACKAGES},
         "threads": {"data": min(8, os.cpu_count() or 1), "kernels": threads.NUM_THREADS},
-        "kernels": _kernels(),
+        "kernels": about_kernels(),
         "blas": _blas(),
         "gpu": _gpu(),
         "environment": {name: os.environ.get(name) for name in _VARIABLES},
@@ -73,7 +73,7 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _kernels() -> dict[str, str]:
+def about_kernels() -> dict[str, str]:
     """Return which CPU kernels are used, and why not the compiled ones."""
     if kernels.compiled() is not None:
         return {"used": "compiled by Numba", "why": ""}

@@ -10,8 +10,9 @@ import numpy as np
 
 from .. import kernels, text, zoo
 from ..layers import fold
+from ..losses.targets import labels_shape
 from ..model import Model
-from .info import about_machine
+from .info import about_kernels
 from .result import Result
 
 _DEFAULT = ("mlp", "small_cnn", "mnist_cnn", "cifar_cnn", "resnet20")
@@ -35,9 +36,8 @@ def run(options: argparse.Namespace) -> Result:
 
     Kernels are compiled at their first call and kept on disk, so a later process finds them there.
     """
-    about = about_machine()["kernels"]
     if kernels.compiled() is None:
-        raise RuntimeError(f"no kernels are compiled here: {about['why']}.")
+        raise RuntimeError(f"no kernels are compiled here: {about_kernels()['why']}.")
     from ..kernels.cpu.compiled.gemm import conv2d
     from ..kernels.cpu.compiler import folder_of
 
@@ -85,7 +85,7 @@ def _use(model: Model) -> None:
     model.predict(x[:1])
     y = np.zeros_like(outputs)
     if getattr(model.loss, "paired_activation", None) == "Softmax":
-        y = np.zeros(np.delete(outputs.shape, kernels.class_axis(outputs.ndim)), np.int64)
+        y = np.zeros(labels_shape(outputs.shape), np.int64)
     model.train_step(x, y)
     model.compile(model.loss, "sgd", momentum=0.9)
     model.train_step(x, y)
